@@ -1,0 +1,46 @@
+"""kit: folds, out-of-fold predictions, honest tuning, blending and a linted submission for image segmentation.
+
+The map, a line a module:
+
+    competitions/   one file a data set: where its files lie, ids, groups, how to read image and mask
+    images.py       strict decoding of images and masks: what is damaged is refused, by name
+    data.py         Sample, SegmentationDataset, the uint8 cache at training size
+    augment.py      paired image/mask transforms, seeded for every sample
+    folds.py        seeded K-fold: plain, stratified, grouped, both; the leak check
+    models/         one paper a file; pretrained.py holds segmentation-models-pytorch's
+    losses.py       functions (logits, masks) -> scalar
+    metrics.py      the confusion matrix, and IoU, Dice and accuracy from it
+    rle.py          run-length encoding, both orders
+    train.py        TrainState, train_one_epoch, evaluate, fit
+    checkpoint.py   atomic save, safe load
+    distributed.py  the process group and who does what in it
+    predict.py      tiles, test-time augmentation, logits -> mask at the original size
+    oof.py          the store of out-of-fold predictions, and their scores
+    report.py       the numbers, report.json, report.html; report_plots.py: its charts and picture cards
+    submission.py   write (streaming), lint, score; submission_parts.py: rows kept while predicting
+    run.py          a recipe's run folder: configuration, folds, what is finished, what is made of it
+    files.py        atomic writes, safe names, the lock of a run folder
+
+Shapes in docstrings: N images, C channels, K classes, H height, W width. Sizes are (height, width).
+Masks hold class numbers in uint8; 255 is ignored.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+
+def _place_numba_cache() -> None:
+    """Give numba a folder that it can write to, where neither the package's nor the user's own is.
+
+    numba keeps compiled kernels beside the source, or else below the home folder, and raises at
+    import when it can write to neither (a read-only install in a container).
+    """
+    places = [Path(__file__).parent, Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser(), Path.home()]
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(place, os.W_OK) for place in places):
+        os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="kit-numba-")
+
+
+_place_numba_cache()

@@ -1,0 +1,104 @@
+"""Files that are never half written, names that are safe as paths, and the lock of a run folder."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import filelock
+
+
+def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
+    """Write `path` whole or not at all: beside it, to the disk, then renamed over it.
+
+    content: the bytes, the text (UTF-8), or a function that writes into an open binary file.
+    Killed or out of space at any byte, the file that was there before is still there, untouched.
+    Raises OSError naming `path` when it cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        content = content.encode()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            content(file) if callable(content) else file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        if error.filename not in {None, str(partial)}:
+            raise  # of a file that `content` reads
+        raise OSError(
+            error.errno, f"could not write {path} (the old file, if any, is intact): {error.strerror}"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power cut, where the system can (not on Windows)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_id(name: str) -> str:
+    """Return `name` if it is safe as a file name inside a folder, else raise ValueError.
+
+    Refused: empty, `.` and `..`, anything with a slash, a backslash or a control character, over 200 bytes.
+    """
+    if not name or name in {".", ".."} or len(name.encode()) > 200 or any(c in "/\\" or ord(c) < 32 for c in name):
+        raise ValueError(f"the id {name!r} is no file name: expected 1 to 200 bytes without / \\ or control characters")
+    return name
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: $KIT_CACHE, else ~/.cache/kit, else one below the temporary folder."""
+    if os.environ.get("KIT_CACHE"):
+        return Path(os.environ["KIT_CACHE"])
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kit"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir()) / "kit"
+    return home if os.access(home, os.W_OK) else Path(tempfile.gettempdir()) / "kit"
+
+
+@contextlib.contextmanager
+def run_lock(folder: Path, wait: float = 0) -> Iterator[None]:
+    """Hold `folder` for this process; the system frees it when the process ends, however it ends.
+
+    wait: seconds to wait for another holder. Raises BlockingIOError naming the folder when it stays held.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock", timeout=wait)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise BlockingIOError(
+            f"another run is at work in {folder}. Wait for it, end it, or give this one another --run-dir"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def list_some(items: Sequence[str], limit: int = 20) -> str:
+    """Join `items` for a message, a line each: the first `limit`, and how many more there are."""
+    more = [f"… and {len(items) - limit} more"] if len(items) > limit else []
+    return "".join(f"\n  {item}" for item in [*items[:limit], *more])
+
+
+def raise_all(problems: Sequence[str], what: str) -> None:
+    """Raise one ValueError that lists the problems; nothing where there are none."""
+    if problems:
+        raise ValueError(f"{len(problems)} {what}:{list_some(problems)}")
