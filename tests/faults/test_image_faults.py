@@ -1,0 +1,328 @@
+"""Faults 1 to 15 and 51 (as a path): each test provokes the fault of its number."""
+
+import io
+import os
+import struct
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kit.competitions import DataFolder
+from kit.competitions.carvana import Carvana
+from kit.images import (
+    BadImage,
+    binary_mask,
+    class_mask,
+    decode_image,
+    decode_mask,
+    image_size,
+    resize_mask,
+    threshold_mask,
+)
+
+
+def save(image: Image.Image | np.ndarray, format: str, **options) -> bytes:
+    file = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, format, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def photo():
+    noise = np.random.default_rng(0).integers(0, 60, (90, 120, 3))
+    return (np.mgrid[:90, :120].sum(0)[..., None] * 0.9 + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def mask():
+    y, x = np.mgrid[:90, :120]
+    return (((y - 45) / 25) ** 2 + ((x - 60) / 40) ** 2 < 1).astype(np.uint8)
+
+
+@pytest.fixture
+def carvana(tmp_path, photo, mask):
+    """A folder in Carvana's layout: car a in train, car b in test, two views each."""
+    root = tmp_path / "carvana"
+    for folder in ("train", "train_masks", "test"):
+        (root / folder).mkdir(parents=True)
+    for view in ("01", "02"):
+        (root / f"train/a_{view}.jpg").write_bytes(save(photo, "JPEG"))
+        (root / f"train_masks/a_{view}_mask.gif").write_bytes(save(mask, "GIF"))
+        (root / f"test/b_{view}.jpg").write_bytes(save(photo, "JPEG"))
+    (root / "sample_submission.csv").write_text("img,rle_mask\nb_02.jpg,1 1\nb_01.jpg,1 1\n")
+    return root
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
+def test_fault_01_truncated(photo, format):
+    data = save(photo, format)
+    for keep in (len(data) - 16, len(data) // 2, 30, 12):
+        with pytest.raises(BadImage, match=r"^folder/car\.jpg: "):
+            decode_image(data[:keep], "folder/car.jpg")
+
+
+def test_fault_01_jpeg_without_its_last_byte(photo):
+    with pytest.raises(BadImage, match=r"^car\.jpg: damaged or cut short"):
+        decode_image(save(photo, "JPEG")[:-1], "car.jpg")
+
+
+def test_fault_02_flipped_bytes(carvana, photo):
+    assert Carvana(carvana).problems() == []
+    jpeg = bytearray(save(photo, "JPEG"))
+    middle = len(jpeg) * 2 // 3
+    jpeg[middle : middle + 4] = b"\xff\xd8\xff\x00"
+    (carvana / "train/a_01.jpg").write_bytes(jpeg)
+    gif = bytearray((carvana / "train_masks/a_02_mask.gif").read_bytes())
+    gif[-40] ^= 0xFF
+    (carvana / "train_masks/a_02_mask.gif").write_bytes(gif[:-30])
+    (carvana / "test/b_02.jpg").write_bytes(b"")
+    problems = Carvana(carvana).problems()
+    assert [problem.split(":")[0] for problem in problems] == [
+        "train/a_01.jpg",
+        "test/b_02.jpg",
+        "train_masks/a_02_mask.gif",
+    ]
+    assert len(Carvana(carvana).problems(["a_01"])) == 1
+
+
+def test_fault_02_every_flip_in_a_png_and_a_share_of_those_in_a_jpeg(photo):
+    rng = np.random.default_rng(0)
+
+    def found(data, start):
+        count = 0
+        for position in rng.integers(start, len(data) - 12, 100):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << int(rng.integers(8))
+            try:
+                decode_image(bytes(flipped), "x")
+            except BadImage:
+                count += 1
+        return count
+
+    assert found(save(photo, "PNG"), 8) == 100
+    jpeg = save(photo, "JPEG")
+    assert found(jpeg, jpeg.index(b"\xff\xda") + 14) >= 5  # a JPEG has no checksum
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "an empty file"),
+        (b"\n<!DOCTYPE html><html>Sign in</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "no image that is known"),
+        (bytes(5000), "no image that is known"),
+    ],
+)
+def test_fault_03_no_image(data, told):
+    for decode in (decode_image, decode_mask, image_size):
+        with pytest.raises(BadImage, match=rf"^a_01\.jpg: {told}"):
+            decode(data, "a_01.jpg")
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+def test_fault_04_exif_rotation(photo, format):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = save(photo, format, exif=exif)
+    for decode in (decode_image, decode_mask):
+        with pytest.raises(BadImage, match=r"^a\.jpg: EXIF orientation 6.*upright"):
+            decode(data, "a.jpg")
+    exif[0x0112] = 1
+    assert decode_image(save(photo, format, exif=exif), "a.jpg").shape == (90, 120, 3)
+
+
+def test_fault_04_exif_after_the_pixels_of_a_png(photo):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    data = save(photo, "PNG")
+    with pytest.raises(BadImage, match="EXIF orientation 8"):
+        decode_image(data[:-12] + chunk + data[-12:], "a.png")
+
+
+def test_fault_05_a_header_that_claims_too_much():
+    header = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    data = b"\x89PNG\r\n\x1a\n"
+    for chunk in (header, b"IDAT" + pixels, b"IEND"):
+        data += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    gif = b"GIF89a" + struct.pack("<HHBBB", 50_000, 50_000, 0x80, 0, 0) + bytes(6)
+    gif += b"," + struct.pack("<HHHHB", 0, 0, 50_000, 50_000, 0) + b"\x02\x01\x44\x00;"
+    tracemalloc.start()
+    for claim in (data, gif):
+        for decode in (decode_image, decode_mask, image_size):
+            with pytest.raises(BadImage, match=r"^big\.png: its header says 50000×50000 pixels"):
+                decode(claim, "big.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_fault_06_unusual_pixels_and_wrong_suffixes(photo):
+    image = Image.fromarray(photo)
+    grey = np.asarray(image.convert("L"))
+    np.testing.assert_array_equal(decode_image(save(grey, "PNG"), "x.jpg"), np.dstack([grey] * 3))
+    translucent = np.dstack([photo, np.full((90, 120), 7, np.uint8)])
+    np.testing.assert_array_equal(decode_image(save(translucent, "PNG"), "x.jpg"), photo)
+    np.testing.assert_array_equal(
+        decode_image(save(grey.astype(np.uint16) * 257, "PNG"), "x.jpg"), np.dstack([grey] * 3)
+    )
+    palette = image.quantize(32)
+    for format in ("PNG", "GIF"):
+        np.testing.assert_array_equal(decode_image(save(palette, format), "x.jpg"), np.asarray(palette.convert("RGB")))
+    bilevel = decode_image(save(grey > 100, "PNG"), "x.jpg")
+    np.testing.assert_array_equal(bilevel[..., 1], (grey > 100) * 255)
+    for jpeg in (save(image.convert("CMYK"), "JPEG"), save(grey, "JPEG")):
+        reference = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+        assert np.abs(decode_image(jpeg, "x.png").astype(int) - reference).max() <= 2
+
+
+def test_fault_06_damaged_cmyk_jpeg(photo):
+    data = save(Image.fromarray(photo).convert("CMYK"), "JPEG")
+    with pytest.raises(BadImage, match="damaged"):
+        decode_image(data[: len(data) // 2] + data[-2:], "x.jpg")
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "TIFF"])
+def test_fault_07_several_frames(photo, format):
+    other = Image.fromarray(photo[::-1])
+    data = save(photo, format, save_all=True, append_images=[other])
+    for decode in (decode_image, decode_mask, image_size):
+        with pytest.raises(BadImage, match=r"^a\.gif: 2 frames or pages"):
+            decode(data, "a.gif")
+
+
+def test_fault_08_odd_paths(carvana):
+    odd = carvana.rename(carvana.with_name("мои данные 車 #1 %20 'q'"))
+    for folder, end in (("train", ".jpg"), ("train_masks", "_mask.gif")):
+        (odd / folder / f"a_02{end}").rename(odd / folder / f"é 車 (1)_02{end}")
+    data = Carvana(odd)
+    assert data.ids == ["a_01", "é 車 (1)_02"]
+    assert data.groups == ["a", "é 車 (1)"]
+    assert data.read_mask("é 車 (1)_02").shape == data.shape("é 車 (1)_02") == (90, 120)
+    assert data.problems() == []
+
+
+def test_fault_09_pairs_that_do_not_match(carvana, photo, mask):
+    jpeg, gif = save(photo, "JPEG"), save(mask, "GIF")
+    (carvana / "train_masks/a_01_mask.gif").unlink()
+    (carvana / "train_masks/z_09_mask.gif").write_bytes(gif)
+    for name in ("a_02.jpeg", "A_02.JPG", "c_01.jpg", "notes.txt"):
+        (carvana / "train" / name).write_bytes(jpeg)
+    with (carvana / "sample_submission.csv").open("a") as file:
+        file.write("b_01.jpg,1 1\nb_03.jpg,1 1\n")
+    with pytest.raises(ValueError, match="problems with Carvana's files") as refusal:
+        Carvana(carvana)
+    for told in (
+        "train/a_01.jpg has no mask train_masks/a_01_mask.gif",
+        "train/c_01.jpg has no mask",
+        "train_masks/z_09_mask.gif has no image train/z_09.jpg",
+        "train/a_02.jpeg has the same id as train/A_02.JPG",
+        "train/'notes.txt' is not named like <car>_<view>.jpg",
+        "sample_submission.csv names 'b_01.jpg' 2 times",
+        "sample_submission.csv names 'b_03.jpg', which is not in test",
+    ):
+        assert told in str(refusal.value)
+
+
+def test_fault_09_the_list_is_bounded(carvana, photo):
+    for view in range(100, 150):
+        (carvana / f"train/a_{view}.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"(?s)50 problems.*and 30 more") as refusal:
+        Carvana(carvana)
+    assert str(refusal.value).count("has no mask") == 20
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links as on POSIX")
+def test_fault_10_pipes_and_link_loops(carvana):
+    os.mkfifo(carvana / "train/a_03.jpg")
+    (carvana / "train/a_04.jpg").symlink_to("a_04.jpg")
+    (carvana / "train/up").symlink_to("..")
+    with pytest.raises(ValueError, match=r"(?s)no regular file.*a_03\.jpg.*a_04\.jpg.*up"):
+        Carvana(carvana)
+    with pytest.raises(FileNotFoundError, match="no regular file"):
+        DataFolder(carvana).read("train/a_03.jpg")
+
+
+@pytest.mark.parametrize("format", ["PNG", "GIF"])
+def test_fault_11_palette_gives_indices(format):
+    indices = np.arange(84, dtype=np.uint8).reshape(7, 12) % 21
+    image = Image.fromarray(indices)
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 63).tolist())
+    np.testing.assert_array_equal(decode_mask(save(image, format), "x"), indices)
+
+
+def test_fault_12_values_by_the_rule_that_is_named(mask):
+    np.testing.assert_array_equal(binary_mask(decode_mask(save(mask * 255, "PNG"), "x"), "x"), mask)
+    soft = decode_mask(save(Image.fromarray(mask * 255).resize((60, 45), Image.Resampling.BILINEAR), "PNG"), "x")
+    jpeg = decode_mask(save(mask * 255, "JPEG", quality=70), "x")
+    for values in (soft, jpeg):
+        assert len(np.unique(values)) > 2
+        with pytest.raises(BadImage, match=r"^m\.jpg: mask values 0, .* expected only 0 and 1, or only 0 and 255"):
+            binary_mask(values, "m.jpg")
+    np.testing.assert_array_equal(threshold_mask(jpeg, 127, "x"), mask)
+
+
+def test_fault_13_label_beyond_the_classes():
+    values = np.array([[0, 1, 2, 255]], np.uint8)
+    np.testing.assert_array_equal(class_mask(values, 3, "x"), values)
+    with pytest.raises(BadImage, match=r"^m\.png: mask values 2, expected 0 to 1, or 255"):
+        class_mask(values, 2, "m.png")
+
+
+def test_fault_14_mask_of_another_size(carvana, mask):
+    (carvana / "train_masks/a_01_mask.gif").write_bytes(save(mask[:, ::2], "GIF"))
+    data = Carvana(carvana)
+    with pytest.raises(BadImage, match=r"^train_masks/a_01_mask\.gif: a mask of \(90, 60\), expected \(90, 120\)"):
+        data.read_mask("a_01")
+    assert len(data.problems()) == 1
+
+
+def test_fault_15_resizing_invents_no_label():
+    rng = np.random.default_rng(0)
+    for labels in ([0, 1], [0, 255], [0, 1, 255], [0, 7, 11]):
+        mask = rng.choice(np.array(labels, np.uint8), (37, 53))
+        for size in ((16, 16), (37, 53), (80, 20), (101, 211), (1, 1)):
+            small = resize_mask(mask, size)
+            assert small.shape == size
+            assert small.dtype == np.uint8
+            assert set(np.unique(small)) <= set(labels)
+
+
+def test_fault_51_ids_that_are_paths(carvana, tmp_path):
+    (tmp_path / "x_01.jpg").write_bytes((carvana / "train/a_01.jpg").read_bytes())
+    data = Carvana(carvana)
+    for id in ("../../x_01", str(tmp_path / "x_01"), "../train/a_01"):
+        with pytest.raises(KeyError, match="no image of the id"):
+            data.read_image(id)
+    for path in ("../x_01.jpg", "train/../../x_01.jpg", str(tmp_path / "x_01.jpg"), ".."):
+        with pytest.raises(ValueError, match="is no file name"):
+            DataFolder(carvana).read(path)
+    (carvana / "sample_submission.csv").write_text("img,rle_mask\n../../x_01.jpg,1 1\n")
+    with pytest.raises(ValueError, match="which is not in test"):
+        Carvana(carvana)
+
+
+@pytest.mark.parametrize(
+    "name", ["train/../../x_01.jpg", "/etc/x_01.jpg", "train/..\\x_01.jpg", "train/deeper/x_01.jpg"]
+)
+def test_fault_51_zip_members_that_are_paths(tmp_path, photo, name):
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.writestr("train/a_01.jpg", save(photo, "JPEG"))
+        archive.writestr(name, save(photo, "JPEG"))
+    with pytest.raises(ValueError, match=r"train\.zip holds links, paths, or a name twice"):
+        Carvana(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows allows no such name")
+def test_fault_51_control_characters_in_file_names(carvana):
+    (carvana / "train/a\n_01.jpg").write_bytes(b"")
+    (carvana / "train/a\x1b_01.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="2 problems") as refusal:
+        Carvana(carvana)
+    assert "\x1b" not in str(refusal.value)
