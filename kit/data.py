@@ -1,0 +1,271 @@
+"""From a competition's files to samples: the dataset, the uint8 cache at training size, normalisation.
+
+competition.read_image(id), read_mask(id)  ->  resized once, kept in the cache
+SegmentationDataset[(epoch, index)]        ->  Sample(image u8 (3, H, W), mask u8 (H, W), id)
+normalise(images)                          ->  f32 on the device, not in the worker: a quarter of the bytes travel
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kit.files import raise_all, run_lock
+from kit.images import resize_image, resize_mask
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as torchvision's, timm's and smp's weights expect
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Competition(Protocol):
+    """What the rest of kit asks of a data set; each file of kit/competitions/ has one."""
+
+    name: str
+    ids: list[str]  # of the training pictures
+    groups: list[str]  # of each, for the folds
+    test_ids: list[str]
+    num_classes: int
+    order: str  # of the CSV's run lengths, "C" or "F"
+    columns: tuple[str, str]  # of the CSV
+    sample_csv: Path | None
+
+    def read_image(self, id: str) -> np.ndarray:
+        """Read a picture, u8 (H, W, 3) RGB."""
+
+    def read_mask(self, id: str) -> np.ndarray:
+        """Read a training mask, u8 (H, W), 255 = ignore."""
+
+    def shape(self, id: str) -> tuple[int, int]:
+        """Find a picture's height and width."""
+
+    def csv_name(self, id: str) -> str:
+        """Name a picture as the CSV does."""
+
+    def fingerprint(self) -> str:
+        """Tell this data from other data."""
+
+
+class Sample(NamedTuple):
+    """One training sample, or a batch of them after collation (then with N in front, and a list of ids)."""
+
+    image: Tensor  # u8 (3, H, W), RGB
+    mask: Tensor  # u8 (H, W), 255 = ignore
+    id: str
+
+
+class Pictures(NamedTuple):
+    """A batch of pictures to predict, and what was wrong with those that cannot be."""
+
+    images: Tensor  # u8 (N, 3, H, W), RGB
+    ids: list[str]
+    sizes: list[tuple[int, int]]  # (height, width) of the originals, which the predictions come back to
+    problems: list[str]
+
+
+class SegmentationDataset(Dataset):
+    """Samples of a competition at the training size.
+
+    read(id) -> image u8 (H, W, 3) and mask u8 (H, W), both at the training size: an ImageCache's `read`,
+    or `reader(competition, size)`. Index with a plain number, or with (epoch, index) as EpochBatches
+    gives, so that the augmentation differs between epochs with no state to keep in the workers.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], tuple[np.ndarray, np.ndarray]],
+        ids: Sequence[str],
+        augment: Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]] | None = None,
+    ) -> None:
+        self.read, self.ids, self.augment = read, list(ids), augment
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        image, mask = self.read(self.ids[index])
+        if self.augment is not None:
+            image, mask = self.augment(image, mask, epoch, index)
+        return Sample(_channels_first(image), torch.tensor(mask), self.ids[index])
+
+
+class PictureDataset(Dataset):
+    """Pictures to predict, resized to `size` (height, width), or at their own size when it is None.
+
+    An item is (image u8 (3, H, W), id, original size), or the text of what is wrong with the picture: a bad
+    one among 100,000 must not cost the night's work on the others.
+    """
+
+    def __init__(self, competition: Competition, ids: Sequence[str], size: tuple[int, int] | None) -> None:
+        self.competition, self.ids, self.size = competition, list(ids), size
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, str, tuple[int, int]] | str:
+        try:
+            image = self.competition.read_image(self.ids[index])
+        except (ValueError, OSError) as error:
+            return str(error)
+        resized = image if self.size is None else resize_image(image, self.size)
+        return _channels_first(resized), self.ids[index], image.shape[:2]
+
+
+def collate_pictures(items: list) -> Pictures:
+    """Items of a PictureDataset -> a batch; the images are (0,) when none of them could be read."""
+    good = [item for item in items if not isinstance(item, str)]
+    images, ids, sizes = zip(*good, strict=True) if good else ((), (), ())
+    stacked = torch.stack(images) if good else torch.empty(0, dtype=torch.uint8)
+    return Pictures(stacked, list(ids), list(sizes), [item for item in items if isinstance(item, str)])
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Images u8 (N, 3, H, W) -> f32 with ImageNet's mean and deviation taken out, channels last in memory."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1) * 255
+    return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class SizedReader:
+    """Reads a sample's image and mask and brings both to one size. Picklable, for worker processes."""
+
+    def __init__(self, competition: Competition, size: tuple[int, int]) -> None:
+        self.competition, self.size = competition, size
+
+    def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Image u8 (H, W, 3) and mask u8 (H, W) of `id`. Raises ValueError naming what cannot be used."""
+        image, mask = self.competition.read_image(id), self.competition.read_mask(id)
+        if image.shape[:2] != mask.shape:
+            raise ValueError(
+                f"{id}: the mask is {mask.shape}, its image {image.shape[:2]} (height, width); they must agree"
+            )
+        labels = np.unique(mask)
+        if (bad := labels[(labels >= self.competition.num_classes) & (labels != 255)]).size:
+            raise ValueError(
+                f"{id}: mask labels {bad.tolist()}, expected 0 to {self.competition.num_classes - 1} or 255"
+            )
+        return resize_image(image, self.size), resize_mask(mask, self.size)
+
+
+class ImageCache:
+    """All samples of a competition at one size, uint8, in two memory-mapped files.
+
+    A 512 x 512 sample reads in 0.02 ms, where decoding and shrinking a Carvana picture takes 30.
+    Written once into a temporary folder that is then renamed, so it is complete or absent; its name
+    holds the data's fingerprint and the size, so other data never meets an old cache.
+    """
+
+    def __init__(self, folder: Path, ids: Sequence[str]) -> None:
+        self.folder, self.rows = folder, {id: row for row, id in enumerate(ids)}
+        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def open(cls, competition: Competition, size: tuple[int, int], root: Path) -> "ImageCache":
+        """The cache of `competition` at `size` below `root`, built first if it is not there.
+
+        Raises OSError when the disk is too small for it, ValueError listing every sample that cannot be read.
+        """
+        folder = root / f"{competition.name}-{size[0]}x{size[1]}-{competition.fingerprint()[:16]}"
+        if not folder.exists():
+            with run_lock(root / f".{folder.name}.lock", wait=-1):  # another process may be building it
+                if not folder.exists():
+                    _build_cache(competition, size, folder)
+        return cls(folder, competition.ids)
+
+    def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Image u8 (H, W, 3) and mask u8 (H, W) of `id`, read-only views."""
+        if self._arrays is None:
+            self._arrays = tuple(np.load(self.folder / name, mmap_mode="r") for name in ("images.npy", "masks.npy"))
+        images, masks = self._arrays
+        return images[self.rows[id]], masks[self.rows[id]]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_arrays": None}  # a worker opens the files itself: pickling would copy them
+
+
+def sample_reader(competition: Competition, size: tuple[int, int], cache: Path | None) -> "ImageCache | SizedReader":
+    """What a SegmentationDataset reads from: the cache below `cache`, or the files themselves if it is None."""
+    return SizedReader(competition, size) if cache is None else ImageCache.open(competition, size, cache)
+
+
+def foreground_shares(competition: Competition) -> np.ndarray:
+    """The share of each training picture that is not background, f64 (n,) in 0..1, read in threads."""
+    problems = []
+
+    def share(id: str) -> float:
+        try:
+            mask = competition.read_mask(id)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+            return 0.0
+        return float(np.mean((mask != 0) & (mask != 255)))
+
+    with ThreadPoolExecutor() as pool:
+        shares = np.array(list(pool.map(share, competition.ids)))
+    raise_all(problems, "masks cannot be read")
+    return shares
+
+
+def default_workers(device: torch.device, wanted: int | None) -> int:
+    """Processes that load data: `wanted`, else one a core up to eight for a GPU, and none where a CPU does it all."""
+    if wanted is not None:
+        return wanted
+    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+
+
+def _build_cache(competition: Competition, size: tuple[int, int], folder: Path) -> None:
+    needed, free = len(competition.ids) * size[0] * size[1] * 4, shutil.disk_usage(folder.parent).free
+    if needed * 1.05 > free:
+        raise OSError(
+            f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
+            "Free some, set KIT_CACHE to another disk, or train with --no-cache"
+        )
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _fill_cache(SizedReader(competition, size), competition.ids, partial)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fill_cache(read: SizedReader, ids: Sequence[str], folder: Path) -> None:
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(ids), *read.size, 3))
+    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (len(ids), *read.size))
+    problems = []
+
+    def fill(row: int) -> None:
+        try:
+            images[row], masks[row] = read(ids[row])
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool, single_threaded_cv2():
+        list(pool.map(fill, range(len(ids))))
+    raise_all(problems, "samples cannot be read")
+    images.flush(), masks.flush()
+
+
+@contextlib.contextmanager
+def single_threaded_cv2():
+    """Keep OpenCV from starting its own threads inside ours, then give it back its number."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _channels_first(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,132 @@
+"""The process group: who this process is, which batches and images are its share.
+
+One process needs none of it; `torchrun --nproc-per-node N recipe.py` sets the environment that `start` reads.
+The batch size is always that of the whole group, so the same command trains the same network on one
+process or many. Evaluation shards by `ids[rank::world]`, which counts each image once:
+torch's DistributedSampler pads, and counted 41 images on 2 processes as 42.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place: its rank among `size` processes, and its device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """True in the one process that writes shared files and prints."""
+        return self.rank == 0
+
+    @property
+    def quiet(self) -> bool:
+        """True where no progress bar belongs: in other processes, and in logs."""
+        return not self.main or not sys.stderr.isatty()
+
+    def share(self, items: Sequence) -> Sequence:
+        """This process's part of `items`; over all processes each item comes up once."""
+        return items[self.rank :: self.size]
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of `tensor` over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+
+def start(device: str = "auto") -> World:
+    """Join the process group if torchrun started this process, and choose the device.
+
+    device: "auto" (a GPU if there is one), or what torch.device takes. Raises ValueError if torch lacks it.
+    """
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return World(rank, size, chosen)
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def synchronise_batchnorm(model: nn.Module, world: World) -> nn.Module:
+    """Give batch normalisation the statistics of the whole group, where PyTorch can (GPUs only)."""
+    if world.size > 1 and world.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if world.size > 1 and world.main and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        print("batch normalisation: statistics per process (PyTorch's SyncBatchNorm has no CPU form)")
+    return model
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) keys: a new order each epoch, this process's share of each batch.
+
+    n: number of samples; batch_size: samples in a step of the whole group; parts: into how many
+    micro-batches each process splits its share (gradient accumulation). Incomplete last batches are
+    dropped. The order depends on (seed, epoch) alone, and `epoch` and `first_step` say where to begin,
+    so a resumed run goes on exactly where it stopped.
+    """
+
+    def __init__(self, n: int, batch_size: int, *, seed: int, world: World, parts: int = 1) -> None:
+        if batch_size > n:
+            raise ValueError(f"batch size {batch_size} is more than the {n} training images; lower --batch-size")
+        if batch_size % (world.size * parts):
+            raise ValueError(
+                f"batch size {batch_size} does not split over {world.size} processes with {parts} parts each; "
+                f"use a multiple of {world.size * parts}"
+            )
+        self.n, self.batch_size, self.seed, self.rank = n, batch_size, seed, world.rank
+        self.stride, self.parts, self.world = world.size * parts, parts, world.size
+        self.epoch = self.first_step = 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in a whole epoch."""
+        return self.n // self.batch_size
+
+    def __len__(self) -> int:
+        return (self.steps - self.first_step) * self.parts
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        for step in range(self.first_step, self.steps):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            for part in range(self.parts):
+                yield [(self.epoch, int(index)) for index in batch[part * self.world + self.rank :: self.stride]]
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank}"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; "
+            "use --device cpu, or fewer processes"
+        )
+    return device
