@@ -1,0 +1,184 @@
+"""From a network to masks at the pictures' own sizes: tiles, test-time augmentation, an ensemble.
+
+    probabilities(models, images, tta)   mean over models, views and scales, at the network's size
+    predict(models, loader, tta)         -> levels: the probabilities in 256 steps, uint8
+    mask_at(levels, size)                -> the mask at the original size
+
+Averaging and quantising come before enlarging: bilinear enlarging is linear, so the order of the averages
+does not matter, and the OOF store, the report and the submission all start from the very same bytes.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from kit.data import normalise
+from kit.files import raise_all
+
+FOREGROUND = 128  # the level of probability 0.5
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the eight symmetries of the square: a transpose, then flips."""
+
+    transpose: bool = False
+    vertical: bool = False
+    horizontal: bool = False
+
+    def apply(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same, seen this way; (N, C, W, H) if transposed."""
+        images = images.transpose(2, 3) if self.transpose else images
+        return images.flip(self._axes()) if self._axes() else images
+
+    def undo(self, maps: Tensor) -> Tensor:
+        """The inverse of apply."""
+        maps = maps.flip(self._axes()) if self._axes() else maps
+        return maps.transpose(2, 3) if self.transpose else maps
+
+    def _axes(self) -> list[int]:
+        return [axis for axis, wanted in ((2, self.vertical), (3, self.horizontal)) if wanted]
+
+
+@dataclass(frozen=True)
+class TTA:
+    """Test-time augmentation: the views and scales whose probabilities are averaged."""
+
+    views: tuple[View, ...] = (View(),)
+    scales: tuple[float, ...] = (1.0,)
+
+
+VIEWS = {
+    "none": (View(),),
+    "hflip": (View(), View(horizontal=True)),
+    "flips": tuple(View(vertical=v, horizontal=h) for v in (False, True) for h in (False, True)),
+    "d4": tuple(View(t, v, h) for t in (False, True) for v in (False, True) for h in (False, True)),
+}
+
+
+class Tiled(nn.Module):
+    """Runs `net` on overlapping tiles of pictures that are larger than `tile`, blending the logits.
+
+    tile: (height, width); overlap: share of a tile that its neighbour sees too. A tile's weight falls
+    towards its edges, where the network sees least (as in Ronneberger et al. 2015, section 2, but blended),
+    and the weights are normalised, so a network that returns its input gives back the picture.
+    """
+
+    def __init__(self, net: nn.Module, tile: tuple[int, int], overlap: float = 0.25) -> None:
+        super().__init__()
+        self.net, self.tile, self.overlap = net, tile, overlap
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (N, C, H, W) -> logits (N, K, H, W)."""
+        height, width = (min(a, b) for a, b in zip(self.tile, images.shape[2:], strict=True))
+        if (height, width) == tuple(images.shape[2:]):
+            return self.net(images)
+        weight = torch.outer(_ramp(height), _ramp(width)).to(images.device)
+        total, logits = images.new_zeros(images.shape[2:]), None
+        for top in tile_starts(images.shape[2], height, self.overlap):
+            for left in tile_starts(images.shape[3], width, self.overlap):
+                rows, columns = slice(top, top + height), slice(left, left + width)
+                part = self.net(images[:, :, rows, columns]).float()
+                if logits is None:
+                    logits = part.new_zeros(*part.shape[:2], *images.shape[2:])
+                logits[:, :, rows, columns] += weight * part
+                total[rows, columns] += weight
+        return logits / total
+
+
+def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+    """Where tiles begin along one side: evenly spaced, the first at 0, the last flush with the end."""
+    count = 1 + math.ceil((length - tile) / max(1, tile * (1 - overlap)))
+    return [round(index * (length - tile) / max(1, count - 1)) for index in range(count)]
+
+
+@torch.inference_mode()
+def probabilities(models: Sequence[nn.Module], images: Tensor, tta: TTA) -> Tensor:
+    """Mean probabilities f32 (N, K, H, W) of normalised images over models, views and scales.
+
+    Views of one shape go through a network in one batch; other scales are resized there and back.
+    """
+    size, parts = images.shape[2:], []
+    for scale in tta.scales:
+        scaled = images if scale == 1 else _resize(images, [max(1, round(side * scale)) for side in size])
+        for turned in (False, True):
+            views = [view for view in tta.views if view.transpose == turned]
+            if views:
+                batch = torch.cat([view.apply(scaled) for view in views])
+                for model in models:
+                    maps = _activate(model(batch).float()).chunk(len(views))
+                    parts += [_resize(view.undo(part), size) for view, part in zip(views, maps, strict=True)]
+    return torch.stack(parts).mean(dim=0)
+
+
+def predict(
+    models: Sequence[nn.Module], loader: DataLoader, tta: TTA, device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
+    """(id, original size, levels u8 (K, h, w)) of each picture of a loader of `Pictures`, in its order.
+
+    The last, shorter batch is filled up before it goes through the networks: kernels are chosen by the shape
+    of a batch, and a picture's prediction must not depend on how many were left. Raises ValueError at the end,
+    listing the pictures that could not be read.
+    """
+    problems = []
+    for model in models:
+        model.eval()
+    for batch in loader:
+        problems += batch.problems
+        if not batch.ids:
+            continue
+        missing = loader.batch_size - len(batch.ids)
+        images = torch.cat([batch.images, batch.images[-1:].expand(missing, -1, -1, -1)])
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            probs = probabilities(models, normalise(images.to(device, non_blocking=True)), tta)
+        levels = quantise(probs).cpu().numpy()
+        yield from zip(batch.ids, batch.sizes, levels[: len(batch.ids)], strict=True)
+    raise_all(problems, "pictures could not be predicted; all others were")
+
+
+def quantise(probs: Tensor) -> Tensor:
+    """Probabilities 0..1 -> levels u8 0..255: a level holds [level/256, (level+1)/256), so 0.5 starts at 128."""
+    return (probs * 256).floor().clamp(0, 255).to(torch.uint8)
+
+
+def levels_at(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Levels u8 (h, w) enlarged to `size` (height, width) bilinearly and rounded half up, u8."""
+    if levels.shape == tuple(size):
+        return levels
+    enlarged = cv2.resize(levels.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    return (enlarged + 0.5).astype(np.uint8)
+
+
+def mask_at(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask u8 (H, W) at the original size. levels u8 (K, h, w): K = 1 by threshold, else the likeliest class."""
+    if len(levels) == 1:
+        return (levels_at(levels[0], size) >= FOREGROUND).view(np.uint8)
+    scores = [cv2.resize(level.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) for level in levels]
+    return np.argmax(scores, axis=0).astype(np.uint8)
+
+
+def pictures_at_once(tta: TTA, views: int = 8) -> int:
+    """Pictures in a batch of prediction, from the number of views alone: so the same whatever the training batch."""
+    return max(1, views // len(tta.views))
+
+
+def _activate(logits: Tensor) -> Tensor:
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _ramp(length: int) -> Tensor:
+    """Weights 0..1 over a tile's side, highest in the middle, never zero (a Hann window's inner part)."""
+    return torch.hann_window(length + 2, periodic=False)[1:-1]
