@@ -132,7 +132,8 @@ def charts(results: "Results", measurements: dict) -> dict[str, dict]:
 def _history(results: "Results", key: str) -> dict[str, tuple[list, list]]:
     lines = {}
     for fold, epochs in sorted(results.history.items()):
-        points = [(line["epoch"], line[key]) for line in epochs if math.isfinite(line.get(key) or math.nan)]
+        known = [line for line in epochs if line.get(key) is not None and math.isfinite(line[key])]
+        points = [(line["epoch"], line[key]) for line in known]
         if points:
             lines[f"fold {fold}"] = tuple(zip(*points, strict=True))
     return lines
@@ -143,8 +144,8 @@ def _sorted_dice(scores: np.ndarray) -> dict:
     share = 100 * (np.arange(len(scores)) + 0.5) / len(scores)
     height = -np.log10(np.clip(1 - scores, 1e-4, 1))
     ticks = {-math.log10(max(1 - score, 1e-4)): f"{score:g}" for score in DICE_TICKS}
-    bottom = max([at for at in ticks if at <= height.min()], default=0)
-    top = min(at for at in ticks if at >= height.max() - 1e-9)
+    bottom = max([at for at in ticks if at <= height.min() and at < max(ticks)], default=0)
+    top = min(at for at in ticks if at >= height.max() - 1e-9 and at > bottom)  # also where all images score alike
     shown = {at: label for at, label in ticks.items() if bottom <= at <= top}
     return line_chart({"images": (share, height)}, "% of images, worst first", y_ticks=shown)
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -337,6 +338,23 @@ def test_chart_leaves_out_what_is_not_a_number(drawn, measured):
 def written(drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     return folder, report.write_report(drawn.results, folder)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.93, 1.0])
+def test_charts_of_scores_that_are_all_alike(drawn, measured, score):
+    images = drawn.results.images.assign(dice=score)
+    lines = report_plots.charts(SimpleNamespace(images=images, history={}), measured)["dice"]
+    heights = set(re.findall(r",([\d.]+)", lines["paths"][0]["d"]))
+    places = [at for at, _ in lines["y_ticks"]]
+    assert len(heights) == 1
+    assert min(places) < max(places)
+    assert min(places) <= float(heights.pop()) <= max(places)
+
+
+def test_a_score_of_zero_is_drawn(drawn, measured):
+    history = {0: [{"epoch": 1, "val_dice": 0.0}, {"epoch": 2, "val_dice": 0.5}]}
+    lines = report_plots.charts(SimpleNamespace(images=drawn.results.images, history=history), measured)["val_dice"]
+    assert lines["paths"][0]["d"].count(",") == 2
 
 
 def test_report_is_written_whole_and_is_plain_json(written):
