@@ -242,6 +242,7 @@ def _build_cache(competition: Competition, size: tuple[int, int], folder: Path) 
 def _fill_cache(read: SizedReader, ids: Sequence[str], folder: Path) -> None:
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(ids), *read.size, 3))
     masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (len(ids), *read.size))
+    _reserve(folder / "images.npy"), _reserve(folder / "masks.npy")
     problems = []
 
     def fill(row: int) -> None:
@@ -254,6 +255,16 @@ def _fill_cache(read: SizedReader, ids: Sequence[str], folder: Path) -> None:
         list(pool.map(fill, range(len(ids))))
     raise_all(problems, "samples cannot be read")
     images.flush(), masks.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Take the blocks of a sparse file now: a disk that fills under a memory map kills the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]
         if error.filename not in {None, str(partial)}:
             raise  # of a file that `content` reads
         raise OSError(
-            error.errno, f"could not write {path} (the old file, if any, is intact): {error.strerror}"
+            error.errno, f"could not write {path} (the old file, if any, is intact): {error.strerror or error}"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -64,10 +64,10 @@ def cache_folder() -> Path:
     """The folder for what can be made again: $KIT_CACHE, else ~/.cache/kit, else one below the temporary folder."""
     if os.environ.get("KIT_CACHE"):
         return Path(os.environ["KIT_CACHE"])
-    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kit"
     try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kit"
         home.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
         return Path(tempfile.gettempdir()) / "kit"
     return home if os.access(home, os.W_OK) else Path(tempfile.gettempdir()) / "kit"
 

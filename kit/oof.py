@@ -21,7 +21,7 @@ import pandas as pd
 
 from kit.data import Competition, single_threaded_cv2
 from kit.files import check_id, write_atomic
-from kit.metrics import confusion_matrix, dice, foreground_scores, iou, level_histogram, pixel_accuracy
+from kit.metrics import confusion_matrix, foreground_scores, level_histogram, mean_dice, mean_iou, pixel_accuracy
 from kit.predict import levels_at, mask_at
 
 COLUMNS = ["id", "group", "fold", "iou", "dice", "accuracy", "area"]
@@ -46,7 +46,8 @@ class OOFStore:
 
     def read(self, id: str) -> np.ndarray:
         """Levels u8 (K, h, w). Raises ValueError if the file is damaged."""
-        stacked = cv2.imdecode(np.frombuffer(self.path(id).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+        data = np.frombuffer(self.path(id).read_bytes(), np.uint8)
+        stacked = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
         if stacked is None or stacked.ndim != 2 or len(stacked) % self.channels:
             raise ValueError(f"{self.path(id)} is damaged; delete it and run the same command again")
         return stacked.reshape(self.channels, -1, stacked.shape[1])
@@ -89,7 +90,8 @@ class Scores:
 
 def read_oof_csv(path: Path) -> pd.DataFrame:
     """oof.csv with ids and groups as they were written: `000123` and `NA` stay text."""
-    return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False, na_values={"iou": "", "dice": ""})
+    no_score = dict.fromkeys(COLUMNS[3:], "")
+    return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False, na_values=no_score)
 
 
 def score(
@@ -113,7 +115,7 @@ def _counter(competition: Competition, store: OOFStore) -> Callable[[str], tuple
     def many(id: str) -> tuple:
         truth = competition.read_mask(id)
         matrix = confusion_matrix(truth, mask_at(store.read(id), truth.shape), competition.num_classes)
-        values = np.nanmean(iou(matrix)), np.nanmean(dice(matrix)), pixel_accuracy(matrix), _share(matrix)
+        values = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix), _share(matrix)
         return values, matrix, None
 
     return binary if store.channels == 1 else many
