@@ -4,7 +4,8 @@ The map, a line a module:
 
     competitions/   one file a data set: where its files lie, ids, groups, how to read image and mask
     images.py       strict decoding of images and masks: what is damaged is refused, by name
-    data.py         Sample, SegmentationDataset, the uint8 cache at training size
+    data.py         Sample, SegmentationDataset, pictures to predict, normalisation
+    cache.py        the training pictures at their size, read from the files or from a uint8 cache
     augment.py      paired image/mask transforms, seeded for every sample
     folds.py        seeded K-fold: plain, stratified, grouped, both; the leak check
     models/         one paper a file; pretrained.py holds segmentation-models-pytorch's
@@ -38,9 +39,17 @@ def _place_numba_cache() -> None:
     numba keeps compiled kernels beside the source, or else below the home folder, and raises at
     import when it can write to neither (a read-only install in a container).
     """
-    places = [Path(__file__).parent, Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser(), Path.home()]
-    if "NUMBA_CACHE_DIR" not in os.environ and not any(os.access(place, os.W_OK) for place in places):
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")  # noqa: PTH111 (never raises)
+    places = [Path(__file__).parent / "__pycache__", Path(home, "numba")]
+    if "NUMBA_CACHE_DIR" not in os.environ and not any(_writable(place) for place in places):
         os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="kit-numba-")
+
+
+def _writable(folder: Path) -> bool:
+    """Whether `folder` can be written to, or made where it is absent."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 _place_numba_cache()

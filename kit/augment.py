@@ -53,6 +53,7 @@ def photo_augment(seed: int = 0, crop: tuple[int, int] | None = None) -> Augment
             scale=(0.85, 1.2),
             translate_percent=(-0.06, 0.06),
             rotate=(-8, 8),
+            keep_ratio=True,
             border_mode=cv2.BORDER_REFLECT_101,
             p=0.8,
         ),

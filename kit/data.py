@@ -5,22 +5,19 @@ SegmentationDataset[(epoch, index)]        ->  Sample(image u8 (3, H, W), mask u
 normalise(images)                          ->  f32 on the device, not in the worker: a quarter of the bytes travel
 """
 
-import contextlib
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kit.files import raise_all, run_lock
-from kit.images import resize_image, resize_mask
+from kit.files import raise_all
+from kit.images import resize_image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as torchvision's, timm's and smp's weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -74,9 +71,9 @@ class Pictures(NamedTuple):
 class SegmentationDataset(Dataset):
     """Samples of a competition at the training size.
 
-    read(id) -> image u8 (H, W, 3) and mask u8 (H, W), both at the training size: an ImageCache's `read`,
-    or `reader(competition, size)`. Index with a plain number, or with (epoch, index) as EpochBatches
-    gives, so that the augmentation differs between epochs with no state to keep in the workers.
+    read(id) -> image u8 (H, W, 3) and mask u8 (H, W), both at the training size (see cache.sample_reader).
+    Index with a plain number, or with (epoch, index) as EpochBatches gives, so that the augmentation differs
+    between epochs with no state to keep in the workers.
     """
 
     def __init__(
@@ -135,68 +132,6 @@ def normalise(images: Tensor) -> Tensor:
     return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-class SizedReader:
-    """Reads a sample's image and mask and brings both to one size. Picklable, for worker processes."""
-
-    def __init__(self, competition: Competition, size: tuple[int, int]) -> None:
-        self.competition, self.size = competition, size
-
-    def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image u8 (H, W, 3) and mask u8 (H, W) of `id`. Raises ValueError naming what cannot be used."""
-        image, mask = self.competition.read_image(id), self.competition.read_mask(id)
-        if image.shape[:2] != mask.shape:
-            raise ValueError(
-                f"{id}: the mask is {mask.shape}, its image {image.shape[:2]} (height, width); they must agree"
-            )
-        labels = np.unique(mask)
-        if (bad := labels[(labels >= self.competition.num_classes) & (labels != 255)]).size:
-            raise ValueError(
-                f"{id}: mask labels {bad.tolist()}, expected 0 to {self.competition.num_classes - 1} or 255"
-            )
-        return resize_image(image, self.size), resize_mask(mask, self.size)
-
-
-class ImageCache:
-    """All samples of a competition at one size, uint8, in two memory-mapped files.
-
-    A 512 x 512 sample reads in 0.02 ms, where decoding and shrinking a Carvana picture takes 30.
-    Written once into a temporary folder that is then renamed, so it is complete or absent; its name
-    holds the data's fingerprint and the size, so other data never meets an old cache.
-    """
-
-    def __init__(self, folder: Path, ids: Sequence[str]) -> None:
-        self.folder, self.rows = folder, {id: row for row, id in enumerate(ids)}
-        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
-
-    @classmethod
-    def open(cls, competition: Competition, size: tuple[int, int], root: Path) -> "ImageCache":
-        """The cache of `competition` at `size` below `root`, built first if it is not there.
-
-        Raises OSError when the disk is too small for it, ValueError listing every sample that cannot be read.
-        """
-        folder = root / f"{competition.name}-{size[0]}x{size[1]}-{competition.fingerprint()[:16]}"
-        if not folder.exists():
-            with run_lock(root / f".{folder.name}.lock", wait=-1):  # another process may be building it
-                if not folder.exists():
-                    _build_cache(competition, size, folder)
-        return cls(folder, competition.ids)
-
-    def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image u8 (H, W, 3) and mask u8 (H, W) of `id`, read-only views."""
-        if self._arrays is None:
-            self._arrays = tuple(np.load(self.folder / name, mmap_mode="r") for name in ("images.npy", "masks.npy"))
-        images, masks = self._arrays
-        return images[self.rows[id]], masks[self.rows[id]]
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_arrays": None}  # a worker opens the files itself: pickling would copy them
-
-
-def sample_reader(competition: Competition, size: tuple[int, int], cache: Path | None) -> "ImageCache | SizedReader":
-    """What a SegmentationDataset reads from: the cache below `cache`, or the files themselves if it is None."""
-    return SizedReader(competition, size) if cache is None else ImageCache.open(competition, size, cache)
-
-
 def foreground_shares(competition: Competition) -> np.ndarray:
     """The share of each training picture that is not background, f64 (n,) in 0..1, read in threads."""
     problems = []
@@ -211,7 +146,7 @@ def foreground_shares(competition: Competition) -> np.ndarray:
 
     with ThreadPoolExecutor() as pool:
         shares = np.array(list(pool.map(share, competition.ids)))
-    raise_all(problems, "masks cannot be read")
+    raise_all(sorted(problems), "masks cannot be read")
     return shares
 
 
@@ -220,62 +155,6 @@ def default_workers(device: torch.device, wanted: int | None) -> int:
     if wanted is not None:
         return wanted
     return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
-
-
-def _build_cache(competition: Competition, size: tuple[int, int], folder: Path) -> None:
-    needed, free = len(competition.ids) * size[0] * size[1] * 4, shutil.disk_usage(folder.parent).free
-    if needed * 1.05 > free:
-        raise OSError(
-            f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
-            "Free some, set KIT_CACHE to another disk, or train with --no-cache"
-        )
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _fill_cache(SizedReader(competition, size), competition.ids, partial)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _fill_cache(read: SizedReader, ids: Sequence[str], folder: Path) -> None:
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(ids), *read.size, 3))
-    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (len(ids), *read.size))
-    _reserve(folder / "images.npy"), _reserve(folder / "masks.npy")
-    problems = []
-
-    def fill(row: int) -> None:
-        try:
-            images[row], masks[row] = read(ids[row])
-        except (ValueError, OSError) as error:
-            problems.append(str(error))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool, single_threaded_cv2():
-        list(pool.map(fill, range(len(ids))))
-    raise_all(problems, "samples cannot be read")
-    images.flush(), masks.flush()
-
-
-def _reserve(path: Path) -> None:
-    """Take the blocks of a sparse file now: a disk that fills under a memory map kills the process (SIGBUS)."""
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-@contextlib.contextmanager
-def single_threaded_cv2():
-    """Keep OpenCV from starting its own threads inside ours, then give it back its number."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

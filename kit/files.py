@@ -42,7 +42,7 @@ def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]
 
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut, where the system can (not on Windows)."""
-    if os.name == "posix":
+    with contextlib.suppress(OSError):  # some file systems refuse: the file itself is safe by then
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -152,6 +152,17 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+@contextlib.contextmanager
+def single_threaded_cv2():
+    """Keep OpenCV from starting its own threads inside ours, then give it back its number."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def _open(data: bytes, name: str) -> Image.Image:
     """Open without decoding; refuse what the header already tells."""
     opener = next((opener for magic, opener in FORMATS.items() if data.startswith(magic)), None)

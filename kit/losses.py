@@ -5,7 +5,8 @@ K = 1 is one foreground class against the background (sigmoid); masks then hold 
 
 The Dice term is taken per image and then averaged, because competitions score the mean over images
 and because a mean over images splits exactly over the processes of a group; a Dice over the whole
-batch does neither. float32 because a sum over a 1024 x 1024 picture overflows float16.
+batch does neither. Cross-entropies split exactly where no pixel is ignored: they are means over pixels.
+float32 because a sum over a 1024 x 1024 picture overflows float16.
 An image, or a batch, in which every pixel is ignored has a loss of zero and a zero gradient.
 """
 
@@ -34,9 +35,7 @@ def soft_dice(logits: Tensor, masks: Tensor, ignore_index: int = IGNORE_INDEX, s
     probs = values.sigmoid() * valid
     overlap = (probs * truth).sum(dim=(1, 2))
     total = probs.sum(dim=(1, 2)) + truth.sum(dim=(1, 2))
-    present = valid.any(dim=2).any(dim=1)
-    losses = torch.where(present, 1 - (2 * overlap + smooth) / (total + smooth), 0.0)
-    return losses.mean()
+    return (1 - (2 * overlap + smooth) / (total + smooth)).mean()  # 0 for an image without a valid pixel
 
 
 def bce_dice(logits: Tensor, masks: Tensor, ignore_index: int = IGNORE_INDEX) -> Tensor:
@@ -48,9 +47,12 @@ def cross_entropy(
     logits: Tensor, masks: Tensor, ignore_index: int = IGNORE_INDEX, class_weights: Tensor | None = None
 ) -> Tensor:
     """Softmax cross-entropy, the (weighted) mean over the pixels that are not ignored. class_weights (K,)."""
-    if (masks == ignore_index).all():
-        return logits.float().sum() * 0  # torch's own mean over nothing is NaN
-    return F.cross_entropy(logits.float(), masks.long(), weight=class_weights, ignore_index=ignore_index)
+    if logits.shape[1] < 2:
+        raise ValueError(f"cross-entropy needs K > 1 channels, got logits {tuple(logits.shape)}; for K = 1 use bce")
+    masks, valid = masks.long(), masks != ignore_index
+    total = F.cross_entropy(logits.float(), masks, class_weights, ignore_index=ignore_index, reduction="sum")
+    weights = valid if class_weights is None else class_weights[torch.where(valid, masks, 0)] * valid
+    return total / weights.sum().clamp(min=1e-6)  # torch's own mean over nothing is NaN
 
 
 def _binary_terms(logits: Tensor, masks: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:

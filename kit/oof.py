@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from kit.data import Competition, single_threaded_cv2
+from kit.data import Competition
 from kit.files import check_id, write_atomic
+from kit.images import single_threaded_cv2
 from kit.metrics import confusion_matrix, foreground_scores, level_histogram, mean_dice, mean_iou, pixel_accuracy
 from kit.predict import levels_at, mask_at
 

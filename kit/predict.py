@@ -54,6 +54,10 @@ class TTA:
     views: tuple[View, ...] = (View(),)
     scales: tuple[float, ...] = (1.0,)
 
+    def __str__(self) -> str:
+        name = next((name for name, views in VIEWS.items() if views == self.views), f"{len(self.views)} views")
+        return name if self.scales == (1.0,) else f"{name} at scales {', '.join(map(str, self.scales))}"
+
 
 VIEWS = {
     "none": (View(),),
@@ -73,6 +77,8 @@ class Tiled(nn.Module):
 
     def __init__(self, net: nn.Module, tile: tuple[int, int], overlap: float = 0.25) -> None:
         super().__init__()
+        if not 0 <= overlap < 1:
+            raise ValueError(f"the overlap of tiles is a share of a tile from 0 to below 1, got {overlap}")
         self.net, self.tile, self.overlap = net, tile, overlap
 
     def forward(self, images: Tensor) -> Tensor:
@@ -81,7 +87,7 @@ class Tiled(nn.Module):
         if (height, width) == tuple(images.shape[2:]):
             return self.net(images)
         weight = torch.outer(_ramp(height), _ramp(width)).to(images.device)
-        total, logits = images.new_zeros(images.shape[2:]), None
+        total, logits = weight.new_zeros(images.shape[2:]), None
         for top in tile_starts(images.shape[2], height, self.overlap):
             for left in tile_starts(images.shape[3], width, self.overlap):
                 rows, columns = slice(top, top + height), slice(left, left + width)

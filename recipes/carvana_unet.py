@@ -21,11 +21,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kit.augment import photo_augment
+from kit.cache import sample_reader
 from kit.checkpoint import load_weights
 from kit.competitions import find_data
 from kit.competitions.carvana import Carvana
 from kit.competitions.studio import draw_studio
-from kit.data import SegmentationDataset, default_workers, foreground_shares, sample_reader
+from kit.data import SegmentationDataset, default_workers, foreground_shares
 from kit.distributed import EpochBatches, World, start, synchronise_batchnorm
 from kit.files import cache_folder, raise_all
 from kit.folds import quantile_labels, stratified_group_kfold
@@ -66,7 +67,7 @@ class Config:
 # For the drawn competition: small enough for two CPU cores, and nothing to download.
 DRAWN = Config(
     run_dir=Path("runs/carvana_unet_drawn"),
-    epochs=12,
+    epochs=30,
     image_size=(128, 192),
     lr=3e-3,
     encoder="mobilenet_v2",

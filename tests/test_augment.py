@@ -6,7 +6,8 @@ from tiny import TinyCompetition
 from torch.utils.data import DataLoader
 
 from kit.augment import Augment, photo_augment, sample_seed
-from kit.data import SegmentationDataset, SizedReader
+from kit.cache import SizedReader
+from kit.data import SegmentationDataset
 
 SIZE = (48, 64)
 KEYS = [(epoch, index) for epoch in (0, 1) for index in range(6)]

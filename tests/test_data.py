@@ -15,17 +15,9 @@ from torch.utils.data import DataLoader
 from torchvision.models import MobileNet_V2_Weights
 from torchvision.transforms import functional as V
 
-from kit import data
-from kit.data import (
-    ImageCache,
-    PictureDataset,
-    SegmentationDataset,
-    SizedReader,
-    collate_pictures,
-    foreground_shares,
-    normalise,
-    sample_reader,
-)
+from kit import cache
+from kit.cache import ImageCache, SizedReader, sample_reader
+from kit.data import PictureDataset, SegmentationDataset, collate_pictures, foreground_shares, normalise
 from kit.images import resize_image, resize_mask
 
 SIZE = (32, 40)
@@ -145,7 +137,7 @@ BUILD = """
 import os, sys, time
 from pathlib import Path
 from tiny import TinyCompetition
-from kit.data import ImageCache
+from kit.cache import ImageCache
 
 class Slow(TinyCompetition):
     def read_image(self, id):
@@ -192,7 +184,7 @@ def test_every_sample_that_cannot_be_cached_is_listed(tmp_path):
 
 def test_a_short_disk_is_refused_with_the_sizes(competition, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(data.shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3 * 10**9))
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3 * 10**9))
     with pytest.raises(OSError, match=r"takes 77\.3 GB, 3\.0 are free.*KIT_CACHE.*--no-cache"):
         ImageCache.open(competition, (1024 * 32, 1536 * 32), tmp_path)
     ImageCache.open(competition, SIZE, tmp_path)

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 
 import kit
 from kit.augment import Augment, photo_augment
-from kit.data import ImageCache, SegmentationDataset, SizedReader
+from kit.cache import ImageCache, SizedReader
+from kit.data import SegmentationDataset
 from kit.files import run_lock, write_atomic
 from kit.folds import check_leaks
 from kit.losses import bce, bce_dice, cross_entropy, soft_dice

@@ -1,0 +1,62 @@
+"""python -m kit: the small jobs around a recipe.
+
+python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
+python -m kit lint data/carvana                                      is every picture and mask sound?
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from kit import rle, submission
+from kit.competitions.carvana import Carvana
+
+
+@dataclass(frozen=True)
+class Lint:
+    """Check a submission, or a folder of Carvana's files; print every problem and exit 1 if there is one."""
+
+    path: Annotated[Path, tyro.conf.Positional]  # a CSV, or a data folder
+    sample: Path | None = None  # the sample submission: its ids, all of them, in its order
+    shape: tuple[int, int] = (1280, 1918)  # height and width of the pictures
+    order: Literal["C", "F"] = "C"  # of the run lengths: C along rows, F down columns
+    columns: tuple[str, str] = submission.COLUMNS
+    truth: Path | None = None  # a CSV of true masks, to score against
+
+    def run(self) -> list[str]:
+        """The problems, a line each."""
+        if self.path.is_dir():
+            carvana = Carvana(self.path)
+            print(f"{self.path}: {len(carvana.ids)} pictures with masks, {len(carvana.test_ids)} to predict")
+            return carvana.problems() + carvana.mask_csv_problems()
+        if self.sample is None:
+            print("no --sample: the ids are not checked")
+        problems = submission.lint(self.path, self.sample, self.shape, self.order, self.columns)
+        if self.truth is not None and not problems:
+            masks = dict(submission.read_rows(self.truth, self.columns))
+            scores = submission.score(self.path, lambda name: self._mask(masks.get(name)), self.order, self.columns)
+            print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in scores.items()))
+        return problems
+
+    def _mask(self, encoded: str | None):
+        return None if encoded is None else rle.decode(encoded, self.shape, self.order)
+
+
+def main() -> int:
+    """Run the command that was asked for; its exit status."""
+    command = tyro.extras.subcommand_cli_from_dict({"lint": Lint}, description=__doc__)
+    try:
+        problems = command.run()
+    except (ValueError, OSError) as error:
+        problems = [str(error)]
+    for problem in problems:
+        print(problem)
+    print(f"{command.path}: {'not valid, see above' if problems else 'valid'}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

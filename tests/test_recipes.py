@@ -1,0 +1,136 @@
+"""The recipe as a user runs it: in an empty folder, without data or network, to the report and the CSV."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kit.checkpoint import load_weights
+from kit.competitions.carvana import Carvana
+from kit.files import cache_folder
+from kit.images import resize_image
+from kit.models.pretrained import unet
+from kit.rle import decode
+from kit.submission import lint
+
+RECIPE = Path(__file__).parents[1] / "recipes/carvana_unet.py"
+FLAGS = [
+    "--fold",
+    "all",
+    "--folds",
+    "2",
+    "--epochs",
+    "3",
+    "--image-size",
+    "48",
+    "80",
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+]
+
+
+def run(folder, *flags):
+    """Run the recipe in `folder` with warnings as errors; what it printed."""
+    command = [sys.executable, "-W", "error", str(RECIPE), *flags]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder in which the recipe ran from nothing, and what it printed."""
+    folder = tmp_path_factory.mktemp("user")
+    status, out, errors = run(folder, *FLAGS)
+    assert status == 0, errors
+    return folder, out
+
+
+@pytest.fixture(scope="module")
+def drawn(finished):
+    return Carvana(cache_folder() / "studio")
+
+
+@pytest.mark.slow
+def test_it_says_at_once_that_the_data_are_drawn(finished):
+    assert "drawing a small competition" in finished[1].splitlines()[0]
+
+
+@pytest.mark.slow
+def test_every_training_picture_is_held_out_once_and_no_car_is_in_two_folds(finished, drawn):
+    table = pd.read_csv(finished[0] / "runs/carvana_unet_drawn/oof.csv", dtype={"id": str, "group": str})
+    assert sorted(table["id"]) == drawn.ids
+    assert (table.groupby("group")["fold"].nunique() == 1).all()
+    assert table["dice"].between(0, 1).all()
+
+
+@pytest.mark.slow
+def test_the_report_has_the_scores_of_the_table_and_says_drawn(finished):
+    folder = finished[0] / "runs/carvana_unet_drawn"
+    report, table = json.loads((folder / "report.json").read_text()), pd.read_csv(folder / "oof.csv")
+    assert report["drawn"] is True
+    assert report["pooled"]["dice_mean"]["value"] == pytest.approx(table["dice"].mean(), abs=1e-9)
+    assert "drawn" in (folder / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_submission_is_valid_and_holds_the_mean_of_both_networks(finished, drawn):
+    path = finished[0] / "submissions/carvana_unet_drawn.csv"
+    assert lint(path, drawn.sample_csv, lambda name: drawn.shape(name.removesuffix(".jpg")), "C") == []
+    with path.open(newline="") as file:
+        rows = dict(list(csv.reader(file))[1:])
+    assert list(rows) == [f"{id}.jpg" for id in drawn.test_ids]
+    for id in drawn.test_ids[:2]:
+        wrong = decode(rows[f"{id}.jpg"], drawn.shape(id)) != predict_plainly(finished[0], drawn, id)
+        assert wrong.mean() < 1e-3, id  # the recipe computes in bfloat16 where the machine does, this here never
+
+
+def predict_plainly(folder, drawn, id):
+    """A test picture's mask in the plainest form: two networks, two views, mean, 256 steps, enlarge, threshold."""
+    image = torch.from_numpy(resize_image(drawn.read_image(id), (48, 80)).transpose(2, 0, 1).copy())[None].float()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    batch = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
+    config = json.loads((folder / "runs/carvana_unet_drawn/config.json").read_text())["config"]
+    probs = []
+    for fold in range(2):
+        model = unet(config["encoder"], "none", num_classes=1, decoder_channels=(128, 64, 32, 16, 16))
+        load_weights(folder / f"runs/carvana_unet_drawn/fold{fold}/last.safetensors", model)
+        model = model.to(memory_format=torch.channels_last).eval()
+        with torch.inference_mode():
+            probs += [model(batch).sigmoid(), model(batch.flip(3)).sigmoid().flip(3)]
+    levels = (torch.stack(probs).mean(dim=0) * 256).floor().clamp(0, 255)
+    full = torch.nn.functional.interpolate(levels, size=drawn.shape(id), mode="bilinear", align_corners=False)
+    return (full[0, 0] >= 127.5).numpy().astype(np.uint8)
+
+
+@pytest.mark.slow
+def test_the_same_command_again_changes_nothing(finished):
+    folder = finished[0]
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in {".safetensors", ".csv", ".png"}}
+    status, out, errors = run(folder, *FLAGS)
+    assert (status, errors) == (0, "")
+    assert "epoch" not in out.split("out-of-fold")[0]
+    assert kept == {path: path.read_bytes() for path in kept}
+
+
+@pytest.mark.slow
+def test_another_configuration_in_the_same_folder_is_refused_with_the_difference(finished):
+    status, _, errors = run(finished[0], *FLAGS, "--lr", "0.5")
+    assert status == 1
+    assert "lr 0.5 -> 0.003" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_not_there_is_told_before_anything_is_made(tmp_path):
+    status, _, errors = run(tmp_path, "--data-dir", "nowhere")
+    assert status == 1
+    assert "nowhere" in errors
+    assert list(tmp_path.iterdir()) == []
