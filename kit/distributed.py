@@ -51,6 +51,13 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def share_buffers(self, model: nn.Module) -> nn.Module:
+        """Return `model`, its buffers (batch normalisation's statistics) in all processes those of the main one."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+        return model
+
 
 def start(device: str = "auto") -> World:
     """Join the process group if torchrun started this process, and choose the device.

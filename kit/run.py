@@ -40,7 +40,7 @@ from kit.rle import encode
 from kit.submission_parts import RowParts, rows_in_order
 
 # What may differ when a run is continued: it changes where and how fast, or what is done after training.
-FREE = {"fold", "data_dir", "run_dir", "device", "workers", "compile", "tta", "test"}
+FREE = {"fold", "data_dir", "run_dir", "device", "workers", "cache", "compile", "tta", "scales", "test"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ class Run:
             self.store.forget(self.held_out(fold))
             write_atomic(folder / "oof.json", json.dumps({"key": key}))
         self.world.wait()
-        todo = [id for id in self.world.share(self.held_out(fold)) if id not in self.store]
+        left = [id for id in self.held_out(fold) if id not in self.store]
+        self.world.wait()  # until every process has seen what is left: shares of it are even, and no id is in two
+        todo = self.world.share(left)
         for id, _, levels in predict([model], self._pictures(todo), self.tta, self.world.device, self.dtype):
             self.store.write(id, levels)
         self.world.wait()
@@ -149,8 +151,10 @@ class Run:
             return None
         parts = self.folder / "test" / self._prediction_key(folds)
         rows = {self.competition.csv_name(id): id for id in test_ids}
-        with RowParts(parts, self.world.rank) as done:
-            todo = [id for name, id in self.world.share(list(rows.items())) if name not in done.done]
+        with self._alone(parts), RowParts(parts, self.world.rank) as done:
+            left = [id for name, id in rows.items() if name not in done.done]
+            self.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
+            todo = self.world.share(left)
             models = [load(fold) for fold in folds] if todo else []
             pictures = predict(models, self._pictures(todo), self.tta, self.world.device, self.dtype)
             for id, size, levels in tqdm(pictures, "test", total=len(todo), leave=False, disable=self.world.quiet):
@@ -170,6 +174,13 @@ class Run:
             raise_all(problems, f"problems in {path}")
             return path
         return None
+
+    @contextlib.contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """Hold `folder` against the run of another fold, which may come to the same test pictures; waits for it."""
+        with run_lock(folder, wait=-1) if self.world.main else contextlib.nullcontext():
+            self.world.wait()
+            yield
 
     def _pictures(self, ids: Sequence[str]) -> DataLoader:
         """Batches of pictures whose shape depends on the network's size and the views alone."""

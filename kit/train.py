@@ -27,7 +27,7 @@ from kit import checkpoint
 from kit.data import Sample, normalise
 from kit.distributed import World
 from kit.files import write_atomic
-from kit.metrics import confusion_matrix, dice, iou, pixel_accuracy
+from kit.metrics import confusion_matrix, dice, iou, mean_dice, mean_iou, pixel_accuracy
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 CHECK_EVERY = 20  # steps between looks at the loss: reading it stops the GPU's queue
@@ -42,6 +42,7 @@ class Settings:
     dtype: torch.dtype  # of the forward pass: bfloat16, float16 or float32
     schedule: Callable[[float], float]  # share of training done, 0..1 -> factor of the learning rate
     seed: int = 0
+    num_classes: int = 2  # of the masks; a network with one output channel tells two, background and foreground
     clip: float = 1.0  # largest norm of the gradient
     save_minutes: float = 10.0  # between checkpoints inside an epoch
 
@@ -71,8 +72,10 @@ class TrainState:
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what state_dict gave."""
-        for name in self.PARTS:
-            getattr(self, name).load_state_dict(state[name])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:  # empty where it was not in use, as before a change to a GPU without bfloat16
+            self.scaler.load_state_dict(state["scaler"])
         self.ema.module.load_state_dict(state["ema"])
         for name in self.VALUES:
             setattr(self, name, state[name])
@@ -155,7 +158,8 @@ def fit(
     for epoch in range(state.step // batches.steps, settings.epochs):
         batches.epoch, batches.first_step = epoch, state.step % batches.steps
         train_one_epoch(state, forward, train_loader, criterion, settings, folder)
-        line = _epoch_line(state, evaluate(state.ema.module, val_loader, settings), batches.steps)
+        average = world.share_buffers(state.ema.module)  # as saved, where each process has statistics of its own
+        line = _epoch_line(state, evaluate(average, val_loader, settings), batches.steps)
         state.history.append(line)
         state.loss_sum = state.seconds = 0.0
         is_best = line["val_dice"] > state.best  # never true of NaN
@@ -198,29 +202,31 @@ def train_one_epoch(
 def evaluate(model: nn.Module, loader: DataLoader, settings: Settings) -> np.ndarray:
     """Confusion matrix i64 (K, K), rows = truth, at the network's size, over every process's loader.
 
-    A network with one output channel counts as two classes, background and foreground.
+    K is settings.num_classes. A loader may be empty: there can be fewer pictures than processes.
     """
     model.eval()
-    device, matrix = settings.world.device, None
+    device, matrix = settings.world.device, np.zeros((settings.num_classes, settings.num_classes), np.int64)
     for batch in loader:
         with torch.autocast(device.type, settings.dtype, enabled=settings.dtype != torch.float32):
             logits = model(normalise(batch.image.to(device))).float()
         predicted = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
-        classes = max(2, logits.shape[1])
-        counts = confusion_matrix(batch.mask.numpy(), predicted.to(torch.uint8).cpu().numpy(), classes)
-        matrix = counts if matrix is None else matrix + counts
+        predicted = predicted.to(torch.uint8).cpu().numpy()
+        matrix += confusion_matrix(batch.mask.numpy(), predicted, settings.num_classes)
     return settings.world.sum(torch.from_numpy(matrix).to(device)).cpu().numpy()
 
 
 def save(state: TrainState, folder: Path, world: World, is_best: bool = False) -> None:
-    """Write the checkpoint, and metrics.jsonl from its history, from the main process alone."""
+    """Write the checkpoint, and metrics.jsonl from its history, from the main process alone.
+
+    last.pt comes last: it alone says how far training is, so whatever a kill leaves unwritten is written again.
+    """
     if world.main:
         note = {"step": state.step, "epochs": len(state.history)}
         if is_best:
             checkpoint.save_weights(folder / "best.safetensors", state.ema.module, note)
         checkpoint.save_weights(folder / "last.safetensors", state.ema.module, note)
-        checkpoint.save_state(folder / "last.pt", state.state_dict())
         write_atomic(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in state.history))
+        checkpoint.save_state(folder / "last.pt", state.state_dict())
 
 
 def resume(state: TrainState, folder: Path) -> None:
@@ -231,7 +237,11 @@ def resume(state: TrainState, folder: Path) -> None:
     path = folder / "last.pt"
     if path.exists():
         found = checkpoint.load_state(path)
-        checkpoint.check_identity(path, state.identity, found.get("identity", {}))
+        if missing := state.state_dict().keys() - found.keys():
+            raise ValueError(
+                f"{path} lacks {sorted(missing)}: another version made it. Delete it to train this fold anew"
+            )
+        checkpoint.check_identity(path, state.identity, found["identity"])
         checkpoint.check_fit(state.model, found["model"], path)
         state.load_state_dict(found)
 
@@ -265,7 +275,9 @@ def _settle(state: TrainState, pending: list, settings: Settings) -> float:
     Raises FloatingPointError at the first step whose loss or gradient is not finite, naming its images.
     In float16 the scaler skips steps with infinite gradients, so there only the loss counts.
     """
-    checked = torch.stack([loss if state.scaler.is_enabled() else loss + 0 * norm for _, loss, norm, _ in pending])
+    losses = settings.world.sum(torch.stack([loss for _, loss, _, _ in pending])) / settings.world.size
+    norms = torch.stack([norm for _, _, norm, _ in pending])
+    checked = losses if state.scaler.is_enabled() else losses + 0 * norms  # alike in all processes: all stop, or none
     bad = (~checked.isfinite()).nonzero().flatten().tolist()
     if bad:
         step, loss, norm, ids = pending[bad[0]]
@@ -273,7 +285,6 @@ def _settle(state: TrainState, pending: list, settings: Settings) -> float:
             f"step {step}: the loss is {loss.item()}, the gradient's norm {norm.item()}, on {', '.join(ids)}. "
             "The last checkpoint is intact; lower --lr, or look at these images and masks"
         )
-    losses = settings.world.sum(torch.stack([loss for _, loss, _, _ in pending])) / settings.world.size
     state.loss_sum += losses.sum().item()
     pending.clear()
     return losses.mean().item()
@@ -281,12 +292,12 @@ def _settle(state: TrainState, pending: list, settings: Settings) -> float:
 
 def _epoch_line(state: TrainState, matrix: np.ndarray, steps: int) -> dict:
     """A line of metrics.jsonl. val_ scores are the data set's, at the network's size: for curves, not for claims."""
-    foreground = slice(1, None) if len(matrix) == 2 else slice(None)  # of two classes only the second counts
+    binary = len(matrix) == 2  # of two classes only the second counts
     return {
         "epoch": state.step // steps,
         "loss": state.loss_sum / steps,
-        "val_dice": float(np.nanmean(dice(matrix)[foreground])),
-        "val_iou": float(np.nanmean(iou(matrix)[foreground])),
+        "val_dice": float(dice(matrix)[1] if binary else mean_dice(matrix)),
+        "val_iou": float(iou(matrix)[1] if binary else mean_iou(matrix)),
         "val_accuracy": float(pixel_accuracy(matrix)),
         "lr": max(group["lr"] for group in state.optimizer.param_groups),
         "seconds": round(state.seconds, 2),

@@ -1,0 +1,312 @@
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import TinyCompetition, tiny_network
+
+from kit.checkpoint import load_weights, save_weights
+from kit.data import IMAGENET_MEAN, IMAGENET_STD
+from kit.distributed import World
+from kit.files import run_lock
+from kit.images import resize_image
+from kit.metrics import confusion_matrix, foreground_scores
+from kit.predict import TTA, VIEWS
+from kit.rle import decode
+from kit.run import Run, keep_folds, launch, plain
+from kit.submission import read_rows
+
+ALONE = World(0, 1, torch.device("cpu"))
+SIZE = (24, 40)
+
+
+def new_run(folder, competition=None, config=None, **changes):
+    competition = competition or TinyCompetition()
+    folds = np.arange(len(competition.ids)) // 3 % 2  # four cars of three views, in two folds
+    options = {"tta": TTA(VIEWS["hflip"]), "size": SIZE, "world": ALONE, "dtype": torch.float32} | changes
+    return Run(folder, "tiny", competition, folds, config or {"fold": 0, "lr": 0.1}, **options)
+
+
+def train(run, fold, seed):
+    """Stands in for training: seeded weights, sharpened until they make masks, and a line of metrics."""
+    model = tiny_network(seed=seed)
+    with torch.no_grad():
+        model.weight *= 5
+    save_weights(run.fold_folder(fold) / "last.safetensors", model, {})
+    line = {"epoch": 1, "loss": 0.5, "val_dice": 0.5, "val_iou": 0.4, "val_accuracy": 0.9, "lr": 0.1, "seconds": 2.0}
+    (run.fold_folder(fold) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    return model
+
+
+def trained(run):
+    def load(fold):
+        model = tiny_network(seed=99)
+        load_weights(run.fold_folder(fold) / "last.safetensors", model)
+        return model
+
+    return load
+
+
+def mask_by_hand(models, image, size):
+    """Resize, normalise, mean of the sigmoids with and without mirror, 256 steps, enlarge, threshold."""
+    small = resize_image(image, size).astype(np.float32) / 255
+    pixels = torch.from_numpy(((small - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32).transpose(2, 0, 1))[None]
+    with torch.no_grad():
+        maps = [m(pixels).sigmoid() for m in models] + [m(pixels.flip(3)).sigmoid().flip(3) for m in models]
+    levels = np.floor(256 * torch.stack(maps).mean(dim=0)[0, 0].numpy()).clip(0, 255).astype(np.float32)
+    return (cv2.resize(levels, image.shape[1::-1]) >= 127.5).astype(np.uint8)
+
+
+def test_config_says_what_was_asked_of_what_with_what(tmp_path):
+    @dataclass(frozen=True)
+    class Config:
+        run_dir: Path
+        image_size: tuple[int, int] = (3, 4)
+        lr: float = 0.1
+
+    run = new_run(tmp_path, config=plain(Config(tmp_path)))
+    run.begin()
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["config"] == {"run_dir": str(tmp_path), "image_size": [3, 4], "lr": 0.1}
+    assert written["identity"] == {"image_size": [3, 4], "lr": 0.1, "data": TinyCompetition().fingerprint()}
+    assert written["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert {"commit", "python", "numpy", "device"} <= written["versions"].keys()
+    assert "pytest" in written["command"]
+    run.begin()  # the same again
+
+
+def test_a_run_goes_on_with_other_hardware_but_no_other_numbers(tmp_path):
+    config = {"lr": 0.1, "fold": 0, "workers": 0, "cache": True, "scales": [1.0], "tta": "none"}
+    new_run(tmp_path, config=config).begin()
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(
+        ValueError, match=r"config\.json was made by another configuration \(now -> then\): lr 0\.2 -> 0\.1"
+    ):
+        new_run(tmp_path, config=config | {"lr": 0.2}).begin()
+    with pytest.raises(ValueError, match=r"data \w+ -> \w+"):
+        new_run(tmp_path, TinyCompetition(tests=6), config=config).begin()
+    assert (tmp_path / "config.json").read_bytes() == before
+    other = config | {"fold": "all", "workers": 3, "cache": False, "scales": [1.0, 1.5], "tta": "d4", "device": "cuda"}
+    new_run(tmp_path, config=other).begin()
+    assert json.loads((tmp_path / "config.json").read_text())["config"] == other
+
+
+def test_folds_are_made_once_and_kept(tmp_path):
+    competition = SimpleNamespace(ids=["007", "NA", "a,b", "x"], groups=["1", "1", "null", "02"])
+    made = keep_folds(tmp_path, competition, ALONE, lambda: np.array([0, 0, 1, 0]))
+    assert made.tolist() == [0, 0, 1, 0]
+    assert (tmp_path / "folds.csv").read_text() == 'id,group,fold\n007,1,0\nNA,1,0\n"a,b",null,1\nx,02,0\n'
+    again = keep_folds(tmp_path, competition, ALONE, lambda: pytest.fail("made again"))
+    assert again.tolist() == [0, 0, 1, 0]
+    for change in ({"ids": ["007", "NA", "x", "a,b"]}, {"groups": ["1", "1", "null", "2"]}):
+        with pytest.raises(ValueError, match=r"folds\.csv lists other ids or groups"):
+            keep_folds(tmp_path, SimpleNamespace(**vars(competition) | change), ALONE, list)
+
+
+def test_folds_that_leak_are_refused_made_or_kept(tmp_path):
+    competition = SimpleNamespace(ids=["a", "b", "c"], groups=["1", "1", "2"])
+    with pytest.raises(ValueError, match="1: folds 0, 1"):
+        keep_folds(tmp_path, competition, ALONE, lambda: np.array([0, 1, 0]))
+    assert not (tmp_path / "folds.csv").exists()
+    (tmp_path / "folds.csv").write_text("id,group,fold\na,1,0\nb,1,1\nc,2,0\n")  # as edited by hand
+    with pytest.raises(ValueError, match="1: folds 0, 1"):
+        keep_folds(tmp_path, competition, ALONE, list)
+
+
+def test_a_fold_is_held_by_one_run(tmp_path):
+    run = new_run(tmp_path)
+    refused = pytest.raises(BlockingIOError, match=f"another run is at work in {tmp_path / 'fold0'}")
+    with run.lock(0), run.lock(1), refused, run.lock(0):
+        pass
+    with run.lock(0):
+        pass
+
+
+def test_oof_is_each_held_out_picture_by_the_network_that_has_not_seen_it(tmp_path):
+    run = new_run(tmp_path)
+    assert run.held_out(0) == run.competition.ids[:3] + run.competition.ids[6:9]
+    assert sorted(run.held_out(0) + run.trained_on(0)) == sorted(run.competition.ids)
+    assert run.finished() == []
+    for fold in (0, 1):
+        model = train(run, fold, seed=fold)
+        run.predict_oof(fold, model)
+        assert run.finished() == [0, 1][: fold + 1]
+        table = pd.read_csv(tmp_path / f"fold{fold}/oof.csv")
+        assert table["id"].tolist() == run.held_out(fold)
+        assert table["group"].tolist() == [id.split("_")[0] for id in run.held_out(fold)]
+        for row in table.itertuples():
+            truth = run.competition.read_mask(row.id)
+            mask = mask_by_hand([model], run.competition.read_image(row.id), SIZE)
+            iou, dice, accuracy = foreground_scores(confusion_matrix(truth, mask, 2))
+            assert (row.iou, row.dice, row.accuracy) == pytest.approx((iou, dice, accuracy), abs=2e-3)
+            assert row.area == pytest.approx(truth.mean())
+            assert row.fold == fold
+
+
+def test_oof_goes_on_where_it_was_stopped_and_starts_anew_with_other_weights(tmp_path):
+    class Counting(TinyCompetition):
+        reads = ()
+
+        def read_image(self, id):
+            self.reads += (id,)
+            return super().read_image(id)
+
+    run = new_run(tmp_path, Counting())
+    model = train(run, 0, seed=0)
+    run.predict_oof(0, model)
+    assert run.competition.reads == tuple(run.held_out(0))
+    whole = (tmp_path / "fold0/oof.csv").read_bytes()
+    run.predict_oof(0, model)
+    assert len(run.competition.reads) == 6  # finished: nothing to do
+    lost = run.held_out(0)[4]
+    (tmp_path / "fold0/finished.json").unlink()
+    (tmp_path / f"oof/{lost}.png").unlink()
+    run.predict_oof(0, model)
+    assert run.competition.reads[6:] == (lost,)
+    assert (tmp_path / "fold0/oof.csv").read_bytes() == whole
+    run.predict_oof(0, train(run, 0, seed=1))
+    assert run.competition.reads[7:] == tuple(run.held_out(0))
+    assert (tmp_path / "fold0/oof.csv").read_bytes() != whole
+    other_views = new_run(tmp_path, run.competition, tta=TTA())
+    other_views.predict_oof(0, trained(run)(0))
+    assert len(run.competition.reads) == 7 + 6 + 6
+    assert run.finished() == [0]
+
+
+def test_other_weights_take_the_finished_mark_back_first(tmp_path):
+    run = new_run(tmp_path)
+    run.predict_oof(0, train(run, 0, seed=0))
+    run.competition.broken = {run.held_out(0)[5]}
+    with pytest.raises(ValueError, match="pictures could not be predicted"):
+        run.predict_oof(0, train(run, 0, seed=1))
+    assert run.finished() == []  # the old scores are of other weights
+    assert sum(id in run.store for id in run.held_out(0)) == 5  # all others were predicted
+
+
+def test_report_is_over_the_finished_folds(tmp_path, capsys):
+    run = new_run(tmp_path)
+    run.predict_oof(1, train(run, 1, seed=1))
+    run.report()
+    assert json.loads((tmp_path / "report.json").read_text())["folds"] == {"planned": 2, "finished": [1]}
+    run.predict_oof(0, train(run, 0, seed=0))
+    run.report()
+    measured = json.loads((tmp_path / "report.json").read_text())
+    pooled = pd.read_csv(tmp_path / "oof.csv")
+    assert measured["folds"]["finished"] == [0, 1]
+    assert pooled["id"].tolist() == run.held_out(0) + run.held_out(1)
+    assert measured["pooled"]["dice_mean"]["value"] == pytest.approx(pooled["dice"].mean())
+    assert measured["seconds"]["training"] == 4.0
+    assert "<html" in (tmp_path / "report.html").read_text()
+    assert str(tmp_path / "report.html") in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def two_folds(tmp_path_factory):
+    run = new_run(tmp_path_factory.mktemp("two"))
+    for fold in (0, 1):
+        run.predict_oof(fold, train(run, fold, seed=fold))
+    return run.folder
+
+
+def test_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, capsys):
+    run = new_run(shutil.copytree(two_folds, tmp_path / "run"))
+    path = run.submit(trained(run), tmp_path)
+    assert path == tmp_path / "tiny.csv"
+    rows = dict(read_rows(path))
+    assert list(rows) == [f"{id}.jpg" for id in run.competition.test_ids]
+    models, filled = [trained(run)(fold) for fold in (0, 1)], 0
+    for id in run.competition.test_ids:
+        image = run.competition.read_image(id)
+        expected, found = mask_by_hand(models, image, SIZE), decode(rows[f"{id}.jpg"], image.shape[:2], "C")
+        assert (found != expected).sum() <= 2  # a level may be rounded the other way
+        filled += found.mean() > 0.05
+        assert (found != mask_by_hand(models[:1], image, SIZE)).sum() > 2  # one fold alone gives another
+    assert filled
+    said = capsys.readouterr().out
+    assert f"submission: {path}, 5 rows, folds 0, 1" in said
+
+
+def test_submission_of_one_fold_or_of_drawn_data_says_so_in_its_name(tmp_path, two_folds):
+    run = new_run(shutil.copytree(two_folds, tmp_path / "run"), drawn=True)
+    assert run.submit(trained(run), tmp_path).name == "tiny_drawn.csv"
+    (run.folder / "fold0/finished.json").unlink()
+    assert run.submit(trained(run), tmp_path).name == "tiny_fold1_drawn.csv"
+    assert new_run(run.folder, TinyCompetition(tests=0)).submit(trained(run), tmp_path) is None
+
+
+def test_submission_has_the_same_bytes_whatever_the_batch_and_after_a_stop(tmp_path, two_folds, monkeypatch):
+    expected = new_run(two_folds).submit(trained(new_run(two_folds)), tmp_path / "whole").read_bytes()
+    for count in (1, 2, 3, 16):
+        run = new_run(shutil.copytree(two_folds, tmp_path / str(count), ignore=shutil.ignore_patterns("test")))
+        monkeypatch.setattr("kit.run.pictures_at_once", lambda tta, count=count: count)
+        run.competition.broken = {run.competition.test_ids[2]}
+        with pytest.raises(ValueError, match=r"pictures could not be predicted(.|\n)*test_02\.jpg: damaged"):
+            run.submit(trained(run), tmp_path)
+        run.competition.broken = set()
+        [part] = run.folder.glob("test/*/part-0.csv")
+        assert part.read_text().count("\n") == 4
+        assert run.submit(trained(run), tmp_path).read_bytes() == expected
+        fails = run.submit(lambda fold: pytest.fail("loaded though all is done"), tmp_path)
+        assert fails.read_bytes() == expected
+
+
+def test_submission_that_the_linter_refuses_is_an_error(tmp_path, two_folds):
+    sample = tmp_path / "sample_submission.csv"
+    sample.write_text("img,rle_mask\n" + "".join(f"test_{n:02}.jpg,\n" for n in range(6)))
+    competition = TinyCompetition()
+    competition.sample_csv = sample
+    run = new_run(two_folds, competition)
+    with pytest.raises(ValueError, match=r"1 problems in .*tiny\.csv:(.|\n)*missing: 'test_05\.jpg'"):
+        run.submit(trained(run), tmp_path)
+
+
+def test_two_folds_that_end_at_once_predict_the_test_pictures_one_after_the_other(tmp_path, two_folds):
+    run = new_run(shutil.copytree(two_folds, tmp_path / "run"))
+    expected = run.submit(trained(run), tmp_path).read_bytes()
+    [part] = run.folder.glob("test/*/part-0.csv")
+    part.unlink()
+    with ThreadPoolExecutor(1) as pool:
+        with run_lock(part.parent):  # as the other run holds it
+            second = pool.submit(run.submit, trained(run), tmp_path / "second")
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.3)
+            assert not part.exists()
+        assert second.result(timeout=30).read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("a.jpg: damaged"), 1, "error: a.jpg: damaged\n"),
+        (FileNotFoundError("no such folder"), 1, "error: no such folder\n"),
+        (FloatingPointError("step 3"), 1, "error: step 3\n"),
+        (KeyboardInterrupt(), 130, "\nstopped. The last checkpoint is intact; the same command goes on from it.\n"),
+    ],
+)
+def test_launch_tells_what_stopped_it(capsys, monkeypatch, error, code, said):
+    def main():
+        raise error
+
+    monkeypatch.delenv("KIT_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as stop:
+        launch(main)
+    assert stop.value.code == code
+    assert capsys.readouterr() == ("", said)
+    if code == 1:
+        monkeypatch.setenv("KIT_TRACEBACK", "1")
+        with pytest.raises(type(error)) as shown:
+            launch(main)
+        assert shown.value is error
+
+
+def test_launch_leaves_bugs_and_success_alone():
+    with pytest.raises(ZeroDivisionError):
+        launch(lambda: 1 / 0)
+    assert launch(lambda: None) is None

@@ -1,0 +1,340 @@
+"""A recipe of a few seconds that tests run as processes: to be killed, stopped, run by two at once, run again.
+
+`start(folder, ...)` runs it in new processes and returns how they ended. They are forked from a server, this very
+file run as a script, which has imported torch but never computed with it: a process then starts in milliseconds
+where a new interpreter takes five seconds. `python -m torch.distributed.run train_tiny.py '<job as JSON>'` runs
+one job without the server.
+"""
+
+import atexit
+import dataclasses
+import functools
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tiny import TinyCompetition
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+import kit.train
+from kit.augment import photo_augment
+from kit.cache import sample_reader
+from kit.checkpoint import load_weights, save_state
+from kit.data import SegmentationDataset
+from kit.distributed import EpochBatches, World
+from kit.distributed import start as join_group
+from kit.folds import group_kfold
+from kit.losses import bce_dice
+from kit.metrics import confusion_matrix
+from kit.predict import TTA, VIEWS
+from kit.rle import decode, encode
+from kit.run import Run, keep_folds, launch
+from kit.train import Settings, evaluate, fit, new_state, parameter_groups, warmup_cosine
+
+SIZE = (32, 48)  # height and width that the network sees
+AUGMENT = photo_augment(seed=0)
+CHECK_EVERY = 2  # steps, in place of kit.train's, so that an epoch of five steps has checkpoints inside
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is to do. fault: what happens to it meanwhile, see Competition, Criterion and strike."""
+
+    folder: str
+    stages: tuple[str, ...] = ("train",)  # of train, evaluate, oof, report, submit; or overwrite alone
+    fold: int = 0
+    epochs: int = 3
+    batch_size: int = 4
+    accumulate: int = 1
+    workers: int = 0
+    width: int = 8  # of the network
+    norm: str = "batch"
+    dropout: float = 0.2
+    seed: int = 0  # of the training
+    cars: int = 20
+    views: int = 2
+    tests: int = 7
+    save_minutes: float = 10
+    fault: tuple = ()
+
+
+class Competition(TinyCompetition):
+    """The tiny one; fault ("kill at picture", id) ends the process that reads it."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.cars, job.views, job.tests)
+        self.fatal = job.fault[1] if job.fault[:1] == ("kill at picture",) else None
+
+    def read_image(self, id: str) -> np.ndarray:
+        if id == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read_image(id)
+
+
+class Criterion:
+    """bce_dice, but at its call number fault[1] something happens (on rank fault[2], where there is one)."""
+
+    def __init__(self, fault: tuple, world: World) -> None:
+        self.kind, self.at, rank = (*fault, None, None, None)[:3]
+        self.calls, self.here = 0, rank is None or rank == world.rank
+
+    def __call__(self, logits: Tensor, masks: Tensor) -> Tensor:
+        self.calls += 1
+        loss = bce_dice(logits, masks)
+        if self.calls != self.at or not self.here:
+            return loss
+        if self.kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.kind == "interrupt":
+            os.killpg(os.getpid(), signal.SIGINT)  # as a terminal does: to this process and its workers
+        if self.kind == "nan":
+            return loss * float("nan")
+        if self.kind == "inf":
+            return loss + float("inf")
+        if self.kind == "infinite gradient":  # the root of 0 is 0, its slope infinite
+            return loss + (logits - logits.detach()).sum().sqrt()
+        return loss
+
+
+def strike(fault: tuple) -> list[str]:
+    """Bring on a fault of the disk: ("kill in write", n), ("kill at byte", n) or ("file size limit", bytes).
+
+    Returns the list in which steps of writing will be noted; "kill in write" ends the process at the n-th.
+    """
+    kind, at = (*fault, None, None)[:2]
+    if kind == "file size limit":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing more is an OSError, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (at, resource.RLIM_INFINITY))
+    steps = []
+    if kind not in {"kill in write", "kill at byte"}:
+        return steps
+
+    def step(what: str) -> None:
+        steps.append(what)
+        if kind == "kill in write" and len(steps) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Dying(io.FileIO):
+        def write(self, content: bytes) -> None:
+            cut = at if kind == "kill at byte" else len(content) // 2
+            super().write(content[:cut])
+            if kind == "kill at byte":
+                os.kill(os.getpid(), signal.SIGKILL)
+            step("half")
+            super().write(content[cut:])
+            step("whole")
+
+    def after(function: Callable) -> Callable:
+        def stepping(*arguments):
+            result = function(*arguments)
+            step(function.__name__)
+            return result
+
+        return stepping
+
+    opening = pathlib.Path.open
+    pathlib.Path.open = lambda self, mode="r", *rest, **options: (
+        Dying(self, "wb") if mode == "wb" else opening(self, mode, *rest, **options)
+    )
+    os.fsync, pathlib.Path.replace = after(os.fsync), after(pathlib.Path.replace)
+    return steps
+
+
+def network(job: Job) -> nn.Sequential:
+    """A normalised layer and a linear one."""
+    norm = {"batch": nn.BatchNorm2d(job.width, momentum=0.5), "group": nn.GroupNorm(2, job.width)}[job.norm]
+    first, last = nn.Conv2d(3, job.width, 3, padding=1), nn.Conv2d(job.width, 1, 3, padding=1)
+    return nn.Sequential(first, norm, nn.ReLU(), nn.Dropout(job.dropout), last)
+
+
+def main(job: Job) -> None:
+    """The whole of a recipe, as in recipes/."""
+    if job.stages == ("overwrite",):
+        strike(job.fault)
+        save_state(Path(job.folder) / "last.pt", {"new": torch.arange(2000), "lr": 0.5})
+        return
+    kit.train.CHECK_EVERY = CHECK_EVERY
+    run = begin(job, join_group("cpu"))
+    steps = strike(job.fault)
+    with run.lock(job.fold):
+        if "train" in job.stages:
+            train(run, job)
+        if "evaluate" in job.stages:
+            matrix = evaluate(trained(run, job, job.fold), *validation(run, job))
+            print(f"matrix: {matrix.tolist()}")
+        if "oof" in job.stages:
+            run.predict_oof(job.fold, trained(run, job, job.fold))
+    if "report" in job.stages:
+        run.report()
+    if "submit" in job.stages:
+        run.submit(lambda fold: trained(run, job, fold), Path(job.folder) / "submissions")
+    print(f"steps of writing: {len(steps)}")
+
+
+def begin(job: Job, world: World) -> Run:
+    """Open the run folder."""
+    folder, competition = Path(job.folder), Competition(job)
+    asked = ("fold", "epochs", "batch_size", "width", "norm", "dropout", "seed", "workers")
+    run = Run(
+        folder=folder,
+        name="tiny",
+        competition=competition,
+        folds=keep_folds(folder, competition, world, lambda: group_kfold(competition.groups, 2, seed=0)),
+        config={name: getattr(job, name) for name in asked},
+        tta=TTA(VIEWS["hflip"]),
+        size=SIZE,
+        world=world,
+        dtype=torch.float32,
+        workers=job.workers,
+    )
+    run.begin()
+    return run
+
+
+def train(run: Run, job: Job) -> None:
+    """Train the fold that was asked for."""
+    world = run.world
+    train_set = SegmentationDataset(sample_reader(run.competition, SIZE, None), run.trained_on(job.fold), AUGMENT)
+    batches = EpochBatches(len(train_set), job.batch_size, seed=job.seed, world=world, parts=job.accumulate)
+    torch.manual_seed(job.seed)
+    model = network(job)
+    val_loader, settings = validation(run, job)
+    fit(
+        new_state(model, parameter_groups(model, lr=0.02), run.dtype, {**run.identity, "fold": job.fold}, 0.9),
+        DataLoader(train_set, batch_sampler=batches, num_workers=job.workers, persistent_workers=job.workers > 0),
+        val_loader,
+        Criterion(job.fault, world),
+        settings,
+        run.fold_folder(job.fold),
+    )
+
+
+def validation(run: Run, job: Job) -> tuple[DataLoader, Settings]:
+    """This process's held-out pictures, and the settings."""
+    read = sample_reader(run.competition, SIZE, None)
+    settings = Settings(job.epochs, run.world, run.dtype, warmup_cosine, job.seed, save_minutes=job.save_minutes)
+    return DataLoader(SegmentationDataset(read, run.world.share(run.held_out(job.fold))), job.batch_size), settings
+
+
+def trained(run: Run, job: Job, fold: int) -> nn.Sequential:
+    """The network with a fold's averaged weights."""
+    model = network(job)
+    load_weights(run.fold_folder(fold) / "last.safetensors", model)
+    return model
+
+
+class Ended(NamedTuple):
+    """How a process ended: code is its exit status, or minus the signal; None if it ran into the time limit."""
+
+    code: int | None
+    out: str
+    error: str
+
+
+def start(folder: Path, ranks: int = 1, kill_after: float = 1e9, limit: float = 60, **job) -> list[Ended]:
+    """Run a Job in `ranks` processes; SIGKILL after `kill_after` seconds, or when the time limit (s) is over."""
+    request = {"job": {"folder": str(folder), **job}, "ranks": ranks, "kill_after": kill_after, "limit": limit}
+    process = _server()
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+    return [Ended(*each) for each in json.loads(process.stdout.readline())]
+
+
+@functools.cache
+def _server() -> subprocess.Popen:
+    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-W", "error", __file__]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **one}
+    )
+    atexit.register(process.communicate)
+    return process
+
+
+def _serve() -> None:
+    """Take jobs from stdin; first do once what each process would spend its time on, but nothing of torch's."""
+    if importlib.util.find_spec("tensorboard"):
+        import torch.utils.tensorboard  # noqa: F401
+    mask = np.zeros((8, 8), np.uint8)
+    confusion_matrix(mask, mask, 2)  # numba loads its kernels
+    decode(encode(mask), mask.shape)
+    for line in sys.stdin:
+        print(json.dumps(_execute(**json.loads(line))), flush=True)
+
+
+def _execute(job: dict, ranks: int, kill_after: float, limit: float) -> list[Ended]:
+    with socket.socket() as free, tempfile.TemporaryDirectory() as outputs:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(ranks)}
+        free.close()
+        files = [(Path(outputs, f"out{rank}"), Path(outputs, f"error{rank}")) for rank in range(ranks)]
+        pids = [_fork(job, {**group, "RANK": str(rank)}, files[rank]) for rank in range(ranks)]
+        codes, begun = {}, time.monotonic()
+        while len(codes) < ranks and (gone := time.monotonic() - begun) < min(kill_after, limit):
+            for pid in set(pids) - set(codes):
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            time.sleep(0.001)
+        for pid in set(pids) - set(codes):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            codes[pid] = -signal.SIGKILL if gone >= kill_after else None
+        return [
+            Ended(codes[pid], out.read_text(), error.read_text()) for pid, (out, error) in zip(pids, files, strict=True)
+        ]
+
+
+def _fork(job: dict, environment: dict[str, str], files: tuple[Path, Path]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 99
+    try:
+        os.setsid()
+        os.environ.update(environment)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for descriptor, file in enumerate(files, start=1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+        code = _run(job)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _run(job: dict) -> int:
+    known = {field.name for field in dataclasses.fields(Job)}
+    if set(job) - known:
+        raise TypeError(f"a Job has no {set(job) - known}")
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in job.items()}
+    try:
+        launch(lambda: main(Job(**plain)))
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(_run(json.loads(sys.argv[1])))
+    _serve()
