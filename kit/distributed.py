@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -69,7 +70,11 @@ def start(device: str = "auto") -> World:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        patience = timedelta(hours=12)  # the main process scores and reports alone while the others wait
+        if chosen.type == "cuda":
+            dist.init_process_group("nccl", timeout=patience, device_id=chosen)
+        else:
+            dist.init_process_group("gloo", timeout=patience)
     return World(rank, size, chosen)
 
 

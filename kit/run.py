@@ -61,10 +61,11 @@ class Run:
     drawn: bool = False
 
     def begin(self) -> None:
-        """Write config.json. Raises ValueError with the difference if it holds another configuration or data."""
+        """Write config.json. Raises ValueError with the difference if a fold was trained otherwise, or on other data."""
         path = self.folder / "config.json"
-        if path.exists():
+        if path.exists() and _is_trained(self.folder):
             checkpoint.check_identity(path, self.identity, _read_json(path)["identity"])
+        self.world.wait()
         if self.world.main:
             facts = {"config": self.config, "command": command(), "versions": versions(self.world.device)}
             write_atomic(path, json.dumps({"identity": self.identity, **facts}, indent=2) + "\n")
@@ -134,11 +135,8 @@ class Run:
     def report(self) -> None:
         """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen."""
         if self.world.main:
-            with run_lock(self.folder / "report.lock", wait=600):  # another fold may finish at the same time
-                scores = Scores.join([Scores.read(self.fold_folder(fold)) for fold in self.finished()])
-                write_atomic(self.folder / "oof.csv", scores.images.to_csv(index=False))
-                print(summary(write_report(self._results(scores), self.folder)), flush=True)
-                print(f"report: {self.folder / 'report.html'}")
+            print(summary(self._write_report()))
+            print(f"report: {self.folder / 'report.html'}", flush=True)
 
     def submit(self, load: Callable[[int], nn.Module], submissions: Path) -> Path | None:
         """Predict the test pictures with the mean of every finished fold's network, and write and lint the CSV.
@@ -146,7 +144,7 @@ class Run:
         load(fold) -> the network with that fold's weights. Goes on where it was stopped. Returns the CSV's path,
         None where there is nothing to predict. Raises ValueError listing what the linter found.
         """
-        test_ids, folds = self.competition.test_ids, self.finished()
+        test_ids, folds, started = self.competition.test_ids, self.finished(), time.perf_counter()
         if not test_ids:
             return None
         parts = self.folder / "test" / self._prediction_key(folds)
@@ -160,20 +158,25 @@ class Run:
             for id, size, levels in tqdm(pictures, "test", total=len(todo), leave=False, disable=self.world.quiet):
                 done.add(self.competition.csv_name(id), encode(mask_at(levels, size), self.competition.order))
         self.world.wait()
-        if self.world.main:
-            which = f"_fold{folds[0]}" if len(folds) == 1 else ""
-            path = submissions / f"{self.name}{which}{'_drawn' if self.drawn else ''}.csv"
-            submission.write(rows_in_order(parts, list(rows)), path, self.competition.columns)
-            problems = submission.lint(
-                path,
-                self.competition.sample_csv,
-                lambda name: self.competition.shape(rows[name]),
-                self.competition.order,
-            )
-            print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}")
-            raise_all(problems, f"problems in {path}")
-            return path
-        return None
+        if not self.world.main:
+            return None
+        if todo:  # else all was done by an earlier command, and timed there
+            seconds = {"seconds": round(time.perf_counter() - started, 2), "pictures": len(todo)}
+            write_atomic(self.folder / "test.json", json.dumps(seconds))
+            self._write_report()
+        which = f"_fold{folds[0]}" if len(folds) == 1 else ""
+        path = submissions / f"{self.name}{which}{'_drawn' if self.drawn else ''}.csv"
+        submission.write(rows_in_order(parts, list(rows)), path, self.competition.columns)
+        sample, shape = self.competition.sample_csv, lambda name: self.competition.shape(rows[name])
+        print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
+        raise_all(submission.lint(path, sample, shape, self.competition.order), f"problems in {path}")
+        return path
+
+    def _write_report(self) -> dict:
+        with run_lock(self.folder / "report.lock", wait=600):  # another fold may finish at the same time
+            scores = Scores.join([Scores.read(self.fold_folder(fold)) for fold in self.finished()])
+            write_atomic(self.folder / "oof.csv", scores.images.to_csv(index=False))
+            return write_report(self._results(scores), self.folder)
 
     @contextlib.contextmanager
     def _alone(self, folder: Path) -> Iterator[None]:
@@ -196,17 +199,21 @@ class Run:
     def _results(self, scores: Scores) -> Results:
         folds = self.finished()
         history = {fold: _read_lines(self.fold_folder(fold) / "metrics.jsonl") for fold in folds}
-        seconds = {"training": sum(line["seconds"] for lines in history.values() for line in lines)}
-        seconds["OOF prediction and scoring"] = sum(
-            _read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds
-        )
+        lines = [line for fold in folds for line in history[fold]]
+        scoring = [_read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds]
+        test = _read_json(self.folder / "test.json")
+        seconds = {
+            "training": sum(line["seconds"] for line in lines),
+            "validation after each epoch": sum(line["val_seconds"] for line in lines),
+            "out-of-fold prediction and scoring": sum(scoring),
+        } | ({f"prediction of {test['pictures']} test pictures": test["seconds"]} if test else {})
         return Results(
             title=self.name,
             drawn=self.drawn,
             command=command(),
             config=self.config,
             versions=versions(self.world.device),
-            tta=f"{len(self.tta.views)} views, scales {', '.join(map(str, self.tta.scales))}",
+            tta=str(self.tta),
             size=self.size,
             images=scores.images,
             matrices=scores.matrices,
@@ -221,12 +228,12 @@ class Run:
 
 
 def keep_folds(folder: Path, competition: Competition, world: World, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The folds (n,) in `folder`/folds.csv; `make()` is called for them once and they are kept there.
+    """The folds (n,) in `folder`/folds.csv: made by `make()`, and kept once a fold is in training.
 
     Raises ValueError when a group stands in two folds, or the file is of other ids.
     """
     path, ids = folder / "folds.csv", {"id": competition.ids, "group": competition.groups}
-    if world.main and not path.exists():
+    if world.main and not (path.exists() and _is_trained(folder)):
         folds = make()
         check_leaks(competition.groups, folds)
         write_atomic(path, pd.DataFrame({**ids, "fold": folds}).to_csv(index=False))
@@ -245,6 +252,7 @@ def launch(main: Callable[[], None]) -> None:
     """
     try:
         main()
+        distributed.stop()  # not after an error: other processes may wait in the group, and torchrun ends them
     except KeyboardInterrupt:
         print("\nstopped. The last checkpoint is intact; the same command goes on from it.", file=sys.stderr)
         sys.exit(130)
@@ -253,8 +261,6 @@ def launch(main: Callable[[], None]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    finally:
-        distributed.stop()
 
 
 def plain(config: object) -> dict:
@@ -287,6 +293,11 @@ def commit() -> str:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether a fold in this run folder has a checkpoint."""
+    return any(folder.glob("fold*/last.pt"))
 
 
 def _read_json(path: Path) -> dict:

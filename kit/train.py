@@ -11,9 +11,10 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from kit.data import Sample, normalise
 from kit.distributed import World
 from kit.files import write_atomic
 from kit.metrics import confusion_matrix, dice, iou, mean_dice, mean_iou, pixel_accuracy
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 CHECK_EVERY = 20  # steps between looks at the loss: reading it stops the GPU's queue
@@ -134,7 +138,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
-        abilities = torch.cpu.get_capabilities()
+        abilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot tell
         return torch.bfloat16 if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else torch.float32
     return torch.float32
 
@@ -154,18 +158,22 @@ def fit(
     """
     batches, world = train_loader.batch_sampler, settings.world
     resume(state, folder)
+    _check_together(state, world)
     forward = _distributed(state.model, world)
-    for epoch in range(state.step // batches.steps, settings.epochs):
-        batches.epoch, batches.first_step = epoch, state.step % batches.steps
-        train_one_epoch(state, forward, train_loader, criterion, settings, folder)
-        average = world.share_buffers(state.ema.module)  # as saved, where each process has statistics of its own
-        line = _epoch_line(state, evaluate(average, val_loader, settings), batches.steps)
-        state.history.append(line)
-        state.loss_sum = state.seconds = 0.0
-        is_best = line["val_dice"] > state.best  # never true of NaN
-        state.best = line["val_dice"] if is_best else state.best
-        save(state, folder, world, is_best=is_best)
-        _log(line, settings.epochs, folder, world)
+    with _tensorboard(folder, world) as board:
+        for epoch in range(state.step // batches.steps, settings.epochs):
+            batches.epoch, batches.first_step = epoch, state.step % batches.steps
+            train_one_epoch(state, forward, train_loader, criterion, settings, folder)
+            average, clock = world.share_buffers(state.ema.module), time.perf_counter()  # as the main process saves it
+            line = _epoch_line(state, evaluate(average, val_loader, settings), batches.steps)
+            line["val_seconds"] = round(time.perf_counter() - clock, 2)
+            state.history.append(line)
+            state.loss_sum = state.seconds = 0.0
+            is_best = line["val_dice"] > state.best  # never true of NaN
+            state.best = line["val_dice"] if is_best else state.best
+            save(state, folder, world, is_best=is_best)
+            if world.main:
+                _log(line, settings.epochs, board)
     world.wait()
 
 
@@ -244,6 +252,8 @@ def resume(state: TrainState, folder: Path) -> None:
         checkpoint.check_identity(path, state.identity, found["identity"])
         checkpoint.check_fit(state.model, found["model"], path)
         state.load_state_dict(found)
+    for leftover in folder.glob(".*.partial"):  # of writes that were killed
+        leftover.unlink(missing_ok=True)
 
 
 def _step(
@@ -281,8 +291,9 @@ def _settle(state: TrainState, pending: list, settings: Settings) -> float:
     bad = (~checked.isfinite()).nonzero().flatten().tolist()
     if bad:
         step, loss, norm, ids = pending[bad[0]]
+        where = f"on {', '.join(ids)}" if not (loss + 0 * norm).isfinite() else "here, but not in another process"
         raise FloatingPointError(
-            f"step {step}: the loss is {loss.item()}, the gradient's norm {norm.item()}, on {', '.join(ids)}. "
+            f"step {step}: the loss is {loss.item()}, the gradient's norm {norm.item()}, {where}. "
             "The last checkpoint is intact; lower --lr, or look at these images and masks"
         )
     state.loss_sum += losses.sum().item()
@@ -304,6 +315,16 @@ def _epoch_line(state: TrainState, matrix: np.ndarray, steps: int) -> dict:
     }
 
 
+def _check_together(state: TrainState, world: World) -> None:
+    """Raise ValueError if the processes found different checkpoints."""
+    mean = world.sum(torch.tensor(state.step, device=world.device)).item() / world.size
+    if mean != state.step:
+        raise ValueError(
+            f"process {world.rank} found a checkpoint of step {state.step}, others did not: "
+            "the run folder must be on a disk that all nodes share"
+        )
+
+
 def _seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
@@ -318,18 +339,24 @@ def _warm(progress: float, warmup: float, decay: Callable[[float], float]) -> fl
     return (progress + 1e-3) / (warmup + 1e-3) if progress < warmup else decay((progress - warmup) / (1 - warmup))
 
 
-def _log(line: dict, epochs: int, folder: Path, world: World) -> None:
-    """Print an epoch's line, and send it to TensorBoard where that is installed."""
-    if not world.main:
+@contextlib.contextmanager
+def _tensorboard(folder: Path, world: World) -> Iterator["SummaryWriter | None"]:
+    """A writer of TensorBoard's files in the main process, where TensorBoard is installed; else None."""
+    if not world.main or importlib.util.find_spec("tensorboard") is None:
+        yield None
         return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(folder / "tensorboard") as writer:
+        yield writer
+
+
+def _log(line: dict, epochs: int, board: "SummaryWriter | None") -> None:
+    """Print an epoch's line, and send it to TensorBoard."""
     print(
         f"epoch {line['epoch']:>3}/{epochs}  loss {line['loss']:.4f}  val dice {line['val_dice']:.4f}  "
         f"iou {line['val_iou']:.4f}  lr {line['lr']:.1e}  {line['seconds']:.1f} s",
         flush=True,
     )
-    if importlib.util.find_spec("tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter
-
-        with SummaryWriter(folder / "tensorboard") as writer:
-            for name, value in line.items():
-                writer.add_scalar(name, value, line["epoch"])
+    for name in line.keys() - {"epoch"} if board else ():
+        board.add_scalar(name, line[name], line["epoch"])

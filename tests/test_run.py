@@ -40,7 +40,8 @@ def train(run, fold, seed):
     with torch.no_grad():
         model.weight *= 5
     save_weights(run.fold_folder(fold) / "last.safetensors", model, {})
-    line = {"epoch": 1, "loss": 0.5, "val_dice": 0.5, "val_iou": 0.4, "val_accuracy": 0.9, "lr": 0.1, "seconds": 2.0}
+    scores = {"loss": 0.5, "val_dice": 0.5, "val_iou": 0.4, "val_accuracy": 0.9}
+    line = {"epoch": 1, **scores, "lr": 0.1, "seconds": 2.0, "val_seconds": 1.0}
     (run.fold_folder(fold) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     return model
 
@@ -82,9 +83,26 @@ def test_config_says_what_was_asked_of_what_with_what(tmp_path):
     run.begin()  # the same again
 
 
+def checkpoint_of(folder):
+    """A fold in training, as far as the run folder can tell."""
+    (folder / "fold0").mkdir()
+    (folder / "fold0/last.pt").write_bytes(b"")
+
+
+def test_before_a_checkpoint_there_is_nothing_to_mix_up_and_a_mistyped_flag_can_be_mended(tmp_path):
+    config, competition = {"lr": 0.1, "folds": 2}, TinyCompetition()
+    for k in (2, 4):
+        folds = keep_folds(tmp_path, competition, ALONE, lambda k=k: np.arange(12) // 3 % k)
+        new_run(tmp_path, config=config | {"folds": k}).begin()
+        assert folds.max() == k - 1
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["folds"] == 4
+    assert pd.read_csv(tmp_path / "folds.csv")["fold"].max() == 3
+
+
 def test_a_run_goes_on_with_other_hardware_but_no_other_numbers(tmp_path):
     config = {"lr": 0.1, "fold": 0, "workers": 0, "cache": True, "scales": [1.0], "tta": "none"}
     new_run(tmp_path, config=config).begin()
+    checkpoint_of(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(
         ValueError, match=r"config\.json was made by another configuration \(now -> then\): lr 0\.2 -> 0\.1"
@@ -103,6 +121,7 @@ def test_folds_are_made_once_and_kept(tmp_path):
     made = keep_folds(tmp_path, competition, ALONE, lambda: np.array([0, 0, 1, 0]))
     assert made.tolist() == [0, 0, 1, 0]
     assert (tmp_path / "folds.csv").read_text() == 'id,group,fold\n007,1,0\nNA,1,0\n"a,b",null,1\nx,02,0\n'
+    checkpoint_of(tmp_path)
     again = keep_folds(tmp_path, competition, ALONE, lambda: pytest.fail("made again"))
     assert again.tolist() == [0, 0, 1, 0]
     for change in ({"ids": ["007", "NA", "x", "a,b"]}, {"groups": ["1", "1", "null", "2"]}):
@@ -116,6 +135,7 @@ def test_folds_that_leak_are_refused_made_or_kept(tmp_path):
         keep_folds(tmp_path, competition, ALONE, lambda: np.array([0, 1, 0]))
     assert not (tmp_path / "folds.csv").exists()
     (tmp_path / "folds.csv").write_text("id,group,fold\na,1,0\nb,1,1\nc,2,0\n")  # as edited by hand
+    checkpoint_of(tmp_path)
     with pytest.raises(ValueError, match="1: folds 0, 1"):
         keep_folds(tmp_path, competition, ALONE, list)
 

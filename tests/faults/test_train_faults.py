@@ -20,13 +20,14 @@ from kit.losses import bce_dice
 from kit.train import Settings, fit, new_state, parameter_groups, resume, warmup_cosine
 
 ALONE = World(0, 1, torch.device("cpu"))
+TIMES = {"seconds", "val_seconds"}
 STEPS = 5  # of an epoch of the tiny recipe: 20 pictures in batches of 4
 
 
 def flat(value, name=""):
     """A checkpoint as {path of a leaf: plain value}, tensors as their dtype, shape and bytes; no times."""
     if isinstance(value, dict):
-        parts = [flat(part, f"{name}/{key}") for key, part in value.items() if key != "seconds"]
+        parts = [flat(part, f"{name}/{key}") for key, part in value.items() if key not in TIMES]
     elif isinstance(value, (list, tuple)):
         parts = [flat(part, f"{name}/{key}") for key, part in enumerate(value)]
     elif isinstance(value, torch.Tensor):
