@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -61,7 +62,7 @@ class Run:
     drawn: bool = False
 
     def begin(self) -> None:
-        """Write config.json. Raises ValueError with the difference if a fold was trained otherwise, or on other data."""
+        """Write config.json. Raises ValueError with the difference if a fold was trained otherwise or on other data."""
         path = self.folder / "config.json"
         if path.exists() and _is_trained(self.folder):
             checkpoint.check_identity(path, self.identity, _read_json(path)["identity"])
@@ -167,10 +168,18 @@ class Run:
         which = f"_fold{folds[0]}" if len(folds) == 1 else ""
         path = submissions / f"{self.name}{which}{'_drawn' if self.drawn else ''}.csv"
         submission.write(rows_in_order(parts, list(rows)), path, self.competition.columns)
+        self._forget_parts(parts)
         sample, shape = self.competition.sample_csv, lambda name: self.competition.shape(rows[name])
         print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
         raise_all(submission.lint(path, sample, shape, self.competition.order), f"problems in {path}")
         return path
+
+    def _forget_parts(self, keep: Path) -> None:
+        """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, but where a run is at work on them."""
+        for folder in self.folder.joinpath("test").iterdir():
+            if folder != keep:
+                with contextlib.suppress(BlockingIOError), run_lock(folder):
+                    shutil.rmtree(folder)
 
     def _write_report(self) -> dict:
         with run_lock(self.folder / "report.lock", wait=600):  # another fold may finish at the same time

@@ -257,7 +257,10 @@ def test_submission_of_one_fold_or_of_drawn_data_says_so_in_its_name(tmp_path, t
     run = new_run(shutil.copytree(two_folds, tmp_path / "run"), drawn=True)
     assert run.submit(trained(run), tmp_path).name == "tiny_drawn.csv"
     (run.folder / "fold0/finished.json").unlink()
+    [rows] = run.folder.glob("test/*")
     assert run.submit(trained(run), tmp_path).name == "tiny_fold1_drawn.csv"
+    [fewer] = run.folder.glob("test/*")  # the earlier ensemble's rows are gone
+    assert fewer != rows
     assert new_run(run.folder, TinyCompetition(tests=0)).submit(trained(run), tmp_path) is None
 
 
