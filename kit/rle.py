@@ -116,9 +116,8 @@ def _find_edges(pixels, words, edges):
     Returns -1 when a byte is neither 0 nor 1.
     """
     count = 0
-    value = np.uint8(0)
     seen = np.uint8(0)
-    repeated = np.uint64(0)  # eight times `value`
+    repeated = np.uint64(0)  # eight times the last value
     for block in range(pixels.size // _BLOCK):
         different = np.uint64(0)
         for i in range(_BLOCK // 8):
@@ -126,19 +125,22 @@ def _find_edges(pixels, words, edges):
         if different == 0:
             continue
         begin = block * _BLOCK
-        count, value, seen = _scan(pixels, begin, begin + _BLOCK, edges, count, value, seen)
+        count, value, bits = _scan(pixels, begin, begin + _BLOCK, edges, count)
+        seen |= bits
         repeated = np.uint64(value) * np.uint64(0x0101010101010101)
     rest = pixels.size // _BLOCK * _BLOCK
-    count, value, seen = _scan(pixels, rest, pixels.size, edges, count, value, seen)
+    count, value, bits = _scan(pixels, rest, pixels.size, edges, count)
     if value:
         edges[count] = pixels.size
         count += 1
-    return count if seen <= 1 else -1
+    return count if seen | bits <= 1 else -1
 
 
 @njit(cache=True, nogil=True)
-def _scan(pixels, begin, end, edges, count, value, seen):
-    """Go through pixels[begin:end] one by one; return `count`, the last `value` and all bits `seen`."""
+def _scan(pixels, begin, end, edges, count):
+    """Go through pixels[begin:end] one by one; return `count`, the last value and all bits seen."""
+    value = pixels[begin - 1] if begin else np.uint8(0)
+    seen = np.uint8(0)
     for i in range(begin, end):
         edges[count] = i  # always written and rarely kept: a branch here would be mispredicted on noise
         count += pixels[i] != value

@@ -67,9 +67,10 @@ class Config:
 # For the drawn competition: small enough for two CPU cores, and nothing to download.
 DRAWN = Config(
     run_dir=Path("runs/carvana_unet_drawn"),
-    epochs=30,
+    epochs=25,
     image_size=(128, 192),
-    lr=3e-3,
+    batch_size=4,
+    lr=2e-3,
     encoder="mobilenet_v2",
     encoder_weights="none",
     folds=4,

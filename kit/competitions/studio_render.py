@@ -83,17 +83,17 @@ class Camera(NamedTuple):
 
 
 @numba.njit(nogil=True, cache=True)
-def rasterise(faces, screen, values, atlas, depth, surface, light):
+def rasterise(faces, vertices, atlas, depth, surface, light):
     """Draw triangles into two layers, 0 = opaque and 1 = glass, keeping the nearest surface of each.
 
-    faces i32 (F, 3); screen f32 (V, 3): column, row, 1 / depth, in samples; values f32 (V, 5): the texel's column and
-    row, then the light of `shine`; atlas u8. Out: depth f32 (2, H, W), zero where empty; surface u8 (2, H, W), the
-    material; light f32 (2, H, W, 3).
+    faces i32 (F, 3); vertices f32 (V, 8): column, row, 1 / depth, in samples, the texel's column and row, the light
+    of `shine`; atlas u8. Out: depth f32 (2, H, W), zero where empty; surface u8 (2, H, W), the material; light f32
+    (2, H, W, 3).
     """
     height, width = depth.shape[1:]
     for face in range(faces.shape[0]):
         a, b, c = faces[face]
-        ax, ay, bx, by, cx, cy = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1], screen[c, 0], screen[c, 1]
+        (ax, ay), (bx, by), (cx, cy) = vertices[a, :2], vertices[b, :2], vertices[c, :2]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if area == 0:
             continue
@@ -107,11 +107,11 @@ def rasterise(faces, screen, values, atlas, depth, surface, light):
                 share_a = 1 - share_b - share_c
                 if share_a < 0 or share_b < 0 or share_c < 0:
                     continue
-                near = share_a * screen[a, 2] + share_b * screen[b, 2] + share_c * screen[c, 2]
+                near = share_a * vertices[a, 2] + share_b * vertices[b, 2] + share_c * vertices[c, 2]
                 if near <= depth[0, row, column]:
                     continue
-                u = share_a * values[a, 0] + share_b * values[b, 0] + share_c * values[c, 0]
-                v = share_a * values[a, 1] + share_b * values[b, 1] + share_c * values[c, 1]
+                u = share_a * vertices[a, 3] + share_b * vertices[b, 3] + share_c * vertices[c, 3]
+                v = share_a * vertices[a, 4] + share_b * vertices[b, 4] + share_c * vertices[c, 4]
                 material = atlas[int(v), int(u)]
                 layer = 1 if material == GLASS else 0
                 if material == HOLE or near <= depth[layer, row, column]:
@@ -119,7 +119,7 @@ def rasterise(faces, screen, values, atlas, depth, surface, light):
                 depth[layer, row, column], surface[layer, row, column] = near, material
                 for i in range(3):
                     light[layer, row, column, i] = (
-                        share_a * values[a, 2 + i] + share_b * values[b, 2 + i] + share_c * values[c, 2 + i]
+                        share_a * vertices[a, 5 + i] + share_b * vertices[b, 5 + i] + share_c * vertices[c, 5 + i]
                     )
 
 
@@ -201,13 +201,13 @@ def draw_mesh(mesh: Mesh, atlas: np.ndarray, table: np.ndarray, image: np.ndarra
     """
     camera = Camera(*image.shape[:2])
     screen = camera.project(mesh.points)
-    values = np.hstack([mesh.texels, shine(mesh.points, mesh.normals)])
     left, top = np.maximum(np.floor(screen[:, :2].min(0)).astype(int), 0)
     right, bottom = np.minimum(np.ceil(screen[:, :2].max(0)).astype(int), (camera.width, camera.height))
     screen = (screen - np.float32([left, top, 0])) * np.float32([SAMPLES, SAMPLES, 1])
     shape = (2, (bottom - top) * SAMPLES, (right - left) * SAMPLES)
     depth, surface, light = np.zeros(shape, np.float32), np.zeros(shape, np.uint8), np.empty((*shape, 3), np.float32)
-    rasterise(mesh.faces, screen, values, atlas, depth, surface, light)
+    vertices = np.hstack([screen, mesh.texels, shine(mesh.points, mesh.normals)]).astype(np.float32)
+    rasterise(mesh.faces, vertices, atlas, depth, surface, light)
     coverage, inside = np.zeros(image.shape[:2], np.float32), (slice(top, bottom), slice(left, right))
     coverage[inside] = resolve(depth, surface, light, table, SAMPLES, image[inside])
     return coverage
