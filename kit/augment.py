@@ -58,7 +58,7 @@ def photo_augment(seed: int = 0, crop: tuple[int, int] | None = None) -> Augment
             p=0.8,
         ),
         A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.7),
-        A.HueSaturationValue(hue_shift_limit=8, sat_shift_limit=20, val_shift_limit=0, p=0.3),
+        A.HueSaturationValue(hue_shift_limit=25, sat_shift_limit=40, val_shift_limit=0, p=0.5),
     ]
     if crop is not None:
         transforms.insert(0, A.RandomCrop(*crop, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101))

@@ -67,10 +67,9 @@ class Config:
 # For the drawn competition: small enough for two CPU cores, and nothing to download.
 DRAWN = Config(
     run_dir=Path("runs/carvana_unet_drawn"),
-    epochs=25,
+    epochs=30,
     image_size=(128, 192),
-    batch_size=4,
-    lr=2e-3,
+    lr=3e-3,
     encoder="mobilenet_v2",
     encoder_weights="none",
     folds=4,
