@@ -97,7 +97,8 @@ def _build_cache(competition: Competition, size: tuple[int, int], folder: Path) 
 def _fill_cache(read: SizedReader, ids: Sequence[str], folder: Path) -> None:
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (len(ids), *read.size, 3))
     masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (len(ids), *read.size))
-    _reserve(folder / "images.npy"), _reserve(folder / "masks.npy")
+    _reserve(folder / "images.npy")
+    _reserve(folder / "masks.npy")
     problems = []
 
     def fill(row: int) -> None:
@@ -109,7 +110,8 @@ def _fill_cache(read: SizedReader, ids: Sequence[str], folder: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool, single_threaded_cv2():
         list(pool.map(fill, range(len(ids))))
     raise_all(sorted(problems), "samples cannot be read")
-    images.flush(), masks.flush()
+    images.flush()
+    masks.flush()
 
 
 def _reserve(path: Path) -> None:

@@ -8,7 +8,6 @@ state and, since training is exactly repeatable, writes the same weights again: 
 `torch.save` onto an existing file would destroy it when killed, hence `write_atomic`.
 """
 
-import io
 import json
 import zipfile
 from pathlib import Path
@@ -39,9 +38,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 def save_state(path: Path, state: dict) -> None:
     """Write a dictionary of tensors and plain values (numbers, strings, lists, dictionaries)."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, lambda file: torch.save(state, file))
 
 
 def load_state(path: Path) -> dict:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class Competition(Protocol):
     order: str  # of the CSV's run lengths, "C" or "F"
     columns: tuple[str, str]  # of the CSV
     sample_csv: Path | None
+    truth_csv: Path | None  # true masks of test pictures, where they are known
 
     def read_image(self, id: str) -> np.ndarray:
         """Read a picture, u8 (H, W, 3) RGB."""
@@ -151,10 +153,18 @@ def foreground_shares(competition: Competition) -> np.ndarray:
 
 
 def default_workers(device: torch.device, wanted: int | None) -> int:
-    """Processes that load data: `wanted`, else one a core up to eight for a GPU, and none where a CPU does it all."""
+    """Processes that load data for this one: `wanted`, else none where a CPU does it all, and for a GPU up to eight,
+    one a core, shared with the other processes that torchrun started on this machine.
+    """
     if wanted is not None:
         return wanted
-    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, min(8, cores)) if device.type == "cuda" else 0
+
+
+def start_worker(number: int) -> None:
+    """Set up a process that loads data: one thread of OpenCV's, for there are as many such processes as cores."""
+    cv2.setNumThreads(1)
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

@@ -34,7 +34,8 @@ class Results:
     levels: i64 (n, 2, 256) pixels by truth and by level; a pixel is foreground at threshold t where its
         level >= round(256 t). None for K > 2.
     history: for each fold the lines of its metrics.jsonl. seconds: run time of each stage.
-    folds: how many are planned. size: (height, width) the network saw. drawn: the toolkit drew the data.
+    folds: how many are planned. size: (height, width) the network saw, None for each image's own.
+    drawn: the toolkit drew the data.
     read_image -> u8 (H, W, 3) RGB; read_truth, read_prediction -> u8 (H, W), 255 = ignored.
     """
 
@@ -44,7 +45,7 @@ class Results:
     config: dict
     versions: dict
     tta: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     images: pd.DataFrame
     matrices: np.ndarray
     levels: np.ndarray | None
@@ -108,7 +109,8 @@ def measure(results: Results) -> dict:
     conventions     sentences that say what the numbers mean
     pooled          {score: {"value", "low", "high"}}, score in dice_mean (over images), dice_dataset (from
                     the summed confusion matrix), iou_mean, iou_dataset; low, high: 95 % interval or null
-    per_fold        [{"fold", "images", "groups", the four scores, "best_epoch", "best_val_dice"}]
+    per_fold        [{"fold", "images", "groups", the four scores, "intervals": {score: [low, high] or null},
+                    "best_epoch", "best_val_dice"}]
     per_class       [{"class", "share", "iou", "dice"}], share of the truth's pixels; null for two classes
     threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
     quantiles       {"0.05": Dice, ...} over images
@@ -158,9 +160,9 @@ def _conventions(results: Results) -> list[str]:
             f"Intervals: 95 %, percentile bootstrap, {RESAMPLES:,} resamples of the {groups} groups, not of the images."
         )
         interval += " From fewer than 10 groups they come out too narrow." if groups < 10 else ""
+    saw = "each at that size" if results.size is None else f"{results.size[0]} × {results.size[1]} (height × width)"
     return [
-        f"Scored at each image's own size; the network saw {results.size[0]} × {results.size[1]} (height × width), "
-        f"test-time augmentation: {results.tta}.",
+        f"Scored at each image's own size; the network saw {saw}; test-time augmentation: {results.tta}.",
         what,
         "Ignored pixels (255 in the truth) are in neither intersection nor union.",
         "Over the data set: from the summed confusion matrix, so every pixel weighs the same. "
@@ -216,12 +218,14 @@ def _pooled(images: pd.DataFrame, matrices: np.ndarray) -> dict:
 def _fold_row(results: Results, fold: int) -> dict:
     inside = (results.images["fold"] == fold).to_numpy()
     images = results.images[inside]
-    scores = _scores(_rows(images, results.matrices[inside]).sum(axis=0))
+    scores = _pooled(images, results.matrices[inside])
+    bounded = images["group"].nunique() > 1
     epochs = [line for line in results.history.get(fold, []) if np.isfinite(line.get("val_dice") or np.nan)]
     best = max(epochs, key=lambda line: line["val_dice"], default={})
     return {
         "fold": int(fold), "images": len(images), "groups": images["group"].nunique(),
-        **dict(zip(SCORES, scores, strict=True)),
+        **{name: score["value"] for name, score in scores.items()},
+        "intervals": {name: [score["low"], score["high"]] if bounded else None for name, score in scores.items()},
         "best_epoch": best.get("epoch"), "best_val_dice": best.get("val_dice"),
     }  # fmt: skip
 

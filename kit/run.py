@@ -9,6 +9,7 @@ submissions/<recipe>.csv             the mean of their networks
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -30,14 +31,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kit import checkpoint, distributed, submission
-from kit.data import Competition, PictureDataset, collate_pictures
+from kit.data import Competition, PictureDataset, collate_pictures, start_worker
 from kit.distributed import World
 from kit.files import raise_all, run_lock, write_atomic
 from kit.folds import check_leaks
 from kit.oof import OOFStore, Scores, score
 from kit.predict import TTA, mask_at, pictures_at_once, predict
 from kit.report import Results, summary, write_report
-from kit.rle import encode
+from kit.rle import decode, encode
 from kit.submission_parts import RowParts, rows_in_order
 
 # What may differ when a run is continued: it changes where and how fast, or what is done after training.
@@ -72,7 +73,7 @@ class Run:
             write_atomic(path, json.dumps({"identity": self.identity, **facts}, indent=2) + "\n")
         self.world.wait()
 
-    @property
+    @functools.cached_property  # reading the sizes of 100,000 files takes its time
     def identity(self) -> dict:
         """What a checkpoint must share with this run to be continued by it."""
         return {**{k: v for k, v in self.config.items() if k not in FREE}, "data": self.competition.fingerprint()}
@@ -96,8 +97,15 @@ class Run:
         return [id for id, own in zip(self.competition.ids, self.folds, strict=True) if own != fold]
 
     def finished(self) -> list[int]:
-        """The folds that are trained, predicted and scored."""
-        return [k for k in range(int(self.folds.max()) + 1) if (self.fold_folder(k) / "finished.json").exists()]
+        """The folds that are trained, predicted and scored by this configuration, split and test-time augmentation."""
+        return [k for k in self._scored() if self._finished_key(k) == self._prediction_key([k])]
+
+    def _scored(self) -> list[int]:
+        """The folds that are finished by whatever settings."""
+        return [k for k in range(int(self.folds.max()) + 1) if self._finished_key(k)]
+
+    def _finished_key(self, fold: int) -> str | None:
+        return _read_json(self.fold_folder(fold) / "finished.json").get("key")
 
     @property
     def store(self) -> OOFStore:
@@ -112,7 +120,7 @@ class Run:
         """
         folder, started = self.fold_folder(fold), time.perf_counter()
         key = self._prediction_key([fold])
-        if _read_json(folder / "finished.json").get("key") == key:
+        if self._finished_key(fold) == key:
             return
         self.world.wait()  # until every process has read finished.json
         if self.world.main and _read_json(folder / "oof.json").get("key") != key:
@@ -136,6 +144,9 @@ class Run:
     def report(self) -> None:
         """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen."""
         if self.world.main:
+            other = ", ".join(str(k) for k in self._scored() if k not in self.finished())
+            if other:
+                print(f"left out: fold {other}, predicted by other settings; run it again with these")
             print(summary(self._write_report()))
             print(f"report: {self.folder / 'report.html'}", flush=True)
 
@@ -150,14 +161,14 @@ class Run:
             return None
         parts = self.folder / "test" / self._prediction_key(folds)
         rows = {self.competition.csv_name(id): id for id in test_ids}
-        with self._alone(parts), RowParts(parts, self.world.rank) as done:
-            left = [id for name, id in rows.items() if name not in done.done]
+        with self._alone(parts), RowParts(parts, self.world.rank) as kept:
+            left = [id for name, id in rows.items() if name not in kept.done]
             self.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
             todo = self.world.share(left)
             models = [load(fold) for fold in folds] if todo else []
             pictures = predict(models, self._pictures(todo), self.tta, self.world.device, self.dtype)
             for id, size, levels in tqdm(pictures, "test", total=len(todo), leave=False, disable=self.world.quiet):
-                done.add(self.competition.csv_name(id), encode(mask_at(levels, size), self.competition.order))
+                kept.add(self.competition.csv_name(id), encode(mask_at(levels, size), self.competition.order))
         self.world.wait()
         if not self.world.main:
             return None
@@ -172,7 +183,21 @@ class Run:
         sample, shape = self.competition.sample_csv, lambda name: self.competition.shape(rows[name])
         print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
         raise_all(submission.lint(path, sample, shape, self.competition.order), f"problems in {path}")
+        self._score_submission(path)
         return path
+
+    def _score_submission(self, path: Path) -> None:
+        """Score the submission again from its own text, where the truth of test pictures is known."""
+        if self.competition.truth_csv is not None:
+            columns, order = self.competition.columns, self.competition.order
+            ids = {self.competition.csv_name(id): id for id in self.competition.test_ids}
+            truth = dict(submission.read_rows(self.competition.truth_csv, columns))
+
+            def read_truth(name: str) -> np.ndarray | None:
+                return decode(truth[name], self.competition.shape(ids[name]), order) if name in truth else None
+
+            scores = submission.score(path, read_truth, order, columns)
+            print(f"scored against {self.competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
 
     def _forget_parts(self, keep: Path) -> None:
         """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, but where a run is at work on them."""
@@ -198,12 +223,14 @@ class Run:
         """Batches of pictures whose shape depends on the network's size and the views alone."""
         count = pictures_at_once(self.tta) if self.size else 1
         pictures = PictureDataset(self.competition, ids, self.size)
-        return DataLoader(pictures, count, num_workers=self.workers, collate_fn=collate_pictures)
+        loading = {"num_workers": self.workers, "worker_init_fn": start_worker, "collate_fn": collate_pictures}
+        return DataLoader(pictures, count, **loading)
 
     def _prediction_key(self, folds: Sequence[int]) -> str:
-        """A name for what decides a prediction: the weights, the size and the views."""
+        """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""
         weights = [hashlib.sha256((self.fold_folder(k) / "last.safetensors").read_bytes()).hexdigest() for k in folds]
-        return hashlib.sha256(repr((weights, self.size, self.tta)).encode()).hexdigest()[:16]
+        rest = (self.identity, self.folds.tolist(), self.size, self.tta)
+        return hashlib.sha256(repr((weights, rest)).encode()).hexdigest()[:16]
 
     def _results(self, scores: Scores) -> Results:
         folds = self.finished()
@@ -268,7 +295,7 @@ def launch(main: Callable[[], None]) -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("KIT_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}\n(KIT_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
         sys.exit(1)
 
 
@@ -297,7 +324,10 @@ def versions(device: torch.device) -> dict[str, str]:
 
 def commit() -> str:
     """The commit of kit's own checkout, with a + when files differ from it; "unknown" outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():  # else the commit could be that of a project around an installed kit
+        return "unknown"
+    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -306,11 +336,15 @@ def commit() -> str:
 
 def _is_trained(folder: Path) -> bool:
     """Whether a fold in this run folder has a checkpoint."""
-    return any(folder.glob("fold*/last.pt"))
+    return any(folder.glob("fold*/last.pt")) or any(folder.glob("fold*/finished.json"))
 
 
 def _read_json(path: Path) -> dict:
-    return json.loads(path.read_text()) if path.exists() else {}
+    """The file's content, {} where it is absent. Raises ValueError naming a damaged file."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); delete it and run the same command again") from error
 
 
 def _read_lines(path: Path) -> list[dict]:

@@ -160,6 +160,8 @@ def fit(
     resume(state, folder)
     _check_together(state, world)
     forward = _distributed(state.model, world)
+    if state.step == settings.epochs * batches.steps:
+        return
     with _tensorboard(folder, world) as board:
         for epoch in range(state.step // batches.steps, settings.epochs):
             batches.epoch, batches.first_step = epoch, state.step % batches.steps

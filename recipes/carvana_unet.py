@@ -23,10 +23,9 @@ from torch.utils.data import DataLoader
 from kit.augment import photo_augment
 from kit.cache import sample_reader
 from kit.checkpoint import load_weights
-from kit.competitions import find_data
+from kit.competitions import find_data, studio
 from kit.competitions.carvana import Carvana
-from kit.competitions.studio import draw_studio
-from kit.data import SegmentationDataset, default_workers, foreground_shares
+from kit.data import SegmentationDataset, default_workers, foreground_shares, start_worker
 from kit.distributed import EpochBatches, World, start, synchronise_batchnorm
 from kit.files import cache_folder, raise_all
 from kit.folds import quantile_labels, stratified_group_kfold
@@ -39,7 +38,7 @@ from kit.train import Settings, best_dtype, fit, new_state, parameter_groups, wa
 
 @dataclass(frozen=True)
 class Config:
-    """The flags; the defaults are for the real competition on one GPU of 16 GB or more."""
+    """The flags; the defaults are meant for the real competition on one GPU."""
 
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # Carvana's files; else $KIT_DATA/carvana, data/carvana, /kaggle/input
@@ -84,20 +83,24 @@ def main() -> None:
         config = tyro.cli(Config, default=DRAWN, description=__doc__)
     world = start(config.device)
     if drawn:
-        print("No Carvana data found (see --data-dir): drawing a small competition instead. Its scores are its own.")
-        data_dir = draw_studio(cache_folder() / "studio")
+        if world.main:
+            print("No Carvana data found (see --data-dir): drawing a small competition. Its scores are its own.")
+        data_dir = studio.draw_studio(cache_folder() / f"studio-v{studio.VERSION}")
     run = begin(config, Carvana(data_dir), world, drawn)
     for fold in range(config.folds) if config.fold == "all" else [config.fold]:
-        with run.lock(fold):
-            train(run, config, fold)
-            run.predict_oof(fold, trained(run, config, fold))
+        if fold not in run.finished():
+            with run.lock(fold):
+                train(run, config, fold)
+                run.predict_oof(fold, trained(run, config, fold))
     run.report()
     if config.test:
         run.submit(lambda fold: trained(run, config, fold), Path("submissions"))
 
 
 def begin(config: Config, carvana: Carvana, world: World, drawn: bool) -> Run:
-    """Check the data, make the folds once, and open the run folder."""
+    """Check the flags and the data, make the folds once, and open the run folder."""
+    if config.fold != "all" and config.fold not in range(config.folds):
+        raise ValueError(f"--fold {config.fold}: there are folds 0 to {config.folds - 1}, or all")
 
     def make_folds() -> np.ndarray:
         some = np.random.default_rng(config.seed).permutation(carvana.ids)[:32]
@@ -124,24 +127,27 @@ def begin(config: Config, carvana: Carvana, world: World, drawn: bool) -> Run:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; goes on from its last checkpoint."""
-    world, workers = run.world, {"num_workers": run.workers, "pin_memory": run.world.device.type == "cuda"}
-    read = sample_reader(run.competition, config.image_size, cache_folder() if config.cache else None)
-    train_set = SegmentationDataset(read, run.trained_on(fold), photo_augment(config.seed, config.crop))
-    val_set = SegmentationDataset(read, world.share(run.held_out(fold)))
-    batches = EpochBatches(len(train_set), config.batch_size, seed=config.seed, world=world, parts=config.accumulate)
-
+    world, seen, held_out = run.world, run.trained_on(fold), run.held_out(fold)
+    batches = EpochBatches(len(seen), config.batch_size, seed=config.seed, world=world, parts=config.accumulate)
+    pretrained, goes_on = config.encoder_weights != "none", (run.fold_folder(fold) / "last.pt").exists()
     torch.manual_seed(config.seed + fold)
-    model = synchronise_batchnorm(network(config, config.encoder_weights).to(world.device), world)
-    if config.encoder_lr == 0:
+    model = network(config, "none" if goes_on else config.encoder_weights)
+    model = synchronise_batchnorm(model.to(world.device), world)
+    if pretrained and config.encoder_lr == 0:
         freeze_encoder(model)
     if config.compile:
         model.compile()
-    pretrained = config.encoder_weights != "none"
     groups = parameter_groups(model, config.lr, encoder_factor=config.encoder_lr if pretrained else 1.0)
+    state = new_state(model, groups, run.dtype, {**run.identity, "fold": fold})
+
+    read = sample_reader(run.competition, config.image_size, cache_folder() if config.cache else None)
+    train_set = SegmentationDataset(read, seen, photo_augment(config.seed, config.crop))
+    val_set = SegmentationDataset(read, world.share(held_out))
+    loading = {"num_workers": run.workers, "worker_init_fn": start_worker, "pin_memory": world.device.type == "cuda"}
     fit(
-        new_state(model, groups, run.dtype, {**run.identity, "fold": fold}),
-        DataLoader(train_set, batch_sampler=batches, persistent_workers=run.workers > 0, **workers),
-        DataLoader(val_set, config.batch_size, **workers),
+        state,
+        DataLoader(train_set, batch_sampler=batches, persistent_workers=run.workers > 0, **loading),
+        DataLoader(val_set, config.batch_size, **loading),
         bce_dice,
         Settings(config.epochs, world, run.dtype, warmup_cosine, config.seed),
         run.fold_folder(fold),

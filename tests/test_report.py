@@ -58,6 +58,15 @@ def test_interval_is_that_of_a_plain_loop(drawn, measured):
         assert score["low"] < score["value"] < score["high"]
 
 
+def test_a_fold_has_the_interval_of_its_own_groups(drawn, measured):
+    inside = (drawn.results.images["fold"] == 1).to_numpy()
+    alone = dataclasses.replace(
+        drawn.results, images=drawn.results.images[inside], matrices=drawn.results.matrices[inside], levels=None
+    )
+    pooled = report.measure(alone)["pooled"]
+    assert measured["per_fold"][1]["intervals"] == {name: [s["low"], s["high"]] for name, s in pooled.items()}
+
+
 def test_groups_that_agree_widen_the_interval(drawn, measured):
     alone = dataclasses.replace(drawn.results, images=drawn.results.images.assign(group=drawn.results.images["id"]))
     by_image = report.measure(alone)["pooled"]["dice_mean"]

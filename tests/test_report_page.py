@@ -106,10 +106,16 @@ def test_page_shows_the_numbers_of_the_json(visit, written):
     assert page.locator(".hero b").all_inner_texts() == shown(pooled)
     low, high = m["pooled"]["dice_mean"]["low"], m["pooled"]["dice_mean"]["high"]
     assert f"{low:.4f} – {high:.4f}" in page.locator(".hero div").first.inner_text()
+
+    def bounded(scores, intervals):
+        return [f"{scores[name]:.4f}\n{intervals[name][0]:.4f} – {intervals[name][1]:.4f}" for name in report.SCORES]
+
     rows = [
-        [str(r["fold"]), str(r["images"]), str(r["groups"]), *shown(r), str(r["best_epoch"])] for r in m["per_fold"]
+        [str(r["fold"]), str(r["images"]), str(r["groups"]), *bounded(r, r["intervals"]), str(r["best_epoch"])]
+        for r in m["per_fold"]
     ]
-    assert cells("folds") == [*rows, ["pooled", "48", "12", *shown(pooled), ""]]
+    ends = {name: [score["low"], score["high"]] for name, score in m["pooled"].items()}
+    assert cells("folds") == [*rows, ["pooled", "48", "12", *bounded(pooled, ends), ""]]
     groups = [[r["group"], str(r["images"]), f"{r['dice_mean']:.4f}", f"{r['dice_worst']:.4f}"] for r in m["by_group"]]
     assert cells("groups") == groups
     honest = m["threshold"]["honest"]["dice_mean"]

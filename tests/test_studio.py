@@ -48,7 +48,7 @@ def test_another_seed_gives_other_cars_and_pictures(drawn, tmp_path):
     other = contents(draw_studio(tmp_path / "other", cars=1, test_cars=1, seed=1, size=SIZE))
     mine = contents(drawn)
     shared = other.keys() & mine.keys()
-    assert shared == {"train_masks.csv", "sample_submission.csv", "metadata.csv", "studio.json"}
+    assert shared == {"train_masks.csv", "test_masks.csv", "sample_submission.csv", "metadata.csv", "studio.json"}
     assert not {content for name, content in other.items() if name not in shared} & set(mine.values())
 
 

@@ -20,6 +20,7 @@ class TinyCompetition:
     order = "C"
     columns = ("img", "rle_mask")
     sample_csv = None
+    truth_csv = None
 
     def __init__(self, cars=4, views=3, tests=5, size=(45, 61), broken=()):
         self.ids = [f"car{car}_{view:02}" for car in range(cars) for view in range(1, views + 1)]

@@ -69,7 +69,8 @@ class DataFolder:
     def read(self, path: str, count: int = -1) -> bytes:
         """Return the bytes of `path`, or its first `count`. Raises ValueError or OSError, with the file named."""
         top, _, name = path.rpartition("/")
-        check_id(top or name), check_id(name)  # one folder deep, and never outside the root
+        check_id(top or name)  # one folder deep, and never outside the root
+        check_id(name)
         if (self.root / (top or path)).exists():
             if not (self.root / path).is_file():  # a pipe would wait for ever
                 raise FileNotFoundError(f"{self.root / path} is missing, or no regular file")

@@ -31,7 +31,8 @@ class Carvana:
 
     ids: the train images, sorted; groups: the car of each. test_ids: in the order of sample_submission.csv, sorted
     where that is absent, empty without test/; test images that it does not name are left out.
-    sample_csv: its path (a copy in the cache if it lies in a zip), or None.
+    sample_csv: its path (a copy in the cache if it lies in a zip), or None. truth_csv: that of test_masks.csv, like
+    train_masks.csv; the drawn competition has one, Kaggle's does not.
     Raises one ValueError with every missing, extra, double, misnamed or unsafe file.
     """
 
@@ -57,6 +58,7 @@ class Carvana:
         self.ids = sorted(images)
         self.groups = [IMAGE_NAME.fullmatch(f"{id}.jpg")[2] for id in self.ids]
         self.sample_csv = self.data.path("sample_submission.csv")
+        self.truth_csv = self.data.path("test_masks.csv")
         self.test_ids = self._order_tests(tests, problems) if tests and self.sample_csv else sorted(tests)
         self._images = images | tests
         raise_all(problems, f"problems with Carvana's files in {data_dir}")

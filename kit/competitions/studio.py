@@ -3,7 +3,8 @@
 Each car (see studio_car.py) turns through 16 views, 22.5 degrees apart, in a photographer's studio: a wall with
 large letters, a grey floor with a turntable, soft boxes, soft shadows, a light that makes some edges hard to see
 (white cars before a bright wall, dark sills in the shadow), blur, noise and a vignette. The files lie as in
-Carvana's data: train/, train_masks/, train_masks.csv, test/, sample_submission.csv, metadata.csv.
+Carvana's data: train/, train_masks/, train_masks.csv, test/, sample_submission.csv, metadata.csv; and one that Kaggle
+keeps to itself, test_masks.csv, the truth that a submission can be scored against.
 
 Image and mask are one rendering (studio_render.py): a pixel is foreground where at least half of its samples meet the
 car, glass and aerial included. All this is a demonstration and a test of the whole path; a score on it says nothing
@@ -30,7 +31,7 @@ from kit.competitions.studio_render import Camera, Mesh, draw_mesh
 from kit.files import run_lock, write_atomic
 from kit.rle import encode
 
-VERSION = 1  # raised whenever the drawing changes, so that an older one in a cache is not taken for this
+VERSION = 2  # raised whenever the drawing changes, so that an older one in a cache is not taken for this
 VIEWS = 16
 MARKER = "studio.json"
 
@@ -216,7 +217,7 @@ def draw_car(folder: Path, part: str, number: int, seed: int, size: tuple[int, i
         Image.fromarray(photograph(image, rng)).save(folder / part / f"{stem}.jpg", quality=92)
         if part == "train":
             (folder / "train_masks" / f"{stem}_mask.gif").write_bytes(encode_gif(mask))
-        rows.append(f"{stem}.jpg,{encode(mask) if part == 'train' else '1 1'}")
+        rows.append(f"{stem}.jpg,{encode(mask)}")
     return rows, about
 
 
@@ -286,7 +287,7 @@ def draw_beside(folder: Path, wanted: dict) -> None:
 
 
 def draw_all(folder: Path, wanted: dict) -> None:
-    """Draw every car into `folder`, several at a time, and write its three CSV files."""
+    """Draw every car into `folder`, several at a time, and write its four CSV files."""
     pool, jobs = ThreadPoolExecutor(min(4, os.cpu_count() or 1)), {}
     try:
         for part, count in (("train", wanted["cars"]), ("test", wanted["test_cars"])):
@@ -297,8 +298,11 @@ def draw_all(folder: Path, wanted: dict) -> None:
         drawn = {part: [job.result() for job in jobs[part]] for part in jobs}
     finally:
         pool.shutdown(cancel_futures=True)  # when interrupted, no other car is begun
-    for name, part in (("train_masks.csv", "train"), ("sample_submission.csv", "test")):
-        write_csv(folder / name, "img,rle_mask", [row for rows, _ in drawn[part] for row in rows])
+    masks = {part: [row for rows, _ in drawn[part] for row in rows] for part in drawn}
+    write_csv(folder / "train_masks.csv", "img,rle_mask", masks["train"])
+    write_csv(folder / "test_masks.csv", "img,rle_mask", masks["test"])
+    sample = [f"{row.partition(',')[0]},1 1" for row in masks["test"]]
+    write_csv(folder / "sample_submission.csv", "img,rle_mask", sample)
     about = [about for part in drawn for _, about in drawn[part]]
     write_csv(folder / "metadata.csv", '"id","year","make","model","trim1","trim2"', about)
 
