@@ -1,3 +1,4 @@
+import importlib.util
 import itertools
 import json
 import math
@@ -8,13 +9,15 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 from timm.utils import ModelEmaV3
-from tiny import tiny_network
+from tiny import TinyCompetition, tiny_network
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from kit.data import Sample, SegmentationDataset, normalise
+from kit.cache import SizedReader
+from kit.data import PictureDataset, Sample, SegmentationDataset, collate_pictures, normalise
 from kit.distributed import EpochBatches, World
 from kit.losses import bce_dice
+from kit.predict import TTA, VIEWS, predict
 from kit.train import (
     Settings,
     best_dtype,
@@ -193,6 +196,21 @@ def test_each_picture_is_augmented_once_an_epoch_by_epoch_and_index(tmp_path, ca
     assert sorted(asked) == list(itertools.product(range(2), range(8)))
 
 
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_has_the_scores_of_each_epoch(tmp_path, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    state = train(tmp_path, epochs=2)
+    [events] = (tmp_path / "tensorboard").iterdir()
+    train(tmp_path, epochs=2)  # finished already: there is nothing to add
+    assert list((tmp_path / "tensorboard").iterdir()) == [events]
+    found = EventAccumulator(str(events)).Reload()
+    assert set(found.Tags()["scalars"]) == state.history[0].keys() - {"epoch"}
+    for name in ("val_dice", "loss"):
+        points = [(point.step, point.value) for point in found.Scalars(name)]
+        assert points == [(line["epoch"], pytest.approx(line[name], rel=1e-6)) for line in state.history]
+
+
 def test_schedules_at_their_corners():
     for schedule, half in ((warmup_cosine, 0.5), (warmup_poly, 0.5**0.9)):
         for warmup in (0.05, 0.2):
@@ -247,3 +265,39 @@ def test_a_cpu_computes_in_bfloat16_only_where_it_can():
 def test_best_dtype_of_a_gpu():
     able = torch.cuda.get_device_capability() >= (8, 0)
     assert best_dtype(torch.device("cuda")) == (torch.bfloat16 if able else torch.float16)
+
+
+def go_on_with_discs(folder, world, epochs):
+    """Train a network on drawn discs up to `epochs`; the state, and the loader that it was validated on."""
+    competition, dtype = TinyCompetition(), best_dtype(world.device)
+    pictures = SegmentationDataset(SizedReader(competition, (32, 48)), competition.ids)
+    batches = EpochBatches(len(pictures), 4, seed=3, world=world, parts=2)
+    pinned = {"pin_memory": world.device.type == "cuda"}
+    model = network().to(world.device, memory_format=torch.channels_last)
+    state = new_state(model, parameter_groups(model, lr=0.01), dtype, {}, ema_decay=0.6)
+    val_loader = DataLoader(pictures, 5, **pinned)
+    train_loader = DataLoader(pictures, batch_sampler=batches, **pinned)
+    fit(state, train_loader, val_loader, bce_dice, Settings(epochs, world, dtype, warmup_cosine), folder)
+    return state, val_loader
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_goes_on_evaluates_and_predicts(tmp_path, capsys):
+    world, competition = World(0, 1, torch.device("cuda", 0)), TinyCompetition()
+    dtype = best_dtype(world.device)
+    first, _ = go_on_with_discs(tmp_path, world, 1)
+    state, val_loader = go_on_with_discs(tmp_path, world, 3)
+    assert state.history[0] == first.history[0]
+    assert [line["epoch"] for line in state.history] == [1, 2, 3]
+    assert state.step == 9
+    assert np.isfinite([line["loss"] for line in state.history]).all()
+    (tn, fp), (fn, tp) = evaluate(state.ema.module, val_loader, Settings(3, world, dtype, warmup_cosine))
+    assert tn + fp + fn + tp == 12 * 32 * 48
+    assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
+    loader = DataLoader(PictureDataset(competition, competition.test_ids, (32, 48)), 2, collate_fn=collate_pictures)
+    found = list(predict([state.ema.module], loader, TTA(VIEWS["hflip"]), world.device, dtype))
+    plain = predict([state.ema.module.cpu()], loader, TTA(VIEWS["hflip"]), torch.device("cpu"), torch.float32)
+    for (id, size, levels), (expected_id, _, expected) in zip(found, plain, strict=True):
+        assert (id, size) == (expected_id, competition.size)
+        assert np.abs(levels.astype(int) - expected).max() <= 8  # of 256, as coarse as bfloat16 is

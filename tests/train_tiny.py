@@ -102,6 +102,8 @@ class Criterion:
             return loss
         if self.kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.kind == "pause":
+            os.kill(os.getpid(), signal.SIGSTOP)  # until the other run has ended, see `start`
         if self.kind == "interrupt":
             os.killpg(os.getpid(), signal.SIGINT)  # as a terminal does: to this process and its workers
         if self.kind == "nan":
@@ -116,7 +118,8 @@ class Criterion:
 def strike(fault: tuple) -> list[str]:
     """Bring on a fault of the disk: ("kill in write", n), ("kill at byte", n) or ("file size limit", bytes).
 
-    Returns the list in which steps of writing will be noted; "kill in write" ends the process at the n-th.
+    Returns the list in which steps of writing will be noted; "kill in write" ends the process at the n-th,
+    "kill at byte" once a file has n bytes, or is whole.
     """
     kind, at = (*fault, None, None)[:2]
     if kind == "file size limit":
@@ -128,18 +131,25 @@ def strike(fault: tuple) -> list[str]:
 
     def step(what: str) -> None:
         steps.append(what)
-        if kind == "kill in write" and len(steps) == at:
+        if kind == "kill at byte" or len(steps) == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     class Dying(io.FileIO):
-        def write(self, content: bytes) -> None:
-            cut = at if kind == "kill at byte" else len(content) // 2
-            super().write(content[:cut])
-            if kind == "kill at byte":
-                os.kill(os.getpid(), signal.SIGKILL)
-            step("half")
-            super().write(content[cut:])
-            step("whole")
+        writes = 0
+
+        def write(self, content: bytes) -> int:
+            self.writes += 1
+            left = at - self.tell() if kind == "kill at byte" else len(content) // 2
+            if kind == "kill at byte" and left < len(content):
+                super().write(content[:left])
+                step("byte")
+            if kind == "kill in write" and self.writes.bit_count() == 1:  # of a file's hundred some: 1, 2, 4, 8, …
+                super().write(content[:left])
+                step("half")
+                super().write(content[left:])
+            else:
+                super().write(content)
+            return len(content)
 
     def after(function: Callable) -> Callable:
         def stepping(*arguments):
@@ -241,16 +251,26 @@ def trained(run: Run, job: Job, fold: int) -> nn.Sequential:
 
 
 class Ended(NamedTuple):
-    """How a process ended: code is its exit status, or minus the signal; None if it ran into the time limit."""
+    """How a process ended: code is its exit status, or minus the signal; None if it ran into the time limit.
+
+    pid: its number, which is also that of the process group in which its data workers are.
+    """
 
     code: int | None
     out: str
     error: str
+    pid: int
 
 
-def start(folder: Path, ranks: int = 1, kill_after: float = 1e9, limit: float = 60, **job) -> list[Ended]:
-    """Run a Job in `ranks` processes; SIGKILL after `kill_after` seconds, or when the time limit (s) is over."""
-    request = {"job": {"folder": str(folder), **job}, "ranks": ranks, "kill_after": kill_after, "limit": limit}
+def start(
+    folder: Path, ranks: int = 1, rivals: bool = False, kill_after: float = 1e9, limit: float = 60, **job
+) -> list[Ended]:
+    """Run a Job in `ranks` processes; SIGKILL after `kill_after` seconds, or when the time limit (s) is over.
+
+    rivals: the processes are no group, each is given the whole job; the last that is left is woken from a "pause".
+    """
+    limits = {"rivals": rivals, "kill_after": kill_after, "limit": limit}
+    request = {"job": {"folder": str(folder), **job}, "ranks": ranks, **limits}
     process = _server()
     process.stdin.write(json.dumps(request) + "\n")
     process.stdin.flush()
@@ -279,26 +299,33 @@ def _serve() -> None:
         print(json.dumps(_execute(**json.loads(line))), flush=True)
 
 
-def _execute(job: dict, ranks: int, kill_after: float, limit: float) -> list[Ended]:
+def _execute(job: dict, ranks: int, rivals: bool, kill_after: float, limit: float) -> list[Ended]:
     with socket.socket() as free, tempfile.TemporaryDirectory() as outputs:
         free.bind(("127.0.0.1", 0))
-        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(ranks)}
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
         free.close()
+        places = [(0, 1) if rivals else (rank, ranks) for rank in range(ranks)]
         files = [(Path(outputs, f"out{rank}"), Path(outputs, f"error{rank}")) for rank in range(ranks)]
-        pids = [_fork(job, {**group, "RANK": str(rank)}, files[rank]) for rank in range(ranks)]
+        pids = [
+            _fork(job, {**group, "RANK": str(rank), "WORLD_SIZE": str(size)}, own)
+            for (rank, size), own in zip(places, files, strict=True)
+        ]
         codes, begun = {}, time.monotonic()
         while len(codes) < ranks and (gone := time.monotonic() - begun) < min(kill_after, limit):
             for pid in set(pids) - set(codes):
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended:
                     codes[pid] = os.waitstatus_to_exitcode(status)
+            if rivals and len(codes) == ranks - 1:
+                os.kill(*set(pids) - set(codes), signal.SIGCONT)
             time.sleep(0.001)
         for pid in set(pids) - set(codes):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             codes[pid] = -signal.SIGKILL if gone >= kill_after else None
         return [
-            Ended(codes[pid], out.read_text(), error.read_text()) for pid, (out, error) in zip(pids, files, strict=True)
+            Ended(codes[pid], out.read_text(), error.read_text(), pid)
+            for pid, (out, error) in zip(pids, files, strict=True)
         ]
 
 

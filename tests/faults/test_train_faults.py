@@ -1,9 +1,11 @@
 """Faults of training: every one is brought on in a real process, and the same command is run again."""
 
+import itertools
 import json
 import os
 import pickle
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -77,6 +79,8 @@ def test_fault_32_kill_at_any_byte_of_a_checkpoint_leaves_the_old_one(tmp_path, 
     save_state(tmp_path / "last.pt", {"old": torch.arange(1000)})
     [ended] = train_tiny.start(tmp_path, stages=["overwrite"], fault=["kill at byte", byte])
     assert ended.code == -9
+    [partial] = tmp_path.glob(".*.partial")
+    assert partial.stat().st_size == byte if byte < 16_000 else partial.stat().st_size > 16_000
     assert flat(load_state(tmp_path / "last.pt")) == flat({"old": torch.arange(1000)})
     [ended] = train_tiny.start(tmp_path, stages=["overwrite"])
     assert ended.code == 0
@@ -89,12 +93,16 @@ def test_fault_32_kill_at_each_step_of_writing_an_epochs_files(tmp_path):
     train_tiny.start(tmp_path / "base", fault=["kill", STEPS], **command)
     assert step_of(tmp_path / "base") == STEPS - 1
     reached = set()
-    for step in range(1, 4 * 5 + 1):  # four files: half and whole written, flushed, renamed, the folder flushed
+    for step in itertools.count(1):  # four files: parts of them written, flushed, renamed, the folder flushed
         folder = shutil.copytree(tmp_path / "base", tmp_path / f"killed{step}")
-        assert train_tiny.start(folder, fault=["kill in write", step], **command)[0].code == -9
+        [ended] = train_tiny.start(folder, fault=["kill in write", step], **command)
+        if ended.code == 0:
+            break
+        assert ended.code == -9, ended.error
         reached.add(step_of(folder))  # it loads, whatever the step
         assert train_tiny.start(folder, **command)[0].code == 0
         assert left_behind(folder) == left_behind(tmp_path / "whole")
+    assert step > 4 * 4
     assert reached == {STEPS - 1, STEPS}
 
 
@@ -320,6 +328,43 @@ def test_fault_39_a_score_of_nan_is_never_the_best(tmp_path, capsys):
     go_on(state, tmp_path, epochs=2, validation=Pictures(mask=255))
     assert state.best == state.history[0]["val_dice"] > 0
     assert (tmp_path / "best.safetensors").read_bytes() == best
+
+
+def test_fault_46_folds_with_a_car_in_two_of_them_stop_the_run(tmp_path, finished):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    table, leaking = (folder / "folds.csv").read_text().splitlines(), []
+    for line in table:
+        id, group, fold = line.split(",")
+        leaking.append(f"{id},{group},{1 - int(fold)}" if id in {"car3_02", "car17_01"} else line)
+    (folder / "folds.csv").write_text("\n".join(leaking) + "\n")
+    [ended] = train_tiny.start(folder, stages=["train", "oof", "report"])
+    assert ended.code == 1
+    assert ended.error.startswith("error: 2 groups stand in more than one fold, so scores would leak: ")
+    assert "car3: folds 0, 1" in ended.error
+    assert "car17: folds 0, 1" in ended.error
+    assert left_behind(folder) == left_behind(finished)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in finished.iterdir()}
+
+
+def test_fault_47_of_two_runs_of_one_fold_at_once_one_is_refused(tmp_path, reference):
+    ended = train_tiny.start(tmp_path, 2, rivals=True, limit=20, fault=["pause", STEPS + 3])
+    refused, whole = sorted(ended, key=lambda each: each.code == 0)
+    assert (refused.code, whole.code) == (1, 0), ended
+    assert refused.error.startswith(f"error: another run is at work in {tmp_path / 'fold0'}. Wait for it")
+    assert whole.error == ""
+    assert left_behind(tmp_path) == reference
+
+
+def test_fault_47_the_lock_of_a_killed_run_is_free_while_its_workers_live(tmp_path, reference):
+    [killed] = train_tiny.start(tmp_path, workers=2, fault=["kill", STEPS + 3])
+    assert killed.code == -9
+    os.killpg(killed.pid, signal.SIGSTOP)  # its workers, which would end some seconds later
+    try:
+        [ended] = train_tiny.start(tmp_path, workers=2)
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert ended.code == 0, ended.error
+    assert left_behind(tmp_path) == reference
 
 
 @pytest.mark.parametrize("workers", [0, 2])
