@@ -1,7 +1,7 @@
+import dataclasses
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from tiny import TinyCompetition, tiny_network
 
 from kit.checkpoint import load_weights, save_weights
@@ -19,9 +20,9 @@ from kit.files import run_lock
 from kit.images import resize_image
 from kit.metrics import confusion_matrix, foreground_scores
 from kit.predict import TTA, VIEWS
-from kit.rle import decode
+from kit.rle import decode, encode
 from kit.run import Run, keep_folds, launch, plain
-from kit.submission import read_rows
+from kit.submission import read_rows, write
 
 ALONE = World(0, 1, torch.device("cpu"))
 SIZE = (24, 40)
@@ -66,7 +67,7 @@ def mask_by_hand(models, image, size):
 
 
 def test_config_says_what_was_asked_of_what_with_what(tmp_path):
-    @dataclass(frozen=True)
+    @dataclasses.dataclass(frozen=True)
     class Config:
         run_dir: Path
         image_size: tuple[int, int] = (3, 4)
@@ -197,7 +198,7 @@ def test_oof_goes_on_where_it_was_stopped_and_starts_anew_with_other_weights(tmp
     other_views = new_run(tmp_path, run.competition, tta=TTA())
     other_views.predict_oof(0, trained(run)(0))
     assert len(run.competition.reads) == 7 + 6 + 6
-    assert run.finished() == [0]
+    assert (other_views.finished(), run.finished()) == ([0], [])
 
 
 def test_other_weights_take_the_finished_mark_back_first(tmp_path):
@@ -208,6 +209,32 @@ def test_other_weights_take_the_finished_mark_back_first(tmp_path):
         run.predict_oof(0, train(run, 0, seed=1))
     assert run.finished() == []  # the old scores are of other weights
     assert sum(id in run.store for id in run.held_out(0)) == 5  # all others were predicted
+
+
+def test_folds_of_other_settings_are_left_out_of_the_report_and_told(tmp_path, capsys):
+    run = new_run(tmp_path)
+    for fold in (0, 1):
+        run.predict_oof(fold, train(run, fold, seed=fold))
+    other = new_run(tmp_path, tta=TTA())
+    other.predict_oof(1, trained(run)(1))
+    other.report()
+    assert "left out: fold 0, predicted by other settings" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["folds"]["finished"] == [1]
+    for change in ({"config": {"lr": 9.0}}, {"folds": run.folds[::-1].copy()}):
+        assert dataclasses.replace(run, **change).finished() == []
+
+
+def test_drawn_submissions_are_scored_against_their_truth(tmp_path, two_folds, capsys):
+    competition = TinyCompetition()
+    rows = [(competition.csv_name(id), encode(competition._disc(id))) for id in competition.test_ids]
+    competition.truth_csv = tmp_path / "test_masks.csv"
+    write(rows[1:], competition.truth_csv)
+    run = new_run(shutil.copytree(two_folds, tmp_path / "run"), competition)
+    path = run.submit(trained(run), tmp_path)
+    masks = [decode(rle, competition.size) for _, rle in read_rows(path)]
+    truths = [competition._disc(id) for id in competition.test_ids]
+    expected = np.mean([f1_score(t.ravel(), m.ravel()) for t, m in list(zip(truths, masks, strict=True))[1:]])
+    assert f"scored against test_masks.csv: mean Dice {expected:.4f}" in capsys.readouterr().out
 
 
 def test_report_is_over_the_finished_folds(tmp_path, capsys):
@@ -304,12 +331,15 @@ def test_two_folds_that_end_at_once_predict_the_test_pictures_one_after_the_othe
         assert second.result(timeout=30).read_bytes() == expected
 
 
+HINT = "(KIT_TRACEBACK=1 shows where it was raised)\n"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (ValueError("a.jpg: damaged"), 1, "error: a.jpg: damaged\n"),
-        (FileNotFoundError("no such folder"), 1, "error: no such folder\n"),
-        (FloatingPointError("step 3"), 1, "error: step 3\n"),
+        (ValueError("a.jpg: damaged"), 1, "error: a.jpg: damaged\n" + HINT),
+        (FileNotFoundError("no such folder"), 1, "error: no such folder\n" + HINT),
+        (FloatingPointError("step 3"), 1, "error: step 3\n" + HINT),
         (KeyboardInterrupt(), 130, "\nstopped. The last checkpoint is intact; the same command goes on from it.\n"),
     ],
 )
