@@ -197,7 +197,9 @@ class Run:
                 return decode(truth[name], self.competition.shape(ids[name]), order) if name in truth else None
 
             scores = submission.score(path, read_truth, order, columns)
-            print(f"scored against {self.competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
+            if scores["images"]:
+                name = self.competition.truth_csv.name
+                print(f"scored against {name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
 
     def _forget_parts(self, keep: Path) -> None:
         """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, but where a run is at work on them."""

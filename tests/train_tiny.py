@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib.util
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -115,23 +116,21 @@ class Criterion:
         return loss
 
 
-def strike(fault: tuple) -> list[str]:
+def strike(fault: tuple) -> None:
     """Bring on a fault of the disk: ("kill in write", n), ("kill at byte", n) or ("file size limit", bytes).
 
-    Returns the list in which steps of writing will be noted; "kill in write" ends the process at the n-th,
-    "kill at byte" once a file has n bytes, or is whole.
+    "kill in write" ends the process at the n-th step of writing, "kill at byte" once a file has n bytes, or is whole.
     """
     kind, at = (*fault, None, None)[:2]
     if kind == "file size limit":
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing more is an OSError, as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (at, resource.RLIM_INFINITY))
-    steps = []
     if kind not in {"kill in write", "kill at byte"}:
-        return steps
+        return
+    steps = itertools.count(1)
 
-    def step(what: str) -> None:
-        steps.append(what)
-        if kind == "kill at byte" or len(steps) == at:
+    def step() -> None:
+        if kind == "kill at byte" or next(steps) == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     class Dying(io.FileIO):
@@ -142,10 +141,10 @@ def strike(fault: tuple) -> list[str]:
             left = at - self.tell() if kind == "kill at byte" else len(content) // 2
             if kind == "kill at byte" and left < len(content):
                 super().write(content[:left])
-                step("byte")
+                step()
             if kind == "kill in write" and self.writes.bit_count() == 1:  # of a file's hundred some: 1, 2, 4, 8, …
                 super().write(content[:left])
-                step("half")
+                step()
                 super().write(content[left:])
             else:
                 super().write(content)
@@ -154,7 +153,7 @@ def strike(fault: tuple) -> list[str]:
     def after(function: Callable) -> Callable:
         def stepping(*arguments):
             result = function(*arguments)
-            step(function.__name__)
+            step()
             return result
 
         return stepping
@@ -164,7 +163,6 @@ def strike(fault: tuple) -> list[str]:
         Dying(self, "wb") if mode == "wb" else opening(self, mode, *rest, **options)
     )
     os.fsync, pathlib.Path.replace = after(os.fsync), after(pathlib.Path.replace)
-    return steps
 
 
 def network(job: Job) -> nn.Sequential:
@@ -182,7 +180,7 @@ def main(job: Job) -> None:
         return
     kit.train.CHECK_EVERY = CHECK_EVERY
     run = begin(job, join_group("cpu"))
-    steps = strike(job.fault)
+    strike(job.fault)
     with run.lock(job.fold):
         if "train" in job.stages:
             train(run, job)
@@ -195,7 +193,6 @@ def main(job: Job) -> None:
         run.report()
     if "submit" in job.stages:
         run.submit(lambda fold: trained(run, job, fold), Path(job.folder) / "submissions")
-    print(f"steps of writing: {len(steps)}")
 
 
 def begin(job: Job, world: World) -> Run:
