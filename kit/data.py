@@ -163,8 +163,11 @@ def default_workers(device: torch.device, wanted: int | None) -> int:
 
 
 def start_worker(number: int) -> None:
-    """Set up a process that loads data: one thread of OpenCV's, for there are as many such processes as cores."""
-    cv2.setNumThreads(1)
+    """Set up a process that loads data: without OpenCV's own threads, for there are as many such processes as cores.
+
+    0 and not 1: in a forked process 1 waits for ever for the parent's threads, which did not come along.
+    """
+    cv2.setNumThreads(0)
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

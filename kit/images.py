@@ -156,7 +156,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def single_threaded_cv2():
     """Keep OpenCV from starting its own threads inside ours, then give it back its number."""
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)
     try:
         yield
     finally:

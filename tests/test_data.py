@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import pickle
 import signal
@@ -7,6 +8,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,14 @@ from torchvision.transforms import functional as V
 
 from kit import cache
 from kit.cache import ImageCache, SizedReader, sample_reader
-from kit.data import PictureDataset, SegmentationDataset, collate_pictures, foreground_shares, normalise
+from kit.data import (
+    PictureDataset,
+    SegmentationDataset,
+    collate_pictures,
+    foreground_shares,
+    normalise,
+    start_worker,
+)
 from kit.images import resize_image, resize_mask
 
 SIZE = (32, 40)
@@ -199,3 +208,18 @@ def test_foreground_shares_leave_ignored_pixels_out_of_the_foreground(competitio
             return np.array([[0, 255, 1, 0]], np.uint8)
 
     np.testing.assert_allclose(foreground_shares(Ignoring()), 0.25)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_worker_starts_though_opencv_has_threads_running():
+    threads, image = cv2.getNumThreads(), np.zeros((3000, 3000, 3), np.uint8)
+    cv2.setNumThreads(2)
+    cv2.warpAffine(image, np.float32([[1, 0.1, 0], [0, 1, 0]]), (3000, 3000))  # the pool of threads is at work now
+    worker = multiprocessing.get_context("fork").Process(target=start_worker, args=(0,))
+    worker.start()
+    worker.join(timeout=20)
+    hung = worker.is_alive()
+    worker.kill()
+    cv2.setNumThreads(threads)
+    assert not hung
+    assert worker.exitcode == 0
