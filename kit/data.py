@@ -5,6 +5,7 @@ SegmentationDataset[(epoch, index)]        ->  Sample(image u8 (3, H, W), mask u
 normalise(images)                          ->  f32 on the device, not in the worker: a quarter of the bytes travel
 """
 
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from kit.distributed import World
 from kit.files import raise_all
 from kit.images import resize_image
 
@@ -160,6 +162,19 @@ def default_workers(device: torch.device, wanted: int | None) -> int:
         return wanted
     cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return max(1, min(8, cores)) if device.type == "cuda" else 0
+
+
+def loading(workers: int, world: World) -> dict:
+    """How a DataLoader loads: its arguments for `workers` processes, pinned memory, and the way they start.
+
+    In a group of processes they come from a server process that was started clean: a process forked while a
+    communication thread holds one of Python's locks waits for that lock for ever (seen with gloo on Python 3.11).
+    """
+    options = {"num_workers": workers, "worker_init_fn": start_worker, "pin_memory": world.device.type == "cuda"}
+    if workers and world.size > 1:
+        multiprocessing.set_forkserver_preload(["torch", "kit.data"])
+        options["multiprocessing_context"] = "forkserver"
+    return options
 
 
 def start_worker(number: int) -> None:

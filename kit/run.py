@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kit import checkpoint, distributed, submission
-from kit.data import Competition, PictureDataset, collate_pictures, start_worker
+from kit.data import Competition, PictureDataset, collate_pictures, loading
 from kit.distributed import World
 from kit.files import raise_all, run_lock, write_atomic
 from kit.folds import check_leaks
@@ -225,8 +225,7 @@ class Run:
         """Batches of pictures whose shape depends on the network's size and the views alone."""
         count = pictures_at_once(self.tta) if self.size else 1
         pictures = PictureDataset(self.competition, ids, self.size)
-        loading = {"num_workers": self.workers, "worker_init_fn": start_worker, "collate_fn": collate_pictures}
-        return DataLoader(pictures, count, **loading)
+        return DataLoader(pictures, count, collate_fn=collate_pictures, **loading(self.workers, self.world))
 
     def _prediction_key(self, folds: Sequence[int]) -> str:
         """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""

@@ -25,7 +25,7 @@ from kit.cache import sample_reader
 from kit.checkpoint import load_weights
 from kit.competitions import find_data, studio
 from kit.competitions.carvana import Carvana
-from kit.data import SegmentationDataset, default_workers, foreground_shares, start_worker
+from kit.data import SegmentationDataset, default_workers, foreground_shares, loading
 from kit.distributed import EpochBatches, World, start, synchronise_batchnorm
 from kit.files import cache_folder, raise_all
 from kit.folds import quantile_labels, stratified_group_kfold
@@ -143,11 +143,11 @@ def train(run: Run, config: Config, fold: int) -> None:
     read = sample_reader(run.competition, config.image_size, cache_folder() if config.cache else None)
     train_set = SegmentationDataset(read, seen, photo_augment(config.seed, config.crop))
     val_set = SegmentationDataset(read, world.share(held_out))
-    loading = {"num_workers": run.workers, "worker_init_fn": start_worker, "pin_memory": world.device.type == "cuda"}
+    load = loading(run.workers, world)
     fit(
         state,
-        DataLoader(train_set, batch_sampler=batches, persistent_workers=run.workers > 0, **loading),
-        DataLoader(val_set, config.batch_size, **loading),
+        DataLoader(train_set, batch_sampler=batches, persistent_workers=run.workers > 0, **load),
+        DataLoader(val_set, config.batch_size, **load),
         bce_dice,
         Settings(config.epochs, world, run.dtype, warmup_cosine, config.seed),
         run.fold_folder(fold),

@@ -24,9 +24,11 @@ from kit.data import (
     SegmentationDataset,
     collate_pictures,
     foreground_shares,
+    loading,
     normalise,
     start_worker,
 )
+from kit.distributed import World
 from kit.images import resize_image, resize_mask
 
 SIZE = (32, 40)
@@ -223,3 +225,17 @@ def test_a_forked_worker_starts_though_opencv_has_threads_running():
     cv2.setNumThreads(threads)
     assert not hung
     assert worker.exitcode == 0
+
+
+def test_workers_of_a_group_of_processes_come_from_a_clean_server_and_read_the_same():
+    pictures = PictureDataset(TinyCompetition(), TinyCompetition().test_ids, SIZE)
+    alone, group = World(0, 1, torch.device("cpu")), World(0, 2, torch.device("cpu"))
+    here, there = (
+        list(DataLoader(pictures, 2, collate_fn=collate_pictures, **loading(workers, world)))
+        for workers, world in ((0, alone), (1, group))
+    )
+    assert loading(1, group)["multiprocessing_context"] == "forkserver"
+    assert "multiprocessing_context" not in loading(1, alone)
+    for one, other in zip(here, there, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert one[1:] == other[1:]
