@@ -1,4 +1,4 @@
-"""kit: folds, out-of-fold predictions, honest tuning, blending and a linted submission for image segmentation.
+"""kit: folds, out-of-fold predictions, an honest report and a linted submission for image segmentation.
 
 The map, a line a module:
 

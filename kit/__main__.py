@@ -34,6 +34,7 @@ class Lint:
             return carvana.problems() + carvana.mask_csv_problems()
         if self.sample is None:
             print("no --sample: the ids are not checked")
+        print(f"masks are checked for pictures of {self.shape[0]} x {self.shape[1]} (--shape)")
         problems = submission.lint(self.path, self.sample, self.shape, self.order, self.columns)
         if self.truth is not None and not problems:
             masks = dict(submission.read_rows(self.truth, self.columns))

@@ -84,6 +84,7 @@ def _build_cache(competition: Competition, size: tuple[int, int], folder: Path) 
             f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
             "Free some, set KIT_CACHE to another disk, or train with --no-cache"
         )
+    print(f"reading {len(competition.ids)} pictures into the cache {folder}, once", flush=True)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
