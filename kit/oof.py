@@ -25,7 +25,7 @@ from kit.images import single_threaded_cv2
 from kit.metrics import confusion_matrix, foreground_scores, level_histogram, mean_dice, mean_iou, pixel_accuracy
 from kit.predict import levels_at, mask_at
 
-COLUMNS = ["id", "group", "fold", "iou", "dice", "accuracy", "area"]
+COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
 
 class OOFStore:

@@ -16,9 +16,9 @@ import pandas as pd
 
 from kit.files import write_atomic
 from kit.metrics import dice, foreground_scores, iou, mean_dice, mean_iou
+from kit.oof import COLUMNS
 from kit.report_plots import page
 
-COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 SCORES = ("dice_mean", "dice_dataset", "iou_mean", "iou_dataset")
 CUTS = np.arange(5, 96) / 100  # the thresholds tried
 RESAMPLES = 10_000

@@ -144,7 +144,8 @@ class Run:
     def report(self) -> None:
         """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen."""
         if self.world.main:
-            other = ", ".join(str(k) for k in self._scored() if k not in self.finished())
+            finished = self.finished()  # once: it reads the weights of every fold
+            other = ", ".join(str(k) for k in self._scored() if k not in finished)
             if other:
                 print(f"left out: fold {other}, predicted by other settings; run it again with these")
             print(summary(self._write_report()))
@@ -183,14 +184,13 @@ class Run:
         sample, shape = self.competition.sample_csv, lambda name: self.competition.shape(rows[name])
         print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
         raise_all(submission.lint(path, sample, shape, self.competition.order), f"problems in {path}")
-        self._score_submission(path)
+        self._score_submission(path, rows)
         return path
 
-    def _score_submission(self, path: Path) -> None:
-        """Score the submission again from its own text, where the truth of test pictures is known."""
+    def _score_submission(self, path: Path, ids: dict[str, str]) -> None:
+        """Score the submission again from its own text, where the truth is known. ids: of the names in the CSV."""
         if self.competition.truth_csv is not None:
             columns, order = self.competition.columns, self.competition.order
-            ids = {self.competition.csv_name(id): id for id in self.competition.test_ids}
             truth = dict(submission.read_rows(self.competition.truth_csv, columns))
 
             def read_truth(name: str) -> np.ndarray | None:

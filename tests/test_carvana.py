@@ -1,5 +1,4 @@
 import hashlib
-import io
 import multiprocessing
 import os
 import pickle
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from encoded import save
 
 from kit.competitions import DataFolder, find_data
 from kit.competitions.carvana import Carvana
@@ -31,12 +30,6 @@ def encode_slowly(mask: np.ndarray) -> str:
     padded = np.concatenate([[0], mask.ravel(), [0]])
     edges = np.flatnonzero(np.diff(padded)) + 1
     return " ".join(f"{start} {end - start}" for start, end in zip(edges[::2], edges[1::2], strict=True))
-
-
-def save(array: np.ndarray, format: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, format)
-    return file.getvalue()
 
 
 @pytest.fixture

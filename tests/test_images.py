@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from encoded import save
 from PIL import Image
 
 from kit.images import (
@@ -23,12 +24,6 @@ from kit.images import (
 )
 
 CARVANA = Path(__file__).resolve().parents[2] / "shared/data/carvana"
-
-
-def save(image: Image.Image | np.ndarray, format: str, **options) -> bytes:
-    file = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, format, **options)
-    return file.getvalue()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from encoded import save
 from PIL import Image
 
 from kit.competitions import DataFolder
@@ -25,12 +26,6 @@ from kit.images import (
     resize_mask,
     threshold_mask,
 )
-
-
-def save(image: Image.Image | np.ndarray, format: str, **options) -> bytes:
-    file = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, format, **options)
-    return file.getvalue()
 
 
 @pytest.fixture
