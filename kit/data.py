@@ -34,6 +34,9 @@ class Competition(Protocol):
     groups: list[str]  # of each, for the folds
     test_ids: list[str]
     num_classes: int
+    classes: tuple[str, ...]  # their names, the background first where there is one
+    notes: tuple[str, ...]  # sentences for the report: what of the data was used, and how it was read
+    drawn: bool  # kit drew it: its scores are its own
     order: str  # of the CSV's run lengths, "C" or "F"
     columns: tuple[str, str]  # of the CSV
     sample_csv: Path | None

@@ -40,6 +40,21 @@ def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]
     sync_folder(path.parent)
 
 
+def link_atomic(source: Path, path: Path) -> None:
+    """Make `path` the file that `source` is now, whole or not at all: by a hard link, or a copy where there is none.
+
+    What write_atomic later puts in the place of either leaves the other as it is.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        os.link(source, partial)
+    except OSError:
+        write_atomic(path, source.read_bytes())
+        return
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut, where the system can (not on Windows)."""
     with contextlib.suppress(OSError):  # some file systems refuse: the file itself is safe by then

@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 
 from kit.files import write_atomic
-from kit.metrics import dice, foreground_scores, iou, mean_dice, mean_iou
+from kit.metrics import (
+    dice,
+    foreground_scores,
+    frequency_weighted_iou,
+    iou,
+    mean_accuracy,
+    mean_dice,
+    mean_iou,
+    pixel_accuracy,
+)
 from kit.oof import COLUMNS
 from kit.report_plots import page
 
@@ -35,12 +44,16 @@ class Results:
         level >= round(256 t). None for K > 2.
     history: for each fold the lines of its metrics.jsonl. seconds: run time of each stage.
     folds: how many are planned. size: (height, width) the network saw, None for each image's own.
-    drawn: the toolkit drew the data.
+    drawn: the toolkit drew the data. classes: K names. notes: further conventions, a sentence each.
+    further: the recipe's own scores, by name.
     read_image -> u8 (H, W, 3) RGB; read_truth, read_prediction -> u8 (H, W), 255 = ignored.
     """
 
     title: str
     drawn: bool
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    further: dict[str, float]
     command: str
     config: dict
     versions: dict
@@ -74,6 +87,8 @@ def _problems(results: Results) -> list[str]:
         counts = f"{len(matrices)} confusion matrices, {'no' if levels is None else len(levels)} histograms"
         return [f"{len(images)} images but {counts}: expected one of each an image, in the same order"]
     problems = []
+    if len(results.classes) != matrices.shape[-1]:
+        problems.append(f"{len(results.classes)} names of classes, confusion matrices of {matrices.shape[-1]}")
     if images["id"].duplicated().any():
         problems.append(f"ids more than once: {sorted(set(images['id'][images['id'].duplicated()]))}")
     if images[["id", "group", "fold"]].isna().any(axis=None):
@@ -105,13 +120,16 @@ def measure(results: Results) -> dict:
     """Return the content of report.json: plain values only, null where a number does not exist.
 
     title, drawn, command, tta, size, images, groups, classes: the run and what it was scored on
+    dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
+                    classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
+    further         {name: score}, the recipe's own
     folds           {"planned", "finished": [fold]}
     conventions     sentences that say what the numbers mean
     pooled          {score: {"value", "low", "high"}}, score in dice_mean (over images), dice_dataset (from
                     the summed confusion matrix), iou_mean, iou_dataset; low, high: 95 % interval or null
     per_fold        [{"fold", "images", "groups", the four scores, "intervals": {score: [low, high] or null},
                     "best_epoch", "best_val_dice"}]
-    per_class       [{"class", "share", "iou", "dice"}], share of the truth's pixels; null for two classes
+    per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
     threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
     quantiles       {"0.05": Dice, ...} over images
     worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area"}]
@@ -128,8 +146,9 @@ def measure(results: Results) -> dict:
         "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
         "conventions": _conventions(results),
         "pooled": _pooled(images, matrices),
+        "dataset": _dataset(matrices), "further": results.further,
         "per_fold": [_fold_row(results, fold) for fold in sorted(set(images["fold"]))],
-        "per_class": _per_class(matrices.sum(axis=0)) if matrices.shape[-1] > 2 else None,
+        "per_class": _per_class(matrices.sum(axis=0), results.classes),
         "threshold": None if results.levels is None else threshold_curve(images, results.levels),
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         "worst": ranked[list(COLUMNS)].head(WORST).to_dict("records"),
@@ -149,10 +168,10 @@ def _conventions(results: Results) -> list[str]:
             f"{empty} of {len(matrices)} images have an empty mask."
         )
     else:
-        absent = np.flatnonzero(np.isnan(iou(matrices.sum(axis=0)))).tolist()
+        absent = [results.classes[k] for k in np.flatnonzero(np.isnan(iou(matrices.sum(axis=0))))]
         what = (
             f"IoU and Dice are means over the {num_classes} classes. A class absent from truth and prediction is "
-            f"left out of the mean; over the whole set that is {f'class {absent}' if absent else 'none'}."
+            f"left out of the mean; over the whole set that is {', '.join(absent) or 'none'}."
         )
     interval = "No intervals: there is one group only, and resampling its images would promise too much."
     if groups > 1:
@@ -168,6 +187,7 @@ def _conventions(results: Results) -> list[str]:
         "Over the data set: from the summed confusion matrix, so every pixel weighs the same. "
         "Mean over images: every image weighs the same.",
         interval,
+        *results.notes,
     ]
 
 
@@ -230,10 +250,25 @@ def _fold_row(results: Results, fold: int) -> dict:
     }  # fmt: skip
 
 
-def _per_class(matrix: np.ndarray) -> list[dict]:
-    shares = matrix.sum(axis=1) / max(1, matrix.sum())
-    rows = zip(shares, iou(matrix), dice(matrix), strict=True)
-    return [{"class": k, "share": share, "iou": i, "dice": d} for k, (share, i, d) in enumerate(rows)]
+def _dataset(matrices: np.ndarray) -> dict[str, float]:
+    """The four scores of Long, Shelhamer & Darrell 2015, and mean IoU image by image."""
+    total = matrices.sum(axis=0)
+    each = mean_iou(matrices)
+    return {
+        "pixel_accuracy": pixel_accuracy(total), "mean_accuracy": mean_accuracy(total), "mean_iou": mean_iou(total),
+        "frequency_weighted_iou": frequency_weighted_iou(total),
+        "mean_iou_images": each[~np.isnan(each)].mean() if not np.isnan(each).all() else np.nan,
+    }  # fmt: skip
+
+
+def _per_class(matrix: np.ndarray, names: tuple[str, ...]) -> list[dict]:
+    truth = matrix.sum(axis=1)
+    accuracy = np.divide(np.diag(matrix), truth, out=np.full(len(matrix), np.nan), where=truth > 0)
+    columns = {"share": truth / max(1, truth.sum()), "iou": iou(matrix), "dice": dice(matrix), "accuracy": accuracy}
+    return [
+        {"class": k, "name": name, **{column: values[k] for column, values in columns.items()}}
+        for k, name in enumerate(names)
+    ]
 
 
 def _by_group(images: pd.DataFrame) -> list[dict]:
@@ -305,6 +340,10 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
+def _rounded(score: float | None) -> str:
+    return "none" if score is None else f"{score:.4f}"
+
+
 def summary(measurements: dict) -> str:
     """The measurements as a table for a terminal, under 80 columns."""
     m, folds = measurements, measurements["folds"]
@@ -322,6 +361,9 @@ def summary(measurements: dict) -> str:
     else:
         for label, values in zip(("95 % from", "     to"), bounds, strict=True):
             lines.append(f"{label:15}" + "".join(f"{value:10.4f}" for value in values))
+    four = {"pixel accuracy": "pixel_accuracy", "mean accuracy": "mean_accuracy", "mean IoU of all classes": "mean_iou"}
+    scores = {label: m["dataset"][name] for label, name in four.items()} | m["further"]
+    lines += ["", *(f"{label}: {_rounded(score)}" for label, score in scores.items())]
     honest = (m["threshold"] or {}).get("honest")
     if honest:
         value, gain = honest["dice_mean"]["value"], round(honest["dice_mean"]["gain"], 5) + 0.0

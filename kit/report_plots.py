@@ -6,8 +6,10 @@ the prediction and what it added (Okabe and Ito's palette, distinct with any col
 """
 
 import base64
+import colorsys
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,14 +37,19 @@ def page(results: "Results", measurements: dict) -> str:
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     rows = {row["id"]: row for row in measurements["worst"] + measurements["median"]}
     pictures = {name: card(results, name) for name in rows}
-    return template.render(m=measurements, charts=charts(results, measurements), pictures=pictures, chart=CHART)
+    swatches = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(results.classes)]
+    plots = charts(results, measurements)
+    return template.render(m=measurements, charts=plots, pictures=pictures, chart=CHART, swatches=swatches)
 
 
 # Pictures
 
 
 def card(results: "Results", name: str) -> dict[str, str]:
-    """The pictures of one image as data URIs: "outlines", "errors" and, at full resolution, "zoom"."""
+    """The pictures of one image as data URIs, by what they show.
+
+    Two classes: outlines, errors and, at full resolution, the largest error. More: truth, prediction, errors.
+    """
     image, truth, prediction = results.read_image(name), results.read_truth(name), results.read_prediction(name)
     if not truth.shape == prediction.shape == image.shape[:2]:
         shapes = f"image {image.shape[:2]}, truth {truth.shape}, prediction {prediction.shape}"
@@ -50,17 +57,42 @@ def card(results: "Results", name: str) -> dict[str, str]:
     scale = min(WIDTH / image.shape[1], HEIGHT / image.shape[0])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))  # OpenCV's (width, height)
     wrong = (truth != prediction) & (truth != IGNORED)
-    missed = wrong & (truth == 1) if results.matrices.shape[-1] == 2 else np.zeros_like(wrong)
+    if len(results.classes) > 2:
+        colours = np.array(palette(results.classes) + [(0, 0, 0)] * (IGNORED - len(results.classes)) + [GREY])
+        drawings = {
+            "the truth": _painted(image, truth, colours, size),
+            "the prediction": _painted(image, prediction, colours, size),
+            "its errors": _error_map(image, truth == IGNORED, wrong, np.zeros_like(wrong), size),
+        }
+        return {key: _data_uri(drawing) for key, drawing in drawings.items()}
+    missed = wrong & (truth == 1)
     window = _error_window(wrong if wrong.any() else truth > 0, (size[1], size[0]))
     tinted = image[window].copy()
     for mask, colour in ((missed, BLUE), (wrong & ~missed, ORANGE)):
         tinted[mask[window]] = tinted[mask[window]] * 0.6 + np.array(colour) * 0.4
     drawings = {
-        "outlines": _outlined(image, truth, prediction, size),
-        "errors": _error_map(image, truth == IGNORED, wrong, missed, size),
-        "zoom": _outlined(tinted, truth[window], prediction[window], size),
+        "the outlines of truth and prediction": _outlined(image, truth, prediction, size),
+        "its errors": _error_map(image, truth == IGNORED, wrong, missed, size),
+        "its largest error, enlarged": _outlined(tinted, truth[window], prediction[window], size),
     }
     return {key: _data_uri(drawing) for key, drawing in drawings.items()}
+
+
+def palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
+    """A colour a class, neighbours far apart in hue; grey for a background, which is not painted over the image."""
+    colours = []
+    for k in range(len(classes)):
+        hue = (0.2 + k * (5**0.5 - 1) / 2) % 1  # steps of the golden ratio come close to none before
+        red, green, blue = colorsys.hsv_to_rgb(hue, *((0.85, 1.0), (0.5, 1.0), (0.9, 0.6))[k % 3])
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return [GREY, *colours[1:]] if classes[0] == "background" else colours
+
+
+def _painted(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image at `size` under the colours of its classes, u8 (h, w, 3); grey classes only darken it."""
+    drawing, paint = _resize(image, size), colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
+    share = np.where((paint == GREY).all(axis=-1), 0.25, 0.6)[..., None]
+    return (drawing * (1 - share) + paint * share).astype(np.uint8)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> np.ndarray:

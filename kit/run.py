@@ -8,41 +8,54 @@ submissions/<recipe>.csv             the mean of their networks
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from kit import checkpoint, distributed, submission
-from kit.data import Competition, PictureDataset, collate_pictures, loading
-from kit.distributed import World
-from kit.files import raise_all, run_lock, write_atomic
+from kit import checkpoint, distributed, report
+from kit.cache import sample_reader
+from kit.data import Competition, PictureDataset, SegmentationDataset, collate_pictures, default_workers, loading
+from kit.distributed import EpochBatches, World, start
+from kit.files import cache_folder, run_lock, write_atomic
 from kit.folds import check_leaks
 from kit.oof import OOFStore, Scores, score
 from kit.predict import TTA, mask_at, pictures_at_once, predict
-from kit.report import Results, summary, write_report
-from kit.rle import decode, encode
-from kit.submission_parts import RowParts, rows_in_order
+from kit.provenance import command, plain, versions
+from kit.report import Results
+from kit.train import Settings, best_dtype
+
+Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 
 # What may differ when a run is continued: it changes where and how fast, or what is done after training.
 FREE = {"fold", "data_dir", "run_dir", "device", "workers", "cache", "compile", "tta", "scales", "test"}
+
+
+class Config(Protocol):
+    """The flags that every recipe has."""
+
+    fold: int | Literal["all"]
+    data_dir: Path | None
+    run_dir: Path
+    epochs: int
+    image_size: tuple[int, int] | None
+    batch_size: int
+    lr: float
+    seed: int
+    device: str
+    workers: int | None
 
 
 @dataclass(frozen=True)
@@ -52,15 +65,19 @@ class Run:
     folder: Path
     name: str  # of the recipe, and of the CSV
     competition: Competition
-    folds: np.ndarray  # (n,) the fold in which competition.ids[i] is held out
+    folds: np.ndarray  # (n,) the fold in which competition.ids[i] is held out, -1 for never
     config: dict  # plain values
     tta: TTA
     size: tuple[int, int] | None  # the network's; None for each picture's own
     world: World
     dtype: torch.dtype
     workers: int = 0
-    channels: int = 1  # of the logits
-    drawn: bool = False
+    seed: int = 0
+
+    @property
+    def channels(self) -> int:
+        """Of the logits: one for a foreground, else one a class."""
+        return 1 if self.competition.num_classes == 2 else self.competition.num_classes
 
     def begin(self) -> None:
         """Write config.json. Raises ValueError with the difference if a fold was trained otherwise or on other data."""
@@ -77,6 +94,19 @@ class Run:
     def identity(self) -> dict:
         """What a checkpoint must share with this run to be continued by it."""
         return {**{k: v for k, v in self.config.items() if k not in FREE}, "data": self.competition.fingerprint()}
+
+    def unfinished(self, wanted: int | Literal["all"]) -> Iterator[int]:
+        """The folds asked for that are not finished, one after the other, each held against a second run.
+
+        Raises ValueError where there is no such fold.
+        """
+        planned = range(int(self.folds.max()) + 1)
+        if wanted != "all" and wanted not in planned:
+            raise ValueError(f"--fold {wanted}: there are folds 0 to {planned[-1]}, or all")
+        for fold in planned if wanted == "all" else [wanted]:
+            if fold not in self.finished():
+                with self.lock(fold):
+                    yield fold
 
     @contextlib.contextmanager
     def lock(self, fold: int) -> Iterator[None]:
@@ -96,9 +126,47 @@ class Run:
         """All other ids."""
         return [id for id, own in zip(self.competition.ids, self.folds, strict=True) if own != fold]
 
+    def loaders(
+        self, fold: int, augment: Augmentation | None, batch_size: int, *, cache: bool = True, parts: int = 1
+    ) -> tuple[DataLoader, DataLoader]:
+        """What `fit` trains on and validates with: the pictures that `fold` leaves, augmented, and those it holds out.
+
+        cache: keep the pictures at the network's size on the disk; at their own sizes they are read every time.
+        parts: micro-batches a step.
+        """
+        read = sample_reader(self.competition, self.size, cache_folder() if cache and self.size else None)
+        held_out = SegmentationDataset(read, self.world.share(self.held_out(fold)))
+        val_loader = DataLoader(held_out, batch_size if self.size else 1, **loading(self.workers, self.world))
+        train_set = SegmentationDataset(read, self.trained_on(fold), augment)
+        return self.train_loader(train_set, batch_size, parts), val_loader
+
+    def train_loader(self, samples: SegmentationDataset, batch_size: int, parts: int = 1) -> DataLoader:
+        """This process's share of batches of `samples`, in an order that the seed and the epoch decide."""
+        batches = EpochBatches(len(samples), batch_size, seed=self.seed, world=self.world, parts=parts)
+        return DataLoader(
+            samples, batch_sampler=batches, persistent_workers=self.workers > 0, **loading(self.workers, self.world)
+        )
+
+    def settings(self, epochs: int, schedule: Callable[[float], float]) -> Settings:
+        """How `fit` trains on this machine and data."""
+        return Settings(epochs, self.world, self.dtype, schedule, self.seed, num_classes=self.competition.num_classes)
+
+    def goes_on(self, fold: int) -> bool:
+        """Whether the fold's training was begun before, so that its network needs no weights to begin with."""
+        return (self.fold_folder(fold) / "last.pt").exists()
+
+    def history(self, fold: int) -> list[dict]:
+        """The lines of the fold's metrics.jsonl."""
+        return [json.loads(line) for line in (self.fold_folder(fold) / "metrics.jsonl").read_text().splitlines()]
+
+    def load(self, fold: int, model: nn.Module) -> nn.Module:
+        """Give `model` the weights that the fold's training ended with, on this run's device."""
+        checkpoint.load_weights(self.fold_folder(fold) / "last.safetensors", model)
+        return model.to(self.world.device)
+
     def finished(self) -> list[int]:
         """The folds that are trained, predicted and scored by this configuration, split and test-time augmentation."""
-        return [k for k in self._scored() if self._finished_key(k) == self._prediction_key([k])]
+        return [k for k in self._scored() if self._finished_key(k) == self.prediction_key([k])]
 
     def _scored(self) -> list[int]:
         """The folds that are finished by whatever settings."""
@@ -119,7 +187,7 @@ class Run:
         the held-out score would flatter that very score.
         """
         folder, started = self.fold_folder(fold), time.perf_counter()
-        key = self._prediction_key([fold])
+        key = self.prediction_key([fold])
         if self._finished_key(fold) == key:
             return
         self.world.wait()  # until every process has read finished.json
@@ -131,7 +199,7 @@ class Run:
         left = [id for id in self.held_out(fold) if id not in self.store]
         self.world.wait()  # until every process has seen what is left: shares of it are even, and no id is in two
         todo = self.world.share(left)
-        for id, _, levels in predict([model], self._pictures(todo), self.tta, self.world.device, self.dtype):
+        for id, _, levels in predict([model], self.pictures(todo), self.tta, self.world.device, self.dtype):
             self.store.write(id, levels)
         self.world.wait()
         if self.world.main:
@@ -141,101 +209,58 @@ class Run:
             write_atomic(folder / "finished.json", json.dumps(done))
         self.world.wait()
 
-    def report(self) -> None:
-        """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen."""
+    def oof_masks(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Id, truth and out-of-fold prediction, u8 (H, W) each, of every held-out picture of the finished folds."""
+        for id in [id for fold in self.finished() for id in self.held_out(fold)]:
+            truth = self.competition.read_mask(id)
+            yield id, truth, mask_at(self.store.read(id), truth.shape)
+
+    def report(self, further: dict[str, float] | None = None) -> None:
+        """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen.
+
+        further: scores of the recipe's own, by name.
+        """
         if self.world.main:
+            write_atomic(self.folder / "further.json", json.dumps(further or {}))
             finished = self.finished()  # once: it reads the weights of every fold
             other = ", ".join(str(k) for k in self._scored() if k not in finished)
             if other:
                 print(f"left out: fold {other}, predicted by other settings; run it again with these")
-            print(summary(self._write_report()))
+            print(report.summary(self.write_report()))
             print(f"report: {self.folder / 'report.html'}", flush=True)
 
-    def submit(self, load: Callable[[int], nn.Module], submissions: Path) -> Path | None:
-        """Predict the test pictures with the mean of every finished fold's network, and write and lint the CSV.
-
-        load(fold) -> the network with that fold's weights. Goes on where it was stopped. Returns the CSV's path,
-        None where there is nothing to predict. Raises ValueError listing what the linter found.
-        """
-        test_ids, folds, started = self.competition.test_ids, self.finished(), time.perf_counter()
-        if not test_ids:
-            return None
-        parts = self.folder / "test" / self._prediction_key(folds)
-        rows = {self.competition.csv_name(id): id for id in test_ids}
-        with self._alone(parts), RowParts(parts, self.world.rank) as kept:
-            left = [id for name, id in rows.items() if name not in kept.done]
-            self.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
-            todo = self.world.share(left)
-            models = [load(fold) for fold in folds] if todo else []
-            pictures = predict(models, self._pictures(todo), self.tta, self.world.device, self.dtype)
-            for id, size, levels in tqdm(pictures, "test", total=len(todo), leave=False, disable=self.world.quiet):
-                kept.add(self.competition.csv_name(id), encode(mask_at(levels, size), self.competition.order))
-        self.world.wait()
-        if not self.world.main:
-            return None
-        if todo:  # else all was done by an earlier command, and timed there
-            seconds = {"seconds": round(time.perf_counter() - started, 2), "pictures": len(todo)}
-            write_atomic(self.folder / "test.json", json.dumps(seconds))
-            self._write_report()
-        which = f"_fold{folds[0]}" if len(folds) == 1 else ""
-        path = submissions / f"{self.name}{which}{'_drawn' if self.drawn else ''}.csv"
-        submission.write(rows_in_order(parts, list(rows)), path, self.competition.columns)
-        self._forget_parts(parts)
-        sample, shape = self.competition.sample_csv, lambda name: self.competition.shape(rows[name])
-        print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
-        raise_all(submission.lint(path, sample, shape, self.competition.order), f"problems in {path}")
-        self._score_submission(path, rows)
-        return path
-
-    def _score_submission(self, path: Path, ids: dict[str, str]) -> None:
-        """Score the submission again from its own text, where the truth is known. ids: of the names in the CSV."""
-        if self.competition.truth_csv is not None:
-            columns, order = self.competition.columns, self.competition.order
-            truth = dict(submission.read_rows(self.competition.truth_csv, columns))
-
-            def read_truth(name: str) -> np.ndarray | None:
-                return decode(truth[name], self.competition.shape(ids[name]), order) if name in truth else None
-
-            scores = submission.score(path, read_truth, order, columns)
-            if scores["images"]:
-                name = self.competition.truth_csv.name
-                print(f"scored against {name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
-
-    def _forget_parts(self, keep: Path) -> None:
-        """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, but where a run is at work on them."""
-        for folder in self.folder.joinpath("test").iterdir():
-            if folder != keep:
-                with contextlib.suppress(BlockingIOError), run_lock(folder):
-                    shutil.rmtree(folder)
-
-    def _write_report(self) -> dict:
+    def write_report(self) -> dict:
+        """Write oof.csv, report.json and report.html anew; the content of report.json."""
         with run_lock(self.folder / "report.lock", wait=600):  # another fold may finish at the same time
             scores = Scores.join([Scores.read(self.fold_folder(fold)) for fold in self.finished()])
             write_atomic(self.folder / "oof.csv", scores.images.to_csv(index=False))
-            return write_report(self._results(scores), self.folder)
+            return report.write_report(self._results(scores), self.folder)
 
-    @contextlib.contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
-        """Hold `folder` against the run of another fold, which may come to the same test pictures; waits for it."""
-        with run_lock(folder, wait=-1) if self.world.main else contextlib.nullcontext():
-            self.world.wait()
-            yield
-
-    def _pictures(self, ids: Sequence[str]) -> DataLoader:
+    def pictures(self, ids: Sequence[str]) -> DataLoader:
         """Batches of pictures whose shape depends on the network's size and the views alone."""
         count = pictures_at_once(self.tta) if self.size else 1
         pictures = PictureDataset(self.competition, ids, self.size)
         return DataLoader(pictures, count, collate_fn=collate_pictures, **loading(self.workers, self.world))
 
-    def _prediction_key(self, folds: Sequence[int]) -> str:
+    def prediction_key(self, folds: Sequence[int]) -> str:
         """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""
         weights = [hashlib.sha256((self.fold_folder(k) / "last.safetensors").read_bytes()).hexdigest() for k in folds]
         rest = (self.identity, self.folds.tolist(), self.size, self.tta)
         return hashlib.sha256(repr((weights, rest)).encode()).hexdigest()[:16]
 
+    def _split_notes(self) -> list[str]:
+        """What the report must say of pictures that no fold holds out."""
+        always = self.folds < 0
+        if not always.any():
+            return []
+        groups = np.asarray(self.competition.groups)
+        leaks = sorted(set(groups[always]) & set(groups[~always]))
+        leak = f" It shares {len(leaks)} groups with the held-out ones: {', '.join(leaks[:5])}." if leaks else ""
+        return [f"The data set's own split: {always.sum()} images are in no fold and always trained on.{leak}"]
+
     def _results(self, scores: Scores) -> Results:
         folds = self.finished()
-        history = {fold: _read_lines(self.fold_folder(fold) / "metrics.jsonl") for fold in folds}
+        history = {fold: self.history(fold) for fold in folds}
         lines = [line for fold in folds for line in history[fold]]
         scoring = [_read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds]
         test = _read_json(self.folder / "test.json")
@@ -246,7 +271,10 @@ class Run:
         } | ({f"prediction of {test['pictures']} test pictures": test["seconds"]} if test else {})
         return Results(
             title=self.name,
-            drawn=self.drawn,
+            drawn=self.competition.drawn,
+            classes=self.competition.classes,
+            notes=(*self.competition.notes, *self._split_notes()),
+            further=_read_json(self.folder / "further.json"),
             command=command(),
             config=self.config,
             versions=versions(self.world.device),
@@ -264,22 +292,50 @@ class Run:
         )
 
 
+def open_run(
+    config: Config, competition: Competition, make_folds: Callable[[], np.ndarray], tta: TTA, recipe: str
+) -> Run:
+    """Check the flags and the data, make the folds once, and open the run folder. recipe: the script's __file__."""
+    world = start(config.device)
+    run = Run(
+        folder=config.run_dir,
+        name=Path(recipe).stem,
+        competition=competition,
+        folds=keep_folds(config.run_dir, competition, world, make_folds),
+        config=plain(config),
+        tta=tta,
+        size=config.image_size,
+        world=world,
+        dtype=best_dtype(world.device),
+        workers=default_workers(world.device, config.workers),
+        seed=config.seed,
+    )
+    run.begin()
+    return run
+
+
 def keep_folds(folder: Path, competition: Competition, world: World, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The folds (n,) in `folder`/folds.csv: made by `make()`, and kept once a fold is in training.
 
+    Fold -1 is for pictures that are always trained on, as a data set's official split may ask.
     Raises ValueError when a group stands in two folds, or the file is of other ids.
     """
     path, ids = folder / "folds.csv", {"id": competition.ids, "group": competition.groups}
     if world.main and not (path.exists() and _is_trained(folder)):
-        folds = make()
-        check_leaks(competition.groups, folds)
+        folds = np.asarray(make())
+        _check_folds(competition.groups, folds)
         write_atomic(path, pd.DataFrame({**ids, "fold": folds}).to_csv(index=False))
     world.wait()
     table = pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
     if table["id"].tolist() != ids["id"] or table["group"].tolist() != ids["group"]:
         raise ValueError(f"{path} lists other ids or groups than the data now has; choose another --run-dir")
-    check_leaks(ids["group"], table["fold"])
+    _check_folds(ids["group"], table["fold"].to_numpy())
     return table["fold"].to_numpy()
+
+
+def _check_folds(groups: Sequence[str], folds: np.ndarray) -> None:
+    """Raise ValueError at a leak between folds. An official split may leak, and then the report says so."""
+    check_leaks(np.asarray(groups)[folds >= 0], folds[folds >= 0])
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -300,41 +356,6 @@ def launch(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def plain(config: object) -> dict:
-    """A recipe's Config as JSON holds it: paths as text, tuples as lists."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
-
-
-def command() -> str:
-    """The command line of this process."""
-    return " ".join([Path(sys.executable).name, *sys.argv])
-
-
-def versions(device: torch.device) -> dict[str, str]:
-    """What a number depends on besides the configuration: versions, commit, hardware."""
-    names = ["torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "opencv-python-headless"]
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {
-        "commit": commit(),
-        "python": platform.python_version(),
-        **found,
-        "device": f"{gpu}, {os.cpu_count()} cores",
-    }
-
-
-def commit() -> str:
-    """The commit of kit's own checkout, with a + when files differ from it; "unknown" outside a checkout."""
-    root = Path(__file__).parents[1]
-    if not (root / ".git").exists():  # else the commit could be that of a project around an installed kit
-        return "unknown"
-    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def _is_trained(folder: Path) -> bool:
     """Whether a fold in this run folder has a checkpoint."""
     return any(folder.glob("fold*/last.pt")) or any(folder.glob("fold*/finished.json"))
@@ -346,7 +367,3 @@ def _read_json(path: Path) -> dict:
         return json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); delete it and run the same command again") from error
-
-
-def _read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from kit import checkpoint
 from kit.data import Sample, normalise
-from kit.distributed import World
-from kit.files import write_atomic
+from kit.distributed import World, synchronise_batchnorm
+from kit.files import link_atomic, write_atomic
 from kit.metrics import confusion_matrix, dice, iou, mean_dice, mean_iou, pixel_accuracy
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class TrainState:
     """Everything that changes while training, and so everything that a checkpoint holds."""
 
     model: nn.Module
-    ema: ModelEmaV3
+    ema: ModelEmaV3 | None  # the exponential moving average of the weights, if one is kept
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     identity: dict = field(default_factory=dict)  # plain values that a checkpoint must share to be continued
@@ -69,10 +69,16 @@ class TrainState:
     PARTS = ("model", "optimizer", "scaler")
     VALUES = ("identity", "step", "loss_sum", "seconds", "best", "history")
 
+    @property
+    def average(self) -> nn.Module:
+        """The network that is evaluated, kept and predicts: with the averaged weights, if an average is kept."""
+        return self.ema.module if self.ema else self.model
+
     def state_dict(self) -> dict:
         """Tensors and plain values only."""
         parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return {**parts, "ema": self.ema.module.state_dict(), **{name: getattr(self, name) for name in self.VALUES}}
+        average = {"ema": self.ema.module.state_dict()} if self.ema else {}
+        return {**parts, **average, **{name: getattr(self, name) for name in self.VALUES}}
 
     def load_state_dict(self, state: dict) -> None:
         """Take over what state_dict gave."""
@@ -80,27 +86,40 @@ class TrainState:
         self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:  # empty where it was not in use, as before a change to a GPU without bfloat16
             self.scaler.load_state_dict(state["scaler"])
-        self.ema.module.load_state_dict(state["ema"])
+        if self.ema:
+            self.ema.module.load_state_dict(state["ema"])
         for name in self.VALUES:
             setattr(self, name, state[name])
 
 
 def new_state(
-    model: nn.Module, parameters: list[dict], dtype: torch.dtype, identity: dict, ema_decay: float = 0.999
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    dtype: torch.dtype,
+    identity: dict,
+    ema_decay: float | None = 0.999,
 ) -> TrainState:
-    """The state before the first step: AdamW on `parameters` (see parameter_groups), an average of the weights.
+    """The state before the first step.
 
+    optimizer: of the model's parameters, its groups with an `initial_lr` each (see parameter_groups and adamw).
     identity: plain values that tell this run from others; a checkpoint with other ones is refused.
-    ema_decay: of the exponential moving average, reached slowly (timm's warm-up: 1 - (1 + step)^(-2/3)).
+    ema_decay: of the exponential moving average of the weights, reached slowly (timm's warm-up:
+        1 - (1 + step)^(-2/3)); None keeps no average, as the papers of before 2016.
     """
     device = next(model.parameters()).device
     return TrainState(
         model=model,
-        ema=ModelEmaV3(model, decay=ema_decay, use_warmup=True),
-        optimizer=torch.optim.AdamW(parameters, fused=device.type in {"cuda", "cpu"}),
+        ema=None if ema_decay is None else ModelEmaV3(model, decay=ema_decay, use_warmup=True),
+        optimizer=optimizer,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         identity=identity,
     )
+
+
+def adamw(model: nn.Module, lr: float, weight_decay: float = 0.01, encoder_factor: float = 1.0) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) on the parameter_groups of `model`."""
+    groups, device = parameter_groups(model, lr, weight_decay, encoder_factor), next(model.parameters()).device
+    return torch.optim.AdamW(groups, fused=device.type in {"cuda", "cpu"})
 
 
 def parameter_groups(
@@ -166,7 +185,7 @@ def fit(
         for epoch in range(state.step // batches.steps, settings.epochs):
             batches.epoch, batches.first_step = epoch, state.step % batches.steps
             train_one_epoch(state, forward, train_loader, criterion, settings, folder)
-            average, clock = world.share_buffers(state.ema.module), time.perf_counter()  # as the main process saves it
+            average, clock = world.share_buffers(state.average), time.perf_counter()  # as the main process saves it
             line = _epoch_line(state, evaluate(average, val_loader, settings), batches.steps)
             line["val_seconds"] = round(time.perf_counter() - clock, 2)
             state.history.append(line)
@@ -196,7 +215,8 @@ def train_one_epoch(
             group["lr"] = group["initial_lr"] * settings.schedule(state.step / (settings.epochs * batches.steps))
         loss, norm = _step(state, forward, parts, criterion, settings)
         state.step += 1
-        state.ema.update(state.model, state.step)
+        if state.ema:
+            state.ema.update(state.model, state.step)
         pending.append((state.step, loss, norm, [id for part in parts for id in part.id]))
         parts = []
         epoch_ends = state.step % batches.steps == 0
@@ -232,9 +252,9 @@ def save(state: TrainState, folder: Path, world: World, is_best: bool = False) -
     """
     if world.main:
         note = {"step": state.step, "epochs": len(state.history)}
+        checkpoint.save_weights(folder / "last.safetensors", state.average, note)
         if is_best:
-            checkpoint.save_weights(folder / "best.safetensors", state.ema.module, note)
-        checkpoint.save_weights(folder / "last.safetensors", state.ema.module, note)
+            link_atomic(folder / "last.safetensors", folder / "best.safetensors")
         write_atomic(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in state.history))
         checkpoint.save_state(folder / "last.pt", state.state_dict())
 
@@ -334,6 +354,7 @@ def _seed_step(seed: int, step: int, rank: int) -> None:
 def _distributed(model: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return model
+    model = synchronise_batchnorm(model, world)
     return DistributedDataParallel(model, device_ids=[world.device] if world.device.type == "cuda" else None)
 
 

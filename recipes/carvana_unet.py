@@ -14,26 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 import tyro
 from torch import nn
-from torch.utils.data import DataLoader
 
 from kit.augment import photo_augment
-from kit.cache import sample_reader
-from kit.checkpoint import load_weights
 from kit.competitions import find_data, studio
 from kit.competitions.carvana import Carvana
-from kit.data import SegmentationDataset, default_workers, foreground_shares, loading
-from kit.distributed import EpochBatches, World, start, synchronise_batchnorm
-from kit.files import cache_folder, raise_all
-from kit.folds import quantile_labels, stratified_group_kfold
+from kit.distributed import start
+from kit.files import cache_folder
 from kit.losses import bce_dice
 from kit.models.pretrained import freeze_encoder, unet
 from kit.predict import TTA, VIEWS, Tiled
-from kit.run import Run, keep_folds, launch, plain
-from kit.train import Settings, best_dtype, fit, new_state, parameter_groups, warmup_cosine
+from kit.run import Run, launch, open_run
+from kit.submit import submit
+from kit.train import adamw, fit, new_state, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -81,77 +76,35 @@ def main() -> None:
     data_dir = find_data(Carvana.name, Carvana.slug, config.data_dir)
     if drawn := data_dir is None:
         config = tyro.cli(Config, default=DRAWN, description=__doc__)
-    world = start(config.device)
     if drawn:
-        if world.main:
+        if start(config.device).main:
             print("No Carvana data found (see --data-dir): drawing a small competition. Its scores are its own.")
         data_dir = studio.draw_studio(cache_folder() / f"studio-v{studio.VERSION}")
-    run = begin(config, Carvana(data_dir), world, drawn)
-    for fold in range(config.folds) if config.fold == "all" else [config.fold]:
-        if fold not in run.finished():
-            with run.lock(fold):
-                train(run, config, fold)
-                run.predict_oof(fold, trained(run, config, fold))
+    carvana = Carvana(data_dir, drawn=drawn)
+    tta = TTA(VIEWS[config.tta], config.scales)
+    run = open_run(config, carvana, lambda: carvana.folds(config.folds, config.seed), tta, __file__)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, trained(run, config, fold))
     run.report()
     if config.test:
-        run.submit(lambda fold: trained(run, config, fold), Path("submissions"))
-
-
-def begin(config: Config, carvana: Carvana, world: World, drawn: bool) -> Run:
-    """Check the flags and the data, make the folds once, and open the run folder."""
-    if config.fold != "all" and config.fold not in range(config.folds):
-        raise ValueError(f"--fold {config.fold}: there are folds 0 to {config.folds - 1}, or all")
-
-    def make_folds() -> np.ndarray:
-        some = np.random.default_rng(config.seed).permutation(carvana.ids)[:32]
-        raise_all(carvana.mask_csv_problems(some), "differences between train_masks.csv and the masks")
-        labels = quantile_labels(foreground_shares(carvana), carvana.groups, bins=4)
-        return stratified_group_kfold(labels, carvana.groups, config.folds, config.seed)
-
-    run = Run(
-        folder=config.run_dir,
-        name=Path(__file__).stem,
-        competition=carvana,
-        folds=keep_folds(config.run_dir, carvana, world, make_folds),
-        config=plain(config),
-        tta=TTA(VIEWS[config.tta], config.scales),
-        size=config.image_size,
-        world=world,
-        dtype=best_dtype(world.device),
-        workers=default_workers(world.device, config.workers),
-        drawn=drawn,
-    )
-    run.begin()
-    return run
+        submit(run, lambda fold: trained(run, config, fold), Path("submissions"))
 
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; goes on from its last checkpoint."""
-    world, seen, held_out = run.world, run.trained_on(fold), run.held_out(fold)
-    batches = EpochBatches(len(seen), config.batch_size, seed=config.seed, world=world, parts=config.accumulate)
-    pretrained, goes_on = config.encoder_weights != "none", (run.fold_folder(fold) / "last.pt").exists()
+    pretrained = config.encoder_weights != "none"
     torch.manual_seed(config.seed + fold)
-    model = network(config, "none" if goes_on else config.encoder_weights)
-    model = synchronise_batchnorm(model.to(world.device), world)
+    model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
     if pretrained and config.encoder_lr == 0:
         freeze_encoder(model)
     if config.compile:
         model.compile()
-    groups = parameter_groups(model, config.lr, encoder_factor=config.encoder_lr if pretrained else 1.0)
-    state = new_state(model, groups, run.dtype, {**run.identity, "fold": fold})
-
-    read = sample_reader(run.competition, config.image_size, cache_folder() if config.cache else None)
-    train_set = SegmentationDataset(read, seen, photo_augment(config.seed, config.crop))
-    val_set = SegmentationDataset(read, world.share(held_out))
-    load = loading(run.workers, world)
-    fit(
-        state,
-        DataLoader(train_set, batch_sampler=batches, persistent_workers=run.workers > 0, **load),
-        DataLoader(val_set, config.batch_size, **load),
-        bce_dice,
-        Settings(config.epochs, world, run.dtype, warmup_cosine, config.seed),
-        run.fold_folder(fold),
-    )
+    optimizer = adamw(model, config.lr, encoder_factor=config.encoder_lr if pretrained else 1.0)
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    augment = photo_augment(config.seed, config.crop)
+    loaders = run.loaders(fold, augment, config.batch_size, cache=config.cache, parts=config.accumulate)
+    fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
 
 
 def network(config: Config, weights: str) -> nn.Module:
@@ -163,9 +116,7 @@ def network(config: Config, weights: str) -> nn.Module:
 
 def trained(run: Run, config: Config, fold: int) -> nn.Module:
     """The network with the averaged weights of the last epoch of `fold`, ready to predict."""
-    model = network(config, "none")
-    load_weights(run.fold_folder(fold) / "last.safetensors", model)
-    model = model.to(run.world.device)
+    model = run.load(fold, network(config, "none"))
     return Tiled(model, config.crop) if config.crop else model
 
 

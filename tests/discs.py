@@ -48,6 +48,9 @@ def results_of(rows, truths, levels):
     return report.Results(
         title="discs",
         drawn=True,
+        classes=("background", "disc"),
+        notes=("Discs are drawn.",),
+        further={"boundary F1": 0.625},
         command="python recipes/discs.py --fold all",
         config={"epochs": 4, "image_size": (64, 96), "lr": float("nan")},
         versions={"python": "3.11", "device": "cpu"},
@@ -91,6 +94,7 @@ def class_results(drawn, truths, predictions):
         images=images,
         matrices=matrices,
         levels=None,
+        classes=("sky", "tree", "road", "cat"),
         read_image=lambda name: np.zeros((20, 30, 3), np.uint8),
         read_truth=lambda name: truths[rows[name]],
         read_prediction=lambda name: predictions[rows[name]],

@@ -18,6 +18,7 @@ from kit.predict import TTA, VIEWS, mask_at, pictures_at_once, predict
 from kit.rle import decode
 from kit.run import Run
 from kit.submission import lint
+from kit.submit import submit
 
 CARVANA = Path(__file__).resolve().parents[2] / "shared/data/carvana"
 HFLIP = TTA(VIEWS["hflip"])
@@ -48,7 +49,7 @@ def loaded(run, fold):
 
 
 def predicted_masks(run):
-    """Each test picture's CSV name and mask, straight from the networks, in the batches that Run.submit makes."""
+    """Each test picture's CSV name and mask, straight from the networks, in the batches that submit makes."""
     pictures = PictureDataset(run.competition, run.competition.test_ids, run.size)
     loader = DataLoader(pictures, pictures_at_once(HFLIP), collate_fn=collate_pictures)
     models = [loaded(run, fold) for fold in (0, 1)]
@@ -78,13 +79,13 @@ def assert_exact(run, path):
 
 def test_the_csv_gives_back_the_predicted_masks(tmp_path, capsys):
     run = finished_run(tmp_path, TinyCompetition(), (24, 40))
-    assert_exact(run, run.submit(lambda fold: loaded(run, fold), tmp_path))
+    assert_exact(run, submit(run, lambda fold: loaded(run, fold), tmp_path))
 
 
 @pytest.mark.skipif(not CARVANA.is_dir(), reason=f"no {CARVANA}: needs Carvana's own pictures")
 def test_the_csv_of_carvanas_test_pictures_gives_back_the_predicted_masks(tmp_path, capsys):
     carvana = Carvana(CARVANA)
     run = finished_run(tmp_path, carvana, (64, 96))
-    path = run.submit(lambda fold: loaded(run, fold), tmp_path)
+    path = submit(run, lambda fold: loaded(run, fold), tmp_path)
     assert_exact(run, path)
     assert lint(path, carvana.sample_csv, lambda name: carvana.shape(name.removesuffix(".jpg")), "C") == []

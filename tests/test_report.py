@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from discs import class_results, classes, drawn_run, results_of
 from PIL import Image
-from sklearn.metrics import f1_score, jaccard_score
+from sklearn.metrics import f1_score, jaccard_score, recall_score
 
 from kit import report, report_plots
 
@@ -130,8 +130,22 @@ def test_classes_against_scikit_learn(drawn):
     assert (rows[3]["dice"], rows[3]["iou"], rows[3]["share"]) == (None, None, 0)
     assert measurements["pooled"]["dice_dataset"]["value"] == pytest.approx(expected.mean())
     assert measurements["threshold"] is None
-    assert any("class [3]" in sentence for sentence in measurements["conventions"])
-    assert "too narrow" in measurements["conventions"][-1]  # three groups only
+    assert any("whole set that is cat." in sentence for sentence in measurements["conventions"])
+    assert [row["name"] for row in rows] == ["sky", "tree", "road", "cat"]
+    recall = recall_score(truths[kept], predictions[kept], average=None)
+    assert [row["accuracy"] for row in rows] == pytest.approx([*recall, None])
+    union = jaccard_score(truths[kept], predictions[kept], average=None)
+    weights = np.bincount(truths[kept]) / kept.sum()
+    each = [jaccard_score(t[k], p[k], average="macro") for t, p, k in zip(truths, predictions, kept, strict=True)]
+    assert measurements["dataset"] == pytest.approx({
+        "pixel_accuracy": np.mean(truths[kept] == predictions[kept]),
+        "mean_accuracy": recall.mean(),
+        "mean_iou": union.mean(),
+        "frequency_weighted_iou": weights @ union,
+        "mean_iou_images": np.mean(each),
+    })  # fmt: skip
+    assert "too narrow" in measurements["conventions"][-2]  # three groups only
+    assert measurements["conventions"][-1] == "Discs are drawn."
 
 
 def test_worst_and_median_images(drawn, measured):
@@ -191,12 +205,36 @@ def test_an_error_one_pixel_thin_shows_in_colour(drawn):
     )
     pictures = {key: _pixels(uri) for key, uri in report_plots.card(shown, "x").items()}
     assert {picture.shape for picture in pictures.values()} == {(320, 480, 3)}
-    missed, false = _near(pictures["errors"], report_plots.BLUE), _near(pictures["errors"], report_plots.ORANGE)
+    missed, false = _near(pictures["its errors"], report_plots.BLUE), _near(pictures["its errors"], report_plots.ORANGE)
     assert missed[105:195, 150].mean() > 0.9
     assert false[200, 155:295].mean() > 0.9
     assert missed.sum() < 300
     assert false.sum() < 400
-    assert _near(pictures["zoom"], report_plots.ORANGE).any()
+    assert _near(pictures["its largest error, enlarged"], report_plots.ORANGE).any()
+
+
+def test_each_class_is_painted_in_its_own_colour_truth_and_prediction_apart(drawn):
+    truths, predictions = classes()
+    truths[:], predictions[:] = 0, 0
+    truths[:, :, 15:], predictions[:, 10:] = 1, 2
+    results = class_results(drawn, truths, predictions)
+    pictures = report_plots.card(results, results.images["id"][0])
+    paint = [tuple(round(0.6 * part) for part in colour) for colour in report_plots.palette(results.classes)]
+    truth, prediction, errors = (_pixels(uri) for uri in pictures.values())
+    half, middle = truth.shape[0] // 2, truth.shape[1] // 2
+    assert _near(truth, paint[0])[:, : middle - 8].all()
+    assert _near(truth, paint[1])[:, middle + 8 :].all()
+    assert _near(prediction, paint[2])[half + 8 :].all()
+    right = ~_near(errors, report_plots.ORANGE)
+    assert right[: half - 8, : middle - 8].all()
+    assert not right[: half - 8, middle + 8 :].any()
+
+
+@pytest.mark.parametrize("count", [3, 11, 21])
+def test_no_two_classes_have_nearly_the_same_colour(count):
+    colours = np.array(report_plots.palette([f"class {k}" for k in range(count)]))
+    distances = np.abs(colours[:, None] - colours[None]).sum(axis=-1) + 999 * np.eye(count)
+    assert distances.min() > 90
 
 
 @pytest.mark.parametrize(

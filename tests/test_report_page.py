@@ -136,6 +136,8 @@ def test_page_of_several_classes_real_data_and_no_history(visit, drawn, tmp_path
     report.write_report(results, tmp_path)
     page = visit(tmp_path / "report.html", 390, 844)
     assert page.locator(".banner, #threshold, #training").count() == 0
-    assert page.locator("table.classes tbody tr").last.locator("td").all_inner_texts() == ["3", "0.00 %", "–", "–"]
+    assert page.locator("table.classes tbody tr").last.locator("td").all_inner_texts() == ["cat", "0.00 %", *"–––"]
+    assert page.locator("table.dataset tbody tr").last.locator("td").all_inner_texts() == ["boundary F1", "0.6250"]
+    assert page.locator(".legend").last.locator("li").all_inner_texts() == ["sky", "tree", "road", "wrong", "ignored"]
     assert page.locator("article.card").count() == 10 + 8
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -20,9 +20,11 @@ from kit.files import run_lock
 from kit.images import resize_image
 from kit.metrics import confusion_matrix, foreground_scores
 from kit.predict import TTA, VIEWS
+from kit.provenance import plain
 from kit.rle import decode, encode
-from kit.run import Run, keep_folds, launch, plain
+from kit.run import Run, keep_folds, launch
 from kit.submission import read_rows, write
+from kit.submit import submit
 
 ALONE = World(0, 1, torch.device("cpu"))
 SIZE = (24, 40)
@@ -230,7 +232,7 @@ def test_drawn_submissions_are_scored_against_their_truth(tmp_path, two_folds, c
     competition.truth_csv = tmp_path / "test_masks.csv"
     write(rows[1:], competition.truth_csv)
     run = new_run(shutil.copytree(two_folds, tmp_path / "run"), competition)
-    path = run.submit(trained(run), tmp_path)
+    path = submit(run, trained(run), tmp_path)
     masks = [decode(rle, competition.size) for _, rle in read_rows(path)]
     truths = [competition._disc(id) for id in competition.test_ids]
     expected = np.mean([f1_score(t.ravel(), m.ravel()) for t, m in list(zip(truths, masks, strict=True))[1:]])
@@ -264,7 +266,7 @@ def two_folds(tmp_path_factory):
 
 def test_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, capsys):
     run = new_run(shutil.copytree(two_folds, tmp_path / "run"))
-    path = run.submit(trained(run), tmp_path)
+    path = submit(run, trained(run), tmp_path)
     assert path == tmp_path / "tiny.csv"
     rows = dict(read_rows(path))
     assert list(rows) == [f"{id}.jpg" for id in run.competition.test_ids]
@@ -281,29 +283,31 @@ def test_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, capsy
 
 
 def test_submission_of_one_fold_or_of_drawn_data_says_so_in_its_name(tmp_path, two_folds):
-    run = new_run(shutil.copytree(two_folds, tmp_path / "run"), drawn=True)
-    assert run.submit(trained(run), tmp_path).name == "tiny_drawn.csv"
+    competition = TinyCompetition()
+    competition.drawn = True
+    run = new_run(shutil.copytree(two_folds, tmp_path / "run"), competition)
+    assert submit(run, trained(run), tmp_path).name == "tiny_drawn.csv"
     (run.folder / "fold0/finished.json").unlink()
     [rows] = run.folder.glob("test/*")
-    assert run.submit(trained(run), tmp_path).name == "tiny_fold1_drawn.csv"
+    assert submit(run, trained(run), tmp_path).name == "tiny_fold1_drawn.csv"
     [fewer] = run.folder.glob("test/*")  # the earlier ensemble's rows are gone
     assert fewer != rows
-    assert new_run(run.folder, TinyCompetition(tests=0)).submit(trained(run), tmp_path) is None
+    assert submit(new_run(run.folder, TinyCompetition(tests=0)), trained(run), tmp_path) is None
 
 
 def test_submission_has_the_same_bytes_whatever_the_batch_and_after_a_stop(tmp_path, two_folds, monkeypatch):
-    expected = new_run(two_folds).submit(trained(new_run(two_folds)), tmp_path / "whole").read_bytes()
+    expected = submit(new_run(two_folds), trained(new_run(two_folds)), tmp_path / "whole").read_bytes()
     for count in (1, 2, 3, 16):
         run = new_run(shutil.copytree(two_folds, tmp_path / str(count), ignore=shutil.ignore_patterns("test")))
         monkeypatch.setattr("kit.run.pictures_at_once", lambda tta, count=count: count)
         run.competition.broken = {run.competition.test_ids[2]}
         with pytest.raises(ValueError, match=r"pictures could not be predicted(.|\n)*test_02\.jpg: damaged"):
-            run.submit(trained(run), tmp_path)
+            submit(run, trained(run), tmp_path)
         run.competition.broken = set()
         [part] = run.folder.glob("test/*/part-0.csv")
         assert part.read_text().count("\n") == 4
-        assert run.submit(trained(run), tmp_path).read_bytes() == expected
-        fails = run.submit(lambda fold: pytest.fail("loaded though all is done"), tmp_path)
+        assert submit(run, trained(run), tmp_path).read_bytes() == expected
+        fails = submit(run, lambda fold: pytest.fail("loaded though all is done"), tmp_path)
         assert fails.read_bytes() == expected
 
 
@@ -314,17 +318,17 @@ def test_submission_that_the_linter_refuses_is_an_error(tmp_path, two_folds):
     competition.sample_csv = sample
     run = new_run(two_folds, competition)
     with pytest.raises(ValueError, match=r"1 problems in .*tiny\.csv:(.|\n)*missing: 'test_05\.jpg'"):
-        run.submit(trained(run), tmp_path)
+        submit(run, trained(run), tmp_path)
 
 
 def test_two_folds_that_end_at_once_predict_the_test_pictures_one_after_the_other(tmp_path, two_folds):
     run = new_run(shutil.copytree(two_folds, tmp_path / "run"))
-    expected = run.submit(trained(run), tmp_path).read_bytes()
+    expected = submit(run, trained(run), tmp_path).read_bytes()
     [part] = run.folder.glob("test/*/part-0.csv")
     part.unlink()
     with ThreadPoolExecutor(1) as pool:
         with run_lock(part.parent):  # as the other run holds it
-            second = pool.submit(run.submit, trained(run), tmp_path / "second")
+            second = pool.submit(submit, run, trained(run), tmp_path / "second")
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
             assert not part.exists()

@@ -20,6 +20,7 @@ from kit.losses import bce_dice
 from kit.predict import TTA, VIEWS, predict
 from kit.train import (
     Settings,
+    adamw,
     best_dtype,
     evaluate,
     fit,
@@ -61,7 +62,7 @@ def network():
 def train(folder, *, parts=1, criterion=bce_dice, epochs=3, optimizer=None, dataset=None, **more):
     """The state after training the network above on 10 pictures, 4 a step; the last 2 of each epoch are dropped."""
     model = network()
-    state = new_state(model, parameter_groups(model, lr=0.01), torch.float32, {}, ema_decay=0.6)
+    state = new_state(model, adamw(model, lr=0.01), torch.float32, {}, ema_decay=0.6)
     if optimizer is not None:
         state.optimizer = optimizer(model)
     dataset = dataset or Pictures(10)
@@ -136,7 +137,7 @@ def test_fit_is_the_plain_loop_written_out(tmp_path, capsys):
 
 def test_the_average_is_timms():
     model = tiny_network()
-    state = new_state(model, parameter_groups(model, 0.1), torch.float32, {}, ema_decay=0.9)
+    state = new_state(model, adamw(model, 0.1), torch.float32, {}, ema_decay=0.9)
     expected = ModelEmaV3(model, decay=0.9, use_warmup=True)
     for step in range(1, 40):
         with torch.no_grad():
@@ -274,7 +275,7 @@ def go_on_with_discs(folder, world, epochs):
     batches = EpochBatches(len(pictures), 4, seed=3, world=world, parts=2)
     pinned = {"pin_memory": world.device.type == "cuda"}
     model = network().to(world.device, memory_format=torch.channels_last)
-    state = new_state(model, parameter_groups(model, lr=0.01), dtype, {}, ema_decay=0.6)
+    state = new_state(model, adamw(model, lr=0.01), dtype, {}, ema_decay=0.6)
     val_loader = DataLoader(pictures, 5, **pinned)
     train_loader = DataLoader(pictures, batch_sampler=batches, **pinned)
     fit(state, train_loader, val_loader, bce_dice, Settings(epochs, world, dtype, warmup_cosine), folder)

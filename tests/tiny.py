@@ -17,6 +17,9 @@ class TinyCompetition:
     name = "tiny"
     slug = "tiny-discs"
     num_classes = 2
+    classes = ("blue", "disc")
+    notes = ()
+    drawn = False
     order = "C"
     columns = ("img", "rle_mask")
     sample_csv = None

@@ -47,7 +47,8 @@ from kit.metrics import confusion_matrix
 from kit.predict import TTA, VIEWS
 from kit.rle import decode, encode
 from kit.run import Run, keep_folds, launch
-from kit.train import Settings, evaluate, fit, new_state, parameter_groups, warmup_cosine
+from kit.submit import submit
+from kit.train import Settings, adamw, evaluate, fit, new_state, warmup_cosine
 
 SIZE = (32, 48)  # height and width that the network sees
 AUGMENT = photo_augment(seed=0)
@@ -192,7 +193,7 @@ def main(job: Job) -> None:
     if "report" in job.stages:
         run.report()
     if "submit" in job.stages:
-        run.submit(lambda fold: trained(run, job, fold), Path(job.folder) / "submissions")
+        submit(run, lambda fold: trained(run, job, fold), Path(job.folder) / "submissions")
 
 
 def begin(job: Job, world: World) -> Run:
@@ -224,7 +225,7 @@ def train(run: Run, job: Job) -> None:
     model = network(job)
     val_loader, settings = validation(run, job)
     fit(
-        new_state(model, parameter_groups(model, lr=0.02), run.dtype, {**run.identity, "fold": job.fold}, 0.9),
+        new_state(model, adamw(model, lr=0.02), run.dtype, {**run.identity, "fold": job.fold}, 0.9),
         DataLoader(train_set, batch_sampler=batches, num_workers=job.workers, persistent_workers=job.workers > 0),
         val_loader,
         Criterion(job.fault, world),

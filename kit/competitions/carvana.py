@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from kit.competitions import DataFolder
+from kit.data import foreground_shares
 from kit.files import check_id, raise_all
+from kit.folds import quantile_labels, stratified_group_kfold
 from kit.images import BadImage, binary_mask, decode_image, decode_mask, image_size
 from kit.rle import decode
 
@@ -32,18 +34,20 @@ class Carvana:
     ids: the train images, sorted; groups: the car of each. test_ids: in the order of sample_submission.csv, sorted
     where that is absent, empty without test/; test images that it does not name are left out.
     sample_csv: its path (a copy in the cache if it lies in a zip), or None. truth_csv: that of test_masks.csv, like
-    train_masks.csv; the drawn competition has one, Kaggle's does not.
+    train_masks.csv; the drawn competition has one, Kaggle's does not. drawn: kit drew the pictures.
     Raises one ValueError with every missing, extra, double, misnamed or unsafe file.
     """
 
     name = "carvana"
     slug = "carvana-image-masking-challenge"
     num_classes = 2
+    classes = ("background", "car")
+    notes = ()
     order = "C"
     columns = ("img", "rle_mask")
 
-    def __init__(self, data_dir: Path | str):
-        self.data = DataFolder(data_dir)
+    def __init__(self, data_dir: Path | str, *, drawn: bool = False):
+        self.data, self.drawn = DataFolder(data_dir), drawn
         problems = []
         images = _files_by_id(self.data.names("train"), "train", IMAGE_NAME, problems)
         self._masks = _files_by_id(self.data.names("train_masks"), "train_masks", MASK_NAME, problems)
@@ -108,6 +112,16 @@ class Carvana:
             ids = self.ids if ids is None else ids
             compared = pool.map(lambda id: _complaint(lambda id: self._compare(id, rles), id), ids)
             return problems + [problem for problem in compared if problem]
+
+    def folds(self, k: int, seed: int) -> np.ndarray:
+        """Folds (n,) of whole cars, small and large ones alike; first 32 rows of the CSV are held against the masks.
+
+        Raises ValueError listing the rows that differ, or with fewer cars than folds.
+        """
+        some = np.random.default_rng(seed).permutation(self.ids)[:32]
+        raise_all(self.mask_csv_problems(some), "differences between train_masks.csv and the masks")
+        labels = quantile_labels(foreground_shares(self), self.groups, bins=4)
+        return stratified_group_kfold(labels, self.groups, k, seed)
 
     def fingerprint(self) -> str:
         """SHA-256 over the sorted names and sizes in bytes of train, train_masks and test; contents are not read.

@@ -18,6 +18,9 @@ def _results(matrices, text="plain", ids=None):
     return report.Results(
         title=text,
         drawn=False,
+        classes=("background", "disc", "square")[: matrices.shape[-1]],
+        notes=(),
+        further={},
         command=text,
         config={text: [text]},
         versions={text: text},
@@ -51,9 +54,10 @@ def test_fault_17_class_absent_everywhere_is_left_out_of_the_mean_and_said(tmp_p
     matrix = np.array([[[20, 0, 0], [10, 34, 0], [0, 0, 0]]] * 2)
     measurements = report.write_report(_results(matrix), tmp_path)
     assert np.isclose(measurements["pooled"]["iou_dataset"]["value"], (20 / 30 + 34 / 44) / 2)
-    assert measurements["per_class"][2] == {"class": 2, "share": 0, "iou": None, "dice": None}
-    assert any("class [2]" in sentence for sentence in measurements["conventions"])
-    assert "class [2]" in (tmp_path / "report.html").read_text()
+    absent = {"class": 2, "name": "square", "share": 0, "iou": None, "dice": None, "accuracy": None}
+    assert measurements["per_class"][2] == absent
+    assert any("over the whole set that is square." in sentence for sentence in measurements["conventions"])
+    assert "over the whole set that is square." in (tmp_path / "report.html").read_text()
     assert "NaN" not in (tmp_path / "report.json").read_text()
 
 

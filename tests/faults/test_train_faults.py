@@ -19,7 +19,7 @@ from kit.checkpoint import load_state, save_state
 from kit.data import Sample
 from kit.distributed import EpochBatches, World
 from kit.losses import bce_dice
-from kit.train import Settings, fit, new_state, parameter_groups, resume, warmup_cosine
+from kit.train import Settings, adamw, fit, new_state, resume, warmup_cosine
 
 ALONE = World(0, 1, torch.device("cpu"))
 TIMES = {"seconds", "val_seconds"}
@@ -162,7 +162,7 @@ class Pictures(torch.utils.data.Dataset):
 def new_training(dtype=torch.float32, width=4, identity=None):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 1, 1))
-    return new_state(model, parameter_groups(model, lr=0.01), dtype, identity or {"fold": 0}, ema_decay=0.9)
+    return new_state(model, adamw(model, lr=0.01), dtype, identity or {"fold": 0}, ema_decay=0.9)
 
 
 def go_on(state, folder, epochs=4, criterion=bce_dice, dtype=torch.float32, validation=None):

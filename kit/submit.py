@@ -1,0 +1,87 @@
+"""The submission of a run: its test pictures predicted by the mean of its networks, written, linted, scored."""
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from kit import submission
+from kit.files import raise_all, run_lock, write_atomic
+from kit.predict import mask_at, predict
+from kit.rle import decode, encode
+from kit.run import Run
+from kit.submission_parts import RowParts, rows_in_order
+
+
+def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Path | None:
+    """Predict the test pictures with the mean of every finished fold's network, and write and lint the CSV.
+
+    load(fold) -> the network with that fold's weights. Goes on where it was stopped. Returns the CSV's path,
+    None where there is nothing to predict. Raises ValueError listing what the linter found.
+    """
+    test_ids, folds, started = run.competition.test_ids, run.finished(), time.perf_counter()
+    if not test_ids:
+        return None
+    parts = run.folder / "test" / run.prediction_key(folds)
+    rows = {run.competition.csv_name(id): id for id in test_ids}
+    with _alone(run, parts), RowParts(parts, run.world.rank) as kept:
+        left = [id for name, id in rows.items() if name not in kept.done]
+        run.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
+        todo = run.world.share(left)
+        models = [load(fold) for fold in folds] if todo else []
+        pictures = predict(models, run.pictures(todo), run.tta, run.world.device, run.dtype)
+        for id, size, levels in tqdm(pictures, "test", total=len(todo), leave=False, disable=run.world.quiet):
+            kept.add(run.competition.csv_name(id), encode(mask_at(levels, size), run.competition.order))
+    run.world.wait()
+    if not run.world.main:
+        return None
+    if todo:  # else all was done by an earlier command, and timed there
+        seconds = {"seconds": round(time.perf_counter() - started, 2), "pictures": len(todo)}
+        write_atomic(run.folder / "test.json", json.dumps(seconds))
+        run.write_report()
+    which = f"_fold{folds[0]}" if len(folds) == 1 else ""
+    path = submissions / f"{run.name}{which}{'_drawn' if run.competition.drawn else ''}.csv"
+    submission.write(rows_in_order(parts, list(rows)), path, run.competition.columns)
+    _forget_parts(run, parts)
+    sample, shape = run.competition.sample_csv, lambda name: run.competition.shape(rows[name])
+    print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
+    raise_all(submission.lint(path, sample, shape, run.competition.order), f"problems in {path}")
+    _score(run, path, rows)
+    return path
+
+
+def _score(run: Run, path: Path, ids: dict[str, str]) -> None:
+    """Score the submission again from its own text, where the truth is known. ids: of the names in the CSV."""
+    if run.competition.truth_csv is not None:
+        columns, order = run.competition.columns, run.competition.order
+        truth = dict(submission.read_rows(run.competition.truth_csv, columns))
+
+        def read_truth(name: str) -> np.ndarray | None:
+            return decode(truth[name], run.competition.shape(ids[name]), order) if name in truth else None
+
+        scores = submission.score(path, read_truth, order, columns)
+        if scores["images"]:
+            name = run.competition.truth_csv.name
+            print(f"scored against {name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
+
+
+def _forget_parts(run: Run, keep: Path) -> None:
+    """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, but where a run is at work on them."""
+    for folder in run.folder.joinpath("test").iterdir():
+        if folder != keep:
+            with contextlib.suppress(BlockingIOError), run_lock(folder):
+                shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _alone(run: Run, folder: Path) -> Iterator[None]:
+    """Hold `folder` against the run of another fold, which may come to the same test pictures; waits for it."""
+    with run_lock(folder, wait=-1) if run.world.main else contextlib.nullcontext():
+        run.world.wait()
+        yield
