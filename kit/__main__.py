@@ -2,6 +2,7 @@
 
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every picture and mask sound?
+python -m kit download pets                                          fetch a data set; without a name, list them
 """
 
 import sys
@@ -13,6 +14,7 @@ import tyro
 
 from kit import rle, submission
 from kit.competitions.carvana import Carvana
+from kit.download import SOURCES, download, list_sources
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,18 @@ class Lint:
     columns: tuple[str, str] = submission.COLUMNS
     truth: Path | None = None  # a CSV of true masks, to score against
 
-    def run(self) -> list[str]:
+    def run(self) -> int:
+        """Print the problems and the verdict; 1 if there is a problem."""
+        try:
+            problems = self.problems()
+        except (ValueError, OSError) as error:
+            problems = [str(error)]
+        for problem in problems:
+            print(problem)
+        print(f"{self.path}: {'not valid, see above' if problems else 'valid'}")
+        return 1 if problems else 0
+
+    def problems(self) -> list[str]:
         """The problems, a line each."""
         if self.path.is_dir():
             carvana = Carvana(self.path)
@@ -46,17 +59,34 @@ class Lint:
         return None if encoded is None else rle.decode(encoded, self.shape, self.order)
 
 
+@dataclass(frozen=True)
+class Download:
+    """Fetch a data set, checked and unpacked; without a name, list them with their sizes and licences."""
+
+    name: Annotated[Literal[*SOURCES] | None, tyro.conf.Positional] = None
+    to: Path | None = None  # the folder; data/<name>
+    url: str | None = None  # another address of its archive, such as a mirror; it is checked all the same
+
+    def run(self) -> int:
+        """Fetch or list; 1 if it could not be fetched, 130 after Ctrl-C."""
+        if self.name is None:
+            print("\n".join(list_sources()))
+            return 0
+        try:
+            download(self.name, self.to, self.url)
+        except (ValueError, OSError) as error:
+            print(error)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from here")
+            return 130
+        return 0
+
+
 def main() -> int:
     """Run the command that was asked for; its exit status."""
-    command = tyro.extras.subcommand_cli_from_dict({"lint": Lint}, description=__doc__)
-    try:
-        problems = command.run()
-    except (ValueError, OSError) as error:
-        problems = [str(error)]
-    for problem in problems:
-        print(problem)
-    print(f"{command.path}: {'not valid, see above' if problems else 'valid'}")
-    return 1 if problems else 0
+    commands = {"lint": Lint, "download": Download}
+    return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).run()
 
 
 if __name__ == "__main__":

@@ -15,15 +15,25 @@ from kit.images import resize_image, resize_mask, single_threaded_cv2
 FORMAT = 1  # raised whenever what a cache holds changes, so that an older one is not taken for it
 
 
-def sample_reader(competition: Competition, size: tuple[int, int], cache: Path | None) -> "ImageCache | SizedReader":
-    """What a SegmentationDataset reads from: the cache below `cache`, or the files themselves if it is None."""
+def sample_reader(
+    competition: Competition, size: tuple[int, int] | None, cache: Path | None
+) -> "ImageCache | SizedReader":
+    """What a SegmentationDataset reads from: the cache below `cache`, or the files themselves if it is None.
+
+    size: (height, width); None reads pictures at their own sizes, and then there is no cache.
+    """
+    if size is None:
+        return SizedReader(competition, None)
     return SizedReader(competition, size) if cache is None else ImageCache.open(competition, size, cache)
 
 
 class SizedReader:
-    """Reads a sample's image and mask and brings both to one size. Picklable, for worker processes."""
+    """Reads a sample's image and mask and brings both to one size. Picklable, for worker processes.
 
-    def __init__(self, competition: Competition, size: tuple[int, int]) -> None:
+    size: (height, width), or None for each picture's own.
+    """
+
+    def __init__(self, competition: Competition, size: tuple[int, int] | None) -> None:
         self.competition, self.size = competition, size
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +48,7 @@ class SizedReader:
             raise ValueError(
                 f"{id}: mask labels {bad.tolist()}, expected 0 to {self.competition.num_classes - 1} or 255"
             )
-        return resize_image(image, self.size), resize_mask(mask, self.size)
+        return (image, mask) if self.size is None else (resize_image(image, self.size), resize_mask(mask, self.size))
 
 
 class ImageCache:

@@ -134,7 +134,7 @@ class Run:
         cache: keep the pictures at the network's size on the disk; at their own sizes they are read every time.
         parts: micro-batches a step.
         """
-        read = sample_reader(self.competition, self.size, cache_folder() if cache and self.size else None)
+        read = sample_reader(self.competition, self.size, cache_folder() if cache else None)
         held_out = SegmentationDataset(read, self.world.share(self.held_out(fold)))
         val_loader = DataLoader(held_out, batch_size if self.size else 1, **loading(self.workers, self.world))
         train_set = SegmentationDataset(read, self.trained_on(fold), augment)

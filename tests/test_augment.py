@@ -1,3 +1,5 @@
+import random
+
 import albumentations as A
 import cv2
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from tiny import TinyCompetition
 from torch.utils.data import DataLoader
 
-from kit.augment import Augment, photo_augment, sample_seed
+from kit.augment import Augment, Elastic, cell_augment, photo_augment, sample_seed
 from kit.cache import SizedReader
 from kit.data import SegmentationDataset
 
@@ -67,7 +69,9 @@ def test_photo_augment_changes_what_it_should_and_no_more():
     assert set(crops) == {(40, 80, 3)}  # padded where the picture is narrower
 
 
-@pytest.mark.parametrize("augment", [photo_augment(0), photo_augment(0, (40, 40))], ids=["whole", "crop"])
+@pytest.mark.parametrize(
+    "augment", [photo_augment(0), photo_augment(0, (40, 40)), cell_augment(0)], ids=["whole", "crop", "cell"]
+)
 def test_image_and_mask_stay_aligned(augment):
     """The picture shows its own mask; what is recovered from the moved picture is the moved mask, but for edges."""
     geometry = Augment([t for t in augment.compose.transforms if isinstance(t, A.DualTransform)], seed=5)
@@ -100,3 +104,68 @@ def test_rotations_and_flips_reach_the_network_as_plain_memory():
         eight = [np.rot90(flipped, k, (1, 2)) for flipped in (image, image[:, :, ::-1]) for k in range(4)]
         assert turned.image.is_contiguous()
         assert any(np.array_equal(turned.image.numpy(), view) for view in eight)
+
+
+def test_elastic_displaces_as_the_paper_says():
+    """Section 3.1: at the nine nodes, Gaussian of 10 pixels; the two directions and the nodes apart from each other."""
+    draws = []
+    for seed in range(400):
+        elastic = Elastic()
+        elastic.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        places = elastic.get_params_dependent_on_data({"shape": (99, 153, 3)}, {})["places"]
+        assert places.shape == (99, 153, 2)
+        nodes = places[16::33, 25::51]  # the middle pixels of the nine parts
+        draws.append(nodes - np.stack(np.meshgrid([25, 76, 127], [16, 49, 82]), axis=-1))
+    draws = np.array(draws).reshape(400, 18)
+    assert draws.std() == pytest.approx(10, rel=0.03)  # of 7,200: three standard errors are 2.5 %
+    assert abs(draws.mean()) < 0.5
+    assert np.abs(np.corrcoef(draws.T) - np.eye(18)).max() < 0.25  # five standard errors
+
+
+def test_elastic_displacements_are_bicubic_between_the_nodes():
+    """Against the cubic convolution written out (Keys 1981, a = -0.75 as OpenCV has it), edges repeated."""
+    elastic = Elastic(4.0)
+    elastic.set_random_state(np.random.default_rng(0), random.Random(0))
+    places = elastic.get_params_dependent_on_data({"shape": (60, 45, 3)}, {})["places"]
+    nodes = np.random.default_rng(0).normal(0, 4, (3, 3, 2))
+
+    def weights(length):
+        at = (np.arange(length) + 0.5) * 3 / length - 0.5
+        result = np.zeros((length, 3))
+        for node in range(-2, 5):
+            d = np.abs(at - node)
+            near, far = 1.25 * d**3 - 2.25 * d**2 + 1, -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+            result[:, np.clip(node, 0, 2)] += np.where(d <= 1, near, np.where(d < 2, far, 0))
+        return result
+
+    expected = np.einsum("yi,xj,ijc->yxc", weights(60), weights(45), nodes)
+    still = np.stack(np.meshgrid(np.arange(45), np.arange(60)), axis=-1)
+    np.testing.assert_allclose(places - still, expected, atol=1e-4)
+
+
+def test_elastic_without_displacement_is_the_picture_itself():
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8), rng.integers(0, 256, SIZE, dtype=np.uint8)
+    same = Augment([Elastic(0.0)])(image, mask, 0, 0)
+    np.testing.assert_array_equal(same[0], image)
+    np.testing.assert_array_equal(same[1], mask)
+
+
+def test_elastic_invents_no_label_and_no_border():
+    image, mask = np.full((*SIZE, 3), 200, np.uint8), np.full(SIZE, 3, np.uint8)
+    mask[20:30, 25:40] = 9
+    results = [Augment([Elastic(30.0)])(image, mask, 0, index) for index in range(20)]
+    assert all((a == 200).all() for a, _ in results)
+    assert all(set(np.unique(b)) <= {3, 9} for _, b in results)
+    assert sum((b != mask).any() for _, b in results) == 20
+
+
+def test_cell_augment_is_the_same_for_a_sample_and_another_for_its_neighbours():
+    image, mask = dataset(None).read(dataset(None).ids[0])
+    first = {key: cell_augment(3)(image, mask, *key) for key in KEYS}
+    again = cell_augment(3)
+    for key in reversed(KEYS):
+        for one, two in zip(again(image, mask, *key), first[key], strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert len({a.tobytes() for a, _ in first.values()}) == len(KEYS)
+    assert (cell_augment(4)(image, mask, *KEYS[0])[0] != first[KEYS[0]][0]).any()

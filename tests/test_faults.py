@@ -50,6 +50,8 @@ FAULTS = {
     46: "a group in two folds",
     47: "two runs in one folder, and a lock whose holder is dead",
     48: "Ctrl-C",
+    49: "a downloaded archive that slips, links or bombs",
+    50: "an interrupted or wrong download, an error page saved as data",
     51: "an id that is a path, or HTML",
     52: "an id that a spreadsheet would run",
 }

@@ -6,11 +6,18 @@ import re
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit.files import cache_folder, check_id, list_some, write_atomic
+from kit.images import BadImage, image_size
+
+if TYPE_CHECKING:
+    from kit.data import Competition
 
 HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+HEADER_BYTES = 65536  # where the size of a photograph is found without reading all of it
 
 
 def find_data(competition_name: str, slug: str, data_dir: Path | str | None = None) -> Path | None:
@@ -30,6 +37,65 @@ def find_data(competition_name: str, slug: str, data_dir: Path | str | None = No
     if os.environ.get("KIT_DATA"):
         places.insert(0, Path(os.environ["KIT_DATA"], competition_name))
     return next((place for place in places if place.is_dir()), None)
+
+
+def require_data(competition: "Competition", data_dir: Path | str | None = None) -> Path:
+    """Return find_data's folder of a competition's class. Raises FileNotFoundError naming every place and a way out."""
+    name, slug = competition.name, competition.slug
+    found = find_data(name, slug, data_dir)
+    if found is None:
+        raise FileNotFoundError(
+            f"no {name} data in data/{name}, $KIT_DATA/{name} or /kaggle/input/{slug}. "
+            f"Give its folder with --data-dir, or fetch it: python -m kit download {name}"
+        )
+    return found
+
+
+def pair_files(
+    names: list[str], folder: str, patterns: tuple[re.Pattern, re.Pattern], example: str, problems: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Sort the file names of one folder into images and masks, {id: "folder/name"}; group 1 of a pattern is the id.
+
+    patterns: of an image's name and of a mask's, which no name may both match. What is misnamed (not like
+    `example`), unsafe, double (a.jpg and A.jpeg are one id) or without its partner goes to `problems`.
+    """
+    pairs, first = ({}, {}), {}
+    for name in names:
+        match = next(((kind, found) for kind in (0, 1) if (found := patterns[kind].fullmatch(name))), None)
+        if match is None:
+            problems.append(f"{folder}/{name!a} is not named like {example}")
+            continue
+        kind, id = match[0], match[1][1]
+        try:
+            check_id(id)
+        except ValueError as error:
+            problems.append(f"{folder}/{name!a}: {error}")
+            continue
+        if first.setdefault((kind, id.casefold()), name) != name:
+            problems.append(f"{folder}/{name} has the same id as {folder}/{first[kind, id.casefold()]}")
+            continue
+        pairs[kind][id] = f"{folder}/{name}"
+    images, masks = pairs
+    problems += [f"{images[id]} has no mask" for id in sorted(images.keys() - masks)]
+    problems += [f"{masks[id]} has no image" for id in sorted(masks.keys() - images)]
+    return images, masks
+
+
+def picture_size(data: "DataFolder", path: str) -> tuple[int, int]:
+    """(H, W) of a picture from its header, most of the file unread. Raises BadImage or OSError."""
+    try:
+        return image_size(data.read(path, HEADER_BYTES), path)
+    except BadImage:  # colour profile and thumbnail may push the size further back
+        return image_size(data.read(path), path)
+
+
+def fingerprint_of(data: "DataFolder", folders: Iterable[str]) -> str:
+    """SHA-256 over the sorted names and sizes in bytes of the files in `folders`; contents are not read.
+
+    The same for folders and zips. It tells data sets apart, not an edit that keeps a file's size.
+    """
+    sizes = {folder: sorted(data.sizes(folder).items()) for folder in folders}
+    return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
 
 class DataFolder:

@@ -1,0 +1,133 @@
+"""SmallDeconvNet on blood cells: cut the white cell out of 128×128 pictures, then out of whole smears.
+
+    python recipes/blood_deconvnet.py --fold all                      five folds, their OOF report, Test_Data as a CSV
+    python recipes/blood_deconvnet.py --fold all --paper --lr 1e-4 --epochs 60 --run-dir runs/blood_paper
+    python recipes/blood_deconvnet.py --lr-sweep                      the loss for 1e-3, 1e-4 and 1e-5, as a plot
+
+Paper: "Semantic Segmentation on Variable Sized Images of Red Blood Cells using Deconvolution Networks"; the network is
+that of Noh, Hong & Han 2015 made small. Trained at 128×128, it takes a picture of any size: Test_Data is predicted at
+its own. --paper is the paper's training: no batch normalisation, Adam at a constant rate, no augmentation.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.figure import Figure
+from torch import nn
+
+from kit.augment import cell_augment
+from kit.competitions import require_data
+from kit.competitions.blood_cells import BloodCells
+from kit.folds import group_kfold
+from kit.losses import bce
+from kit.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
+from kit.models.deconvnet import SmallDeconvNet
+from kit.predict import TTA, VIEWS, Tiled
+from kit.run import Run, launch, open_run
+from kit.submit import submit
+from kit.train import fit, new_state, parameter_groups, warmup_cosine
+
+
+@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out
+    data_dir: Path | None = None  # with Train_Data and Test_Data; else $KIT_DATA/blood_cells, data/blood_cells
+    run_dir: Path = Path("runs/blood_deconvnet")
+    epochs: int = 100
+    image_size: tuple[int, int] | None = None  # None: the pictures' own, 128×128 in training and any in Test_Data
+    batch_size: int = 8
+    lr: float = 1e-3
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    folds: int = 5
+    paper: bool = False  # the paper's training, for comparison
+    lr_sweep: bool = False  # only train `--fold` at three rates and plot the loss
+    test: bool = True  # predict Test_Data
+
+
+def main() -> None:
+    """Train the fold or folds asked for, then report on and predict with every finished one."""
+    config = tyro.cli(Config, description=__doc__)
+    cells = BloodCells(require_data(BloodCells, config.data_dir))
+    if config.lr_sweep:
+        return sweep(config, cells)
+    run = begin(config, cells)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, trained(run, config, fold))
+    run.report(readings_of_the_claim(run))
+    if config.test:
+        submit(run, lambda fold: trained(run, config, fold), Path("submissions"))
+
+
+def begin(config: Config, cells: BloodCells) -> Run:
+    """Open the run folder; the paper's predictions are plain, ours the mean over the square's eight symmetries."""
+    tta = TTA(VIEWS["none" if config.paper else "d4"])
+    return open_run(config, cells, lambda: group_kfold(cells.groups, config.folds, config.seed), tta, __file__)
+
+
+def train(run: Run, config: Config, fold: int) -> None:
+    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    torch.manual_seed(config.seed + fold)
+    model = network(config).to(run.world.device)
+    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
+    average = None if config.paper else 0.999
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold}, average)
+    loaders = run.loaders(fold, None if config.paper else cell_augment(config.seed), config.batch_size)
+    schedule = constant if config.paper else warmup_cosine
+    fit(state, *loaders, bce, run.settings(config.epochs, schedule), run.fold_folder(fold))
+
+
+def network(config: Config) -> nn.Module:
+    """The architecture; edit it here. One sigmoid channel is the softmax of two classes, with half the weights."""
+    return SmallDeconvNet(num_classes=1, width=32, batch_norm=not config.paper).to(memory_format=torch.channels_last)
+
+
+def constant(progress: float) -> float:
+    """The paper's schedule."""
+    return 1.0
+
+
+def trained(run: Run, config: Config, fold: int) -> nn.Module:
+    """The network with the weights that `fold`'s training ended with; smears are predicted by overlapping tiles."""
+    return Tiled(run.load(fold, network(config)), (512, 512))
+
+
+def readings_of_the_claim(run: Run) -> dict[str, float]:
+    """The paper claims "IoU more than 0.97 for most images": the share of images over 0.97, by what may be meant."""
+    matrices = np.stack([confusion_matrix(truth, prediction, 2) for _, truth, prediction in run.oof_masks()])
+    readings = {
+        "IoU of the cell": iou(matrices)[:, 1],
+        "mean IoU of cell and background": mean_iou(matrices),
+        "pixel accuracy": pixel_accuracy(matrices),
+    }
+    return {f"share of images over 0.97 in {name}": float(np.mean(score > 0.97)) for name, score in readings.items()}
+
+
+def sweep(config: Config, cells: BloodCells) -> None:
+    """Train one fold at three rates and draw the training loss of each into lr_sweep.png."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel="epoch", ylabel="cross-entropy, training", yscale="log")
+    fold = 0 if config.fold == "all" else config.fold
+    for lr in (1e-3, 1e-4, 1e-5):
+        tried = replace(config, lr=lr, run_dir=config.run_dir / f"lr_sweep/{lr:g}")
+        run = begin(tried, cells)
+        with run.lock(fold):
+            train(run, tried, fold)
+        lines = run.history(fold)
+        axes.plot([line["epoch"] for line in lines], [line["loss"] for line in lines], label=f"{lr:g}")
+    axes.legend(title="learning rate")
+    figure.savefig(config.run_dir / "lr_sweep.png", dpi=150)
+    print(f"plot: {config.run_dir / 'lr_sweep.png'}")
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,86 @@
+"""SegNet on CamVid: eleven classes of road scenes filmed from a car.
+
+    python recipes/camvid_segnet.py                                               360×480, one GPU
+    python recipes/camvid_segnet.py --encoder-weights none --image-size 180 240   smaller, from scratch
+
+Paper: Badrinarayanan, Kendall & Cipolla 2017, "SegNet" (PAMI): SGD at 0.1 with momentum 0.9 in batches of 12, weights
+of VGG16, cross-entropy weighted by median frequency. Published on the 233 test pictures: global accuracy 90.4, class
+average 71.2, mIoU 60.1, boundary F1 46.8 after 3,433 training pictures; mIoU 46.4 after the 367 used here.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import nn
+
+from kit.augment import photo_augment
+from kit.boundary import boundary_f1, mean_boundary_f1
+from kit.class_weights import median_frequency_weights
+from kit.competitions import require_data
+from kit.competitions.camvid import CamVid
+from kit.losses import cross_entropy
+from kit.models.segnet import SegNet
+from kit.models.vgg import load_vgg16, read_vgg16
+from kit.predict import TTA, VIEWS
+from kit.run import Run, launch, open_run
+from kit.train import fit, new_state, parameter_groups, warmup_poly
+
+
+@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out
+    data_dir: Path | None = None  # train, trainannot, val, valannot; else $KIT_DATA/camvid, data/camvid
+    run_dir: Path = Path("runs/camvid_segnet")
+    epochs: int = 100
+    image_size: tuple[int, int] = (360, 480)  # height and width the network sees; 360 480 is the pictures' own
+    batch_size: int = 12
+    lr: float = 0.1
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file
+    held_out: Literal["val", "test"] = "val"  # the list to score on
+
+
+def main() -> None:
+    """Train on CamVid's train list and report on the list held out."""
+    config = tyro.cli(Config, description=__doc__)
+    camvid = CamVid(require_data(CamVid, config.data_dir), held_out=config.held_out)
+    run = open_run(config, camvid, camvid.split, TTA(VIEWS["hflip"]), __file__)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, run.load(fold, network(camvid)))
+    outlines = [boundary_f1(truth, prediction, camvid.num_classes) for _, truth, prediction in run.oof_masks()]
+    run.report({"boundary F1 within 0.75 % of the diagonal": mean_boundary_f1(np.stack(outlines))})
+
+
+def train(run: Run, config: Config, fold: int) -> None:
+    """Train the network that has not seen the held-out list; goes on from its last checkpoint."""
+    torch.manual_seed(config.seed + fold)
+    model = network(run.competition)
+    if not run.goes_on(fold) and (weights := read_vgg16(config.encoder_weights, batch_norm=True)):
+        load_vgg16(model.encoder, weights)
+    model = model.to(run.world.device)
+    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    masks = (run.competition.read_mask(id) for id in run.trained_on(fold))
+    weights = median_frequency_weights(masks, run.competition.num_classes).to(run.world.device)
+    criterion = functools.partial(cross_entropy, class_weights=weights)
+    loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
+    fit(state, *loaders, criterion, run.settings(config.epochs, warmup_poly), run.fold_folder(fold))
+
+
+def network(camvid: CamVid) -> nn.Module:
+    """The architecture; edit it here."""
+    return SegNet(num_classes=camvid.num_classes).to(memory_format=torch.channels_last)
+
+
+if __name__ == "__main__":
+    launch(main)

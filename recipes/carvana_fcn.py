@@ -1,0 +1,81 @@
+"""FCN-8s on Carvana, all its streams trained at once: a network of 2015 on a competition of 2017.
+
+    python recipes/carvana_fcn.py --fold 0                         one fold, its OOF report and a submission
+    python recipes/carvana_fcn.py --fold all                       the folds that are left, then all pooled
+
+Paper: Long, Shelhamer & Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation"; at once as in PAMI
+2017. From scratch (--encoder-weights none) the trunk gets batch normalisation. Published for Carvana: nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import nn
+
+from kit.augment import photo_augment
+from kit.competitions import require_data
+from kit.competitions.carvana import Carvana
+from kit.losses import bce_dice
+from kit.models.fcn import FCN8s
+from kit.models.vgg import read_vgg16
+from kit.predict import TTA, VIEWS
+from kit.run import Run, launch, open_run
+from kit.submit import submit
+from kit.train import adamw, fit, new_state, warmup_cosine
+
+
+@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out
+    data_dir: Path | None = None  # Kaggle's files; else $KIT_DATA/carvana, data/carvana
+    run_dir: Path = Path("runs/carvana_fcn")
+    epochs: int = 20
+    image_size: tuple[int, int] = (512, 768)  # height and width the network sees
+    batch_size: int = 8
+    lr: float = 3e-4
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    encoder_weights: str = "imagenet"  # of torchvision's vgg16: imagenet, none, or a file
+    folds: int = 5
+
+
+def main() -> None:
+    """Train the fold or folds asked for, then report on and predict with every finished one."""
+    config = tyro.cli(Config, description=__doc__)
+    carvana = Carvana(require_data(Carvana, config.data_dir))
+    folds, tta = lambda: carvana.folds(config.folds, config.seed), TTA(VIEWS["hflip"])
+    run = open_run(config, carvana, folds, tta, __file__)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, run.load(fold, network(config, "none")))
+    run.report()
+    submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
+
+
+def train(run: Run, config: Config, fold: int) -> None:
+    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    torch.manual_seed(config.seed + fold)
+    model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
+    factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate
+    optimizer = adamw(model, config.lr, encoder_factor=factor)
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
+    fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
+
+
+def network(config: Config, weights: str) -> nn.Module:
+    """The architecture; edit it here."""
+    model = FCN8s(num_classes=1, batch_norm=config.encoder_weights == "none")
+    if state_dict := read_vgg16(weights, batch_norm=False):
+        model.trunk.load_vgg16(state_dict)
+    return model
+
+
+if __name__ == "__main__":
+    launch(main)

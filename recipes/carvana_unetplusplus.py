@@ -1,0 +1,78 @@
+"""U-Net++ on Carvana, for blending with carvana_unet: the same folds, another decoder.
+
+    python recipes/carvana_unetplusplus.py --fold 0                one fold, its OOF report and a submission
+    python recipes/carvana_unetplusplus.py --fold all              the folds that are left, then all pooled
+
+Paper: Zhou et al. 2018, "UNet++: A Nested U-Net Architecture for Medical Image Segmentation", with an ImageNet encoder.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import nn
+
+from kit.augment import photo_augment
+from kit.competitions import require_data
+from kit.competitions.carvana import Carvana
+from kit.losses import bce_dice
+from kit.models.pretrained import unetplusplus
+from kit.predict import TTA, VIEWS
+from kit.run import Run, launch, open_run
+from kit.submit import submit
+from kit.train import adamw, fit, new_state, warmup_cosine
+
+
+@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out
+    data_dir: Path | None = None  # Kaggle's files; else $KIT_DATA/carvana, data/carvana
+    run_dir: Path = Path("runs/carvana_unetplusplus")
+    epochs: int = 20
+    image_size: tuple[int, int] = (1024, 1536)  # height and width the network sees
+    batch_size: int = 4
+    lr: float = 1e-3
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    encoder: str = "resnet34"  # any of smp's, or timm's as tu-NAME
+    encoder_weights: str = "imagenet"  # imagenet, none, or a file
+    folds: int = 5
+
+
+def main() -> None:
+    """Train the fold or folds asked for, then report on and predict with every finished one."""
+    config = tyro.cli(Config, description=__doc__)
+    carvana = Carvana(require_data(Carvana, config.data_dir))
+    folds, tta = lambda: carvana.folds(config.folds, config.seed), TTA(VIEWS["hflip"])
+    run = open_run(config, carvana, folds, tta, __file__)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, run.load(fold, network(config, "none")))
+    run.report()
+    submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
+
+
+def train(run: Run, config: Config, fold: int) -> None:
+    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    torch.manual_seed(config.seed + fold)
+    model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
+    factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate
+    optimizer = adamw(model, config.lr, encoder_factor=factor)
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
+    fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
+
+
+def network(config: Config, weights: str) -> nn.Module:
+    """The architecture; edit it here."""
+    model = unetplusplus(config.encoder, weights, num_classes=1, decoder_channels=(128, 64, 32, 16, 16))
+    return model.to(memory_format=torch.channels_last)
+
+
+if __name__ == "__main__":
+    launch(main)

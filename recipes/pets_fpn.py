@@ -1,0 +1,80 @@
+"""FPN with an ImageNet encoder on Oxford-IIIT Pet, as segmentation-models-pytorch's own example trains it.
+
+    python recipes/pets_fpn.py                       trained on trainval, scored on test
+    python recipes/pets_fpn.py --folds 5 --fold all  five folds of all pictures, stratified by breed
+
+The example's setting: FPN (Lin et al. 2017) with ResNet-34, 256×256, 10 epochs in batches of 16, Adam at 2e-4 falling
+by a cosine, Dice loss, no augmentation, the border as pet. It published IoU 0.9075 as the mean over images and 0.9144
+over the data set, scored at 256×256; here pictures are scored at their own sizes.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import nn
+
+from kit.competitions import require_data
+from kit.competitions.pets import Pets
+from kit.losses import soft_dice
+from kit.models.pretrained import fpn
+from kit.predict import TTA, VIEWS
+from kit.run import Run, launch, open_run
+from kit.train import fit, new_state, parameter_groups
+
+
+@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out
+    data_dir: Path | None = None  # images and annotations; else $KIT_DATA/pets, data/pets
+    run_dir: Path = Path("runs/pets_fpn")
+    epochs: int = 10
+    image_size: tuple[int, int] = (256, 256)  # height and width the network sees
+    batch_size: int = 16
+    lr: float = 2e-4
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    encoder: str = "resnet34"  # any of smp's, or timm's as tu-NAME
+    encoder_weights: str = "imagenet"  # imagenet, none, or a file
+    folds: int = 0  # 0: the official split, trained on trainval and scored on test; else so many, stratified by breed
+
+
+def main() -> None:
+    """Train the fold or folds asked for, then report on every finished one."""
+    config = tyro.cli(Config, description=__doc__)
+    pets = Pets(require_data(Pets, config.data_dir), border="foreground")
+    run = open_run(config, pets, lambda: pets.folds(config.folds, config.seed), TTA(VIEWS["none"]), __file__)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, run.load(fold, network(config, "none")))
+    run.report()
+
+
+def train(run: Run, config: Config, fold: int) -> None:
+    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    torch.manual_seed(config.seed + fold)
+    model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
+    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold}, ema_decay=None)
+    loaders = run.loaders(fold, None, config.batch_size)
+    fit(state, *loaders, soft_dice, run.settings(config.epochs, cosine), run.fold_folder(fold))
+
+
+def network(config: Config, weights: str) -> nn.Module:
+    """The architecture; edit it here."""
+    return fpn(config.encoder, weights, num_classes=1).to(memory_format=torch.channels_last)
+
+
+def cosine(progress: float) -> float:
+    """Half a cosine from 1 to 0."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,73 @@
+"""CompactUNet on Oxford-IIIT Pet, from scratch: cut cats and dogs out of photographs.
+
+    python recipes/pets_unet.py                       trained on trainval, scored on test
+    python recipes/pets_unet.py --folds 5 --fold all  five folds of all pictures, stratified by breed
+
+A pet report's network: 64-128-256 channels, a bottleneck of 256, nearest-neighbour enlarging, batch normalisation;
+Adam and cross-entropy. It published an accuracy of 0.81 and an IoU of 0.627. Two classes, the border counted as pet:
+one sigmoid channel is their softmax with half the weights.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import nn
+
+from kit.augment import photo_augment
+from kit.competitions import require_data
+from kit.competitions.pets import Pets
+from kit.losses import bce
+from kit.models.unet import CompactUNet
+from kit.predict import TTA, VIEWS
+from kit.run import Run, launch, open_run
+from kit.train import fit, new_state, parameter_groups, warmup_cosine
+
+
+@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out
+    data_dir: Path | None = None  # images and annotations; else $KIT_DATA/pets, data/pets
+    run_dir: Path = Path("runs/pets_unet")
+    epochs: int = 40
+    image_size: tuple[int, int] = (128, 128)  # height and width the network sees
+    batch_size: int = 8
+    lr: float = 1e-3
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    folds: int = 0  # 0: the official split, trained on trainval and scored on test; else so many, stratified by breed
+
+
+def main() -> None:
+    """Train the fold or folds asked for, then report on every finished one."""
+    config = tyro.cli(Config, description=__doc__)
+    pets = Pets(require_data(Pets, config.data_dir), border="foreground")
+    run = open_run(config, pets, lambda: pets.folds(config.folds, config.seed), TTA(VIEWS["hflip"]), __file__)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, run.load(fold, network()))
+    run.report()
+
+
+def train(run: Run, config: Config, fold: int) -> None:
+    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    torch.manual_seed(config.seed + fold)
+    model = network().to(run.world.device)
+    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
+    fit(state, *loaders, bce, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
+
+
+def network() -> nn.Module:
+    """The architecture; edit it here."""
+    return CompactUNet(num_classes=1).to(memory_format=torch.channels_last)
+
+
+if __name__ == "__main__":
+    launch(main)

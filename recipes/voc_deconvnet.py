@@ -1,0 +1,104 @@
+"""DeconvNet on PASCAL VOC 2012 in two stages: single objects first, then whole pictures.
+
+    python recipes/voc_deconvnet.py --stage 1                       each object in a window of 1.2 times its size
+    python recipes/voc_deconvnet.py --stage 2                       goes on from stage 1, with whole pictures
+
+Paper: Noh, Hong & Han 2015, "Learning Deconvolution Network for Semantic Segmentation": SGD at 0.01 with momentum 0.9
+and weight decay 5e-4, 224×224, weights of VGG16. Published: mean IoU 69.6 on VOC 2012's test list (DeconvNet alone,
+trained with SBD's masks; EDeconvNet+CRF has 72.5). The paper's stage 2 takes object proposals and its inference puts
+fifty of them together; here stage 2 takes whole pictures, and inference the mean over their mirror image and scales.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch import nn
+
+from kit.augment import photo_augment
+from kit.cache import sample_reader
+from kit.checkpoint import load_weights
+from kit.competitions import require_data
+from kit.competitions.voc import VOC
+from kit.competitions.voc_objects import ObjectCrops
+from kit.data import SegmentationDataset
+from kit.losses import cross_entropy
+from kit.models.deconvnet import DeconvNet, load_vgg16_bn
+from kit.models.vgg import read_vgg16
+from kit.predict import TTA, VIEWS
+from kit.run import Run, launch, open_run
+from kit.train import fit, new_state, parameter_groups, warmup_poly
+
+
+@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out
+    data_dir: Path | None = None  # VOCdevkit; else $KIT_DATA/voc, data/voc
+    run_dir: Path = Path("runs/voc_deconvnet")
+    epochs: int = 20
+    image_size: tuple[int, int] = (224, 224)  # height and width the network sees
+    batch_size: int = 16
+    lr: float = 0.01
+    seed: int = 0
+    device: str = "auto"
+    workers: int | None = None
+    encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file
+    stage: Literal[1, 2] = 1  # 2 goes on from 1
+    sbd_dir: Path | None = None  # train on SBD's masks too
+    scales: tuple[float, ...] = (1.0,)  # of test-time augmentation
+
+
+def main() -> None:
+    """Train one stage and report on the val list."""
+    config = tyro.cli(Config, description=__doc__)
+    train_list = "train_aug" if config.sbd_dir else "train"
+    voc = VOC(require_data(VOC, config.data_dir), train=train_list, sbd_dir=config.sbd_dir)
+    stage = replace(config, run_dir=config.run_dir / f"stage{config.stage}")
+    run = open_run(stage, voc, voc.split, TTA(VIEWS["hflip"], config.scales), __file__)
+    for fold in run.unfinished(config.fold):
+        train(run, config, fold)
+        run.predict_oof(fold, run.load(fold, network(voc)))
+    run.report()
+
+
+def train(run: Run, config: Config, fold: int) -> None:
+    """Train the network that has not seen the held-out list; goes on from its last checkpoint."""
+    torch.manual_seed(config.seed + fold)
+    model = network(run.competition)
+    if not run.goes_on(fold):
+        begin(model, config, fold)
+    model = model.to(run.world.device)
+    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
+    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold}, ema_decay=None)
+    augment = photo_augment(config.seed)
+    train_loader, val_loader = run.loaders(fold, augment, config.batch_size)
+    if config.stage == 1:
+        crops = ObjectCrops(run.competition, run.trained_on(fold))
+        samples = SegmentationDataset(sample_reader(crops, config.image_size, None), crops.ids, augment)
+        train_loader = run.train_loader(samples, config.batch_size)
+    settings = run.settings(config.epochs, warmup_poly)
+    fit(state, train_loader, val_loader, cross_entropy, settings, run.fold_folder(fold))
+
+
+def begin(model: DeconvNet, config: Config, fold: int) -> None:
+    """What the stage starts from: VGG16, or stage 1."""
+    path = config.run_dir / f"stage1/fold{fold}/last.safetensors"
+    if config.stage == 2 and not path.exists():
+        raise FileNotFoundError(f"--stage 2 goes on from {path}, which is not there: run --stage 1 first")
+    if config.stage == 2:
+        load_weights(path, model)
+    elif weights := read_vgg16(config.encoder_weights, batch_norm=True):
+        load_vgg16_bn(model, weights)
+
+
+def network(voc: VOC) -> nn.Module:
+    """The architecture; edit it here."""
+    return DeconvNet(num_classes=voc.num_classes)
+
+
+if __name__ == "__main__":
+    launch(main)
