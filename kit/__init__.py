@@ -2,25 +2,31 @@
 
 The map, a line a module:
 
-    competitions/   one file a data set: where its files lie, ids, groups, how to read image and mask
-    images.py       strict decoding of images and masks: what is damaged is refused, by name
-    data.py         Sample, SegmentationDataset, pictures to predict, normalisation
-    cache.py        the training pictures at their size, read from the files or from a uint8 cache
-    augment.py      paired image/mask transforms, seeded for every sample
-    folds.py        seeded K-fold: plain, stratified, grouped, both; the leak check
-    models/         one paper a file; pretrained.py holds segmentation-models-pytorch's
-    losses.py       functions (logits, masks) -> scalar
-    metrics.py      the confusion matrix, and IoU, Dice and accuracy from it
-    rle.py          run-length encoding, both orders
-    train.py        TrainState, train_one_epoch, evaluate, fit
-    checkpoint.py   atomic save, safe load
-    distributed.py  the process group and who does what in it
-    predict.py      tiles, test-time augmentation, logits -> mask at the original size
-    oof.py          the store of out-of-fold predictions, and their scores
-    report.py       the numbers, report.json, report.html; report_plots.py: its charts and picture cards
-    submission.py   write (streaming), lint, score; submission_parts.py: rows kept while predicting
-    run.py          a recipe's run folder: configuration, folds, what is finished, what is made of it
-    files.py        atomic writes, safe names, the lock of a run folder
+    competitions/     one file a data set: where its files lie, ids, groups, how to read image and mask
+    images.py         strict decoding of images and masks: what is damaged is refused, by name
+    data.py           Sample, SegmentationDataset, pictures to predict, normalisation
+    cache.py          the training pictures at their size, read from the files or from a uint8 cache
+    augment.py        paired image/mask transforms, seeded for every sample
+    folds.py          seeded K-fold: plain, stratified, grouped, both; the leak check
+    models/           one paper a file; pretrained.py holds segmentation-models-pytorch's
+    losses.py         functions (logits, masks) -> scalar
+    class_weights.py  weights for them: median frequency, U-Net's map of borders
+    metrics.py        the confusion matrix, and IoU, Dice and accuracy from it
+    boundary.py       F1 of the outlines
+    rle.py            run-length encoding, both orders
+    train.py          TrainState, train_one_epoch, evaluate, fit
+    checkpoint.py     atomic save, safe load
+    distributed.py    the process group and who does what in it
+    predict.py        tiles, test-time augmentation, logits -> mask at the original size
+    oof.py            the store of out-of-fold predictions, and their scores
+    report.py         the numbers, report.json, report.html; report_plots.py: its charts and picture cards
+    run.py            a recipe's run folder: configuration, folds, what is finished, what is made of it
+    submit.py         the test pictures predicted by the mean of a run's networks
+    submission.py     write (streaming), lint, score; submission_parts.py: rows kept while predicting
+    provenance.py     configuration, versions and commit in plain values
+    download.py       fetch a data set, checked and resumable; unpack.py: archives that cannot reach outside
+    files.py          atomic writes, safe names, the lock of a run folder
+
 
 Shapes in docstrings: N images, C channels, K classes, H height, W width. Sizes are (height, width).
 Masks hold class numbers in uint8; 255 is ignored.

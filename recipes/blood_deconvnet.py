@@ -1,12 +1,15 @@
 """SmallDeconvNet on blood cells: cut the white cell out of 128×128 pictures, then out of whole smears.
 
-    python recipes/blood_deconvnet.py --fold all                      five folds, their OOF report, Test_Data as a CSV
-    python recipes/blood_deconvnet.py --fold all --paper --lr 1e-4 --epochs 60 --run-dir runs/blood_paper
+    python recipes/blood_deconvnet.py --fold all                      five folds and their OOF report
+    python recipes/blood_deconvnet.py --fold all --test               the same, and Test_Data's smears as a CSV
+    python recipes/blood_deconvnet.py --fold all --paper --lr 1e-4 --run-dir runs/blood_paper
     python recipes/blood_deconvnet.py --lr-sweep                      the loss for 1e-3, 1e-4 and 1e-5, as a plot
 
 Paper: "Semantic Segmentation on Variable Sized Images of Red Blood Cells using Deconvolution Networks"; the network is
 that of Noh, Hong & Han 2015 made small. Trained at 128×128, it takes a picture of any size: Test_Data is predicted at
-its own. --paper is the paper's training: no batch normalisation, Adam at a constant rate, no augmentation.
+its own. --paper is the paper's training: cross-entropy, no batch normalisation, Adam at a constant rate, nothing else.
+Ours turns and mirrors, no more: the masks are 32×32 ones enlarged, and whatever moves their grid of 4×4 pixels, or
+changes colours, made the score of fold 0 worse.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +26,7 @@ from kit.augment import cell_augment
 from kit.competitions import require_data
 from kit.competitions.blood_cells import BloodCells
 from kit.folds import group_kfold
-from kit.losses import bce
+from kit.losses import bce, bce_jaccard
 from kit.metrics import confusion_matrix, iou, mean_iou, pixel_accuracy
 from kit.models.deconvnet import SmallDeconvNet
 from kit.predict import TTA, VIEWS, Tiled
@@ -39,17 +42,17 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # with Train_Data and Test_Data; else $KIT_DATA/blood_cells, data/blood_cells
     run_dir: Path = Path("runs/blood_deconvnet")
-    epochs: int = 100
+    epochs: int = 45
     image_size: tuple[int, int] | None = None  # None: the pictures' own, 128×128 in training and any in Test_Data
-    batch_size: int = 8
-    lr: float = 1e-3
+    batch_size: int = 4
+    lr: float = 3e-3
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
     folds: int = 5
     paper: bool = False  # the paper's training, for comparison
     lr_sweep: bool = False  # only train `--fold` at three rates and plot the loss
-    test: bool = True  # predict Test_Data
+    test: bool = False  # predict Test_Data too
 
 
 def main() -> None:
@@ -78,11 +81,11 @@ def train(run: Run, config: Config, fold: int) -> None:
     torch.manual_seed(config.seed + fold)
     model = network(config).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
-    average = None if config.paper else 0.999
+    average = None if config.paper else 0.99
     state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold}, average)
     loaders = run.loaders(fold, None if config.paper else cell_augment(config.seed), config.batch_size)
-    schedule = constant if config.paper else warmup_cosine
-    fit(state, *loaders, bce, run.settings(config.epochs, schedule), run.fold_folder(fold))
+    schedule, criterion = (constant, bce) if config.paper else (warmup_cosine, bce_jaccard)
+    fit(state, *loaders, criterion, run.settings(config.epochs, schedule), run.fold_folder(fold))
 
 
 def network(config: Config) -> nn.Module:
