@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from kit.distributed import World
 from kit.files import raise_all
@@ -30,6 +30,7 @@ class Competition(Protocol):
     """What the rest of kit asks of a data set; each file of kit/competitions/ has one."""
 
     name: str
+    slug: str  # below /kaggle/input
     ids: list[str]  # of the training pictures
     groups: list[str]  # of each, for the folds
     test_ids: list[str]
@@ -100,6 +101,15 @@ class SegmentationDataset(Dataset):
         if self.augment is not None:
             image, mask = self.augment(image, mask, epoch, index)
         return Sample(_channels_first(image), torch.tensor(mask), self.ids[index])
+
+
+def collate_samples(samples: list[Sample]) -> Sample:
+    """Samples -> a batch. Raises ValueError where their sizes differ, naming them."""
+    sizes = {sample.id: tuple(sample.mask.shape) for sample in samples}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{id} {height}×{width}" for id, (height, width) in sizes.items())
+        raise ValueError(f"pictures of several sizes in a batch ({listed}): give --image-size H W, or --batch-size 1")
+    return default_collate(samples)
 
 
 class PictureDataset(Dataset):

@@ -19,7 +19,7 @@ The losses over regions are taken per image and then averaged, because competiti
 and because a mean over images splits exactly over the processes of a group; a Dice over the whole
 batch does neither. For K > 1 an image's score is the mean over the classes present in its truth. What is predicted
 of a class that is absent still costs: softmax takes it from a class that is present.
-Cross-entropies split exactly where no pixel is ignored: they are means over pixels.
+Cross-entropies split exactly where no pixel is ignored and no class weighted: they are means over pixels.
 float32 because a sum over a 1024 x 1024 picture overflows float16.
 An image, or a batch, in which every pixel is ignored has a loss of zero and a zero gradient.
 

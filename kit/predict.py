@@ -150,8 +150,16 @@ def predict(
 
 
 def quantise(probs: Tensor) -> Tensor:
-    """Probabilities 0..1 -> levels u8 0..255: a level holds [level/256, (level+1)/256), so 0.5 starts at 128."""
-    return (probs * 256).floor().clamp(0, 255).to(torch.uint8)
+    """Probabilities f32 (N, K, H, W) -> levels u8: a level holds [level/256, (level+1)/256), so 0.5 starts at 128.
+
+    K > 1: classes that share the likeliest one's level go one down, so that it stays the likeliest.
+    """
+    levels = (probs * 256).floor().clamp(0, 255).to(torch.uint8)
+    if probs.shape[1] > 1:
+        winner = probs.argmax(dim=1, keepdim=True)  # of probability 1/K or more, so of level 1 or more up to K = 256
+        tied = (levels == levels.gather(1, winner)).scatter(1, winner, value=False)
+        levels -= tied.to(torch.uint8)
+    return levels
 
 
 def levels_at(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

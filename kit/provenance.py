@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,20 @@ def plain(config: object) -> dict:
 
 def command() -> str:
     """The command line of this process."""
-    return " ".join([Path(sys.executable).name, *sys.argv])
+    return shlex.join([Path(sys.executable).name, *sys.argv])
 
 
 def versions(device: torch.device) -> dict[str, str]:
     """What a number depends on besides the configuration: versions, commit, hardware."""
-    names = ["torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "opencv-python-headless"]
+    names = [
+        "torch",
+        "torchvision",
+        "segmentation-models-pytorch",
+        "timm",
+        "albumentations",
+        "numpy",
+        "opencv-python-headless",
+    ]
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     found = {name: importlib.metadata.version(name) for name in names}
     return {
@@ -32,6 +41,7 @@ def versions(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         **found,
         "device": f"{gpu}, {os.cpu_count()} cores",
+        "processes": os.environ.get("WORLD_SIZE", "1"),
     }
 
 

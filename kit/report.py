@@ -175,9 +175,8 @@ def _conventions(results: Results) -> list[str]:
         )
     interval = "No intervals: there is one group only, and resampling its images would promise too much."
     if groups > 1:
-        interval = (
-            f"Intervals: 95 %, percentile bootstrap, {RESAMPLES:,} resamples of the {groups} groups, not of the images."
-        )
+        what_is_drawn = "images" if groups == len(matrices) else f"{groups} groups, not of the images"
+        interval = f"Intervals: 95 %, percentile bootstrap, {RESAMPLES:,} resamples of the {what_is_drawn}."
         interval += " From fewer than 10 groups they come out too narrow." if groups < 10 else ""
     saw = "each at that size" if results.size is None else f"{results.size[0]} × {results.size[1]} (height × width)"
     return [
@@ -361,8 +360,12 @@ def summary(measurements: dict) -> str:
     else:
         for label, values in zip(("95 % from", "     to"), bounds, strict=True):
             lines.append(f"{label:15}" + "".join(f"{value:10.4f}" for value in values))
-    four = {"pixel accuracy": "pixel_accuracy", "mean accuracy": "mean_accuracy", "mean IoU of all classes": "mean_iou"}
-    scores = {label: m["dataset"][name] for label, name in four.items()} | m["further"]
+    labels = {
+        "pixel accuracy": "pixel_accuracy",
+        "mean accuracy": "mean_accuracy",
+        "mean IoU of all classes": "mean_iou",
+    }
+    scores = {label: m["dataset"][name] for label, name in labels.items()} | m["further"]
     lines += ["", *(f"{label}: {_rounded(score)}" for label, score in scores.items())]
     honest = (m["threshold"] or {}).get("honest")
     if honest:

@@ -20,27 +20,34 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from kit import checkpoint, distributed, report
 from kit.cache import sample_reader
-from kit.data import Competition, PictureDataset, SegmentationDataset, collate_pictures, default_workers, loading
+from kit.data import (
+    Competition,
+    PictureDataset,
+    SegmentationDataset,
+    collate_pictures,
+    collate_samples,
+    default_workers,
+    loading,
+)
 from kit.distributed import EpochBatches, World, start
 from kit.files import cache_folder, run_lock, write_atomic
-from kit.folds import check_leaks
 from kit.oof import OOFStore, Scores, score
 from kit.predict import TTA, mask_at, pictures_at_once, predict
 from kit.provenance import command, plain, versions
 from kit.report import Results
-from kit.train import Settings, best_dtype
+from kit.split import is_trained, keep_folds
+from kit.train import Settings, TrainState, best_dtype, new_state
 
 Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 
 # What may differ when a run is continued: it changes where and how fast, or what is done after training.
-FREE = {"fold", "data_dir", "run_dir", "device", "workers", "cache", "compile", "tta", "scales", "test"}
+FREE = {"fold", "data_dir", "sbd_dir", "run_dir", "device", "workers", "cache", "compile", "tta", "scales", "test"}
 
 
 class Config(Protocol):
@@ -82,7 +89,7 @@ class Run:
     def begin(self) -> None:
         """Write config.json. Raises ValueError with the difference if a fold was trained otherwise or on other data."""
         path = self.folder / "config.json"
-        if path.exists() and _is_trained(self.folder):
+        if path.exists() and is_trained(self.folder):
             checkpoint.check_identity(path, self.identity, _read_json(path)["identity"])
         self.world.wait()
         if self.world.main:
@@ -102,7 +109,8 @@ class Run:
         """
         planned = range(int(self.folds.max()) + 1)
         if wanted != "all" and wanted not in planned:
-            raise ValueError(f"--fold {wanted}: there are folds 0 to {planned[-1]}, or all")
+            there = f"folds 0 to {planned[-1]}, or all" if len(planned) > 1 else "only fold 0, the data set's own split"
+            raise ValueError(f"--fold {wanted}: there {'are' if len(planned) > 1 else 'is'} {there}")
         for fold in planned if wanted == "all" else [wanted]:
             if fold not in self.finished():
                 with self.lock(fold):
@@ -136,20 +144,26 @@ class Run:
         """
         read = sample_reader(self.competition, self.size, cache_folder() if cache else None)
         held_out = SegmentationDataset(read, self.world.share(self.held_out(fold)))
-        val_loader = DataLoader(held_out, batch_size if self.size else 1, **loading(self.workers, self.world))
+        load = loading(self.workers, self.world)
+        val_loader = DataLoader(held_out, batch_size if self.size else 1, **load)
         train_set = SegmentationDataset(read, self.trained_on(fold), augment)
         return self.train_loader(train_set, batch_size, parts), val_loader
 
     def train_loader(self, samples: SegmentationDataset, batch_size: int, parts: int = 1) -> DataLoader:
         """This process's share of batches of `samples`, in an order that the seed and the epoch decide."""
         batches = EpochBatches(len(samples), batch_size, seed=self.seed, world=self.world, parts=parts)
-        return DataLoader(
-            samples, batch_sampler=batches, persistent_workers=self.workers > 0, **loading(self.workers, self.world)
-        )
+        load = {"persistent_workers": self.workers > 0, **loading(self.workers, self.world)}
+        return DataLoader(samples, batch_sampler=batches, collate_fn=collate_samples, **load)
 
-    def settings(self, epochs: int, schedule: Callable[[float], float]) -> Settings:
-        """How `fit` trains on this machine and data."""
-        return Settings(epochs, self.world, self.dtype, schedule, self.seed, num_classes=self.competition.num_classes)
+    def new_state(
+        self, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema_decay: float | None = 0.999
+    ) -> TrainState:
+        """The fold's training before its first step, told from any other's; see train.new_state."""
+        return new_state(model, optimizer, self.dtype, {**self.identity, "fold": fold}, ema_decay)
+
+    def settings(self, epochs: int, schedule: Callable[[float], float], clip: float = 1.0) -> Settings:
+        """How `fit` trains on this machine and data. clip: the largest norm of the gradient."""
+        return Settings(epochs, self.world, self.dtype, schedule, self.seed, self.competition.num_classes, clip)
 
     def goes_on(self, fold: int) -> bool:
         """Whether the fold's training was begun before, so that its network needs no weights to begin with."""
@@ -163,6 +177,22 @@ class Run:
         """Give `model` the weights that the fold's training ended with, on this run's device."""
         checkpoint.load_weights(self.fold_folder(fold) / "last.safetensors", model)
         return model.to(self.world.device)
+
+    def load_stage(self, earlier: Path, fold: int, model: nn.Module) -> nn.Module:
+        """Give `model` the weights that `fold` ended with in the run folder of an earlier stage of training.
+
+        Raises FileNotFoundError while that fold is not finished; ValueError if it was trained on other data or lists,
+        for then it may have seen what is held out here.
+        """
+        if not (earlier / f"fold{fold}/finished.json").exists():
+            raise FileNotFoundError(f"goes on from {earlier}, where fold {fold} is not finished: run that stage first")
+        if _read_json(earlier / "config.json").get("identity", {}).get("data") != self.identity["data"]:
+            raise ValueError(
+                f"{earlier} was trained on other data or other lists than this stage is scored on, so its network may "
+                "have seen the held-out pictures. Give both stages the same flags for them"
+            )
+        checkpoint.load_weights(earlier / f"fold{fold}/last.safetensors", model)
+        return model
 
     def finished(self) -> list[int]:
         """The folds that are trained, predicted and scored by this configuration, split and test-time augmentation."""
@@ -215,24 +245,29 @@ class Run:
             truth = self.competition.read_mask(id)
             yield id, truth, mask_at(self.store.read(id), truth.shape)
 
-    def report(self, further: dict[str, float] | None = None) -> None:
+    def report(self, further: Callable[["Run"], dict[str, float]] | None = None) -> None:
         """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen.
 
-        further: scores of the recipe's own, by name.
+        further: gives scores of the recipe's own, by name.
         """
         if self.world.main:
-            write_atomic(self.folder / "further.json", json.dumps(further or {}))
             finished = self.finished()  # once: it reads the weights of every fold
+            own = {"folds": finished, "scores": further(self) if further else {}}
+            write_atomic(self.folder / "further.json", json.dumps(own, default=float))
             other = ", ".join(str(k) for k in self._scored() if k not in finished)
             if other:
                 print(f"left out: fold {other}, predicted by other settings; run it again with these")
             print(report.summary(self.write_report()))
             print(f"report: {self.folder / 'report.html'}", flush=True)
 
+    def scores(self) -> Scores:
+        """Those of the finished folds, one after the other."""
+        return Scores.join([Scores.read(self.fold_folder(fold)) for fold in self.finished()])
+
     def write_report(self) -> dict:
         """Write oof.csv, report.json and report.html anew; the content of report.json."""
         with run_lock(self.folder / "report.lock", wait=600):  # another fold may finish at the same time
-            scores = Scores.join([Scores.read(self.fold_folder(fold)) for fold in self.finished()])
+            scores = self.scores()
             write_atomic(self.folder / "oof.csv", scores.images.to_csv(index=False))
             return report.write_report(self._results(scores), self.folder)
 
@@ -244,7 +279,7 @@ class Run:
 
     def prediction_key(self, folds: Sequence[int]) -> str:
         """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""
-        weights = [hashlib.sha256((self.fold_folder(k) / "last.safetensors").read_bytes()).hexdigest() for k in folds]
+        weights = [_digest(self.fold_folder(k) / "last.safetensors") for k in folds]
         rest = (self.identity, self.folds.tolist(), self.size, self.tta)
         return hashlib.sha256(repr((weights, rest)).encode()).hexdigest()[:16]
 
@@ -255,7 +290,7 @@ class Run:
             return []
         groups = np.asarray(self.competition.groups)
         leaks = sorted(set(groups[always]) & set(groups[~always]))
-        leak = f" It shares {len(leaks)} groups with the held-out ones: {', '.join(leaks[:5])}." if leaks else ""
+        leak = f" Groups shared with the held-out ones: {', '.join(leaks[:5])} ({len(leaks)})." if leaks else ""
         return [f"The data set's own split: {always.sum()} images are in no fold and always trained on.{leak}"]
 
     def _results(self, scores: Scores) -> Results:
@@ -263,7 +298,7 @@ class Run:
         history = {fold: self.history(fold) for fold in folds}
         lines = [line for fold in folds for line in history[fold]]
         scoring = [_read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds]
-        test = _read_json(self.folder / "test.json")
+        test, further = _read_json(self.folder / "test.json"), _read_json(self.folder / "further.json")
         seconds = {
             "training": sum(line["seconds"] for line in lines),
             "validation after each epoch": sum(line["val_seconds"] for line in lines),
@@ -274,7 +309,9 @@ class Run:
             drawn=self.competition.drawn,
             classes=self.competition.classes,
             notes=(*self.competition.notes, *self._split_notes()),
-            further=_read_json(self.folder / "further.json"),
+            further=further["scores"]
+            if further.get("folds") == folds
+            else {},  # else of fewer folds than are now there
             command=command(),
             config=self.config,
             versions=versions(self.world.device),
@@ -314,30 +351,6 @@ def open_run(
     return run
 
 
-def keep_folds(folder: Path, competition: Competition, world: World, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The folds (n,) in `folder`/folds.csv: made by `make()`, and kept once a fold is in training.
-
-    Fold -1 is for pictures that are always trained on, as a data set's official split may ask.
-    Raises ValueError when a group stands in two folds, or the file is of other ids.
-    """
-    path, ids = folder / "folds.csv", {"id": competition.ids, "group": competition.groups}
-    if world.main and not (path.exists() and _is_trained(folder)):
-        folds = np.asarray(make())
-        _check_folds(competition.groups, folds)
-        write_atomic(path, pd.DataFrame({**ids, "fold": folds}).to_csv(index=False))
-    world.wait()
-    table = pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
-    if table["id"].tolist() != ids["id"] or table["group"].tolist() != ids["group"]:
-        raise ValueError(f"{path} lists other ids or groups than the data now has; choose another --run-dir")
-    _check_folds(ids["group"], table["fold"].to_numpy())
-    return table["fold"].to_numpy()
-
-
-def _check_folds(groups: Sequence[str], folds: np.ndarray) -> None:
-    """Raise ValueError at a leak between folds. An official split may leak, and then the report says so."""
-    check_leaks(np.asarray(groups)[folds >= 0], folds[folds >= 0])
-
-
 def launch(main: Callable[[], None]) -> None:
     """Run a recipe: a bad input is told in one message (exit 1), Ctrl-C leaves the last checkpoint (exit 130).
 
@@ -356,9 +369,9 @@ def launch(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def _is_trained(folder: Path) -> bool:
-    """Whether a fold in this run folder has a checkpoint."""
-    return any(folder.glob("fold*/last.pt")) or any(folder.glob("fold*/finished.json"))
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_json(path: Path) -> dict:

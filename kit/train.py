@@ -122,10 +122,8 @@ def adamw(model: nn.Module, lr: float, weight_decay: float = 0.01, encoder_facto
     return torch.optim.AdamW(groups, fused=device.type in {"cuda", "cpu"})
 
 
-def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float = 0.01, encoder_factor: float = 1.0
-) -> list[dict]:
-    """Optimizer groups: the encoder's learning rate times `encoder_factor`, no decay for biases and norms.
+def parameter_groups(model: nn.Module, lr: float, weight_decay: float, encoder_factor: float = 1.0) -> list[dict]:
+    """Optimizer groups: the learning rate of `model.encoder` times `encoder_factor`, no decay for biases and norms.
 
     Parameters that need no gradient (a frozen encoder) are left out.
     """

@@ -5,7 +5,9 @@
 
 Paper: Badrinarayanan, Kendall & Cipolla 2017, "SegNet" (PAMI): SGD at 0.1 with momentum 0.9 in batches of 12, weights
 of VGG16, cross-entropy weighted by median frequency. Published on the 233 test pictures: global accuracy 90.4, class
-average 71.2, mIoU 60.1, boundary F1 46.8 after 3,433 training pictures; mIoU 46.4 after the 367 used here.
+average 71.2, mIoU 60.1, boundary F1 46.8 after 3,433 training pictures. After the 367 used here others give it an mIoU
+of 46.4. Here instead: batch normalisation from the start of VGG16, a falling rate, an average of the weights, light
+augmentation, clipped gradients. val is in part of a street that is trained on: to compare, --held-out test.
 """
 
 import functools
@@ -28,7 +30,7 @@ from kit.models.segnet import SegNet
 from kit.models.vgg import load_vgg16, read_vgg16
 from kit.predict import TTA, VIEWS
 from kit.run import Run, launch, open_run
-from kit.train import fit, new_state, parameter_groups, warmup_poly
+from kit.train import fit, parameter_groups, warmup_poly
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,13 @@ def main() -> None:
     for fold in run.unfinished(config.fold):
         train(run, config, fold)
         run.predict_oof(fold, run.load(fold, network(camvid)))
-    outlines = [boundary_f1(truth, prediction, camvid.num_classes) for _, truth, prediction in run.oof_masks()]
-    run.report({"boundary F1 within 0.75 % of the diagonal": mean_boundary_f1(np.stack(outlines))})
+    run.report(outlines)
+
+
+def outlines(run: Run) -> dict[str, float]:
+    """SegNet's fourth score."""
+    each = [boundary_f1(truth, found, run.competition.num_classes) for _, truth, found in run.oof_masks()]
+    return {"boundary F1 within 0.75 % of the diagonal": mean_boundary_f1(np.stack(each))}
 
 
 def train(run: Run, config: Config, fold: int) -> None:
@@ -69,7 +76,7 @@ def train(run: Run, config: Config, fold: int) -> None:
         load_vgg16(model.encoder, weights)
     model = model.to(run.world.device)
     optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
-    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    state = run.new_state(fold, model, optimizer)
     masks = (run.competition.read_mask(id) for id in run.trained_on(fold))
     weights = median_frequency_weights(masks, run.competition.num_classes).to(run.world.device)
     criterion = functools.partial(cross_entropy, class_weights=weights)

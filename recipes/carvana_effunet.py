@@ -1,4 +1,4 @@
-"""U-Net with EfficientNet-B4 and squeeze-and-excitation on Carvana: the one to bet on in a blend.
+"""U-Net with EfficientNet-B4 and squeeze-and-excitation on Carvana, for blending with carvana_unet: the same folds.
 
     python recipes/carvana_effunet.py --fold 0                one fold, its OOF report and a submission
     python recipes/carvana_effunet.py --fold all              the folds that are left, then all pooled
@@ -23,7 +23,7 @@ from kit.models.pretrained import unet
 from kit.predict import TTA, VIEWS
 from kit.run import Run, launch, open_run
 from kit.submit import submit
-from kit.train import adamw, fit, new_state, warmup_cosine
+from kit.train import adamw, fit, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Config:
     encoder: str = "efficientnet-b4"  # any of smp's, or timm's as tu-NAME
     encoder_weights: str = "imagenet"  # imagenet, none, or a file
     folds: int = 5
+    test: bool = True  # predict the test pictures and write the submission
 
 
 def main() -> None:
@@ -55,7 +56,8 @@ def main() -> None:
         train(run, config, fold)
         run.predict_oof(fold, run.load(fold, network(config, "none")))
     run.report()
-    submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
+    if config.test:
+        submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
 
 
 def train(run: Run, config: Config, fold: int) -> None:
@@ -64,7 +66,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate
     optimizer = adamw(model, config.lr, encoder_factor=factor)
-    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    state = run.new_state(fold, model, optimizer)
     loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
     fit(state, *loaders, border_bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
 

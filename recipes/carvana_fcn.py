@@ -1,10 +1,11 @@
-"""FCN-8s on Carvana, all its streams trained at once: a network of 2015 on a competition of 2017.
+"""FCN-8s on Carvana: a network of 2015 on a competition of 2017.
 
     python recipes/carvana_fcn.py --fold 0                         one fold, its OOF report and a submission
     python recipes/carvana_fcn.py --fold all                       the folds that are left, then all pooled
 
-Paper: Long, Shelhamer & Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation"; at once as in PAMI
-2017. From scratch (--encoder-weights none) the trunk gets batch normalisation. Published for Carvana: nothing.
+Paper: Long, Shelhamer & Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation". All streams are
+trained at once, without the scales of PAMI 2017, which fit Caffe's activations. From scratch (--encoder-weights none)
+the trunk gets batch normalisation. Published for Carvana: nothing.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from kit.models.vgg import read_vgg16
 from kit.predict import TTA, VIEWS
 from kit.run import Run, launch, open_run
 from kit.submit import submit
-from kit.train import adamw, fit, new_state, warmup_cosine
+from kit.train import adamw, fit, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Config:
     workers: int | None = None
     encoder_weights: str = "imagenet"  # of torchvision's vgg16: imagenet, none, or a file
     folds: int = 5
+    test: bool = True  # predict the test pictures and write the submission
 
 
 def main() -> None:
@@ -55,16 +57,16 @@ def main() -> None:
         train(run, config, fold)
         run.predict_oof(fold, run.load(fold, network(config, "none")))
     run.report()
-    submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
+    if config.test:
+        submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
 
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; goes on from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
-    factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate
-    optimizer = adamw(model, config.lr, encoder_factor=factor)
-    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    optimizer = adamw(model, config.lr)
+    state = run.new_state(fold, model, optimizer)
     loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
     fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
 

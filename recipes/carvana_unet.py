@@ -28,7 +28,7 @@ from kit.models.pretrained import freeze_encoder, unet
 from kit.predict import TTA, VIEWS, Tiled
 from kit.run import Run, launch, open_run
 from kit.submit import submit
-from kit.train import adamw, fit, new_state, warmup_cosine
+from kit.train import adamw, fit, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,12 @@ def main() -> None:
     """Train the fold or folds asked for, then report on and predict with every finished one."""
     config = tyro.cli(Config, description=__doc__)
     data_dir = find_data(Carvana.name, Carvana.slug, config.data_dir)
-    if drawn := data_dir is None:
+    if data_dir is None:
         config = tyro.cli(Config, default=DRAWN, description=__doc__)
-    if drawn:
         if start(config.device).main:
             print("No Carvana data found (see --data-dir): drawing a small competition. Its scores are its own.")
         data_dir = studio.draw_studio(cache_folder() / f"studio-v{studio.VERSION}")
-    carvana = Carvana(data_dir, drawn=drawn)
+    carvana = Carvana(data_dir)
     tta = TTA(VIEWS[config.tta], config.scales)
     run = open_run(config, carvana, lambda: carvana.folds(config.folds, config.seed), tta, __file__)
     for fold in run.unfinished(config.fold):
@@ -101,7 +100,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     if config.compile:
         model.compile()
     optimizer = adamw(model, config.lr, encoder_factor=config.encoder_lr if pretrained else 1.0)
-    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    state = run.new_state(fold, model, optimizer)
     augment = photo_augment(config.seed, config.crop)
     loaders = run.loaders(fold, augment, config.batch_size, cache=config.cache, parts=config.accumulate)
     fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))

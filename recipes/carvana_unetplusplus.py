@@ -22,7 +22,7 @@ from kit.models.pretrained import unetplusplus
 from kit.predict import TTA, VIEWS
 from kit.run import Run, launch, open_run
 from kit.submit import submit
-from kit.train import adamw, fit, new_state, warmup_cosine
+from kit.train import adamw, fit, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Config:
     encoder: str = "resnet34"  # any of smp's, or timm's as tu-NAME
     encoder_weights: str = "imagenet"  # imagenet, none, or a file
     folds: int = 5
+    test: bool = True  # predict the test pictures and write the submission
 
 
 def main() -> None:
@@ -54,7 +55,8 @@ def main() -> None:
         train(run, config, fold)
         run.predict_oof(fold, run.load(fold, network(config, "none")))
     run.report()
-    submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
+    if config.test:
+        submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
 
 
 def train(run: Run, config: Config, fold: int) -> None:
@@ -63,7 +65,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate
     optimizer = adamw(model, config.lr, encoder_factor=factor)
-    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold})
+    state = run.new_state(fold, model, optimizer)
     loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
     fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
 

@@ -4,11 +4,13 @@
     python recipes/pets_fpn.py --folds 5 --fold all  five folds of all pictures, stratified by breed
 
 The example's setting: FPN (Lin et al. 2017) with ResNet-34, 256×256, 10 epochs in batches of 16, Adam at 2e-4 falling
-by a cosine, Dice loss, no augmentation, the border as pet. It published IoU 0.9075 as the mean over images and 0.9144
-over the data set, scored at 256×256; here pictures are scored at their own sizes.
+by a cosine, Dice loss, no augmentation, the border as pet. It tells IoU 0.9075 as the mean over images and 0.9144 over
+the data set, scored at 256×256, and runs of it differ by 0.002. Here instead: pictures are scored at their own sizes,
+all of trainval is trained on where the example keeps a tenth to validate, Dice is taken image by image, gradients are
+clipped.
 """
 
-import math
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +25,7 @@ from kit.losses import soft_dice
 from kit.models.pretrained import fpn
 from kit.predict import TTA, VIEWS
 from kit.run import Run, launch, open_run
-from kit.train import fit, new_state, parameter_groups
+from kit.train import fit, parameter_groups, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,15 @@ def train(run: Run, config: Config, fold: int) -> None:
     torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
-    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold}, ema_decay=None)
+    state = run.new_state(fold, model, optimizer, ema_decay=None)
     loaders = run.loaders(fold, None, config.batch_size)
-    fit(state, *loaders, soft_dice, run.settings(config.epochs, cosine), run.fold_folder(fold))
+    settings = run.settings(config.epochs, functools.partial(warmup_cosine, warmup=0.0))
+    fit(state, *loaders, soft_dice, settings, run.fold_folder(fold))
 
 
 def network(config: Config, weights: str) -> nn.Module:
     """The architecture; edit it here."""
     return fpn(config.encoder, weights, num_classes=1).to(memory_format=torch.channels_last)
-
-
-def cosine(progress: float) -> float:
-    """Half a cosine from 1 to 0."""
-    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 
 Paper: Noh, Hong & Han 2015, "Learning Deconvolution Network for Semantic Segmentation": SGD at 0.01 with momentum 0.9
 and weight decay 5e-4, 224×224, weights of VGG16. Published: mean IoU 69.6 on VOC 2012's test list (DeconvNet alone,
-trained with SBD's masks; EDeconvNet+CRF has 72.5). The paper's stage 2 takes object proposals and its inference puts
-fifty of them together; here stage 2 takes whole pictures, and inference the mean over their mirror image and scales.
+trained with SBD's masks; the ensemble EDeconvNet+CRF has 72.5). The paper's stage 2 takes object proposals and its
+inference puts fifty of them together; here stage 2 takes whole pictures, and inference the mean over their mirror image
+and scales. Also here: a rate that falls, light augmentation, clipped gradients, and scores on val, not on test.
 """
 
 from dataclasses import dataclass, replace
@@ -19,17 +20,17 @@ from torch import nn
 
 from kit.augment import photo_augment
 from kit.cache import sample_reader
-from kit.checkpoint import load_weights
 from kit.competitions import require_data
 from kit.competitions.voc import VOC
 from kit.competitions.voc_objects import ObjectCrops
 from kit.data import SegmentationDataset
+from kit.files import cache_folder
 from kit.losses import cross_entropy
 from kit.models.deconvnet import DeconvNet, load_vgg16_bn
 from kit.models.vgg import read_vgg16
 from kit.predict import TTA, VIEWS
 from kit.run import Run, launch, open_run
-from kit.train import fit, new_state, parameter_groups, warmup_poly
+from kit.train import fit, parameter_groups, warmup_poly
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def main() -> None:
     train_list = "train_aug" if config.sbd_dir else "train"
     voc = VOC(require_data(VOC, config.data_dir), train=train_list, sbd_dir=config.sbd_dir)
     stage = replace(config, run_dir=config.run_dir / f"stage{config.stage}")
-    run = open_run(stage, voc, voc.split, TTA(VIEWS["hflip"], config.scales), __file__)
+    tta, name = TTA(VIEWS["hflip"], config.scales), f"{Path(__file__).stem}_stage{config.stage}"
+    run = open_run(stage, voc, voc.split, tta, name)
     for fold in run.unfinished(config.fold):
         train(run, config, fold)
         run.predict_oof(fold, run.load(fold, network(voc)))
@@ -70,27 +72,24 @@ def train(run: Run, config: Config, fold: int) -> None:
     torch.manual_seed(config.seed + fold)
     model = network(run.competition)
     if not run.goes_on(fold):
-        begin(model, config, fold)
+        start_network(model, run, config, fold)
     model = model.to(run.world.device)
-    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
-    state = new_state(model, optimizer, run.dtype, {**run.identity, "fold": fold}, ema_decay=None)
     augment = photo_augment(config.seed)
     train_loader, val_loader = run.loaders(fold, augment, config.batch_size)
     if config.stage == 1:
-        crops = ObjectCrops(run.competition, run.trained_on(fold))
-        samples = SegmentationDataset(sample_reader(crops, config.image_size, None), crops.ids, augment)
+        objects = ObjectCrops(run.competition, run.trained_on(fold))
+        print(*objects.notes)
+        samples = SegmentationDataset(sample_reader(objects, config.image_size, cache_folder()), objects.ids, augment)
         train_loader = run.train_loader(samples, config.batch_size)
-    settings = run.settings(config.epochs, warmup_poly)
-    fit(state, train_loader, val_loader, cross_entropy, settings, run.fold_folder(fold))
+    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
+    state = run.new_state(fold, model, optimizer, ema_decay=None)
+    fit(state, train_loader, val_loader, cross_entropy, run.settings(config.epochs, warmup_poly), run.fold_folder(fold))
 
 
-def begin(model: DeconvNet, config: Config, fold: int) -> None:
-    """What the stage starts from: VGG16, or stage 1."""
-    path = config.run_dir / f"stage1/fold{fold}/last.safetensors"
-    if config.stage == 2 and not path.exists():
-        raise FileNotFoundError(f"--stage 2 goes on from {path}, which is not there: run --stage 1 first")
+def start_network(model: DeconvNet, run: Run, config: Config, fold: int) -> None:
+    """Fill in what the stage starts from: VGG16, or stage 1."""
     if config.stage == 2:
-        load_weights(path, model)
+        run.load_stage(run.folder.parent / "stage1", fold, model)
     elif weights := read_vgg16(config.encoder_weights, batch_norm=True):
         load_vgg16_bn(model, weights)
 

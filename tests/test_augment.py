@@ -70,12 +70,14 @@ def test_photo_augment_changes_what_it_should_and_no_more():
 
 
 @pytest.mark.parametrize(
-    "augment", [photo_augment(0), photo_augment(0, (40, 40)), cell_augment(0)], ids=["whole", "crop", "cell"]
+    ("augment", "colours"),
+    [(photo_augment(0), 2), (photo_augment(0, (40, 40)), 2), (cell_augment(0, sigma=5), 0)],
+    ids=["whole", "crop", "cell"],
 )
-def test_image_and_mask_stay_aligned(augment):
+def test_image_and_mask_stay_aligned(augment, colours):
     """The picture shows its own mask; what is recovered from the moved picture is the moved mask, but for edges."""
     geometry = Augment([t for t in augment.compose.transforms if isinstance(t, A.DualTransform)], seed=5)
-    assert len(geometry.compose.transforms) == len(augment.compose.transforms) - 2  # all but light and colour
+    assert len(geometry.compose.transforms) == len(augment.compose.transforms) - colours
     competition = TinyCompetition(size=(60, 80))
     for index, id in enumerate(competition.ids):
         mask = competition.read_mask(id)
@@ -162,10 +164,17 @@ def test_elastic_invents_no_label_and_no_border():
 
 def test_cell_augment_is_the_same_for_a_sample_and_another_for_its_neighbours():
     image, mask = dataset(None).read(dataset(None).ids[0])
-    first = {key: cell_augment(3)(image, mask, *key) for key in KEYS}
-    again = cell_augment(3)
+    first = {key: cell_augment(3, sigma=5)(image, mask, *key) for key in KEYS}
+    again = cell_augment(3, sigma=5)
     for key in reversed(KEYS):
         for one, two in zip(again(image, mask, *key), first[key], strict=True):
             np.testing.assert_array_equal(one, two)
     assert len({a.tobytes() for a, _ in first.values()}) == len(KEYS)
-    assert (cell_augment(4)(image, mask, *KEYS[0])[0] != first[KEYS[0]][0]).any()
+    assert (cell_augment(4, sigma=5)(image, mask, *KEYS[0])[0] != first[KEYS[0]][0]).any()
+
+
+def test_cell_augment_alone_moves_no_grid_of_blocks():
+    """Each result is one of the eight symmetries, and all eight come up."""
+    mask = np.random.default_rng(0).integers(0, 2, (12, 12)).astype(np.uint8)
+    symmetries = {np.rot90(side, turns).tobytes() for side in (mask, mask.T) for turns in range(4)}
+    assert {cell_augment(0)(mask, mask, 0, index)[1].tobytes() for index in range(200)} == symmetries

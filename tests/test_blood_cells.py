@@ -75,7 +75,7 @@ def test_all_problems_are_told_at_once(folder):
     (train / "train-5-mask.jpg").unlink()
     for name in ("train-10.jpeg", "notes.txt", "cell-7.jpg"):
         (train / name).write_bytes(photograph)
-    for name in ("smear.png", "smear-0.jpeg", "train-15.jpg", "a\tb.jpg"):
+    for name in ("smear.png", "SMEAR-0.jpeg", "train-15.jpg", "a\tb.jpg"):
         (tests / name).write_bytes(photograph)
     with pytest.raises(ValueError, match="9 problems with the files of the blood cells") as caught:
         BloodCells(folder)
@@ -86,7 +86,7 @@ def test_all_problems_are_told_at_once(folder):
         "Train_Data/'notes.txt' is not named like train-<number>.jpg or train-<number>-mask.jpg",
         "Train_Data/'cell-7.jpg' is not named like",
         "Test_Data/'smear.png' is not named like <name>.jpg",
-        "Test_Data/smear-0.jpg has the same id as Test_Data/smear-0.jpeg",
+        "Test_Data/smear-0.jpg has the same id as Test_Data/SMEAR-0.jpeg",
         "Test_Data/train-15.jpg has the id of a train image",
         "Test_Data/'a\\tb.jpg': the id 'a\\tb' is no file name",
     ):

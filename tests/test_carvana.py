@@ -2,6 +2,7 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import re
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from encoded import save
 
-from kit.competitions import DataFolder, find_data
+from kit.competitions import DataFolder, files_by_id, find_data, require_data
 from kit.competitions.carvana import Carvana
+from kit.competitions.studio import draw_studio
 from kit.images import BadImage
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/carvana"
@@ -255,8 +257,40 @@ def test_find_data_keeps_its_order(tmp_path, monkeypatch):
     assert find_data("carvana", "no-such-slug") == tmp_path / "kept/carvana"
     assert find_data("other", "no-such-slug") is None
     assert find_data("carvana", "no-such-slug", tmp_path) == tmp_path
-    with pytest.raises(FileNotFoundError, match="--data-dir nowhere is no folder"):
+    with pytest.raises(FileNotFoundError, match="--data-dir nowhere is no folder; expected the folder of"):
         find_data("carvana", "no-such-slug", "nowhere")
+
+
+def test_required_data_that_are_nowhere_are_told_with_a_way_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KIT_DATA", raising=False)
+
+    class Elsewhere:
+        name, slug = "carvana", "no-such-slug"
+
+    with pytest.raises(FileNotFoundError, match=r"no carvana data in data/carvana, .*python -m kit download carvana"):
+        require_data(Elsewhere)
+    (tmp_path / "data/carvana").mkdir(parents=True)
+    assert require_data(Elsewhere) == Path("data/carvana")
+
+
+def test_files_by_id_tells_what_is_misnamed_unsafe_or_double():
+    problems, pattern = [], re.compile(r"(.+)\.jpe?g", re.IGNORECASE)
+    names = ["A.jpeg", "a.jpg", "b.JPG", "b.png", "c\td.jpg", "...jpg"]
+    found = files_by_id(names, "train", pattern, "<name>.jpg", problems)
+    assert found == {"A": "train/A.jpeg", "b": "train/b.JPG"}
+    assert [problem.split(": expected")[0] for problem in problems] == [
+        "train/a.jpg has the same id as train/A.jpeg",
+        "train/'b.png' is not named like <name>.jpg",
+        "train/'c\\td.jpg': the id 'c\\td' is no file name",
+        "train/'...jpg': the id '..' is no file name",
+    ]
+
+
+def test_what_kit_drew_is_drawn_and_other_data_are_not(folder, zipped, tmp_path):
+    assert not Carvana(folder).drawn
+    assert not Carvana(zipped).drawn
+    assert Carvana(draw_studio(tmp_path / "studio", cars=1, test_cars=1, size=(48, 72))).drawn
 
 
 @needs_real

@@ -21,8 +21,10 @@ from kit import cache
 from kit.cache import ImageCache, SizedReader, sample_reader
 from kit.data import (
     PictureDataset,
+    Sample,
     SegmentationDataset,
     collate_pictures,
+    collate_samples,
     foreground_shares,
     loading,
     normalise,
@@ -239,3 +241,16 @@ def test_workers_of_a_group_of_processes_come_from_a_clean_server_and_read_the_s
     for one, other in zip(here, there, strict=True):
         assert torch.equal(one.images, other.images)
         assert one[1:] == other[1:]
+
+
+def test_pictures_of_several_sizes_do_not_share_a_batch():
+    def sample(id, height, width):
+        return Sample(
+            torch.zeros(3, height, width, dtype=torch.uint8), torch.zeros(height, width, dtype=torch.uint8), id
+        )
+
+    batch = collate_samples([sample("a", 4, 5), sample("b", 4, 5)])
+    assert batch.image.shape == (2, 3, 4, 5)
+    assert list(batch.id) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"several sizes in a batch \(a 4×5, b 4×6\): give --image-size H W, or"):
+        collate_samples([sample("a", 4, 5), sample("b", 4, 6)])

@@ -119,7 +119,7 @@ def test_the_picture_itself_reaches_the_end():
 
 def test_the_encoder_has_a_learning_rate_of_its_own():
     net = mobile()
-    groups = parameter_groups(net, lr=1.0, encoder_factor=0.1)
+    groups = parameter_groups(net, lr=1.0, weight_decay=0.0, encoder_factor=0.1)
     slow = sum(p.numel() for group in groups if group["lr"] == pytest.approx(0.1) for p in group["params"])
     assert slow == parameters(net.encoder)
     assert sum(p.numel() for group in groups for p in group["params"]) == parameters(net)
@@ -149,3 +149,13 @@ def test_batch_norm_in_the_decoder_takes_the_place_of_the_biases():
     assert normed(picture(40, 33)).shape == (2, 2, 40, 33)
     convs = [m for m in normed.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert all(conv.bias is None for conv in convs)
+
+
+def test_frozen_statistics_stay_frozen_when_batchnorm_is_synchronised_between_gpus():
+    model = DynamicUNet(encoder("resnet18", "none"), num_classes=1, middle_channels=32)
+    model.freeze_batchnorm()
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model.train()
+    kinds = {type(module) for module in model.encoder.modules() if not module.training}
+    assert nn.SyncBatchNorm in kinds
+    assert not any(module.training for module in model.encoder.modules() if isinstance(module, nn.SyncBatchNorm))

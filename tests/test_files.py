@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.files import cache_folder, check_id, list_some, raise_all, run_lock, write_atomic
+from kit.files import cache_folder, check_id, link_atomic, list_some, raise_all, run_lock, write_atomic
 
 
 def test_write_atomic_takes_bytes_text_and_functions(tmp_path):
@@ -158,3 +158,16 @@ def test_importing_files_starts_nothing_heavy():
     code = f"import sys, kit.files; print({heavy} or 'light')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "light"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_link_keeps_what_the_source_was(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *paths: (_ for _ in ()).throw(OSError("no links here")))
+    last, best = tmp_path / "last", tmp_path / "best"
+    write_atomic(best, b"older")
+    write_atomic(last, b"first")
+    link_atomic(last, best)
+    write_atomic(last, b"second")
+    assert (best.read_bytes(), last.read_bytes()) == (b"first", b"second")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last"]

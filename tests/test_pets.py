@@ -139,7 +139,7 @@ def test_an_empty_folder_says_what_is_expected(tmp_path):
 @pytest.mark.parametrize(
     ("trimap", "told"),
     [
-        (np.full((9, 9), 2, np.uint8), r"a trimap of \(9, 9\), expected \("),
+        (np.full((9, 9), 2, np.uint8), r"a mask of \(9, 9\), expected \(\d+, \d+\) like images/Siamese_1\.jpg"),
         (None, r"trimap values \[0, 4\], expected 1 \(pet\)"),
     ],
 )

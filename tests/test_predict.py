@@ -140,10 +140,11 @@ def test_pad_to_stride_repeats_edges_and_crops_back(stride):
 
 def test_levels_are_256_equal_steps():
     probs = torch.tensor([0.0, 1 / 256, 0.4999999, 0.5, 0.501, 255.99 / 256, 1.0])
-    assert quantise(probs).tolist() == [0, 1, 127, 128, 128, 255, 255]
-    assert quantise(torch.tensor([0.5])).item() == FOREGROUND
+    assert quantise(probs.view(1, 1, 1, -1)).flatten().tolist() == [0, 1, 127, 128, 128, 255, 255]
+    assert quantise(torch.full((1, 1, 1, 1), 0.5)).item() == FOREGROUND
     for part in (0.0, 0.1, 0.9):
-        assert quantise((torch.arange(256) + part) / 256).tolist() == list(range(256))
+        steps = (torch.arange(256) + part).view(1, 1, 16, 16) / 256
+        assert quantise(steps).flatten().tolist() == list(range(256))
 
 
 @pytest.mark.parametrize("size", [(131, 97), (64, 96), (33, 48), (200, 301), (20, 15)])
@@ -234,3 +235,14 @@ def test_bad_pictures_are_all_told_at_the_end_and_the_good_ones_predicted():
 def test_pictures_at_once_depends_on_the_views_alone():
     assert [pictures_at_once(TTA(VIEWS[name])) for name in VIEWS] == [8, 4, 2, 1]
     assert pictures_at_once(TTA(VIEWS["d4"] + VIEWS["d4"])) == 1
+
+
+def test_quantising_never_changes_the_likeliest_class():
+    """Of 21 classes many share a level of 256; the first of them would win, and that is the background."""
+    torch.manual_seed(0)
+    probs = torch.randn(2, 21, 40, 50).mul(0.3).softmax(dim=1)
+    plain = (probs * 256).floor()
+    assert (plain.argmax(dim=1) != probs.argmax(dim=1)).any()
+    levels = quantise(probs)
+    assert torch.equal(levels.argmax(dim=1), probs.argmax(dim=1))
+    assert (plain - levels).abs().max() == 1

@@ -139,5 +139,6 @@ def test_page_of_several_classes_real_data_and_no_history(visit, drawn, tmp_path
     assert page.locator("table.classes tbody tr").last.locator("td").all_inner_texts() == ["cat", "0.00 %", *"–––"]
     assert page.locator("table.dataset tbody tr").last.locator("td").all_inner_texts() == ["boundary F1", "0.6250"]
     assert page.locator(".legend").last.locator("li").all_inner_texts() == ["sky", "tree", "road", "wrong", "ignored"]
+    assert page.locator(".hero div").first.inner_text().startswith("Mean IoU, data set")
     assert page.locator("article.card").count() == 10 + 8
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -11,51 +11,19 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import f1_score
-from tiny import TinyCompetition, tiny_network
+from tiny import TinyCompetition
+from tiny_run import ALONE, SIZE, finish_two_folds, new_run, train, trained
 
-from kit.checkpoint import load_weights, save_weights
 from kit.data import IMAGENET_MEAN, IMAGENET_STD
-from kit.distributed import World
 from kit.files import run_lock
 from kit.images import resize_image
 from kit.metrics import confusion_matrix, foreground_scores
-from kit.predict import TTA, VIEWS
+from kit.predict import TTA
 from kit.provenance import plain
 from kit.rle import decode, encode
-from kit.run import Run, keep_folds, launch
+from kit.run import keep_folds, launch
 from kit.submission import read_rows, write
 from kit.submit import submit
-
-ALONE = World(0, 1, torch.device("cpu"))
-SIZE = (24, 40)
-
-
-def new_run(folder, competition=None, config=None, **changes):
-    competition = competition or TinyCompetition()
-    folds = np.arange(len(competition.ids)) // 3 % 2  # four cars of three views, in two folds
-    options = {"tta": TTA(VIEWS["hflip"]), "size": SIZE, "world": ALONE, "dtype": torch.float32} | changes
-    return Run(folder, "tiny", competition, folds, config or {"fold": 0, "lr": 0.1}, **options)
-
-
-def train(run, fold, seed):
-    """Stands in for training: seeded weights, sharpened until they make masks, and a line of metrics."""
-    model = tiny_network(seed=seed)
-    with torch.no_grad():
-        model.weight *= 5
-    save_weights(run.fold_folder(fold) / "last.safetensors", model, {})
-    scores = {"loss": 0.5, "val_dice": 0.5, "val_iou": 0.4, "val_accuracy": 0.9}
-    line = {"epoch": 1, **scores, "lr": 0.1, "seconds": 2.0, "val_seconds": 1.0}
-    (run.fold_folder(fold) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    return model
-
-
-def trained(run):
-    def load(fold):
-        model = tiny_network(seed=99)
-        load_weights(run.fold_folder(fold) / "last.safetensors", model)
-        return model
-
-    return load
 
 
 def mask_by_hand(models, image, size):
@@ -258,10 +226,7 @@ def test_report_is_over_the_finished_folds(tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def two_folds(tmp_path_factory):
-    run = new_run(tmp_path_factory.mktemp("two"))
-    for fold in (0, 1):
-        run.predict_oof(fold, train(run, fold, seed=fold))
-    return run.folder
+    return finish_two_folds(tmp_path_factory.mktemp("two"))
 
 
 def test_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, capsys):

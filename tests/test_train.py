@@ -250,8 +250,8 @@ def test_parameter_groups():
         "net.encoder.1.bias": (0.05, 0), "net.decoder.0.weight": fast, "net.decoder.0.bias": (0.1, 0),
         "net.decoder.1.weight": (0.1, 0), "net.decoder.1.bias": (0.1, 0),
     }  # fmt: skip
-    assert len(parameter_groups(model, lr=0.1)) == 2
-    torch.optim.AdamW(parameter_groups(model, lr=0.1))  # takes them
+    assert len(parameter_groups(model, lr=0.1, weight_decay=0.01)) == 2
+    torch.optim.SGD(parameter_groups(model, lr=0.1, weight_decay=0.01))  # takes them
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs Linux to say what the processor can")

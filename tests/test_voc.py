@@ -94,8 +94,9 @@ def test_finds_the_layouts_and_the_same_fingerprint_in_all(folder, below):
 
 
 def test_finds_the_layout_of_the_tar_of_2011_and_never_another_years(folder, root, tmp_path):
+    told = r"holds no VOC 2011: expected VOCdevkit/VOC2011/ImageSets.*python -m kit download voc2011"
     for data_dir in (folder, root):
-        with pytest.raises(FileNotFoundError, match=r"holds no VOC 2011: expected VOCdevkit/VOC2011/ImageSets"):
+        with pytest.raises(FileNotFoundError, match=told):
             VOC(data_dir, year=2011)
     shutil.copytree(root, tmp_path / "old/TrainVal/VOCdevkit/VOC2011")
     assert VOC(tmp_path / "old", year=2011).ids == TRAIN + VAL
@@ -112,7 +113,7 @@ def test_the_fingerprint_tells_sizes_and_lists_apart(folder, root):
 
 
 def test_seg11valid_from_its_list_and_trainval_less_it(folder, root):
-    with pytest.raises(FileNotFoundError, match=r"seg11valid\.txt is missing: put the list"):
+    with pytest.raises(FileNotFoundError, match=r"seg11valid\.txt is missing: put the list.*--year 2011 and --sbd-dir"):
         VOC(folder, held_out="seg11valid")
     write_list(root, "seg11valid", VAL[2:])
     assert held_out(VOC(folder, held_out="seg11valid")) == VAL[2:]
@@ -144,10 +145,29 @@ def test_train_aug_adds_sbd_without_what_is_held_out(folder, root):
     voc = VOC(folder, train="train_aug", held_out="seg11valid", sbd_dir=folder)
     assert (trained(voc), held_out(voc)) == (TRAIN + VAL[:2] + EXTRA, VAL[2:])
     assert 255 in voc.read_mask(VAL[1])
-    with pytest.raises(ValueError, match="needs the masks of SBD; give sbd_dir"):
+    with pytest.raises(ValueError, match="train='train_aug' needs SBD; give --sbd-dir"):
         VOC(folder, train="train_aug")
-    with pytest.raises(FileNotFoundError, match="holds no SBD"):
+    with pytest.raises(FileNotFoundError, match=r"holds no SBD(?s:.*)python -m kit download sbd"):
         VOC(folder, train="train_aug", sbd_dir=root)
+
+
+def test_sbd_train_is_sbds_list_without_what_is_held_out(folder, root):
+    """The list has TRAIN[0], VAL[0] and EXTRA[:3]."""
+    voc = VOC(folder, train="sbd_train", sbd_dir=folder)
+    assert (trained(voc), held_out(voc)) == ([TRAIN[0], *EXTRA[:3]], VAL)
+    assert voc.notes[0] == "Trained on 4 pictures (SBD's train less the held-out ones), scored on the 4 of val."
+    assert voc.notes[2] == "3 masks are SBD's, which have no void; where there is an official one it is used."
+    assert voc.notes[4] == "sbd_train has 5 pictures here, officially 8,498: scores cannot be compared."
+    assert [255 in voc.read_mask(id) for id in trained(voc)] == [True, False, False, False]
+    write_list(root, "seg11valid", VAL[1:])
+    voc = VOC(folder, train="sbd_train", held_out="seg11valid", sbd_dir=folder)
+    assert (trained(voc), held_out(voc)) == ([TRAIN[0], VAL[0], *EXTRA[:3]], VAL[1:])
+    assert 255 in voc.read_mask(VAL[0])
+    assert voc.fingerprint() != VOC(folder, train="train_aug", held_out="seg11valid", sbd_dir=folder).fingerprint()
+    with pytest.raises(ValueError, match="train='sbd_train' needs SBD; give --sbd-dir"):
+        VOC(folder, train="sbd_train")
+    with pytest.raises(ValueError, match=r"train='sbd' and held_out='val', expected one of 'train', .*'sbd_train'"):
+        VOC(folder, train="sbd")
 
 
 def test_sbd_never_stands_in_for_an_official_mask_that_is_missing(folder, root):

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kit.files import cache_folder, check_id, list_some, write_atomic
 from kit.images import BadImage, image_size
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from kit.data import Competition
 
 HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+STUDIO_MARKER = "studio.json"  # lies in a folder of Carvana's layout that kit drew (studio.py)
 HEADER_BYTES = 65536  # where the size of a photograph is found without reading all of it
 
 
@@ -29,9 +32,7 @@ def find_data(competition_name: str, slug: str, data_dir: Path | str | None = No
     """
     if data_dir is not None:
         if not Path(data_dir).is_dir():
-            raise FileNotFoundError(
-                f"--data-dir {data_dir} is no folder; expected the one that holds train/ or train.zip"
-            )
+            raise FileNotFoundError(f"--data-dir {data_dir} is no folder; expected the folder of the data set's files")
         return Path(data_dir)
     places = [Path("data", competition_name), Path("/kaggle/input", slug), Path("/kaggle/input/competitions", slug)]
     if os.environ.get("KIT_DATA"):
@@ -39,7 +40,7 @@ def find_data(competition_name: str, slug: str, data_dir: Path | str | None = No
     return next((place for place in places if place.is_dir()), None)
 
 
-def require_data(competition: "Competition", data_dir: Path | str | None = None) -> Path:
+def require_data(competition: type["Competition"], data_dir: Path | str | None = None) -> Path:
     """Return find_data's folder of a competition's class. Raises FileNotFoundError naming every place and a way out."""
     name, slug = competition.name, competition.slug
     found = find_data(name, slug, data_dir)
@@ -51,34 +52,36 @@ def require_data(competition: "Competition", data_dir: Path | str | None = None)
     return found
 
 
-def pair_files(
-    names: list[str], folder: str, patterns: tuple[re.Pattern, re.Pattern], example: str, problems: list[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Sort the file names of one folder into images and masks, {id: "folder/name"}; group 1 of a pattern is the id.
+def files_by_id(
+    names: Iterable[str], folder: str, pattern: re.Pattern, example: str, problems: list[str]
+) -> dict[str, str]:
+    """Map ids to "folder/name" for the file names of one folder; group 1 of `pattern` is the id.
 
-    patterns: of an image's name and of a mask's, which no name may both match. What is misnamed (not like
-    `example`), unsafe, double (a.jpg and A.jpeg are one id) or without its partner goes to `problems`.
+    What is misnamed (not like `example`), unsafe or double (a.jpg and A.jpeg are one id) goes to `problems`.
     """
-    pairs, first = ({}, {}), {}
+    files, first = {}, {}
     for name in names:
-        match = next(((kind, found) for kind in (0, 1) if (found := patterns[kind].fullmatch(name))), None)
+        match = pattern.fullmatch(name)
         if match is None:
             problems.append(f"{folder}/{name!a} is not named like {example}")
             continue
-        kind, id = match[0], match[1][1]
         try:
-            check_id(id)
+            id = check_id(match[1])
         except ValueError as error:
             problems.append(f"{folder}/{name!a}: {error}")
             continue
-        if first.setdefault((kind, id.casefold()), name) != name:
-            problems.append(f"{folder}/{name} has the same id as {folder}/{first[kind, id.casefold()]}")
+        if first.setdefault(id.casefold(), name) != name:
+            problems.append(f"{folder}/{name} has the same id as {folder}/{first[id.casefold()]}")
             continue
-        pairs[kind][id] = f"{folder}/{name}"
-    images, masks = pairs
-    problems += [f"{images[id]} has no mask" for id in sorted(images.keys() - masks)]
-    problems += [f"{masks[id]} has no image" for id in sorted(masks.keys() - images)]
-    return images, masks
+        files[id] = f"{folder}/{name}"
+    return files
+
+
+def check_size(mask: np.ndarray, size: tuple[int, int], name: str, image: str) -> np.ndarray:
+    """Return `mask` if it is of its image's `size` (height, width), else raise BadImage naming both files."""
+    if mask.shape != size:
+        raise BadImage(f"{name}: a mask of {mask.shape}, expected {size} like {image}")
+    return mask
 
 
 def picture_size(data: "DataFolder", path: str) -> tuple[int, int]:

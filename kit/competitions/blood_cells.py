@@ -13,15 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competitions import DataFolder, fingerprint_of, pair_files, picture_size
-from kit.files import check_id, raise_all
-from kit.images import BadImage, decode_image, decode_mask, threshold_mask
+from kit.competitions import DataFolder, check_size, files_by_id, fingerprint_of, picture_size
+from kit.files import raise_all
+from kit.images import decode_image, decode_mask, threshold_mask
 
-PATTERNS = (
-    re.compile(r"(train-[0-9]+)\.jpe?g", re.IGNORECASE),
-    re.compile(r"(train-[0-9]+)-mask\.jpe?g", re.IGNORECASE),
-)
-EXAMPLE = "train-<number>.jpg or train-<number>-mask.jpg"
+IMAGE_NAME = re.compile(r"(train-[0-9]+)\.jpe?g", re.IGNORECASE)
+MASK_NAME = re.compile(r"(train-[0-9]+)-mask\.jpe?g", re.IGNORECASE)
 TEST_NAME = re.compile(r"(.+)\.jpe?g", re.IGNORECASE)
 GROUP, FIRST = 11, 8  # groups end before the numbers 8, 19, 30, …
 THRESHOLD = 127  # the masks are JPEGs: 0 to 9 and 246 to 255 where 0 and 255 are meant
@@ -58,8 +55,8 @@ class BloodCells:
     def __init__(self, data_dir: Path | str):
         self.data = DataFolder(data_dir)
         problems = []
-        images, self._masks = pair_files(self.data.names("Train_Data"), "Train_Data", PATTERNS, EXAMPLE, problems)
-        tests = _test_images(self.data.names("Test_Data"), problems)
+        images, self._masks = _pair_files(self.data.names("Train_Data"), problems)
+        tests = files_by_id(self.data.names("Test_Data"), "Test_Data", TEST_NAME, "<name>.jpg", problems)
         problems += [f"{tests[id]} has the id of a train image" for id in sorted(tests.keys() & images)]
         if not images:
             problems.append("no photographs in Train_Data/ or Train_Data.zip; expected train-<number>.jpg")
@@ -82,9 +79,7 @@ class BloodCells:
         """Read a train mask -> u8 (H, W), 1 is cell. Raises BadImage (also if not of its image's size) or KeyError."""
         name = self._file(self._masks, id)
         mask = threshold_mask(decode_mask(self.data.read(name), name), THRESHOLD, name)
-        if mask.shape != self.shape(id):
-            raise BadImage(f"{name}: a mask of {mask.shape}, expected {self.shape(id)} like {self._images[id]}")
-        return mask
+        return check_size(mask, self.shape(id), name, self._images[id])
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a train or test image, from its header. Raises BadImage or KeyError."""
@@ -104,21 +99,13 @@ def _number(id: str) -> int:
     return int(id.partition("-")[2])
 
 
-def _test_images(names: list[str], problems: list[str]) -> dict[str, str]:
-    """Map ids to "Test_Data/name"; misnamed, unsafe and double ones go to `problems`."""
-    files = {}
-    for name in names:
-        match = TEST_NAME.fullmatch(name)
-        if match is None:
-            problems.append(f"Test_Data/{name!a} is not named like <name>.jpg")
-            continue
-        try:
-            id = check_id(match[1])
-        except ValueError as error:
-            problems.append(f"Test_Data/{name!a}: {error}")
-            continue
-        if id in files:
-            problems.append(f"Test_Data/{name} has the same id as {files[id]}")
-            continue
-        files[id] = f"Test_Data/{name}"
-    return files
+def _pair_files(names: list[str], problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The images and masks of Train_Data by id; what is misnamed, unsafe, double or alone goes to `problems`."""
+    masked = [name for name in names if MASK_NAME.fullmatch(name)]
+    others = sorted(set(names) - set(masked))
+    example = "train-<number>.jpg or train-<number>-mask.jpg"
+    images = files_by_id(others, "Train_Data", IMAGE_NAME, example, problems)
+    masks = files_by_id(masked, "Train_Data", MASK_NAME, example, problems)
+    problems += [f"{images[id]} has no mask" for id in sorted(images.keys() - masks)]
+    problems += [f"{masks[id]} has no image" for id in sorted(masks.keys() - images)]
+    return images, masks

@@ -9,12 +9,13 @@ Cipolla, "SegNet", PAMI 2017, and the tutorial's files.
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from kit.competitions import DataFolder, fingerprint_of, picture_size
-from kit.files import check_id, raise_all
-from kit.images import BadImage, class_mask, decode_image, decode_mask
+from kit.competitions import DataFolder, check_size, files_by_id, fingerprint_of, picture_size
+from kit.files import raise_all
+from kit.images import class_mask, decode_image, decode_mask
 
 CLASSES = (
     "sky",
@@ -52,22 +53,18 @@ class CamVid:
     truth_csv = None
     drawn = False
 
-    def __init__(self, data_dir: Path | str, *, held_out: str = "val"):
+    def __init__(self, data_dir: Path | str, *, held_out: Literal["val", "test"] = "val"):
         if held_out not in {"val", "test"}:
             raise ValueError(f"held_out is {held_out!r}, expected 'val' or 'test'")
         self.data = DataFolder(data_dir)
         self._folders = ("train", held_out)
         problems = []
-        trained, held = ({}, {}), ({}, {})
-        for folder, (images, masks) in zip(self._folders, (trained, held), strict=True):
-            images |= _files_by_id(self.data.names(folder), folder, IMAGE_NAME, problems)
-            masks |= _files_by_id(self.data.names(f"{folder}annot"), f"{folder}annot", MASK_NAME, problems)
-            problems += _unpaired(folder, images, masks)
-        problems += [f"{held[0][id]} is also in train: {trained[0][id]}" for id in sorted(trained[0].keys() & held[0])]
+        (trained, trained_masks), (held, held_masks) = (self._find_pairs(folder, problems) for folder in self._folders)
+        problems += [f"{held[id]} is also in train: {trained[id]}" for id in sorted(trained.keys() & held)]
         raise_all(problems, f"problems with CamVid's files in {data_dir}")
-        self._held = frozenset(held[0])
-        self._images, self._masks = trained[0] | held[0], trained[1] | held[1]
-        self.ids = sorted(trained[0]) + sorted(held[0])
+        self._held = frozenset(held)
+        self._images, self._masks = trained | held, trained_masks | held_masks
+        self.ids = sorted(trained) + sorted(held)
         self.groups, self.test_ids = [id.split("_")[0] for id in self.ids], []
         self.notes = self._write_notes()
 
@@ -88,8 +85,7 @@ class CamVid:
         """Read the labels -> u8 (H, W), 0 to 10, 255 is void. Raises BadImage (also for another size) or KeyError."""
         name = self._file(self._masks, id)
         mask = class_mask(decode_mask(self.data.read(name), name), VOID + 1, name)
-        if mask.shape != self.shape(id):
-            raise BadImage(f"{name}: a mask of {mask.shape}, expected {self.shape(id)} like {self._images[id]}")
+        check_size(mask, self.shape(id), name, self._images[id])
         return np.where(mask == VOID, np.uint8(255), mask)
 
     def shape(self, id: str) -> tuple[int, int]:
@@ -99,6 +95,20 @@ class CamVid:
     def fingerprint(self) -> str:
         """SHA-256 over the sorted names and sizes in bytes of the files in use; contents are not read."""
         return fingerprint_of(self.data, [folder + annot for folder in self._folders for annot in ("", "annot")])
+
+    def _find_pairs(self, folder: str, problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """The pictures and the labels of a folder by id; those without their partner go to `problems`."""
+        images = self._find_files(folder, IMAGE_NAME, problems)
+        masks = self._find_files(f"{folder}annot", MASK_NAME, problems)
+        problems += [f"{images[id]} has no labels {folder}annot/{id}.png" for id in sorted(images.keys() - masks)]
+        problems += [f"{masks[id]} has no picture {folder}/{id}.png" for id in sorted(masks.keys() - images)]
+        return images, masks
+
+    def _find_files(self, folder: str, pattern: re.Pattern, problems: list[str]) -> dict[str, str]:
+        names, example = self.data.names(folder), "<sequence>_<frame>.png"
+        if not names:
+            problems.append(f"no files in {folder}/ or {folder}.zip; expected {example}")
+        return files_by_id(names, folder, pattern, example, problems)
 
     def _file(self, files: dict[str, str], id: str) -> str:
         if id not in files:
@@ -111,30 +121,3 @@ class CamVid:
             f"Trained on the {trained} pictures of train/, scored on the {len(self._held)} of {self._folders[1]}/.",
             "Label 11 (void) is neither trained on nor scored.",
         )
-
-
-def _files_by_id(names: list[str], folder: str, pattern: re.Pattern, problems: list[str]) -> dict[str, str]:
-    """Map ids to "folder/name"; misnamed, unsafe and double ones go to `problems`. a.png and A.jpg are the same id."""
-    if not names:
-        problems.append(f"no files in {folder}/ or {folder}.zip; expected <sequence>_<frame>.png")
-    files, first = {}, {}
-    for name in names:
-        match = pattern.fullmatch(name)
-        if match is None:
-            problems.append(f"{folder}/{name!a} is not named like <sequence>_<frame>.png")
-            continue
-        try:
-            id = check_id(match[1])
-        except ValueError as error:
-            problems.append(f"{folder}/{name!a}: {error}")
-            continue
-        if first.setdefault(id.casefold(), name) != name:
-            problems.append(f"{folder}/{name} has the same id as {folder}/{first[id.casefold()]}")
-            continue
-        files[id] = f"{folder}/{name}"
-    return files
-
-
-def _unpaired(folder: str, images: dict[str, str], masks: dict[str, str]) -> list[str]:
-    lone = [f"{images[id]} has no labels {folder}annot/{id}.png" for id in sorted(images.keys() - masks)]
-    return lone + [f"{masks[id]} has no picture {folder}/{id}.png" for id in sorted(masks.keys() - images)]

@@ -6,7 +6,6 @@ row-major, 1-indexed. train_hq/ is not read: its photographs are the same, compr
 """
 
 import csv
-import hashlib
 import io
 import re
 from collections import Counter
@@ -16,16 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.competitions import DataFolder
+from kit.competitions import STUDIO_MARKER, DataFolder, check_size, files_by_id, fingerprint_of, picture_size
 from kit.data import foreground_shares
-from kit.files import check_id, raise_all
+from kit.files import raise_all
 from kit.folds import quantile_labels, stratified_group_kfold
-from kit.images import BadImage, binary_mask, decode_image, decode_mask, image_size
+from kit.images import binary_mask, decode_image, decode_mask
 from kit.rle import decode
 
 IMAGE_NAME = re.compile(r"((.+)_[0-9]+)\.jpe?g", re.IGNORECASE)
 MASK_NAME = re.compile(r"(.+_[0-9]+)_mask\.gif", re.IGNORECASE)
-HEADER_BYTES = 65536  # where the size of a photograph is found without reading all of it
+FOLDERS = (  # and how the files in each are named
+    ("train", IMAGE_NAME, "<car>_<view>.jpg"),
+    ("train_masks", MASK_NAME, "<car>_<view>_mask.gif"),
+    ("test", IMAGE_NAME, "<car>_<view>.jpg"),
+)
 
 
 class Carvana:
@@ -34,7 +37,8 @@ class Carvana:
     ids: the train images, sorted; groups: the car of each. test_ids: in the order of sample_submission.csv, sorted
     where that is absent, empty without test/; test images that it does not name are left out.
     sample_csv: its path (a copy in the cache if it lies in a zip), or None. truth_csv: that of test_masks.csv, like
-    train_masks.csv; the drawn competition has one, Kaggle's does not. drawn: kit drew the pictures.
+    train_masks.csv; the drawn competition has one, Kaggle's does not. drawn: kit drew the pictures, as the
+    file that it leaves beside them tells.
     Raises one ValueError with every missing, extra, double, misnamed or unsafe file.
     """
 
@@ -46,12 +50,13 @@ class Carvana:
     order = "C"
     columns = ("img", "rle_mask")
 
-    def __init__(self, data_dir: Path | str, *, drawn: bool = False):
-        self.data, self.drawn = DataFolder(data_dir), drawn
+    def __init__(self, data_dir: Path | str):
+        self.data, self.drawn = DataFolder(data_dir), Path(data_dir, STUDIO_MARKER).is_file()
         problems = []
-        images = _files_by_id(self.data.names("train"), "train", IMAGE_NAME, problems)
-        self._masks = _files_by_id(self.data.names("train_masks"), "train_masks", MASK_NAME, problems)
-        tests = _files_by_id(self.data.names("test"), "test", IMAGE_NAME, problems)
+        images, self._masks, tests = (
+            files_by_id(self.data.names(folder), folder, pattern, example, problems)
+            for folder, pattern, example in FOLDERS
+        )
         problems += [
             f"{images[id]} has no mask train_masks/{id}_mask.gif" for id in sorted(images.keys() - self._masks)
         ]
@@ -79,17 +84,11 @@ class Carvana:
         """Read a train mask -> u8 (H, W), 1 is car. Raises BadImage (also if not of its image's size) or KeyError."""
         name = self._file(self._masks, id)
         mask = binary_mask(decode_mask(self.data.read(name), name), name)
-        if mask.shape != self.shape(id):
-            raise BadImage(f"{name}: a mask of {mask.shape}, expected {self.shape(id)} like {self._images[id]}")
-        return mask
+        return check_size(mask, self.shape(id), name, self._images[id])
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a train or test image, from its header."""
-        name = self._file(self._images, id)
-        try:
-            return image_size(self.data.read(name, HEADER_BYTES), name)
-        except BadImage:  # colour profile and thumbnail may push the size further back
-            return image_size(self.data.read(name), name)
+        return picture_size(self.data, self._file(self._images, id))
 
     def problems(self, ids: Iterable[str] | None = None) -> list[str]:
         """Decode every image and mask of `ids` (None: train and test) strictly; a line for each that is refused."""
@@ -124,12 +123,8 @@ class Carvana:
         return stratified_group_kfold(labels, self.groups, k, seed)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted names and sizes in bytes of train, train_masks and test; contents are not read.
-
-        The same for folders and zips. It tells data sets apart, not an edit that keeps a file's size.
-        """
-        folders = {folder: sorted(self.data.sizes(folder).items()) for folder in ("train", "train_masks", "test")}
-        return hashlib.sha256(repr(folders).encode()).hexdigest()
+        """SHA-256 over the sorted names and sizes in bytes of train, train_masks and test; contents are not read."""
+        return fingerprint_of(self.data, ["train", "train_masks", "test"])
 
     def _file(self, files: dict[str, str], id: str) -> str:
         if id not in files:
@@ -163,27 +158,6 @@ class Carvana:
             raise ValueError(f"train_masks.csv: {name}: {error}") from error
         if wrong:
             raise ValueError(f"train_masks.csv: {name} differs from {self._masks[id]} in {wrong} pixels")
-
-
-def _files_by_id(names: list[str], folder: str, pattern: re.Pattern, problems: list[str]) -> dict[str, str]:
-    """Map ids to "folder/name"; misnamed, unsafe and double ones go to `problems`. a.jpg and A.jpeg are the same id."""
-    files, first = {}, {}
-    example = "<car>_<view>_mask.gif" if pattern is MASK_NAME else "<car>_<view>.jpg"
-    for name in names:
-        match = pattern.fullmatch(name)
-        if match is None:
-            problems.append(f"{folder}/{name!a} is not named like {example}")
-            continue
-        try:
-            id = check_id(match[1])
-        except ValueError as error:
-            problems.append(f"{folder}/{name!a}: {error}")
-            continue
-        if first.setdefault(id.casefold(), name) != name:
-            problems.append(f"{folder}/{name} has the same id as {folder}/{first[id.casefold()]}")
-            continue
-        files[id] = f"{folder}/{name}"
-    return files
 
 
 def _read_rows(content: bytes, name: str, problems: list[str]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from kit.competitions import DataFolder, fingerprint_of, picture_size
+from kit.competitions import DataFolder, check_size, fingerprint_of, picture_size
 from kit.files import check_id, raise_all
 from kit.folds import stratified_group_kfold
 from kit.images import BadImage, decode_image, decode_mask
@@ -100,10 +100,9 @@ class Pets:
 
         Raises BadImage, also for other values than 1, 2, 3 and another size than the image's, or KeyError.
         """
-        size, name = self.shape(id), f"annotations/trimaps/{id}.png"
+        image, name = self._image(id), f"annotations/trimaps/{id}.png"
         trimap = decode_mask(self._annotations.read(f"trimaps/{id}.png"), name)
-        if trimap.shape != size:
-            raise BadImage(f"{name}: a trimap of {trimap.shape}, expected {size} like {self._image(id)}")
+        check_size(trimap, self.shape(id), name, image)
         if (odd := np.unique(trimap[(trimap < 1) | (trimap > 3)])).size:
             raise BadImage(f"{name}: trimap values {odd.tolist()}, expected 1 (pet), 2 (background) and 3 (border)")
         return np.array([0, *RULES[self.border]], np.uint8)[trimap]

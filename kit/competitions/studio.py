@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from kit.competitions import studio_car
+from kit.competitions import STUDIO_MARKER, studio_car
 from kit.competitions.studio_car import Body
 from kit.competitions.studio_render import Camera, Mesh, draw_mesh
 from kit.files import run_lock, write_atomic
@@ -33,7 +33,6 @@ from kit.rle import encode
 
 VERSION = 2  # raised whenever the drawing changes, so that an older one in a cache is not taken for this
 VIEWS = 16
-MARKER = "studio.json"
 
 WALL, TURNTABLE = 14.0, 3.2  # radii around the turntable's axis, in metres
 
@@ -262,9 +261,9 @@ def is_drawn(folder: Path, wanted: dict) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     advice = "choose another folder, or remove this one if you no longer need it"
-    if not (folder / MARKER).is_file():
-        raise FileExistsError(f"{folder} holds something that is no drawn studio (no {MARKER}): {advice}")
-    found = json.loads((folder / MARKER).read_text())
+    if not (folder / STUDIO_MARKER).is_file():
+        raise FileExistsError(f"{folder} holds something that is no drawn studio (no {STUDIO_MARKER}): {advice}")
+    found = json.loads((folder / STUDIO_MARKER).read_text())
     if found != wanted:
         raise FileExistsError(f"{folder} holds the drawing {found}, but {wanted} is wanted: {advice}")
     return True
@@ -278,7 +277,7 @@ def draw_beside(folder: Path, wanted: dict) -> None:
         for part in ("train", "train_masks", "test"):
             (partial / part).mkdir(parents=True)
         draw_all(partial, wanted)
-        write_atomic(partial / MARKER, json.dumps(wanted))
+        write_atomic(partial / STUDIO_MARKER, json.dumps(wanted))
         with contextlib.suppress(FileNotFoundError):
             folder.rmdir()  # an empty one, which not every system renames onto
         partial.rename(folder)

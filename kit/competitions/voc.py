@@ -12,13 +12,14 @@ lists. Of 2012 they cannot be: its val has pictures that 2011 had not.
 import hashlib
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from kit.competitions import DataFolder, picture_size
+from kit.competitions import DataFolder, check_size, picture_size
 from kit.competitions.voc_sbd import SBD, read_list
 from kit.files import raise_all
-from kit.images import BadImage, class_mask, decode_image, decode_mask
+from kit.images import class_mask, decode_image, decode_mask
 
 CLASSES = (
     "background",
@@ -51,16 +52,26 @@ OFFICIAL = {  # pictures in the full lists, to say so where a list has others
     (2011, "val"): 1111,
     (2012, "seg11valid"): 736,
     (2011, "seg11valid"): 736,
+    (2012, "sbd_train"): 8498,
+    (2011, "sbd_train"): 8498,
 }
+SOURCES = {  # what each `train` stands for, in the notes
+    "train": "VOC {year}'s train",
+    "trainval": "VOC {year}'s train and val less the held-out ones",
+    "train_aug": "VOC {year}'s train and SBD's train and val less the held-out ones",
+    "sbd_train": "SBD's train less the held-out ones",
+}
+FROM_SBD = {"train_aug", "sbd_train"}  # which of them take pictures and masks of SBD
 
 
 class VOC:
     """The pictures and masks by id, such as 2007_000032: those to train on, and those held out.
 
     data_dir: holds VOCdevkit/VOC<year>, VOC<year> or TrainVal/VOCdevkit/VOC<year>, or is that folder.
-    train: "train"; "trainval", val too, for held_out="seg11valid"; "train_aug", which adds SBD's train and val. From
-    the last two the held-out pictures are left out. SBD's mask is read only where there is no official one, and never
-    of a held-out picture.
+    train: "train"; "trainval", val too, for held_out="seg11valid"; "train_aug", which adds SBD's train and val;
+    "sbd_train", SBD's train and nothing else, the 8,498 pictures that FCN was trained on. From the last three the
+    held-out pictures are left out. SBD's mask is read only where there is no official one (FCN's release read SBD's
+    throughout), and never of a held-out picture.
     held_out: "val" or "seg11valid". sbd_dir: where SBD lies, see SBD.
     ids: those to train on, then the held-out ones, both sorted; groups: each its own.
     Raises FileNotFoundError without the folder or a list, and one ValueError with every missing file, every id that is
@@ -81,26 +92,22 @@ class VOC:
         self,
         data_dir: Path | str,
         *,
-        year: int = 2012,
-        train: str = "train",
-        held_out: str = "val",
+        year: Literal[2011, 2012] = 2012,
+        train: Literal["train", "trainval", "train_aug", "sbd_train"] = "train",
+        held_out: Literal["val", "seg11valid"] = "val",
         sbd_dir: Path | str | None = None,
     ):
         _check_choice(year, train, held_out, sbd_dir)
         self.data = DataFolder(_find_root(Path(data_dir), year))
         self._sbd = None if sbd_dir is None else SBD(sbd_dir)
         problems = []
-        lists = {name: set(self._read_list(name, problems)) for name in ("train", "val")}
-        held = lists["val"] if held_out == "val" else self._seg11valid(lists["val"], year, problems)
-        trained = lists["train"]
-        if train == "trainval":
-            trained = (trained | lists["val"]) - held
-        elif train == "train_aug":
-            trained = (trained | {*self._sbd.train_ids, *self._sbd.val_ids}) - held
-        problems += [f"{id} is in train.txt and in {held_out}" for id in sorted(lists["train"] & held)]
-        self.ids, self._held = sorted(trained) + sorted(held - trained), held
+        train_list, val_list = (set(self._read_list(name, problems)) for name in ("train", "val"))
+        held = val_list if held_out == "val" else self._seg11valid(val_list, year, problems)
+        problems += [f"{id} is in train.txt and in {held_out}" for id in sorted(train_list & held)]
+        trained = self._choose(train, train_list, val_list) - held
+        self.ids, self._held = sorted(trained) + sorted(held), held
         self.groups, self.test_ids = list(self.ids), []
-        more = set() if self._sbd is None or train != "train_aug" else trained  # what SBD may stand in for
+        more = trained if train in FROM_SBD else set()  # what SBD may stand in for
         self._images = self._find_files("JPEGImages/{}.jpg", "img/{}.jpg", more, problems)
         self._masks = self._find_files("SegmentationClass/{}.png", "cls/{}.mat", more, problems)
         raise_all(problems, f"problems with VOC {year}'s files in {self.data.root}")
@@ -123,7 +130,8 @@ class VOC:
         """Read a mask -> u8 (H, W), 0 to 20, 255 is void. Raises BadImage (also for another size) or KeyError."""
         data, name = self._file(self._masks, id)
         mask = self._sbd.read_mask(id) if data is not self.data else decode_mask(data.read(name), name)
-        return self._check_shape(class_mask(mask, self.num_classes, name), id, name)
+        mask = class_mask(mask, self.num_classes, name)
+        return check_size(mask, self.shape(id), name, self._images[id][1])
 
     def read_instances(self, id: str) -> np.ndarray | None:
         """Read the objects -> u8 (H, W): 0 is none, then 1, 2, …, 255 is void; None where there is no such file.
@@ -135,7 +143,7 @@ class VOC:
         if not (data.root / name).is_file():
             return None
         found = decode_mask(data.read(name), name) if data is self.data else self._sbd.read_instances(id)
-        return self._check_shape(found, id, name)
+        return check_size(found, self.shape(id), name, self._images[id][1])
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a picture, from its header."""
@@ -157,14 +165,22 @@ class VOC:
         lists = DataFolder(self.data.root / "ImageSets")
         return read_list(lists.read(f"Segmentation/{name}.txt"), f"ImageSets/Segmentation/{name}.txt", problems)
 
+    def _choose(self, train: str, train_list: set[str], val_list: set[str]) -> set[str]:
+        """The ids of the lists that `train` stands for; held-out ones may be among them."""
+        if train == "trainval":
+            return train_list | val_list
+        if train == "train_aug":
+            return train_list | {*self._sbd.train_ids, *self._sbd.val_ids}
+        return set(self._sbd.train_ids) if train == "sbd_train" else train_list
+
     def _seg11valid(self, val: set[str], year: int, problems: list[str]) -> set[str]:
         if (self.data.root / SEG11VALID).exists():
             return set(self._read_list("seg11valid", problems))
         if year == 2011 and self._sbd is not None:
             return val - set(self._sbd.train_ids)
         raise FileNotFoundError(
-            f"{self.data.root / SEG11VALID} is missing: put the list of Long et al.'s FCN "
-            "there, or give year=2011 and sbd_dir, from which it is computed"
+            f"{self.data.root / SEG11VALID} is missing: put the list of Long et al.'s FCN there, or give "
+            "--year 2011 and --sbd-dir (year=2011 and sbd_dir), from which it is computed"
         )
 
     def _find_files(
@@ -189,21 +205,12 @@ class VOC:
             raise KeyError(f"no picture {id!r} in the lists in use of {self.data.root}")
         return files[id]
 
-    def _check_shape(self, mask: np.ndarray, id: str, name: str) -> np.ndarray:
-        if mask.shape != self.shape(id):
-            raise BadImage(f"{name}: a mask of {mask.shape}, expected {self.shape(id)} like {self._images[id][1]}")
-        return mask
-
     def _write_notes(self, year: int, train: str, held_out: str) -> tuple[str, ...]:
         trained = len(self.ids) - len(self._held)
         from_sbd = sum(data is not self.data for data, _ in self._masks.values())
-        sources = {
-            "train": f"VOC {year}'s train",
-            "trainval": f"VOC {year}'s train and val less the held-out ones",
-            "train_aug": f"VOC {year}'s train and SBD's train and val less the held-out ones",
-        }
+        source = SOURCES[train].format(year=year)
         notes = [
-            f"Trained on {trained} pictures ({sources[train]}), scored on the {len(self._held)} of {held_out}.",
+            f"Trained on {trained} pictures ({source}), scored on the {len(self._held)} of {held_out}.",
             "Void (255), the outline drawn around objects and what was too hard to label, is neither trained on "
             "nor scored.",
         ]
@@ -211,7 +218,8 @@ class VOC:
             notes.append("seg11valid is computed: VOC 2011's val less SBD's train.")
         if from_sbd:
             notes.append(f"{from_sbd} masks are SBD's, which have no void; where there is an official one it is used.")
-        for name, found in ((held_out, len(self._held)), (train, trained)):
+        listed = len(self._sbd.train_ids) if train == "sbd_train" else trained
+        for name, found in ((held_out, len(self._held)), (train, listed)):
             official = OFFICIAL.get((year, name), found)
             if found != official:
                 notes.append(f"{name} has {found:,} pictures here, officially {official:,}: scores cannot be compared.")
@@ -221,15 +229,15 @@ class VOC:
 def _check_choice(year: int, train: str, held_out: str, sbd_dir: Path | str | None) -> None:
     if year not in {2011, 2012}:
         raise ValueError(f"VOC of the year {year!r}, expected 2011 or 2012")
-    if train not in {"train", "trainval", "train_aug"} or held_out not in {"val", "seg11valid"}:
+    if train not in SOURCES or held_out not in {"val", "seg11valid"}:
         raise ValueError(
-            f"train {train!r} and held_out {held_out!r}; expected 'train', 'trainval' or 'train_aug', and 'val' or "
+            f"train={train!r} and held_out={held_out!r}, expected one of {', '.join(map(repr, SOURCES))}, and 'val' or "
             "'seg11valid'"
         )
     if train == "trainval" and held_out == "val":
         raise ValueError("train='trainval' trains on all of val, so val cannot be held out; expected 'seg11valid'")
-    if train == "train_aug" and sbd_dir is None:
-        raise ValueError("train='train_aug' needs the masks of SBD; give sbd_dir, the folder of benchmark_RELEASE")
+    if train in FROM_SBD and sbd_dir is None:
+        raise ValueError(f"train={train!r} needs SBD; give --sbd-dir (sbd_dir), the folder of benchmark_RELEASE")
 
 
 def _find_root(data_dir: Path, year: int) -> Path:
@@ -239,8 +247,9 @@ def _find_root(data_dir: Path, year: int) -> Path:
         places.append(data_dir)
     root = next((place for place in places if (place / "ImageSets/Segmentation").is_dir()), None)
     if root is None:
+        source = "voc" if year == 2012 else "voc2011"
         raise FileNotFoundError(
             f"{data_dir} holds no VOC {year}: expected VOCdevkit/{name}/ImageSets/Segmentation below it. "
-            "Unpack VOC's trainval tar there"
+            f"Unpack VOC's trainval tar there, or fetch it into data/{source}: python -m kit download {source}"
         )
     return root

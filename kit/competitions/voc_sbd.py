@@ -28,7 +28,7 @@ class SBD:
         if root is None:
             raise FileNotFoundError(
                 f"{folder} holds no SBD: expected benchmark_RELEASE/dataset/cls/<id>.mat below it. "
-                "Unpack SBD's benchmark.tgz there"
+                "Unpack SBD's benchmark.tgz there, or fetch it into data/sbd: python -m kit download sbd"
             )
         self.data, problems = DataFolder(root), []
         self.train_ids, self.val_ids = (

@@ -79,7 +79,7 @@ class DynamicUNet(nn.Module):
         super().train(mode)
         if self.frozen:
             for module in self.encoder.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # SyncBatchNorm too
                     module.eval()
         return self
 
