@@ -76,7 +76,7 @@ def train(run: Run, config: Config, fold: int) -> None:
 
 def network(config: Config, weights: str) -> nn.Module:
     """The architecture; edit it here."""
-    model = DynamicUNet(encoder(config.encoder, weights), num_classes=1, middle_channels=256, batch_norm=True)
+    model = DynamicUNet(encoder(config.encoder, weights), num_classes=1, middle_channels=128, batch_norm=True)
     return model.to(memory_format=torch.channels_last)
 
 
