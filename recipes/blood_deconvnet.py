@@ -9,8 +9,8 @@ Paper: "Semantic Segmentation on Variable Sized Images of Red Blood Cells using 
 that of Noh, Hong & Han 2015 made small. Trained at 128×128, it takes a picture of any size: Test_Data is predicted at
 its own. --paper is the paper's training: cross-entropy, no batch normalisation, Adam at a constant rate, nothing else
 (the widths, which it does not tell, are half of VGG16's in both). Ours turns and mirrors, no more: the masks are
-32×32 ones enlarged, and shifting or scaling their grid of 4×4 pixels, or changing colours, made fold 0 worse. Fold 0
-chose the settings, so the report also tells the score without it. Folds keep pictures of one photograph together.
+32×32 ones enlarged, and shifting or scaling their grid of 4×4 pixels, or changing colours, made fold 0 worse. Folds 0
+and 2 chose the settings, so the report also tells the scores without them. Folds keep a photograph's pictures together.
 """
 
 import math
@@ -44,7 +44,7 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # with Train_Data and Test_Data; else $KIT_DATA/blood_cells, data/blood_cells
     run_dir: Path = Path("runs/blood_deconvnet")
-    epochs: int = 45
+    epochs: int = 30
     image_size: tuple[int, int] | None = None  # None: the pictures' own, 128×128 in training and any in Test_Data
     batch_size: int = 4
     lr: float = 3e-3
@@ -91,8 +91,14 @@ def train(run: Run, config: Config, fold: int) -> None:
 
 
 def network(config: Config) -> nn.Module:
-    """The architecture; edit it here. One sigmoid channel is the softmax of two classes, with half the weights."""
-    return SmallDeconvNet(num_classes=1, width=32, batch_norm=not config.paper).to(memory_format=torch.channels_last)
+    """The architecture; edit it here. One sigmoid channel is the softmax of two classes, with half the weights.
+
+    Stains differ from smear to smear, so ours takes each picture's mean colour and contrast out of it first.
+    """
+    net = SmallDeconvNet(num_classes=1, width=32, batch_norm=not config.paper)
+    if not config.paper:
+        net = nn.Sequential(nn.InstanceNorm2d(3), net)
+    return net.to(memory_format=torch.channels_last)
 
 
 def constant(progress: float) -> float:
@@ -108,7 +114,7 @@ def trained(run: Run, config: Config, fold: int) -> nn.Module:
 def readings_of_the_claim(run: Run) -> dict[str, float]:
     """The paper claims "IoU more than 0.97 for most images": the share of images over 0.97, by what may be meant."""
     scores = run.scores()
-    matrices, chosen_on = scores.matrices, scores.images["fold"].to_numpy() == 0
+    matrices, chosen_on = scores.matrices, np.isin(scores.images["fold"], (0, 2))
     readings = {
         "IoU of the cell": iou(matrices)[:, 1],
         "mean IoU of cell and background": mean_iou(matrices),
@@ -117,7 +123,9 @@ def readings_of_the_claim(run: Run) -> dict[str, float]:
     shares = {f"share of images over 0.97 in {name}": np.mean(score > 0.97) for name, score in readings.items()}
     if chosen_on.all():
         return shares
-    return shares | {f"mean {name}, without fold 0": np.mean(score[~chosen_on]) for name, score in readings.items()}
+    return shares | {
+        f"mean {name}, without folds 0 and 2": np.mean(score[~chosen_on]) for name, score in readings.items()
+    }
 
 
 def sweep(config: Config, cells: BloodCells) -> None:
