@@ -294,11 +294,12 @@ class Run:
         return [f"The data set's own split: {always.sum()} images are in no fold and always trained on.{leak}"]
 
     def _results(self, scores: Scores) -> Results:
-        folds = self.finished()
+        folds = sorted({int(fold) for fold in scores.images["fold"]})
         history = {fold: self.history(fold) for fold in folds}
         lines = [line for fold in folds for line in history[fold]]
         scoring = [_read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds]
-        test, further = _read_json(self.folder / "test.json"), _read_json(self.folder / "further.json")
+        test, own = _read_json(self.folder / "test.json"), _read_json(self.folder / "further.json")
+        further = own["scores"] if own.get("folds") == folds else {}  # else of fewer folds than are now there
         seconds = {
             "training": sum(line["seconds"] for line in lines),
             "validation after each epoch": sum(line["val_seconds"] for line in lines),
@@ -309,9 +310,7 @@ class Run:
             drawn=self.competition.drawn,
             classes=self.competition.classes,
             notes=(*self.competition.notes, *self._split_notes()),
-            further=further["scores"]
-            if further.get("folds") == folds
-            else {},  # else of fewer folds than are now there
+            further=further,
             command=command(),
             config=self.config,
             versions=versions(self.world.device),

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kit.models.padding import pad_to_stride
 from kit.models.vgg import DEPTHS, WIDTHS, conv_relu, load_vgg16, load_vgg16_classifier, vgg16_stages
 
 Switches = tuple[Tensor, tuple[int, int]]  # each maximum's place in its plane, i64 (N, C, h, w), and the plane's size
@@ -137,10 +138,7 @@ class DeconvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) -> logits (N, K, H, W)."""
         height, width = images.shape[2:]
-        below, right = max(224, height + -height % 32) - height, max(224, width + -width % 32) - width
-        if below or right:
-            images = F.pad(images, (0, right, 0, below), mode="replicate")
-        features, switches = encode(self.encoder, images)
+        features, switches = encode(self.encoder, pad_to_stride(images, 32, smallest=224))
         features = self.fc6_deconv(self.fc7(self.fc6(features)))
         return self.head(decode(self.decoder, features, switches))[:, :, :height, :width]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.models.unet import pad_to_stride
+from kit.models.padding import pad_to_stride
 
 
 class DynamicUNet(nn.Module):

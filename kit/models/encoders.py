@@ -14,7 +14,8 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from kit.models.padding import pad_to_stride
 
 
 class PadToStride(nn.Module):
@@ -31,12 +32,8 @@ class PadToStride(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) -> logits (N, K, H, W)."""
         height, width = images.shape[2:]
-        below = max(-height % self.stride, self.smallest - height)
-        right = max(-width % self.stride, self.smallest - width)
-        if below or right:
-            images = F.pad(images, (0, right, 0, below), mode="replicate")
         try:
-            logits = self.net(images)
+            logits = self.net(pad_to_stride(images, self.stride, self.smallest))
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

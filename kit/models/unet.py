@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kit.models.padding import pad_to_stride
+
 STRIDE = 16  # of the deepest level of UNet
 MARGIN = 92  # pixels that the valid convolutions take from each side: 572 -> 388
 
@@ -144,12 +146,6 @@ class CompactUNet(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             x = block(torch.cat([skips.pop(), x], dim=1))
         return self.head(x)[:, :, : images.shape[2], : images.shape[3]]
-
-
-def pad_to_stride(images: Tensor, stride: int) -> Tensor:
-    """images (N, C, H, W) with their last row and column repeated until both sides are multiples of `stride`."""
-    below, right = (-side % stride for side in images.shape[2:])
-    return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
 
 
 def mirror(images: Tensor, size: tuple[int, int]) -> Tensor:
