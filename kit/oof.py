@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from kit.data import Competition
+from kit.enlarge import enlarge
 from kit.files import check_id, write_atomic
 from kit.images import single_threaded_cv2
 from kit.metrics import confusion_matrix, foreground_scores, level_histogram, mean_dice, mean_iou, pixel_accuracy
-from kit.predict import levels_at, mask_at
+from kit.predict import FOREGROUND, mask_at
 
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
@@ -109,8 +110,8 @@ def score(
 def _counter(competition: Competition, store: OOFStore) -> Callable[[str], tuple]:
     def binary(id: str) -> tuple:
         truth = competition.read_mask(id)
-        levels = level_histogram(truth, levels_at(store.read(id)[0], truth.shape))
-        matrix = np.stack([levels[:, :128].sum(axis=1), levels[:, 128:].sum(axis=1)], axis=1)
+        levels = level_histogram(truth, enlarge(store.read(id)[0], truth.shape))
+        matrix = np.stack([levels[:, :FOREGROUND].sum(axis=1), levels[:, FOREGROUND:].sum(axis=1)], axis=1)
         return (*foreground_scores(matrix), _share(matrix)), matrix, levels
 
     def many(id: str) -> tuple:

@@ -2,7 +2,7 @@
 
     probabilities(models, images, tta)   mean over models, views and scales, at the network's size
     predict(models, loader, tta)         -> levels: the probabilities in 256 steps, uint8
-    mask_at(levels, size)                -> the mask at the original size
+    mask_at(levels, size), rle_at        -> the mask at the original size, or its run-length encoding
 
 Averaging and quantising come before enlarging: bilinear enlarging is linear, so the order of the averages
 does not matter, and the OOF store, the report and the submission all start from the very same bytes.
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from kit.data import normalise
+from kit.enlarge import encode_above, mask_above
 from kit.files import raise_all
 
 FOREGROUND = 128  # the level of probability 0.5
@@ -162,20 +163,17 @@ def quantise(probs: Tensor) -> Tensor:
     return levels
 
 
-def levels_at(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Levels u8 (h, w) enlarged to `size` (height, width) bilinearly and rounded half up, u8."""
-    if levels.shape == tuple(size):
-        return levels
-    enlarged = cv2.resize(levels.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
-    return (enlarged + 0.5).astype(np.uint8)
-
-
 def mask_at(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The mask u8 (H, W) at the original size. levels u8 (K, h, w): K = 1 by threshold, else the likeliest class."""
     if len(levels) == 1:
-        return (levels_at(levels[0], size) >= FOREGROUND).view(np.uint8)
+        return mask_above(levels[0], size, FOREGROUND - 0.5)  # what is enlarged is then rounded
     scores = [cv2.resize(level.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) for level in levels]
     return np.argmax(scores, axis=0).astype(np.uint8)
+
+
+def rle_at(levels: np.ndarray, size: tuple[int, int], order: str) -> str:
+    """The run-length encoding, in `order` "C" or "F", of the foreground of levels u8 (1, h, w) at the original size."""
+    return encode_above(levels[0], size, FOREGROUND - 0.5, order)
 
 
 def pictures_at_once(tta: TTA, views: int = 8) -> int:

@@ -30,8 +30,23 @@ def encode(mask: np.ndarray, order: str = "C") -> str:
         values = np.unique(mask)
         shown = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
         raise ValueError(f"a mask to encode holds 0 and 1 only, this one holds {shown}: compare it with a threshold")
-    text = np.empty(count * min(_DIGITS, len(str(pixels.size)) + 1), np.uint8)
-    return text[: _format_runs(edges[:count], text)].tobytes().decode("ascii")
+    return encode_edges(edges[:count], pixels.size)
+
+
+def encode_edges(edges: np.ndarray, pixels: int) -> str:
+    """Run-length encode a mask of so many `pixels` given by where its value changes, counted from 0.
+
+    edges: int64 (2R,), rising. Even entries begin a run, odd ones are the first pixel after it.
+    """
+    text = np.empty(edges.size * min(_DIGITS, len(str(pixels)) + 1), np.uint8)
+    return text[: _format_runs(edges, text)].tobytes().decode("ascii")
+
+
+def decode_edges(edges: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the mask that such edges describe along its rows: uint8 (H, W) of 0 and 1."""
+    mask = np.zeros(shape, np.uint8)
+    _fill(edges, mask.reshape(-1))
+    return mask
 
 
 def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
@@ -43,11 +58,9 @@ def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
     _check_order(order)
     height, width = _check_shape(shape)
     found = runs(rle, height * width)
-    pixels = np.zeros(height * width, np.uint8)
-    _fill(found, pixels)
-    if order == "C":
-        return pixels.reshape(height, width)
-    return _transpose(pixels.reshape(width, height))
+    found[:, 1] += found[:, 0]
+    mask = decode_edges(found.reshape(-1), (height, width) if order == "C" else (width, height))
+    return mask if order == "C" else _transpose(mask)
 
 
 def runs(rle: str, pixels: int | None = None) -> np.ndarray:
@@ -210,9 +223,9 @@ def _parse_runs(text, limit, found):
 
 
 @njit(cache=True, nogil=True)
-def _fill(found, pixels):
-    for i in range(found.shape[0]):
-        pixels[found[i, 0] : found[i, 0] + found[i, 1]] = 1
+def _fill(edges, pixels):
+    for i in range(0, edges.size, 2):
+        pixels[edges[i] : edges[i + 1]] = 1
 
 
 def _complaint(pieces: list[str], limit: int) -> str:

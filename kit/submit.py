@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from kit import submission
 from kit.files import raise_all, run_lock, write_atomic
-from kit.predict import mask_at, predict
-from kit.rle import decode, encode
+from kit.predict import predict, rle_at
+from kit.rle import decode
 from kit.run import Run
 from kit.submission_parts import RowParts, rows_in_order
 
@@ -37,7 +37,7 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
         models = [load(fold) for fold in folds] if todo else []
         pictures = predict(models, run.pictures(todo), run.tta, run.world.device, run.dtype)
         for id, size, levels in tqdm(pictures, "test", total=len(todo), leave=False, disable=run.world.quiet):
-            kept.add(run.competition.csv_name(id), encode(mask_at(levels, size), run.competition.order))
+            kept.add(run.competition.csv_name(id), rle_at(levels, size, run.competition.order))
     run.world.wait()
     if not run.world.main:
         return None

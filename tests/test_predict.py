@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from kit import rle
 from kit.data import PictureDataset, collate_pictures, normalise
+from kit.enlarge import enlarge
 from kit.models.pretrained import PadToStride
 from kit.predict import (
     FOREGROUND,
@@ -16,12 +18,12 @@ from kit.predict import (
     VIEWS,
     Tiled,
     View,
-    levels_at,
     mask_at,
     pictures_at_once,
     predict,
     probabilities,
     quantise,
+    rle_at,
     tile_starts,
 )
 
@@ -156,12 +158,14 @@ def test_masks_agree_with_torchs_interpolation_and_a_threshold(size):
         middle = F.interpolate((level[None].double() + 0.5) / 256, size=size, mode="bilinear", align_corners=False)[
             0, 0
         ]
-        mask, enlarged = mask_at(level.numpy(), size), levels_at(level[0].numpy(), size)
+        mask, enlarged = mask_at(level.numpy(), size), enlarge(level[0].numpy(), size)
         assert mask.dtype == enlarged.dtype == np.uint8
         assert mask.shape == enlarged.shape == size
         clear = (middle - 0.5).abs() > 1e-6
         np.testing.assert_array_equal(mask[clear], (middle >= 0.5).numpy()[clear])
         np.testing.assert_array_equal(mask, enlarged >= FOREGROUND)
+        for order in "CF":
+            assert rle_at(level.numpy(), size, order) == rle.encode(mask, order)
         assert np.abs(enlarged - (middle.numpy() * 256 - 0.5)).max() <= 0.5 + 1e-4
         true = F.interpolate(exact[None], size=size, mode="bilinear", align_corners=False)[0, 0]
         clear = (true - 0.5).abs() > 1 / 512 + 1e-6  # what quantising may move
