@@ -122,6 +122,7 @@ def measure(results: Results) -> dict:
     title, drawn, command, tta, size, images, groups, classes: the run and what it was scored on
     dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
                     classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
+    constant        {"class", "pixel_accuracy", "mean_iou"}: what the commonest class everywhere would score
     further         {name: score}, the recipe's own
     folds           {"planned", "finished": [fold]}
     conventions     sentences that say what the numbers mean
@@ -146,7 +147,8 @@ def measure(results: Results) -> dict:
         "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
         "conventions": _conventions(results),
         "pooled": _pooled(images, matrices),
-        "dataset": _dataset(matrices), "further": results.further,
+        "dataset": _dataset(matrices), "constant": _constant(matrices.sum(axis=0), results.classes),
+        "further": results.further,
         "per_fold": [_fold_row(results, fold) for fold in sorted(set(images["fold"]))],
         "per_class": _per_class(matrices.sum(axis=0), results.classes),
         "threshold": None if results.levels is None else threshold_curve(images, results.levels),
@@ -260,6 +262,17 @@ def _dataset(matrices: np.ndarray) -> dict[str, float]:
     }  # fmt: skip
 
 
+def _constant(matrix: np.ndarray, names: tuple[str, ...]) -> dict:
+    """The scores of a predictor that has learnt nothing but which class is the commonest."""
+    truth = matrix.sum(axis=1)
+    commonest = truth.argmax()
+    constant = np.zeros_like(matrix)
+    constant[:, commonest] = truth
+    return {
+        "class": names[commonest], "pixel_accuracy": pixel_accuracy(constant), "mean_iou": mean_iou(constant)
+    }  # fmt: skip
+
+
 def _per_class(matrix: np.ndarray, names: tuple[str, ...]) -> list[dict]:
     truth = matrix.sum(axis=1)
     accuracy = np.divide(np.diag(matrix), truth, out=np.full(len(matrix), np.nan), where=truth > 0)
@@ -367,6 +380,7 @@ def summary(measurements: dict) -> str:
     }
     scores = {label: m["dataset"][name] for label, name in labels.items()} | m["further"]
     lines += ["", *(f"{label}: {_rounded(score)}" for label, score in scores.items())]
+    lines.append(f"{m['constant']['class']} everywhere would have a mean IoU of {_rounded(m['constant']['mean_iou'])}")
     honest = (m["threshold"] or {}).get("honest")
     if honest:
         value, gain = honest["dice_mean"]["value"], round(honest["dice_mean"]["gain"], 5) + 0.0

@@ -1,4 +1,4 @@
-"""Enlarging against torch's `interpolate` in float64, and against sums of fractions where pixels lie on the threshold."""
+"""Enlarging: against torch's `interpolate` in float64, and against fractions where pixels lie on the threshold."""
 
 from fractions import Fraction
 

@@ -144,6 +144,13 @@ def test_classes_against_scikit_learn(drawn):
         "frequency_weighted_iou": weights @ union,
         "mean_iou_images": np.mean(each),
     })  # fmt: skip
+    commonest = np.bincount(truths[kept]).argmax()
+    constant = np.full_like(truths[kept], commonest)
+    assert measurements["constant"] == {
+        "class": rows[commonest]["name"],
+        "pixel_accuracy": pytest.approx(np.mean(truths[kept] == commonest)),
+        "mean_iou": pytest.approx(jaccard_score(truths[kept], constant, average="macro")),
+    }
     assert "too narrow" in measurements["conventions"][-2]  # three groups only
     assert measurements["conventions"][-1] == "Discs are drawn."
 
