@@ -2,12 +2,14 @@
 
 competition.read_image(id), read_mask(id)  ->  resized once, kept in the cache
 SegmentationDataset[(epoch, index)]        ->  Sample(image u8 (3, H, W), mask u8 (H, W), id)
+PictureBatches                             ->  Pictures(images u8 (N, 3, H, W), ids, their own sizes)
 normalise(images)                          ->  f32 on the device, not in the worker: a quarter of the bytes travel
 """
 
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,7 +22,8 @@ from torch.utils.data import Dataset, default_collate
 
 from kit.distributed import World
 from kit.files import raise_all
-from kit.images import resize_image
+from kit.images import resize_image, single_threaded_cv2
+from kit.pipeline import ordered_map
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1, as torchvision's, timm's and smp's weights expect
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -70,7 +73,7 @@ class Sample(NamedTuple):
 class Pictures(NamedTuple):
     """A batch of pictures to predict, and what was wrong with those that cannot be."""
 
-    images: Tensor  # u8 (N, 3, H, W), RGB
+    images: Tensor  # u8 (N, 3, H, W), RGB; filled up with the last one where there are fewer ids; (0,) without any
     ids: list[str]
     sizes: list[tuple[int, int]]  # (height, width) of the originals, which the predictions come back to
     problems: list[str]
@@ -112,34 +115,53 @@ def collate_samples(samples: list[Sample]) -> Sample:
     return default_collate(samples)
 
 
-class PictureDataset(Dataset):
-    """Pictures to predict, resized to `size` (height, width), or at their own size when it is None.
+class PictureBatches:
+    """Batches of pictures to predict, read ahead in threads.
 
-    An item is (image u8 (3, H, W), id, original size), or the text of what is wrong with the picture: a bad
-    one among 100,000 must not cost the night's work on the others.
+    size: (height, width) that they are brought to; None keeps their own, and then `count` is 1. count: of pictures in a
+    batch, in the last one too: kernels are chosen by the shape of a batch, and a picture's prediction must not depend
+    on how many are left. A picture that cannot be read is told in its batch's `problems`: a bad one among 100,000 must
+    not cost the night's work on the others. pin: keep batches in memory that a GPU can copy from by itself.
     """
 
-    def __init__(self, competition: Competition, ids: Sequence[str], size: tuple[int, int] | None) -> None:
-        self.competition, self.ids, self.size = competition, list(ids), size
+    def __init__(
+        self,
+        competition: Competition,
+        ids: Sequence[str],
+        size: tuple[int, int] | None,
+        count: int,
+        threads: int = 0,
+        pin: bool = False,
+    ) -> None:
+        self.competition, self.size, self.threads, self.pin = competition, size, threads, pin
+        self.count = count
+        self.batches = [ids[start : start + count] for start in range(0, len(ids), count)]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, str, tuple[int, int]] | str:
-        try:
-            image = self.competition.read_image(self.ids[index])
-        except (ValueError, OSError) as error:
-            return str(error)
-        resized = image if self.size is None else resize_image(image, self.size)
-        return _channels_first(resized), self.ids[index], image.shape[:2]
+    def __iter__(self) -> Iterator[Pictures]:
+        with single_threaded_cv2() if self.threads else contextlib.nullcontext():
+            yield from ordered_map(self.read, self.batches, self.threads)
 
-
-def collate_pictures(items: list) -> Pictures:
-    """Items of a PictureDataset -> a batch; the images are (0,) when none of them could be read."""
-    good = [item for item in items if not isinstance(item, str)]
-    images, ids, sizes = zip(*good, strict=True) if good else ((), (), ())
-    stacked = torch.stack(images) if good else torch.empty(0, dtype=torch.uint8)
-    return Pictures(stacked, list(ids), list(sizes), [item for item in items if isinstance(item, str)])
+    def read(self, ids: Sequence[str]) -> Pictures:
+        """Read one batch."""
+        good, problems = [], []
+        for id in ids:
+            try:
+                image = self.competition.read_image(id)
+            except (ValueError, OSError) as error:
+                problems.append(str(error))
+            else:
+                good.append((id, image.shape[:2], image if self.size is None else resize_image(image, self.size)))
+        if not good:
+            return Pictures(torch.empty(0, dtype=torch.uint8), [], [], problems)
+        kept, sizes, images = zip(*good, strict=True)
+        batch = np.empty((self.count, 3, *images[0].shape[:2]), np.uint8)
+        for number in range(self.count):
+            batch[number] = images[min(number, len(images) - 1)].transpose(2, 0, 1)
+        tensor = torch.from_numpy(batch)
+        return Pictures(tensor.pin_memory() if self.pin else tensor, list(kept), list(sizes), problems)
 
 
 def normalise(images: Tensor) -> Tensor:

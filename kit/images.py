@@ -22,6 +22,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from kit.shrink import shrink
+
 MAX_PIXELS = 100_000_000
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -148,8 +150,9 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize u8 (H, W, 3) to `size`: the mean over each cell where it shrinks, bilinear where a side grows."""
     height, width = size
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if height <= image.shape[0] and width <= image.shape[1]:
+        return shrink(image, size)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """From a network to masks at the pictures' own sizes: tiles, test-time augmentation, an ensemble.
 
     probabilities(models, images, tta)   mean over models, views and scales, at the network's size
-    predict(models, loader, tta)         -> levels: the probabilities in 256 steps, uint8
+    predict(models, batches, tta)        -> levels: the probabilities in 256 steps, uint8
     mask_at(levels, size), rle_at        -> the mask at the original size, or its run-length encoding
 
 Averaging and quantising come before enlarging: bilinear enlarging is linear, so the order of the averages
@@ -9,21 +9,22 @@ does not matter, and the OOF store, the report and the submission all start from
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
-from kit.data import normalise
+from kit.data import Pictures, normalise
 from kit.enlarge import encode_above, mask_above
 from kit.files import raise_all
 
 FOREGROUND = 128  # the level of probability 0.5
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -126,28 +127,47 @@ def probabilities(models: Sequence[nn.Module], images: Tensor, tta: TTA) -> Tens
 
 
 def predict(
-    models: Sequence[nn.Module], loader: DataLoader, tta: TTA, device: torch.device, dtype: torch.dtype
+    models: Sequence[nn.Module], batches: Iterable[Pictures], tta: TTA, device: torch.device, dtype: torch.dtype
 ) -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
-    """(id, original size, levels u8 (K, h, w)) of each picture of a loader of `Pictures`, in its order.
+    """(id, original size, levels u8 (K, h, w)) of each picture, in the order of the batches.
 
-    The last, shorter batch is filled up before it goes through the networks: kernels are chosen by the shape
-    of a batch, and a picture's prediction must not depend on how many were left. Raises ValueError at the end,
-    listing the pictures that could not be read.
+    Raises ValueError at the end, listing the pictures that could not be read.
     """
     problems = []
     for model in models:
         model.eval()
-    for batch in loader:
+    for batch, levels, copied in _one_behind(_run(models, batches, tta, device, dtype)):
         problems += batch.problems
-        if not batch.ids:
-            continue
-        missing = loader.batch_size - len(batch.ids)
-        images = torch.cat([batch.images, batch.images[-1:].expand(missing, -1, -1, -1)])
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            probs = probabilities(models, normalise(images.to(device, non_blocking=True)), tta)
-        levels = quantise(probs).cpu().numpy()
-        yield from zip(batch.ids, batch.sizes, levels[: len(batch.ids)], strict=True)
+        if copied is not None:
+            copied.synchronize()
+        yield from zip(batch.ids, batch.sizes, levels.numpy()[: len(batch.ids)], strict=True)
     raise_all(problems, "pictures could not be predicted; all others were")
+
+
+def _run(
+    models: Sequence[nn.Module], batches: Iterable[Pictures], tta: TTA, device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[Pictures, Tensor, torch.cuda.Event | None]]:
+    """Each batch with its levels u8 (N, K, h, w); on a GPU they are on their way until the event has happened."""
+    for batch in batches:
+        levels, copied = torch.empty(0, dtype=torch.uint8), None
+        if batch.ids:
+            images = normalise(batch.images.to(device, non_blocking=True))
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                levels = quantise(probabilities(models, images, tta))
+            levels = levels.to("cpu", non_blocking=device.type == "cuda")
+            if device.type == "cuda":
+                copied = torch.cuda.Event()
+                copied.record()
+        yield batch, levels, copied
+
+
+def _one_behind(items: Iterable[Item]) -> Iterator[Item]:
+    """Each item when the next one has been begun, so that a GPU has work while the one before is taken from it."""
+    previous = ()
+    for item in items:
+        yield from previous
+        previous = (item,)
+    yield from previous
 
 
 def quantise(probs: Tensor) -> Tensor:

@@ -28,9 +28,8 @@ from kit import checkpoint, distributed, report
 from kit.cache import sample_reader
 from kit.data import (
     Competition,
-    PictureDataset,
+    PictureBatches,
     SegmentationDataset,
-    collate_pictures,
     collate_samples,
     default_workers,
     loading,
@@ -271,11 +270,10 @@ class Run:
             write_atomic(self.folder / "oof.csv", scores.images.to_csv(index=False))
             return report.write_report(self._results(scores), self.folder)
 
-    def pictures(self, ids: Sequence[str]) -> DataLoader:
+    def pictures(self, ids: Sequence[str]) -> PictureBatches:
         """Batches of pictures whose shape depends on the network's size and the views alone."""
-        count = pictures_at_once(self.tta) if self.size else 1
-        pictures = PictureDataset(self.competition, ids, self.size)
-        return DataLoader(pictures, count, collate_fn=collate_pictures, **loading(self.workers, self.world))
+        count, pin = pictures_at_once(self.tta) if self.size else 1, self.world.device.type == "cuda"
+        return PictureBatches(self.competition, ids, self.size, count, self.workers, pin)
 
     def prediction_key(self, folds: Sequence[int]) -> str:
         """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""

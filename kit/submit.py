@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from kit import submission
 from kit.files import raise_all, run_lock, write_atomic
+from kit.pipeline import ordered_map
 from kit.predict import predict, rle_at
 from kit.rle import decode
 from kit.run import Run
@@ -36,8 +37,14 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
         todo = run.world.share(left)
         models = [load(fold) for fold in folds] if todo else []
         pictures = predict(models, run.pictures(todo), run.tta, run.world.device, run.dtype)
-        for id, size, levels in tqdm(pictures, "test", total=len(todo), leave=False, disable=run.world.quiet):
-            kept.add(run.competition.csv_name(id), rle_at(levels, size, run.competition.order))
+
+        def row(picture: tuple[str, tuple[int, int], np.ndarray]) -> tuple[str, str]:
+            id, size, levels = picture
+            return run.competition.csv_name(id), rle_at(levels, size, run.competition.order)
+
+        encoded = ordered_map(row, pictures, run.workers)
+        for name, rle in tqdm(encoded, "test", total=len(todo), leave=False, disable=run.world.quiet):
+            kept.add(name, rle)
     run.world.wait()
     if not run.world.main:
         return None

@@ -20,10 +20,9 @@ from torchvision.transforms import functional as V
 from kit import cache
 from kit.cache import ImageCache, SizedReader, sample_reader
 from kit.data import (
-    PictureDataset,
+    PictureBatches,
     Sample,
     SegmentationDataset,
-    collate_pictures,
     collate_samples,
     foreground_shares,
     loading,
@@ -87,21 +86,31 @@ def test_normalise_is_torchvisions():
 
 def test_pictures_keep_their_original_size(competition):
     competition.size = (45, 61)
-    batch = collate_pictures([PictureDataset(competition, competition.test_ids, SIZE)[i] for i in range(3)])
+    [batch, _] = PictureBatches(competition, competition.test_ids, SIZE, 3)
     assert batch.images.shape == (3, 3, *SIZE)
     assert batch.sizes == [(45, 61)] * 3
     assert batch.ids == competition.test_ids[:3]
     expected = resize_image(competition.read_image("test_01"), SIZE)
     np.testing.assert_array_equal(batch.images[1].numpy().transpose(1, 2, 0), expected)
-    image, _, _ = PictureDataset(competition, ["test_01"], None)[0]
-    np.testing.assert_array_equal(image.numpy().transpose(1, 2, 0), competition.read_image("test_01"))
+    [own] = PictureBatches(competition, ["test_01"], None, 1)
+    np.testing.assert_array_equal(own.images[0].numpy().transpose(1, 2, 0), competition.read_image("test_01"))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_the_last_batch_is_filled_up_with_its_last_picture(competition, threads):
+    first, second, last = PictureBatches(competition, competition.test_ids, SIZE, 2, threads)
+    assert [batch.ids for batch in (first, second, last)] == [
+        competition.test_ids[:2],
+        competition.test_ids[2:4],
+        competition.test_ids[4:],
+    ]
+    assert [len(batch.images) for batch in (first, second, last)] == [2, 2, 2]
+    assert torch.equal(last.images[0], last.images[1])
 
 
 def test_pictures_that_cannot_be_read_are_told_and_left_out():
-    pictures = PictureDataset(
-        TinyCompetition(broken=["test_00", "test_02", "test_03"]), [f"test_0{i}" for i in range(4)], SIZE
-    )
-    first, second = DataLoader(pictures, 2, collate_fn=collate_pictures)
+    competition = TinyCompetition(broken=["test_00", "test_02", "test_03"])
+    first, second = PictureBatches(competition, [f"test_0{i}" for i in range(4)], SIZE, 2)
     assert (first.ids, first.problems) == (["test_01"], ["test_00.jpg: damaged or cut short"])
     assert (second.ids, second.sizes, len(second.problems), len(second.images)) == ([], [], 2, 0)
 
@@ -230,17 +239,17 @@ def test_a_forked_worker_starts_though_opencv_has_threads_running():
 
 
 def test_workers_of_a_group_of_processes_come_from_a_clean_server_and_read_the_same():
-    pictures = PictureDataset(TinyCompetition(), TinyCompetition().test_ids, SIZE)
+    samples = SegmentationDataset(SizedReader(TinyCompetition(), SIZE), TinyCompetition().ids)
     alone, group = World(0, 1, torch.device("cpu")), World(0, 2, torch.device("cpu"))
     here, there = (
-        list(DataLoader(pictures, 2, collate_fn=collate_pictures, **loading(workers, world)))
-        for workers, world in ((0, alone), (1, group))
+        list(DataLoader(samples, 2, **loading(workers, world))) for workers, world in ((0, alone), (1, group))
     )
     assert loading(1, group)["multiprocessing_context"] == "forkserver"
     assert "multiprocessing_context" not in loading(1, alone)
     for one, other in zip(here, there, strict=True):
-        assert torch.equal(one.images, other.images)
-        assert one[1:] == other[1:]
+        assert torch.equal(one.image, other.image)
+        assert torch.equal(one.mask, other.mask)
+        assert one.id == other.id
 
 
 def test_pictures_of_several_sizes_do_not_share_a_batch():

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from tiny import TinyCompetition, tiny_network
-from torch.utils.data import DataLoader
 
 from kit.checkpoint import load_weights, save_weights
 from kit.competitions.carvana import Carvana
-from kit.data import PictureDataset, collate_pictures
+from kit.data import PictureBatches
 from kit.distributed import World
 from kit.predict import TTA, VIEWS, mask_at, pictures_at_once, predict
 from kit.rle import decode
@@ -50,10 +49,9 @@ def loaded(run, fold):
 
 def predicted_masks(run):
     """Each test picture's CSV name and mask, straight from the networks, in the batches that submit makes."""
-    pictures = PictureDataset(run.competition, run.competition.test_ids, run.size)
-    loader = DataLoader(pictures, pictures_at_once(HFLIP), collate_fn=collate_pictures)
+    batches = PictureBatches(run.competition, run.competition.test_ids, run.size, pictures_at_once(HFLIP))
     models = [loaded(run, fold) for fold in (0, 1)]
-    for id, size, levels in predict(models, loader, HFLIP, run.world.device, run.dtype):
+    for id, size, levels in predict(models, batches, HFLIP, run.world.device, run.dtype):
         yield run.competition.csv_name(id), mask_at(levels, size)
 
 

@@ -6,10 +6,9 @@ import torch
 from tiny import TinyCompetition, tiny_network
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from kit import rle
-from kit.data import PictureDataset, collate_pictures, normalise
+from kit.data import PictureBatches, normalise
 from kit.enlarge import enlarge
 from kit.models.pretrained import PadToStride
 from kit.predict import (
@@ -183,36 +182,33 @@ def test_masks_of_several_classes_take_the_likeliest():
     assert clear.mean() > 0.9
 
 
-def run(ids, batch_size, workers=0, broken=()):
+def run(ids, batch_size, threads=0, broken=()):
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(), nn.Conv2d(16, 1, 1)
     )
-    pictures = PictureDataset(TinyCompetition(tests=13, broken=broken), ids, (32, 48))
-    loader = DataLoader(pictures, batch_size, num_workers=workers, collate_fn=collate_pictures)
-    return predict([net.to(memory_format=torch.channels_last)], loader, TTA(VIEWS["hflip"]), CPU, torch.float32)
+    batches = PictureBatches(TinyCompetition(tests=13, broken=broken), ids, (32, 48), batch_size, threads)
+    return predict([net.to(memory_format=torch.channels_last)], batches, TTA(VIEWS["hflip"]), CPU, torch.float32)
 
 
 def test_predictions_come_in_order_with_their_sizes_and_by_the_networks_own_probabilities():
     ids, net = TinyCompetition().test_ids, tiny_network()
-    pictures = PictureDataset(TinyCompetition(), ids, (32, 48))
-    loader = DataLoader(pictures, 2, collate_fn=collate_pictures)
-    found = list(predict([net], loader, TTA(), CPU, torch.float32))
+    batches = PictureBatches(TinyCompetition(), ids, (32, 48), 2)
+    found = list(predict([net], batches, TTA(), CPU, torch.float32))
     assert [(id, size) for id, size, _ in found] == [(id, (45, 61)) for id in ids]
-    image = pictures[3][0]
+    image = batches.read([ids[3]]).images[:1]
     with torch.no_grad():
-        expected = (net(normalise(image[None])).sigmoid()[0] * 256).floor()
+        expected = (net(normalise(image)).sigmoid()[0] * 256).floor()
     assert np.abs(found[3][2] - expected.numpy()).max() <= 1  # a sum in another order may cross a step
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # said where there is one core
 def test_predictions_do_not_depend_on_what_else_is_in_the_batch():
     ids = TinyCompetition(tests=13).test_ids
     whole = {id: levels.tobytes() for id, _, levels in run(ids, 4)}
     assert list(whole) == ids
     for some in (ids[:1], ids[3:9], ids[::-1], ids[5:]):
         assert {id: levels.tobytes() for id, _, levels in run(some, 4)} == {id: whole[id] for id in some}
-    assert {id: levels.tobytes() for id, _, levels in run(ids, 4, workers=2)} == whole
+    assert {id: levels.tobytes() for id, _, levels in run(ids, 4, threads=2)} == whole
 
 
 def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():
@@ -220,9 +216,9 @@ def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():
     shapes, net = [], tiny_network()
     net.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
     competition = TinyCompetition(tests=9, broken=["test_01"])
-    loader = DataLoader(PictureDataset(competition, competition.test_ids, (32, 48)), 4, collate_fn=collate_pictures)
+    batches = PictureBatches(competition, competition.test_ids, (32, 48), 4)
     with pytest.raises(ValueError, match="1 pictures could not be predicted"):
-        list(predict([net], loader, TTA(VIEWS["hflip"]), CPU, torch.float32))
+        list(predict([net], batches, TTA(VIEWS["hflip"]), CPU, torch.float32))
     assert shapes == [(8, 3, 32, 48)] * 3
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from kit.cache import SizedReader
-from kit.data import PictureDataset, Sample, SegmentationDataset, collate_pictures, normalise
+from kit.data import PictureBatches, Sample, SegmentationDataset, normalise
 from kit.distributed import EpochBatches, World
 from kit.losses import bce_dice
 from kit.predict import TTA, VIEWS, predict
@@ -296,9 +296,9 @@ def test_a_gpu_trains_goes_on_evaluates_and_predicts(tmp_path, capsys):
     (tn, fp), (fn, tp) = evaluate(state.ema.module, val_loader, Settings(3, world, dtype, warmup_cosine))
     assert tn + fp + fn + tp == 12 * 32 * 48
     assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
-    loader = DataLoader(PictureDataset(competition, competition.test_ids, (32, 48)), 2, collate_fn=collate_pictures)
-    found = list(predict([state.ema.module], loader, TTA(VIEWS["hflip"]), world.device, dtype))
-    plain = predict([state.ema.module.cpu()], loader, TTA(VIEWS["hflip"]), torch.device("cpu"), torch.float32)
+    batches = PictureBatches(competition, competition.test_ids, (32, 48), 2)
+    found = list(predict([state.ema.module], batches, TTA(VIEWS["hflip"]), world.device, dtype))
+    plain = predict([state.ema.module.cpu()], batches, TTA(VIEWS["hflip"]), torch.device("cpu"), torch.float32)
     for (id, size, levels), (expected_id, _, expected) in zip(found, plain, strict=True):
         assert (id, size) == (expected_id, competition.size)
         assert np.abs(levels.astype(int) - expected).max() <= 8  # of 256, as coarse as bfloat16 is

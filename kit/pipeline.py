@@ -1,0 +1,41 @@
+"""Work done ahead in threads, its results in order.
+
+A prediction is a chain of these: pictures are decoded ahead of the network, rows of the CSV are encoded behind it, and
+nothing but the network waits. Threads and not processes: decoders and kernels release Python's lock, and no array is
+copied from one process to another.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """work(item) of each item, in their order, by so many `threads`; 0 works when asked and not ahead.
+
+    Two items a thread are in work or waiting, no more, so memory does not grow where the reader is slow. An error of
+    `work` is raised in its item's place, one of `items` after all that came before it. When the reader stops, so does
+    the work: items that are not begun are dropped.
+    """
+    if threads == 0:
+        yield from map(work, items)
+        return
+    source, ended, waiting = iter(items), None, deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        while waiting or not ended:
+            while not ended and len(waiting) < 2 * threads:
+                try:
+                    waiting.append(pool.submit(work, next(source)))
+                except Exception as error:  # StopIteration, or what is wrong with the items
+                    ended = error
+            if waiting:
+                yield waiting.popleft().result()
+        if not isinstance(ended, StopIteration):
+            raise ended
+    finally:
+        pool.shutdown(cancel_futures=True)
