@@ -123,7 +123,7 @@ def probabilities(models: Sequence[nn.Module], images: Tensor, tta: TTA) -> Tens
                 for model in models:
                     maps = _activate(model(batch).float()).chunk(len(views))
                     parts += [_resize(view.undo(part), size) for view, part in zip(views, maps, strict=True)]
-    return torch.stack(parts).mean(dim=0)
+    return torch.stack(parts).mean(dim=0) if len(parts) > 1 else parts[0]
 
 
 def predict(
@@ -175,7 +175,7 @@ def quantise(probs: Tensor) -> Tensor:
 
     K > 1: classes that share the likeliest one's level go one down, so that it stays the likeliest.
     """
-    levels = (probs * 256).floor().clamp(0, 255).to(torch.uint8)
+    levels = (probs * 256).clamp_(max=255).to(torch.uint8)
     if probs.shape[1] > 1:
         winner = probs.argmax(dim=1, keepdim=True)  # of probability 1/K or more, so of level 1 or more up to K = 256
         tied = (levels == levels.gather(1, winner)).scatter(1, winner, value=False)

@@ -144,7 +144,7 @@ class Run:
         read = sample_reader(self.competition, self.size, cache_folder() if cache else None)
         held_out = SegmentationDataset(read, self.world.share(self.held_out(fold)))
         load = loading(self.workers, self.world)
-        val_loader = DataLoader(held_out, batch_size if self.size else 1, **load)
+        val_loader = DataLoader(held_out, batch_size if self.size else 1, collate_fn=collate_samples, **load)
         train_set = SegmentationDataset(read, self.trained_on(fold), augment)
         return self.train_loader(train_set, batch_size, parts), val_loader
 
