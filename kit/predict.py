@@ -136,7 +136,8 @@ def predict(
     problems = []
     for model in models:
         model.eval()
-    for batch, levels, copied in _one_behind(_run(models, batches, tta, device, dtype)):
+    predicted = _run(models, batches, tta, device, dtype)
+    for batch, levels, copied in _one_behind(predicted) if device.type == "cuda" else predicted:
         problems += batch.problems
         if copied is not None:
             copied.synchronize()

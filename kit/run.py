@@ -300,6 +300,7 @@ class Run:
         further = own["scores"] if own.get("folds") == folds else {}  # else of fewer folds than are now there
         seconds = {
             "training": sum(line["seconds"] for line in lines),
+            "waiting for pictures in training": sum(line["waited"] for line in lines),
             "validation after each epoch": sum(line["val_seconds"] for line in lines),
             "out-of-fold prediction and scoring": sum(scoring),
         } | ({f"prediction of {test['pictures']} test pictures": test["seconds"]} if test else {})

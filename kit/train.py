@@ -11,7 +11,7 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,11 +63,12 @@ class TrainState:
     step: int = 0  # optimizer steps done, over all epochs
     loss_sum: float = 0.0  # over the steps of the epoch in progress
     seconds: float = 0.0  # spent on the epoch in progress
+    waited: float = 0.0  # of these, for the loader
     best: float = -math.inf
     history: list[dict] = field(default_factory=list)  # the lines of metrics.jsonl
 
     PARTS = ("model", "optimizer", "scaler")
-    VALUES = ("identity", "step", "loss_sum", "seconds", "best", "history")
+    VALUES = ("identity", "step", "loss_sum", "seconds", "waited", "best", "history")
 
     @property
     def average(self) -> nn.Module:
@@ -187,7 +188,7 @@ def fit(
             line = _epoch_line(state, evaluate(average, val_loader, settings), batches.steps)
             line["val_seconds"] = round(time.perf_counter() - clock, 2)
             state.history.append(line)
-            state.loss_sum = state.seconds = 0.0
+            state.loss_sum = state.seconds = state.waited = 0.0
             is_best = line["val_dice"] > state.best  # never true of NaN
             state.best = line["val_dice"] if is_best else state.best
             save(state, folder, world, is_best=is_best)
@@ -204,7 +205,7 @@ def train_one_epoch(
     batches, saved, parts, pending = loader.batch_sampler, time.perf_counter(), [], []
     clock = time.perf_counter() - state.seconds
     bar = tqdm(loader, f"epoch {batches.epoch + 1}/{settings.epochs}", leave=False, disable=settings.world.quiet)
-    for micro_batch in bar:
+    for micro_batch in _clocked(bar, state):
         parts.append(micro_batch)
         if len(parts) < batches.parts:
             continue
@@ -224,6 +225,18 @@ def train_one_epoch(
             if not epoch_ends and time.perf_counter() - saved > 60 * settings.save_minutes:
                 save(state, folder, settings.world)
                 saved = time.perf_counter()
+
+
+def _clocked(batches: Iterable[Sample], state: TrainState) -> Iterator[Sample]:
+    """The batches; the time until each of them is there goes to state.waited."""
+    source = iter(batches)
+    while True:
+        clock = time.perf_counter()
+        batch = next(source, None)
+        state.waited += time.perf_counter() - clock
+        if batch is None:
+            return
+        yield batch
 
 
 @torch.inference_mode()
@@ -332,6 +345,7 @@ def _epoch_line(state: TrainState, matrix: np.ndarray, steps: int) -> dict:
         "val_accuracy": float(pixel_accuracy(matrix)),
         "lr": max(group["lr"] for group in state.optimizer.param_groups),
         "seconds": round(state.seconds, 2),
+        "waited": round(state.waited, 2),
     }
 
 
@@ -374,9 +388,10 @@ def _tensorboard(folder: Path, world: World) -> Iterator["SummaryWriter | None"]
 
 def _log(line: dict, epochs: int, board: "SummaryWriter | None") -> None:
     """Print an epoch's line, and send it to TensorBoard."""
+    busy = 1 - line["waited"] / max(line["seconds"], 0.01)  # the share of the time that did not wait for pictures
     print(
         f"epoch {line['epoch']:>3}/{epochs}  loss {line['loss']:.4f}  val dice {line['val_dice']:.4f}  "
-        f"iou {line['val_iou']:.4f}  lr {line['lr']:.1e}  {line['seconds']:.1f} s",
+        f"iou {line['val_iou']:.4f}  lr {line['lr']:.1e}  {line['seconds']:.1f} s, network busy {busy:.0%}",
         flush=True,
     )
     for name in line.keys() - {"epoch"} if board else ():

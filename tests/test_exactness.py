@@ -30,7 +30,7 @@ def finished_run(folder, competition, size):
     run = Run(folder, "exact", competition, folds, {"lr": 0.1}, HFLIP, size, world, torch.float32)
     run.begin()
     scores = {"loss": 0.5, "val_dice": 0.5, "val_iou": 0.4, "val_accuracy": 0.9}
-    line = {"epoch": 1, **scores, "lr": 0.1, "seconds": 2.0, "val_seconds": 1.0}
+    line = {"epoch": 1, **scores, "lr": 0.1, "seconds": 2.0, "waited": 0.5, "val_seconds": 1.0}
     for fold in (0, 1):
         model = tiny_network(seed=fold)
         with torch.no_grad():

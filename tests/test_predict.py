@@ -17,6 +17,7 @@ from kit.predict import (
     VIEWS,
     Tiled,
     View,
+    _one_behind,
     mask_at,
     pictures_at_once,
     predict,
@@ -209,6 +210,13 @@ def test_predictions_do_not_depend_on_what_else_is_in_the_batch():
     for some in (ids[:1], ids[3:9], ids[::-1], ids[5:]):
         assert {id: levels.tobytes() for id, _, levels in run(some, 4)} == {id: whole[id] for id in some}
     assert {id: levels.tobytes() for id, _, levels in run(ids, 4, threads=2)} == whole
+
+
+def test_a_gpu_has_its_next_batch_before_the_last_is_taken():
+    begun = []
+    for item in _one_behind(begun.append(item) or item for item in range(4)):
+        assert begun == list(range(min(item + 2, 4)))
+    assert list(_one_behind([])) == []
 
 
 def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():

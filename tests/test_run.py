@@ -220,6 +220,7 @@ def test_report_is_over_the_finished_folds(tmp_path, capsys):
     assert pooled["id"].tolist() == run.held_out(0) + run.held_out(1)
     assert measured["pooled"]["dice_mean"]["value"] == pytest.approx(pooled["dice"].mean())
     assert measured["seconds"]["training"] == 4.0
+    assert measured["seconds"]["waiting for pictures in training"] == 1.0
     assert "<html" in (tmp_path / "report.html").read_text()
     assert str(tmp_path / "report.html") in capsys.readouterr().out
 

@@ -2,6 +2,7 @@ import importlib.util
 import itertools
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,21 @@ def test_fit_is_the_plain_loop_written_out(tmp_path, capsys):
     assert lines[-1]["val_iou"] == pytest.approx(tp / (tp + fp + fn))
     assert lines[-1]["val_accuracy"] == pytest.approx((tp + tn) / matrix.sum())
     assert capsys.readouterr().out.count("\n") == 3
+
+
+class Slow(Pictures):
+    def __getitem__(self, key):
+        time.sleep(0.02)
+        return super().__getitem__(key)
+
+
+def test_the_epochs_line_tells_how_long_the_network_waited_for_pictures(tmp_path, capsys):
+    state = train(tmp_path, dataset=Slow(10))
+    printed = capsys.readouterr().out
+    for line in state.history:
+        assert 8 * 0.02 <= line["waited"] <= line["seconds"]
+        assert f"network busy {1 - line['waited'] / line['seconds']:.0%}\n" in printed
+    assert state.waited == 0
 
 
 def test_the_average_is_timms():

@@ -22,7 +22,7 @@ from kit.losses import bce_dice
 from kit.train import Settings, adamw, fit, new_state, resume, warmup_cosine
 
 ALONE = World(0, 1, torch.device("cpu"))
-TIMES = {"seconds", "val_seconds"}
+TIMES = {"seconds", "waited", "val_seconds"}
 STEPS = 5  # of an epoch of the tiny recipe: 20 pictures in batches of 4
 
 
