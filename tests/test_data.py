@@ -159,7 +159,10 @@ BUILD = """
 import os, sys, time
 from pathlib import Path
 from tiny import TinyCompetition
+from kit import cache
 from kit.cache import ImageCache
+
+cache.CHUNK = 4
 
 class Slow(TinyCompetition):
     def read_image(self, id):
@@ -177,6 +180,16 @@ def start_build(root, seconds):
     return subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})
 
 
+def kill_build(root, after, sign=signal.SIGKILL):
+    """Stop a build when it has begun to read so many pictures; the ids that it began."""
+    build, log = start_build(root, 0.2), root / "log"
+    while not log.exists() or len(log.read_text().split()) < after:
+        time.sleep(0.01)
+    build.send_signal(sign)
+    build.wait()
+    return log.read_text().split()
+
+
 def test_two_processes_build_one_cache(tmp_path):
     builds = [start_build(tmp_path, 0.1) for _ in range(2)]
     assert [build.wait(60) for build in builds] == [0, 0]
@@ -184,15 +197,42 @@ def test_two_processes_build_one_cache(tmp_path):
 
 
 def test_a_killed_build_is_never_taken_for_a_cache(tmp_path, competition):
-    build = start_build(tmp_path, 0.3)
-    while not (tmp_path / "log").exists():
-        time.sleep(0.01)
-    build.send_signal(signal.SIGKILL)
-    build.wait()
+    kill_build(tmp_path, after=1)
     assert not list(tmp_path.glob("tiny-*"))
-    image, _ = ImageCache.open(competition, SIZE, tmp_path)("car3_03")
-    np.testing.assert_array_equal(image, SizedReader(competition, SIZE)("car3_03")[0])
+    cache, read = ImageCache.open(competition, SIZE, tmp_path), SizedReader(competition, SIZE)
+    for id in competition.ids:
+        np.testing.assert_array_equal(cache(id)[0], read(id)[0])
     assert not list(tmp_path.glob(".*partial"))
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_build_goes_on_where_it_was(tmp_path, competition, sign):
+    ids = competition.ids
+    done = kill_build(tmp_path, after=6, sign=sign)  # the first four are on the disk
+    (tmp_path / "log").unlink()
+    assert start_build(tmp_path, 0).wait(60) == 0
+    again = (tmp_path / "log").read_text().split()
+    assert sorted(again) == ids[4 * ((len(done) - 1) // 4) :]  # whole chunks that were done before the last was begun
+    cache, read = ImageCache.open(competition, SIZE, tmp_path), SizedReader(competition, SIZE)
+    for id in ids:
+        for cached, direct in zip(cache(id), read(id), strict=True):
+            np.testing.assert_array_equal(cached, direct)
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["images.npy", "masks.npy"]
+
+
+def test_a_build_killed_before_its_files_were_whole_begins_again(tmp_path, competition, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kit.cache._fill_cache", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ImageCache.open(competition, SIZE, tmp_path)
+    [partial] = tmp_path.glob(".*.partial")
+    (partial / "done.npy").unlink()
+    (partial / "masks.npy").write_bytes(b"half")
+    cache, read = ImageCache.open(competition, SIZE, tmp_path), SizedReader(competition, SIZE)
+    np.testing.assert_array_equal(cache(competition.ids[-1])[1], read(competition.ids[-1])[1])
 
 
 def test_every_sample_that_cannot_be_cached_is_listed(tmp_path):
