@@ -13,6 +13,7 @@ A cell is what lies between four centres. Where all four reach the threshold, or
 cell, or none: only the cells whose corners disagree are computed, one in a hundred of a car's.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -67,11 +68,14 @@ def _edges(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.nd
     return edges[:count]
 
 
+@functools.lru_cache(64)  # pictures of a few sizes come by the thousand
 def _places(length: int, enlarged: int) -> tuple[np.ndarray, np.ndarray]:
     """For each pixel of an enlarged side the centre before it, i64, and how far it is past that one, in 1/(2N)."""
     place = np.maximum((2 * np.arange(enlarged) + 1) * length - enlarged, 0)
     before = np.minimum(place // (2 * enlarged), length - 1)
-    return before, (place - before * 2 * enlarged).astype(np.float64)
+    past = (place - before * 2 * enlarged).astype(np.float64)
+    before.flags.writeable = past.flags.writeable = False
+    return before, past
 
 
 @njit(cache=True, nogil=True)

@@ -23,7 +23,7 @@ def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]
         content = content.encode()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
+        with partial.open("wb", buffering=1 << 20) as file:
             content(file) if callable(content) else file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 _BLOCK = 128  # bytes looked at together; most blocks of a mask hold one value only
-_DIGITS = 20  # of the largest int64, and a blank
+_PAIRS = np.array([[48 + number // 10, 48 + number % 10] for number in range(100)], np.uint8)  # "00" to "99"
 
 
 def encode(mask: np.ndarray, order: str = "C") -> str:
@@ -38,13 +38,14 @@ def encode_edges(edges: np.ndarray, pixels: int) -> str:
 
     edges: int64 (2R,), rising. Even entries begin a run, odd ones are the first pixel after it.
     """
-    text = np.empty(edges.size * min(_DIGITS, len(str(pixels)) + 1), np.uint8)
-    return text[: _format_runs(edges, text)].tobytes().decode("ascii")
+    text = np.empty(edges.size * (len(str(pixels)) + 1) + 24, np.uint8)  # and what is written in eights and clobbered
+    begin = _format_runs(edges, text)
+    return str(memoryview(text)[begin:], "ascii")
 
 
 def decode_edges(edges: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return the mask that such edges describe along its rows: uint8 (H, W) of 0 and 1."""
-    mask = np.zeros(shape, np.uint8)
+    mask = np.empty(shape, np.uint8)
     _fill(edges, mask.reshape(-1))
     return mask
 
@@ -129,65 +130,91 @@ def _find_edges(pixels, words, edges):
     Returns -1 when a byte is neither 0 nor 1.
     """
     count = 0
-    seen = np.uint8(0)
-    repeated = np.uint64(0)  # eight times the last value
-    for block in range(pixels.size // _BLOCK):
+    value = np.uint8(0)
+    alike = np.uint64(0)  # the value, eight times
+    seen = np.uint64(0)
+    words_of_block = _BLOCK // 8
+    for block in range(0, words.size // words_of_block * words_of_block, words_of_block):
         different = np.uint64(0)
-        for i in range(_BLOCK // 8):
-            different |= words[block * (_BLOCK // 8) + i] ^ repeated
+        for word in range(block, block + words_of_block):
+            different |= words[word] ^ alike
         if different == 0:
             continue
-        begin = block * _BLOCK
-        count, value, bits = _scan(pixels, begin, begin + _BLOCK, edges, count)
-        seen |= bits
-        repeated = np.uint64(value) * np.uint64(0x0101010101010101)
-    rest = pixels.size // _BLOCK * _BLOCK
-    count, value, bits = _scan(pixels, rest, pixels.size, edges, count)
+        for word in range(block, block + words_of_block):
+            if words[word] == alike:
+                continue
+            seen |= words[word]
+            for i in range(word * 8, word * 8 + 8):
+                edges[count] = i  # always written and rarely kept: a branch here would be mispredicted on noise
+                count += pixels[i] != value
+                value = pixels[i]
+            alike = np.uint64(value) * np.uint64(0x0101010101010101)
+    for i in range(words.size // words_of_block * _BLOCK, pixels.size):
+        edges[count] = i
+        count += pixels[i] != value
+        value = pixels[i]
+        seen |= np.uint64(value)
     if value:
         edges[count] = pixels.size
         count += 1
-    return count if seen | bits <= 1 else -1
-
-
-@njit(cache=True, nogil=True)
-def _scan(pixels, begin, end, edges, count):
-    """Go through pixels[begin:end] one by one; return `count`, the last value and all bits seen."""
-    value = pixels[begin - 1] if begin else np.uint8(0)
-    seen = np.uint8(0)
-    for i in range(begin, end):
-        edges[count] = i  # always written and rarely kept: a branch here would be mispredicted on noise
-        count += pixels[i] != value
-        value = pixels[i]
-        seen |= value
-    return count, value, seen
-
-
-@njit(cache=True, nogil=True)
-def _format_number(number, text, at):
-    """Write the decimal digits of `number` (uint64) from text[at] on; return where they end."""
-    ten = np.uint64(10)  # numba divides uint64 by a plain int in floating point
-    end = at + 1
-    bound = ten
-    while number >= bound:
-        end += 1
-        bound *= ten
-    for i in range(end - 1, at - 1, -1):
-        rest = number // ten
-        text[i] = np.uint64(48) + number - rest * ten  # 48 is "0"
-        number = rest
-    return end
+    return count if seen & np.uint64(0xFEFEFEFEFEFEFEFE) == 0 else -1
 
 
 @njit(cache=True, nogil=True)
 def _format_runs(edges, text):
-    """Write "start length …" as ASCII; return the number of bytes."""
-    at = 0
-    for i in range(0, edges.size, 2):
-        for number in (edges[i] + 1, edges[i + 1] - edges[i]):
-            at = _format_number(np.uint64(number), text, at)
-            text[at] = 32  # a blank
-            at += 1
-    return max(at - 1, 0)
+    """Write "start length …" as ASCII up to the end of `text`; return where it begins.
+
+    From the last number to the first, so that a number can be written eight digits at a time: the zeros in front of
+    it fall where the number before it is written next.
+    """
+    ten = np.uint64(10)  # numba divides uint64 by a plain int in floating point
+    at = text.size
+    digits, least = 19, ten ** np.uint64(18)  # of the start at hand: the least number that has so many
+    for i in range(edges.size - 2, -2, -2):
+        start, length = np.uint64(edges[i]) + np.uint64(1), np.uint64(edges[i + 1] - edges[i])
+        _write_digits(length, text, at)
+        at -= 1
+        bound = ten
+        while length >= bound:
+            bound *= ten
+            at -= 1
+        at -= 1
+        text[at] = 32  # a blank
+        _write_digits(start, text, at)
+        while start < least:
+            least //= ten
+            digits -= 1
+        at -= digits + 1
+        text[at] = 32
+    return min(at + 1, text.size)
+
+
+@njit(cache=True, nogil=True)
+def _write_digits(number, text, end):
+    """Write `number` (uint64) before text[end], with zeros in front of it up to a multiple of eight digits.
+
+    Pairs of digits do not wait for each other, as single ones by repeated division do.
+    """
+    myriad = np.uint64(10_000)
+    if number < np.uint64(10):
+        text[end - 1] = np.uint64(48) + number  # 48 is "0"
+        return
+    while number:
+        for _ in range(2):
+            rest = number // myriad
+            _write_four(number - rest * myriad, text, end)
+            number = rest
+            end -= 4
+
+
+@njit(cache=True, nogil=True)
+def _write_four(number, text, end):
+    high = number // np.uint64(100)
+    low = number - high * np.uint64(100)
+    text[end - 4] = _PAIRS[high, 0]
+    text[end - 3] = _PAIRS[high, 1]
+    text[end - 2] = _PAIRS[low, 0]
+    text[end - 1] = _PAIRS[low, 1]
 
 
 @njit(cache=True, nogil=True)
@@ -224,8 +251,12 @@ def _parse_runs(text, limit, found):
 
 @njit(cache=True, nogil=True)
 def _fill(edges, pixels):
+    end = 0
     for i in range(0, edges.size, 2):
-        pixels[edges[i] : edges[i + 1]] = 1
+        pixels[end : edges[i]] = 0
+        end = edges[i + 1]
+        pixels[edges[i] : end] = 1
+    pixels[end:] = 0
 
 
 def _complaint(pieces: list[str], limit: int) -> str:

@@ -6,14 +6,11 @@ of arrival or the restarts. The folder belongs to one set of weights: clear it w
 """
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from kit.files import check_id
-
-_ENCODED = re.compile(r"[0-9 ]*", re.ASCII)
 
 
 def check_name(name: str) -> str:
@@ -35,10 +32,11 @@ def format_row(name: str, rle: str) -> bytes:
     Raises ValueError on a name that `check_name` refuses and on an rle of other things than digits and blanks.
     """
     check_name(name)
-    if not isinstance(rle, str) or not _ENCODED.fullmatch(rle):
+    encoded = rle.encode(errors="replace") if isinstance(rle, str) else b"?"
+    if encoded.translate(None, b"0123456789 "):
         raise ValueError(f"the mask of {name!r} is no run-length encoding: {rle!r:.60}")
     quoted = '"' + name.replace('"', '""') + '"' if '"' in name or "," in name else name
-    return f"{quoted},{rle}\n".encode()
+    return b"%b,%b\n" % (quoted.encode(), encoded)
 
 
 class RowParts:

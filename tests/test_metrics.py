@@ -171,3 +171,30 @@ def test_foreground_scores_of_one_image():
 def test_a_matrix_without_pixels_has_no_score():
     for function in (metrics.mean_iou, metrics.mean_dice, metrics.mean_accuracy, metrics.pixel_accuracy):
         assert np.isnan(function(np.zeros((3, 3), np.int64)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 6000), st.sampled_from([0.0, 0.01, 0.5, 1.0]))
+def test_scores_of_two_masks_are_those_of_their_matrix(seed, size, share):
+    rng = np.random.default_rng(seed)
+    truth, prediction = (rng.random((2, size)) < share).astype(np.uint8)
+    iou, dice, _ = metrics.foreground_scores(metrics.confusion_matrix(truth, prediction, 2))
+    assert metrics.binary_scores(truth, prediction) == (iou, dice)
+    assert metrics.binary_scores(truth[::2] > 0, prediction[::2] > 0) == metrics.binary_scores(
+        truth[::2], prediction[::2]
+    )
+
+
+def test_scores_of_what_is_no_mask_are_refused():
+    mask = np.zeros((40, 50), np.uint8)
+    for place in (0, 1999):  # among whole words, and after them
+        alien = mask.reshape(-1)[:-1].copy()
+        alien[min(place, alien.size - 1)] = 255
+        with pytest.raises(ValueError, match="truth holds 255"):
+            metrics.binary_scores(alien, mask.reshape(-1)[:-1])
+        with pytest.raises(ValueError, match="prediction holds 255"):
+            metrics.binary_scores(mask.reshape(-1)[:-1], alien)
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.binary_scores(mask, mask.T)
+    with pytest.raises(ValueError, match="bool or uint8"):
+        metrics.binary_scores(mask.astype(np.int64), mask)

@@ -168,3 +168,12 @@ def test_carvana_official_encodings():
         with Image.open(CARVANA / "train_masks" / row["img"].replace(".jpg", "_mask.gif")) as gif:
             mask = np.asarray(gif).astype(np.uint8)
         assert rle.encode(mask) == row["rle_mask"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 10**18 - 1), min_size=0, max_size=40, unique=True), st.integers(0, 18))
+def test_edges_of_any_size_are_written_as_python_writes_them(numbers, digits):
+    edges = sorted({number % 10**digits for number in numbers})
+    edges = edges[: len(edges) // 2 * 2]
+    words = [word for start, end in zip(edges[::2], edges[1::2], strict=True) for word in (start + 1, end - start)]
+    assert rle.encode_edges(np.array(edges, np.int64), 10**digits) == " ".join(map(str, words))
