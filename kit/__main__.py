@@ -3,6 +3,7 @@
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every picture and mask sound?
 python -m kit download pets                                          fetch a data set; without a name, list them
+python -m kit bench                                                  time kit against other packages, on this machine
 """
 
 import sys
@@ -13,6 +14,7 @@ from typing import Annotated, Literal
 import tyro
 
 from kit import rle, submission
+from kit.bench import JOBS, bench
 from kit.competitions.carvana import Carvana
 from kit.download import SOURCES, download, list_sources
 
@@ -83,9 +85,30 @@ class Download:
         return 0
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Time kit against other packages on this machine: a table in Markdown, with ratios, and plots of how cost grows.
+
+    Needs the extra: pip install -e '.[bench]'.
+    """
+
+    jobs: Annotated[tuple[Literal[*JOBS], ...], tyro.conf.Positional] = JOBS
+    results: Path = Path("runs/bench")  # bench.md and growth.png
+    strict: bool = False  # exit 1 where a ratio is below what was wanted of it
+
+    def run(self) -> int:
+        """Measure and print; 1 if a package is missing, or with --strict a ratio too low."""
+        try:
+            rows = bench(self.jobs, self.results)
+        except ImportError as error:
+            print(f"{error}: the benchmarks need more packages, pip install -e '.[bench]'")
+            return 1
+        return int(self.strict and not all(row.met for row in rows))
+
+
 def main() -> int:
     """Run the command that was asked for; its exit status."""
-    commands = {"lint": Lint, "download": Download}
+    commands = {"lint": Lint, "download": Download, "bench": Bench}
     return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).run()
 
 

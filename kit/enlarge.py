@@ -17,9 +17,9 @@ import functools
 import math
 
 import numpy as np
-from numba import njit
 
 from kit import rle
+from kit.jit import kernel
 
 
 def enlarge(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -78,7 +78,7 @@ def _places(length: int, enlarged: int) -> tuple[np.ndarray, np.ndarray]:
     return before, past
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_edges(values, threshold, above, words, rows, row_weights, columns, column_weights, first, edges):
     """Write where the enlarged map crosses the threshold; return how many times.
 
@@ -125,7 +125,7 @@ def _find_edges(values, threshold, above, words, rows, row_weights, columns, col
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_mixed(upper, lower, upper_words, lower_words, mixed, width):
     """Write the cells between two rows of the map whose four corners disagree; return how many there are."""
     count = 0
@@ -147,7 +147,7 @@ def _find_mixed(upper, lower, upper_words, lower_words, mixed, width):
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_in(levels, rows, row_weights, columns, column_weights, enlarged):
     """Write every pixel of the enlarged levels."""
     height, width = enlarged.shape

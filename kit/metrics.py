@@ -12,7 +12,8 @@ no pixel has nothing to score: NaN.
 """
 
 import numpy as np
-from numba import njit
+
+from kit.jit import kernel
 
 
 def confusion_matrix(
@@ -174,7 +175,7 @@ def _count_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return pairs
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_pairs(first, second, first_words, second_words, pairs):
     """Add the pairs to `pairs`: where eight neighbours are alike in both arrays, in one step.
 
@@ -197,7 +198,7 @@ def _add_pairs(first, second, first_words, second_words, pairs):
     pairs += odd
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count_ones(truth, prediction, truth_rest, prediction_rest):
     """Count the ones of both masks, of truth and of prediction, eight bytes at a time and then the rest.
 

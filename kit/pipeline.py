@@ -5,6 +5,7 @@ nothing but the network waits. Threads and not processes: decoders and kernels r
 copied from one process to another.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,3 +40,10 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: 
             raise ended
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, taken from where they come from by a thread of its own, two ahead."""
+    source, end = iter(items), object()
+    taken = ordered_map(lambda _: next(source, end), itertools.count(), threads=1)
+    return itertools.takewhile(lambda item: item is not end, taken)

@@ -1,15 +1,16 @@
 """From a network to masks at the pictures' own sizes: tiles, test-time augmentation, an ensemble.
 
     probabilities(models, images, tta)   mean over models, views and scales, at the network's size
-    predict(models, batches, tta)        -> levels: the probabilities in 256 steps, uint8
+    predict(models, batches, tta, take)  -> what `take` makes of levels: the probabilities in 256 steps, uint8
     mask_at(levels, size), rle_at        -> the mask at the original size, or its run-length encoding
 
 Averaging and quantising come before enlarging: bilinear enlarging is linear, so the order of the averages
 does not matter, and the OOF store, the report and the submission all start from the very same bytes.
 """
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,9 +23,10 @@ from torch.nn import functional as F
 from kit.data import Pictures, normalise
 from kit.enlarge import encode_above, mask_above
 from kit.files import raise_all
+from kit.pipeline import ordered_map
 
 FOREGROUND = 128  # the level of probability 0.5
-Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def probabilities(models: Sequence[nn.Module], images: Tensor, tta: TTA) -> Tens
         for turned in (False, True):
             views = [view for view in tta.views if view.transpose == turned]
             if views:
-                batch = torch.cat([view.apply(scaled) for view in views])
+                seen = [view.apply(scaled) for view in views]
+                batch = torch.cat(seen) if len(seen) > 1 else seen[0]
                 for model in models:
                     maps = _activate(model(batch).float()).chunk(len(views))
                     parts += [_resize(view.undo(part), size) for view, part in zip(views, maps, strict=True)]
@@ -127,48 +130,47 @@ def probabilities(models: Sequence[nn.Module], images: Tensor, tta: TTA) -> Tens
 
 
 def predict(
-    models: Sequence[nn.Module], batches: Iterable[Pictures], tta: TTA, device: torch.device, dtype: torch.dtype
-) -> Iterator[tuple[str, tuple[int, int], np.ndarray]]:
-    """(id, original size, levels u8 (K, h, w)) of each picture, in the order of the batches.
+    models: Sequence[nn.Module],
+    batches: Iterable[Pictures],
+    tta: TTA,
+    device: torch.device,
+    dtype: torch.dtype,
+    take: Callable[[str, tuple[int, int], np.ndarray], Result],
+    ahead: bool = False,
+) -> Iterator[Result]:
+    """take(id, original size, levels u8 (K, h, w)) of each picture, in the order of the batches.
 
-    Raises ValueError at the end, listing the pictures that could not be read.
+    ahead: bring the next batch to the device, and take what came of the last one, in two threads while the networks
+    work. Raises ValueError at the end, listing the pictures that could not be read.
     """
+
+    @torch.inference_mode()
+    def prepare(batch: Pictures) -> tuple[Pictures, Tensor | None]:
+        return batch, normalise(batch.images.to(device, non_blocking=True)) if batch.ids else None
+
+    @torch.inference_mode()
+    def run(batch: Pictures, images: Tensor | None) -> tuple[Pictures, Tensor | None]:
+        if images is None:
+            return batch, None
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return batch, probabilities(models, images, tta)
+
+    @torch.inference_mode()
+    def finish(predicted: tuple[Pictures, Tensor | None]) -> tuple[list[str], list[Result]]:
+        batch, probs = predicted
+        if probs is None:
+            return batch.problems, []
+        levels = quantise(probs).cpu().numpy()
+        return batch.problems, [take(*one) for one in zip(batch.ids, batch.sizes, levels, strict=False)]
+
     problems = []
     for model in models:
         model.eval()
-    predicted = _run(models, batches, tta, device, dtype)
-    for batch, levels, copied in _one_behind(predicted) if device.type == "cuda" else predicted:
-        problems += batch.problems
-        if copied is not None:
-            copied.synchronize()
-        yield from zip(batch.ids, batch.sizes, levels.numpy()[: len(batch.ids)], strict=True)
+    prepared = ordered_map(prepare, batches, threads=int(ahead))
+    for told, taken in ordered_map(finish, itertools.starmap(run, prepared), threads=int(ahead)):
+        problems += told
+        yield from taken
     raise_all(problems, "pictures could not be predicted; all others were")
-
-
-def _run(
-    models: Sequence[nn.Module], batches: Iterable[Pictures], tta: TTA, device: torch.device, dtype: torch.dtype
-) -> Iterator[tuple[Pictures, Tensor, torch.cuda.Event | None]]:
-    """Each batch with its levels u8 (N, K, h, w); on a GPU they are on their way until the event has happened."""
-    for batch in batches:
-        levels, copied = torch.empty(0, dtype=torch.uint8), None
-        if batch.ids:
-            images = normalise(batch.images.to(device, non_blocking=True))
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                levels = quantise(probabilities(models, images, tta))
-            levels = levels.to("cpu", non_blocking=device.type == "cuda")
-            if device.type == "cuda":
-                copied = torch.cuda.Event()
-                copied.record()
-        yield batch, levels, copied
-
-
-def _one_behind(items: Iterable[Item]) -> Iterator[Item]:
-    """Each item when the next one has been begun, so that a GPU has work while the one before is taken from it."""
-    previous = ()
-    for item in items:
-        yield from previous
-        previous = (item,)
-    yield from previous
 
 
 def quantise(probs: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import operator
 
 import cv2
 import numpy as np
-from numba import njit
+
+from kit.jit import kernel
 
 _BLOCK = 128  # bytes looked at together; most blocks of a mask hold one value only
 _PAIRS = np.array([[48 + number // 10, 48 + number % 10] for number in range(100)], np.uint8)  # "00" to "99"
@@ -122,7 +123,7 @@ def _transpose(mask: np.ndarray) -> np.ndarray:
     return cv2.transpose(mask).reshape(mask.shape[::-1]) if mask.size else mask.reshape(mask.shape[::-1])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_edges(pixels, words, edges):
     """Write where the value changes, from 0 before the first pixel to 0 after the last; return how many times.
 
@@ -160,7 +161,7 @@ def _find_edges(pixels, words, edges):
     return count if seen & np.uint64(0xFEFEFEFEFEFEFEFE) == 0 else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _format_runs(edges, text):
     """Write "start length …" as ASCII up to the end of `text`; return where it begins.
 
@@ -189,7 +190,7 @@ def _format_runs(edges, text):
     return min(at + 1, text.size)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write_digits(number, text, end):
     """Write `number` (uint64) before text[end], with zeros in front of it up to a multiple of eight digits.
 
@@ -207,7 +208,7 @@ def _write_digits(number, text, end):
             end -= 4
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write_four(number, text, end):
     high = number // np.uint64(100)
     low = number - high * np.uint64(100)
@@ -217,7 +218,7 @@ def _write_four(number, text, end):
     text[end - 1] = _PAIRS[low, 1]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _parse_runs(text, limit, found):
     """Read "start length …" into `found` (R, 2), starts from 0; return R, or -1 when malformed."""
     tokens = 0
@@ -249,7 +250,7 @@ def _parse_runs(text, limit, found):
     return tokens // 2 if tokens % 2 == 0 else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill(edges, pixels):
     end = 0
     for i in range(0, edges.size, 2):

@@ -37,7 +37,7 @@ from kit.data import (
 from kit.distributed import EpochBatches, World, start
 from kit.files import cache_folder, run_lock, write_atomic
 from kit.oof import OOFStore, Scores, score
-from kit.predict import TTA, mask_at, pictures_at_once, predict
+from kit.predict import TTA, Result, mask_at, pictures_at_once, predict
 from kit.provenance import command, plain, versions
 from kit.report import Results
 from kit.split import is_trained, keep_folds
@@ -228,8 +228,8 @@ class Run:
         left = [id for id in self.held_out(fold) if id not in self.store]
         self.world.wait()  # until every process has seen what is left: shares of it are even, and no id is in two
         todo = self.world.share(left)
-        for id, _, levels in predict([model], self.pictures(todo), self.tta, self.world.device, self.dtype):
-            self.store.write(id, levels)
+        for _ in self.predict([model], todo, lambda id, size, levels: self.store.write(id, levels)):
+            pass
         self.world.wait()
         if self.world.main:
             ids, groups = self.held_out(fold), dict(zip(self.competition.ids, self.competition.groups, strict=True))
@@ -270,10 +270,19 @@ class Run:
             write_atomic(self.folder / "oof.csv", scores.images.to_csv(index=False))
             return report.write_report(self._results(scores), self.folder)
 
-    def pictures(self, ids: Sequence[str]) -> PictureBatches:
-        """Batches of pictures whose shape depends on the network's size and the views alone."""
+    def predict(
+        self,
+        models: Sequence[nn.Module],
+        ids: Sequence[str],
+        take: Callable[[str, tuple[int, int], np.ndarray], Result],
+    ) -> Iterator[Result]:
+        """What `take` makes of the id, original size and levels of each picture by the mean of `models`; see predict.
+
+        The shape of a batch depends on the network's size and the views alone.
+        """
         count, pin = pictures_at_once(self.tta) if self.size else 1, self.world.device.type == "cuda"
-        return PictureBatches(self.competition, ids, self.size, count, self.workers, pin)
+        batches = PictureBatches(self.competition, ids, self.size, count, self.workers, pin)
+        return predict(models, batches, self.tta, self.world.device, self.dtype, take, ahead=self.workers > 0)
 
     def prediction_key(self, folds: Sequence[int]) -> str:
         """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""

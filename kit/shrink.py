@@ -2,7 +2,8 @@
 
 import cv2
 import numpy as np
-from numba import njit
+
+from kit.jit import kernel
 
 
 def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -35,7 +36,7 @@ def _cells(length: int, shrunk: int) -> tuple[np.ndarray, np.ndarray]:
     return first, np.maximum(overlap, 0) / length
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _shrink(image, first, weights, shrunk):
     """image u8 (H, 3W), shrunk u8 (h, w, 3): down columns into one row of sums, then along it."""
     height, rows = image.shape[0], shrunk.shape[0]

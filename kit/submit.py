@@ -13,8 +13,7 @@ from tqdm import tqdm
 
 from kit import submission
 from kit.files import raise_all, run_lock, write_atomic
-from kit.pipeline import ordered_map
-from kit.predict import predict, rle_at
+from kit.predict import rle_at
 from kit.rle import decode
 from kit.run import Run
 from kit.submission_parts import RowParts, rows_in_order
@@ -36,14 +35,12 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
         run.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
         todo = run.world.share(left)
         models = [load(fold) for fold in folds] if todo else []
-        pictures = predict(models, run.pictures(todo), run.tta, run.world.device, run.dtype)
 
-        def row(picture: tuple[str, tuple[int, int], np.ndarray]) -> tuple[str, str]:
-            id, size, levels = picture
+        def row(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, str]:
             return run.competition.csv_name(id), rle_at(levels, size, run.competition.order)
 
-        encoded = ordered_map(row, pictures, run.workers)
-        for name, rle in tqdm(encoded, "test", total=len(todo), leave=False, disable=run.world.quiet):
+        predicted = run.predict(models, todo, row)
+        for name, rle in tqdm(predicted, "test", total=len(todo), leave=False, disable=run.world.quiet):
             kept.add(name, rle)
     run.world.wait()
     if not run.world.main:

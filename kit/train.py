@@ -29,6 +29,7 @@ from kit.data import Sample, normalise
 from kit.distributed import World, synchronise_batchnorm
 from kit.files import link_atomic, write_atomic
 from kit.metrics import confusion_matrix, dice, iou, mean_dice, mean_iou, pixel_accuracy
+from kit.pipeline import read_ahead
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -204,7 +205,9 @@ def train_one_epoch(
     state.model.train()
     batches, saved, parts, pending = loader.batch_sampler, time.perf_counter(), [], []
     clock = time.perf_counter() - state.seconds
-    bar = tqdm(loader, f"epoch {batches.epoch + 1}/{settings.epochs}", leave=False, disable=settings.world.quiet)
+    source = read_ahead(loader) if loader.num_workers else loader  # to receive what a worker sends takes 2 ms
+    name, quiet = f"epoch {batches.epoch + 1}/{settings.epochs}", settings.world.quiet
+    bar = tqdm(source, name, total=len(loader), leave=False, disable=quiet)
     for micro_batch in _clocked(bar, state):
         parts.append(micro_batch)
         if len(parts) < batches.parts:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import TinyCompetition, tiny_network
+from tiny import TinyCompetition, tiny_network, triple
 
 from kit.checkpoint import load_weights, save_weights
 from kit.competitions.carvana import Carvana
@@ -51,7 +51,7 @@ def predicted_masks(run):
     """Each test picture's CSV name and mask, straight from the networks, in the batches that submit makes."""
     batches = PictureBatches(run.competition, run.competition.test_ids, run.size, pictures_at_once(HFLIP))
     models = [loaded(run, fold) for fold in (0, 1)]
-    for id, size, levels in predict(models, batches, HFLIP, run.world.device, run.dtype):
+    for id, size, levels in predict(models, batches, HFLIP, run.world.device, run.dtype, triple):
         yield run.competition.csv_name(id), mask_at(levels, size)
 
 

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from tiny import TinyCompetition, tiny_network
+from tiny import TinyCompetition, tiny_network, triple
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,7 +17,6 @@ from kit.predict import (
     VIEWS,
     Tiled,
     View,
-    _one_behind,
     mask_at,
     pictures_at_once,
     predict,
@@ -189,13 +188,14 @@ def run(ids, batch_size, threads=0, broken=()):
         nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(), nn.Conv2d(16, 1, 1)
     )
     batches = PictureBatches(TinyCompetition(tests=13, broken=broken), ids, (32, 48), batch_size, threads)
-    return predict([net.to(memory_format=torch.channels_last)], batches, TTA(VIEWS["hflip"]), CPU, torch.float32)
+    network = net.to(memory_format=torch.channels_last)
+    return predict([network], batches, TTA(VIEWS["hflip"]), CPU, torch.float32, triple, ahead=threads > 0)
 
 
 def test_predictions_come_in_order_with_their_sizes_and_by_the_networks_own_probabilities():
     ids, net = TinyCompetition().test_ids, tiny_network()
     batches = PictureBatches(TinyCompetition(), ids, (32, 48), 2)
-    found = list(predict([net], batches, TTA(), CPU, torch.float32))
+    found = list(predict([net], batches, TTA(), CPU, torch.float32, triple))
     assert [(id, size) for id, size, _ in found] == [(id, (45, 61)) for id in ids]
     image = batches.read([ids[3]]).images[:1]
     with torch.no_grad():
@@ -212,13 +212,6 @@ def test_predictions_do_not_depend_on_what_else_is_in_the_batch():
     assert {id: levels.tobytes() for id, _, levels in run(ids, 4, threads=2)} == whole
 
 
-def test_a_gpu_has_its_next_batch_before_the_last_is_taken():
-    begun = []
-    for item in _one_behind(begun.append(item) or item for item in range(4)):
-        assert begun == list(range(min(item + 2, 4)))
-    assert list(_one_behind([])) == []
-
-
 def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():
     """Kernels are chosen by a batch's shape, so a picture alone in the last batch must not get others."""
     shapes, net = [], tiny_network()
@@ -226,7 +219,7 @@ def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():
     competition = TinyCompetition(tests=9, broken=["test_01"])
     batches = PictureBatches(competition, competition.test_ids, (32, 48), 4)
     with pytest.raises(ValueError, match="1 pictures could not be predicted"):
-        list(predict([net], batches, TTA(VIEWS["hflip"]), CPU, torch.float32))
+        list(predict([net], batches, TTA(VIEWS["hflip"]), CPU, torch.float32, triple))
     assert shapes == [(8, 3, 32, 48)] * 3
 
 

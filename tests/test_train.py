@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 from timm.utils import ModelEmaV3
-from tiny import TinyCompetition, tiny_network
+from tiny import TinyCompetition, tiny_network, triple
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -313,8 +313,8 @@ def test_a_gpu_trains_goes_on_evaluates_and_predicts(tmp_path, capsys):
     assert tn + fp + fn + tp == 12 * 32 * 48
     assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
     batches = PictureBatches(competition, competition.test_ids, (32, 48), 2)
-    found = list(predict([state.ema.module], batches, TTA(VIEWS["hflip"]), world.device, dtype))
-    plain = predict([state.ema.module.cpu()], batches, TTA(VIEWS["hflip"]), torch.device("cpu"), torch.float32)
+    found = list(predict([state.ema.module], batches, TTA(VIEWS["hflip"]), world.device, dtype, triple))
+    plain = predict([state.ema.module.cpu()], batches, TTA(VIEWS["hflip"]), torch.device("cpu"), torch.float32, triple)
     for (id, size, levels), (expected_id, _, expected) in zip(found, plain, strict=True):
         assert (id, size) == (expected_id, competition.size)
         assert np.abs(levels.astype(int) - expected).max() <= 8  # of 256, as coarse as bfloat16 is

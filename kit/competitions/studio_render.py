@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from kit.jit import kernel
+
 HOLE, GLASS = 0, 1  # material numbers: nothing there, and seen through; all others are opaque
 SAMPLES = 2  # along each side of a pixel
 DISTANCE, HEIGHT, TARGET, FOCAL = 7.6, 1.95, 0.70, 1.12  # the camera, in metres; focal length in image widths
@@ -82,7 +84,7 @@ class Camera(NamedTuple):
         return self.project(np.stack([x, y, np.zeros_like(x)], 1))[:, :2]
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def rasterise(faces, vertices, atlas, depth, surface, light):
     """Draw triangles into two layers, 0 = opaque and 1 = glass, keeping the nearest surface of each.
 
@@ -123,7 +125,7 @@ def rasterise(faces, vertices, atlas, depth, surface, light):
                     )
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def resolve(depth, surface, light, table, samples, image):
     """Average samples into `image` f32 (H, W, 3), which holds the background; returns the coverage f32 (H, W).
 

@@ -1,0 +1,75 @@
+"""A real network on a GPU: kit's prediction against the bare forward pass and against a plain script."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from kit.bench.cars import FILES, Cars
+from kit.bench.kernels import where_idiom
+from kit.bench.measure import Row
+from kit.bench.prediction import predict_to_csv
+from kit.data import default_workers
+from kit.models.pretrained import unet
+from kit.predict import TTA, VIEWS, pictures_at_once
+from kit.train import best_dtype
+
+HFLIP = TTA(VIEWS["hflip"])
+
+
+def rows(
+    scratch: Path, results: Path, size: tuple[int, int] = (1024, 1024), count: int = 1000, device: str = "cuda"
+) -> Iterator[Row]:
+    """U-Net on ResNet-34 at `size` with horizontal flips, from the JPEG to the row of a full-size RLE."""
+    if device == "cuda" and not torch.cuda.is_available():
+        print("  no CUDA device: left out")
+        return
+    threads = default_workers(torch.device(device), None) or 1
+    network = unet("resnet34", "none", num_classes=1).to(device, memory_format=torch.channels_last).eval()
+    cars = Cars(scratch / "cars", count)
+    bare = _rate(lambda: _forward(network, size, device, rounds=max(1, count // 16)))
+    predict_to_csv(Cars(scratch / "cars", FILES), network, scratch / "warm", size, HFLIP, device, threads)
+    own = _rate(lambda: predict_to_csv(cars, network, scratch / "run", size, HFLIP, device, threads))
+    plain = _rate(lambda: _plain(network, scratch / "cars", size, device, max(1, count // 10)))
+    job = f"prediction of 1918×1280 by U-Net-ResNet-34 at {size[0]}×{size[1]}, flips, to CSV row"
+    yield Row(job, f"{own:.1f}/s", "the bare forward pass", f"{bare:.1f}/s", own / bare, 0.9)
+    yield Row(job, f"{own:.1f}/s", "a plain script", f"{plain:.1f}/s", own / plain)
+
+
+def _rate(job: Callable[[], int]) -> float:
+    """Pictures a second; the job returns how many it did."""
+    clock = time.perf_counter()
+    done = job()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return done / (time.perf_counter() - clock)
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, size: tuple[int, int], device: str, rounds: int) -> int:
+    """The network alone, both views of a batch already on the device."""
+    batch = pictures_at_once(HFLIP)
+    images = torch.randn(2 * batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+    dtype = best_dtype(torch.device(device))
+    for _ in range(rounds):
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            network(images)
+    return rounds * batch
+
+
+@torch.inference_mode()
+def _plain(network: nn.Module, folder: Path, size: tuple[int, int], device: str, count: int) -> int:
+    """What prediction scripts do: one picture after the other, Pillow, floats, logits at full size, then the mask."""
+    for number in range(count):
+        picture = Image.open(folder / f"{number % FILES}.jpg")
+        small = np.asarray(picture.resize(size[::-1], Image.BICUBIC), np.float32) / 255
+        image = torch.from_numpy(small.transpose(2, 0, 1).copy())[None].to(device)
+        logits = (network(image) + network(image.flip(3)).flip(3)) / 2
+        full = F.interpolate(logits, picture.size[::-1], mode="bilinear")
+        where_idiom((torch.sigmoid(full)[0, 0] > 0.5).cpu().numpy().astype(np.uint8))
+    return count

@@ -1,0 +1,100 @@
+"""Prediction with a network that only sleeps: what everything around the network costs.
+
+python -m kit.bench.prediction FOLDER COUNT SECONDS     one measurement in a process of its own, as a line of JSON
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kit.bench.cars import LOW, Cars, car_logits
+from kit.bench.measure import Row
+from kit.data import PictureBatches
+from kit.predict import TTA, pictures_at_once, predict, rle_at
+from kit.submission import lint, write
+from kit.submission_parts import RowParts, rows_in_order
+from kit.train import best_dtype
+
+ASLEEP = 0.005  # seconds a picture
+THREADS = 2
+SINGLE = TTA()
+
+
+class Sleeper(nn.Module):
+    """A network that takes `seconds` a picture and no processor, and always finds the same car."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.logits = seconds, torch.from_numpy(car_logits())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (N, 3, 512, 512) -> logits (N, 1, 512, 512)."""
+        time.sleep(self.seconds * len(images))
+        return self.logits.expand(len(images), 1, *LOW)
+
+
+def predict_to_csv(
+    cars: Cars,
+    network: nn.Module,
+    folder: Path,
+    size: tuple[int, int] = LOW,
+    tta: TTA = SINGLE,
+    device: str = "cpu",
+    threads: int = THREADS,
+) -> int:
+    """Every picture from its JPEG to its row of the CSV, as kit.submit does it; the number of rows."""
+    on = torch.device(device)
+    dtype = torch.float32 if device == "cpu" else best_dtype(on)
+    batches = PictureBatches(cars, cars.test_ids, size, pictures_at_once(tta), threads, device != "cpu")
+
+    def row(id: str, full: tuple[int, int], levels: np.ndarray) -> tuple[str, str]:
+        return cars.csv_name(id), rle_at(levels, full, cars.order)
+
+    with RowParts(folder / "rows", rank=0) as kept:
+        for name, rle in predict([network], batches, tta, on, dtype, row, ahead=True):
+            kept.add(name, rle)
+    names = [cars.csv_name(id) for id in cars.test_ids]
+    return write(rows_in_order(folder / "rows", names), folder / "submission.csv")
+
+
+def measured(folder: Path, count: int, asleep: float = ASLEEP) -> dict[str, float]:
+    """Seconds and peak memory (MiB) of predicting so many pictures, in a process of its own."""
+    command = [sys.executable, "-m", "kit.bench.prediction", str(folder), str(count), str(asleep)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def rows(scratch: Path, results: Path, count: int = 2000) -> Iterator[Row]:
+    """The rate against the network's own, and memory against that of a tenth of the pictures."""
+    few, many = measured(scratch, count // 10), measured(scratch, count)
+    rate, limit = count / many["seconds"], 1 / ASLEEP
+    job = f"prediction with a network of {1000 * ASLEEP:g} ms, 1918×1280 JPEG to CSV row"
+    yield Row(job, f"{rate:.0f}/s", "the network alone", f"{limit:.0f}/s", rate / limit, 0.85)
+    memory = f"peak memory of predicting {count} pictures"
+    texts = [f"{one['peak']:.0f} MiB" for one in (many, few)]
+    yield Row(memory, texts[0], f"{count // 10} pictures", texts[1], few["peak"] / many["peak"], 1 / 1.1)
+
+
+def _main(folder: Path, count: int, asleep: float) -> None:
+    torch.set_num_threads(1)  # the other cores decode
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        predict_to_csv(Cars(folder / "cars", 16), Sleeper(0.0), Path(scratch, "warm"))
+        cars, clock = Cars(folder / "cars", count), time.perf_counter()
+        predict_to_csv(cars, Sleeper(asleep), Path(scratch, "run"))
+        seconds = time.perf_counter() - clock
+        if problems := lint(Path(scratch, "run/submission.csv"), None, cars.shape, cars.order):
+            raise ValueError("\n".join(problems))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak": peak}))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
