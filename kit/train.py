@@ -120,8 +120,7 @@ def new_state(
 
 def adamw(model: nn.Module, lr: float, weight_decay: float = 0.01, encoder_factor: float = 1.0) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) on the parameter_groups of `model`."""
-    groups, device = parameter_groups(model, lr, weight_decay, encoder_factor), next(model.parameters()).device
-    return torch.optim.AdamW(groups, fused=device.type in {"cuda", "cpu"})
+    return torch.optim.AdamW(parameter_groups(model, lr, weight_decay, encoder_factor), fused=True)
 
 
 def parameter_groups(model: nn.Module, lr: float, weight_decay: float, encoder_factor: float = 1.0) -> list[dict]:

@@ -84,7 +84,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; goes on from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
     model = network(config).to(run.world.device)
-    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
+    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
     state = run.new_state(fold, model, optimizer, ema_decay=None if config.paper else 0.99)
     loaders = run.loaders(fold, None if config.paper else cell_augment(config.seed), config.batch_size)
     schedule, criterion = (constant, bce) if config.paper else (warmup_cosine, bce_jaccard)

@@ -75,7 +75,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     if not run.goes_on(fold) and (weights := read_vgg16(config.encoder_weights, batch_norm=True)):
         load_vgg16(model.encoder, weights)
     model = model.to(run.world.device)
-    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
+    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)
     state = run.new_state(fold, model, optimizer)
     masks = (run.competition.read_mask(id) for id in run.trained_on(fold))
     weights = median_frequency_weights(masks, run.competition.num_classes).to(run.world.device)

@@ -68,7 +68,7 @@ def train(run: Run, config: Config, fold: int) -> None:
         model.freeze_batchnorm()
         factor = config.encoder_lr
     groups = parameter_groups(model, config.lr, weight_decay=1e-4, encoder_factor=factor)
-    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    optimizer = torch.optim.SGD(groups, momentum=0.9, fused=True)
     state = run.new_state(fold, model, optimizer)
     loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
     fit(state, *loaders, bce_log_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))

@@ -62,7 +62,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; goes on from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
-    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
+    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
     state = run.new_state(fold, model, optimizer, ema_decay=None)
     loaders = run.loaders(fold, None, config.batch_size)
     settings = run.settings(config.epochs, functools.partial(warmup_cosine, warmup=0.0))

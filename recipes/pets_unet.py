@@ -59,7 +59,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; goes on from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
     model = network().to(run.world.device)
-    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0))
+    optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
     state = run.new_state(fold, model, optimizer)
     loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
     fit(state, *loaders, bce, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))

@@ -81,7 +81,7 @@ def train(run: Run, config: Config, fold: int) -> None:
         print(*objects.notes)
         samples = SegmentationDataset(sample_reader(objects, config.image_size, cache_folder()), objects.ids, augment)
         train_loader = run.train_loader(samples, config.batch_size)
-    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
+    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)
     state = run.new_state(fold, model, optimizer, ema_decay=None)
     fit(state, train_loader, val_loader, cross_entropy, run.settings(config.epochs, warmup_poly), run.fold_folder(fold))
 

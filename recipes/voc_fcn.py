@@ -73,7 +73,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     torch.manual_seed(config.seed + fold)
     model = network(config.stage, config) if run.goes_on(fold) else start_network(run, config, fold)
     model = model.to(run.world.device)
-    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9)
+    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)
     state = run.new_state(fold, model, optimizer, ema_decay=None)
     parts = 1 if config.image_size else max(1, config.batch_size // run.world.size)
     loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size, parts=parts)
