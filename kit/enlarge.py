@@ -59,13 +59,11 @@ def _edges(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.nd
     above = np.empty((height, -(-width // 8) * 8 + 8), np.uint8)  # whole words, and one more to look ahead into
     np.greater_equal(values, corner, out=above[:, :width].view(np.bool_))
     above[:, width:] = above[:, width - 1 :][:, :1]  # the map ends in its outermost values
-    rows, row_weights = _places(height, size[0])
-    columns, column_weights = _places(width, size[1])
-    first = np.searchsorted(columns, np.arange(width + 1))  # the first pixel of each cell
+    rows, columns = _places(height, size[0]), _places(width, size[1])
+    first = np.searchsorted(columns[0], np.arange(width + 1))  # the first pixel of each cell
     edges = np.empty(size[0] * size[1] + 1, np.int64)  # untouched pages of it cost nothing
-    words, level = above.view(np.uint64), float(threshold if values.dtype == np.uint8 else corner)
-    count = _find_edges(values, level, above, words, rows, row_weights, columns, column_weights, first, edges)
-    return edges[:count]
+    level = float(threshold if values.dtype == np.uint8 else corner)
+    return edges[: _find_edges(values, level, above, above.view(np.uint64), rows, (*columns, first), edges)]
 
 
 @functools.lru_cache(64)  # pictures of a few sizes come by the thousand
@@ -79,19 +77,22 @@ def _places(length: int, enlarged: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @kernel
-def _find_edges(values, threshold, above, words, rows, row_weights, columns, column_weights, first, edges):
+def _find_edges(values, threshold, above, words, rows, columns, edges):
     """Write where the enlarged map crosses the threshold; return how many times.
 
     above: whether each value reaches the threshold, a byte each, the last one of a row repeated; words: eight of these.
+    rows, columns: their _places; with those of the columns the first pixel of each cell.
     """
-    height, width = rows.size, columns.size
+    cells, row_weights = rows
+    columns, column_weights, first = columns
+    height, width = cells.size, columns.size
     mixed = np.empty(first.size + 8, np.int64)
     whole_row, whole_column = 2.0 * height, 2.0 * width
     count = mixed_count = 0
     value = np.uint8(0)
     strip = -1
     for y in range(height):
-        upper = rows[y]
+        upper = cells[y]
         lower = min(upper + 1, values.shape[0] - 1)
         if upper != strip:  # the first of the rows between these two of the map
             strip = upper
