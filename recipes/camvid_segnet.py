@@ -8,6 +8,9 @@ of VGG16, cross-entropy weighted by median frequency. Published on the 233 test 
 average 71.2, mIoU 60.1, boundary F1 46.8 after 3,433 training pictures. After the 367 used here others give it an mIoU
 of 46.4. Here instead: batch normalisation from the start of VGG16, a falling rate, an average of the weights, light
 augmentation, clipped gradients. val is in part of a street that is trained on: to compare, --held-out test.
+Measured from scratch on val at a sixteenth of the pixels, --encoder-weights none --image-size 90 120 --epochs 20
+--batch-size 8 (one core of an AMD EPYC, 36 min, 2bdf73b): global accuracy 71.9, class average 68.2, mIoU 44.7, boundary
+F1 34.3; road everywhere has an mIoU of 2.7.
 """
 
 import functools
