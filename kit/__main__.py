@@ -14,8 +14,7 @@ from typing import Annotated, Literal
 import tyro
 
 from kit import rle, submission
-from kit.bench import JOBS, bench
-from kit.competitions.carvana import Carvana
+from kit.bench import JOBS
 from kit.download import SOURCES, download, list_sources
 
 
@@ -44,6 +43,8 @@ class Lint:
     def problems(self) -> list[str]:
         """The problems, a line each."""
         if self.path.is_dir():
+            from kit.competitions.carvana import Carvana  # here: it imports PyTorch, which takes seconds
+
             carvana = Carvana(self.path)
             print(f"{self.path}: {len(carvana.ids)} pictures with masks, {len(carvana.test_ids)} to predict")
             return carvana.problems() + carvana.mask_csv_problems()
@@ -98,6 +99,8 @@ class Bench:
 
     def run(self) -> int:
         """Measure and print; 1 if a package is missing, or with --strict a ratio too low."""
+        from kit.bench.run import bench
+
         try:
             rows = bench(self.jobs, self.results)
         except ImportError as error:
@@ -109,7 +112,7 @@ class Bench:
 def main() -> int:
     """Run the command that was asked for; its exit status."""
     commands = {"lint": Lint, "download": Download, "bench": Bench}
-    return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).run()
+    return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m kit", description=__doc__).run()
 
 
 if __name__ == "__main__":

@@ -4,34 +4,4 @@ Each job is a module whose `rows(scratch, results)` yields rows of the table; `s
 afterwards, `results` one that stays.
 """
 
-import importlib
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-
-import torch
-
-from kit.bench.measure import Row, machine, table
-from kit.files import write_atomic
-from kit.provenance import command
-
 JOBS = ("kernels", "samples", "prediction", "training", "start", "growth", "gpu")
-
-
-def bench(jobs: Sequence[str], results: Path) -> list[Row]:
-    """Run the jobs, print their table and leave it in `results`, bench.md, beside growth.png. The rows.
-
-    Raises ImportError where a package of the extra "bench" is missing.
-    """
-    torch.set_num_threads(1)  # kit's kernels are serial, and so are the others here
-    results.mkdir(parents=True, exist_ok=True)
-    found: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="kit-bench-") as scratch:
-        for job in jobs:
-            print(f"{job} …", flush=True)
-            found += importlib.import_module(f"kit.bench.{job}").rows(Path(scratch), results)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    text = f"`{command()}`, {machine(device)}\n\n{table(found)}\n"
-    write_atomic(results / "bench.md", text)
-    print(f"\n{text}")
-    return found
