@@ -112,7 +112,8 @@ class Bench:
 def main() -> int:
     """Run the command that was asked for; its exit status."""
     commands = {"lint": Lint, "download": Download, "bench": Bench}
-    return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m kit", description=__doc__).run()
+    about = __doc__.splitlines()[0]
+    return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m kit", description=about).run()
 
 
 if __name__ == "__main__":

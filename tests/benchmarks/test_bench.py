@@ -78,6 +78,13 @@ def test_every_job_runs_small(job, less, tmp_path):
     assert (tmp_path / "growth.png").exists() == (job == "growth")
 
 
+@pytest.mark.slow
+def test_memory_is_that_of_the_process_alone(tmp_path):
+    held = np.ones(3 * 2**27)  # 3 GiB that are not the child's
+    assert 100 < prediction.measured(tmp_path, 8, asleep=0.0)["peak"] < 2500
+    assert held.sum() > 0
+
+
 def test_prediction_is_held_against_the_networks_own_rate(tmp_path, monkeypatch):
     monkeypatch.setattr(prediction, "measured", lambda _, count: {"seconds": count / 150, "peak": 100 + count / 100})
     rate, memory = prediction.rows(tmp_path, tmp_path, count=1000)
