@@ -103,7 +103,8 @@ class SegmentationDataset(Dataset):
         image, mask = self.read(self.ids[index])
         if self.augment is not None:
             image, mask = self.augment(image, mask, epoch, index)
-        return Sample(torch.from_numpy(np.array(image)).permute(2, 0, 1), torch.tensor(mask), self.ids[index])
+        rows = torch.from_numpy(np.array(image, order="C"))  # a copy: of a turned view, or of the cache's own memory
+        return Sample(rows.permute(2, 0, 1), torch.tensor(mask), self.ids[index])
 
 
 def collate_samples(samples: list[Sample]) -> Sample:
