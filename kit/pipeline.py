@@ -44,6 +44,7 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: 
 
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     """The items, taken from where they come from by a thread of its own, two ahead."""
-    source, end = iter(items), object()
-    taken = ordered_map(lambda _: next(source, end), itertools.count(), threads=1)
+    end = object()
+    source = itertools.chain(iter(items), itertools.repeat(end))  # what has ended once is not asked again
+    taken = ordered_map(lambda _: next(source), itertools.count(), threads=1)
     return itertools.takewhile(lambda item: item is not end, taken)

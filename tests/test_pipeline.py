@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from kit.pipeline import ordered_map
+from kit.pipeline import ordered_map, read_ahead
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
@@ -78,3 +78,23 @@ def test_an_interrupt_of_the_reader_drops_what_is_not_begun():
         time.sleep(0.01)
     assert threading.active_count() == before
     assert len(worked) <= 5
+
+
+def test_what_is_read_ahead_is_not_asked_again_once_it_has_ended():
+    """Where workers stay, epochs share one iterator: a late call would take the first batch of the next."""
+
+    class Source:
+        asked = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            self.asked += 1
+            if self.asked > 5:
+                raise StopIteration
+            return self.asked
+
+    source = Source()
+    assert list(read_ahead(source)) == [1, 2, 3, 4, 5]
+    assert source.asked == 6
