@@ -135,12 +135,8 @@ class PictureBatches:
         threads: int = 0,
         pin: bool = False,
     ) -> None:
-        self.competition, self.size, self.threads, self.pin = competition, size, threads, pin
-        self.count = count
+        self.competition, self.size, self.count, self.threads, self.pin = competition, size, count, threads, pin
         self.batches = [ids[start : start + count] for start in range(0, len(ids), count)]
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
     def __iter__(self) -> Iterator[Pictures]:
         with single_threaded_cv2() if self.threads else contextlib.nullcontext():

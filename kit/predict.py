@@ -12,7 +12,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,10 +22,9 @@ from torch.nn import functional as F
 from kit.data import Pictures, normalise
 from kit.enlarge import encode_above, mask_above
 from kit.files import raise_all
-from kit.pipeline import ordered_map
+from kit.pipeline import Result, ordered_map
 
 FOREGROUND = 128  # the level of probability 0.5
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)

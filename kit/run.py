@@ -37,7 +37,8 @@ from kit.data import (
 from kit.distributed import EpochBatches, World, start
 from kit.files import cache_folder, run_lock, write_atomic
 from kit.oof import OOFStore, Scores, score
-from kit.predict import TTA, Result, mask_at, pictures_at_once, predict
+from kit.pipeline import Result
+from kit.predict import TTA, mask_at, pictures_at_once, predict
 from kit.provenance import command, plain, versions
 from kit.report import Results
 from kit.split import is_trained, keep_folds

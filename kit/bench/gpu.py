@@ -32,6 +32,7 @@ def rows(
     threads = default_workers(torch.device(device), None) or 1
     network = unet("resnet34", "none", num_classes=1).to(device, memory_format=torch.channels_last).eval()
     cars = Cars(scratch / "cars", count)
+    _forward(network, size, device, rounds=2)  # what a device does once, at its first batches, does not count
     bare = _rate(lambda: _forward(network, size, device, rounds=max(1, count // 16)))
     predict_to_csv(Cars(scratch / "cars", FILES), network, scratch / "warm", size, HFLIP, device, threads)
     own = _rate(lambda: predict_to_csv(cars, network, scratch / "run", size, HFLIP, device, threads))
