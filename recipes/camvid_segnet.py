@@ -50,7 +50,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
-    encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file
+    encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file (vgg16's too)
     held_out: Literal["val", "test"] = "val"  # the list to score on
 
 

@@ -26,7 +26,7 @@ from kit.competitions.voc_objects import ObjectCrops
 from kit.data import SegmentationDataset
 from kit.files import cache_folder
 from kit.losses import cross_entropy
-from kit.models.deconvnet import DeconvNet, load_vgg16_bn
+from kit.models.deconvnet import DeconvNet
 from kit.models.vgg import read_vgg16
 from kit.predict import TTA, VIEWS
 from kit.run import Run, launch, open_run
@@ -47,7 +47,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
-    encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file
+    encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file (vgg16's too)
     stage: Literal[1, 2] = 1  # 2 goes on from 1
     sbd_dir: Path | None = None  # train on SBD's masks too
     scales: tuple[float, ...] = (1.0,)  # of test-time augmentation
@@ -91,7 +91,7 @@ def start_network(model: DeconvNet, run: Run, config: Config, fold: int) -> None
     if config.stage == 2:
         run.load_stage(run.folder.parent / "stage1", fold, model)
     elif weights := read_vgg16(config.encoder_weights, batch_norm=True):
-        load_vgg16_bn(model, weights)
+        model.load_vgg16(weights)
 
 
 def network(voc: VOC) -> nn.Module:

@@ -5,7 +5,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from kit.models.deconvnet import DeconvNet, SmallDeconvNet, decode, encode, load_vgg16_bn, pool, unpool
+from kit.models.deconvnet import DeconvNet, SmallDeconvNet, decode, encode, pool, unpool
 
 SIZES = [(8, 8), (97, 131), (7, 5), (3, 1), (1, 1)]
 
@@ -212,7 +212,7 @@ def test_large_network_starts_from_torchvisions(large):
     for norm in layers(theirs, nn.BatchNorm2d):
         norm.running_mean.uniform_(-0.1, 0.1)
         norm.running_var.uniform_(0.5, 1.5)
-    load_vgg16_bn(large, theirs.state_dict())
+    large.load_vgg16(theirs.state_dict())
     image, vector = picture(224, 224), picture(1, 1, channels=4096)
     features, _ = encode(large.encoder, image)
     torch.testing.assert_close(features, theirs.features(image))
@@ -220,9 +220,10 @@ def test_large_network_starts_from_torchvisions(large):
     torch.testing.assert_close(large.fc7[0](vector).flatten(1), theirs.classifier[3](vector.flatten(1)))
 
 
-def test_weights_without_the_classifier_are_refused():
-    with torch.device("meta"):
-        net, theirs = DeconvNet(num_classes=2), torchvision.models.vgg16_bn().state_dict()
-    features = {name: value for name, value in theirs.items() if name.startswith("features.")}
-    with pytest.raises(ValueError, match=r"classifier\.0"):
-        load_vgg16_bn(net, features)
+def test_weights_without_the_classifier_leave_fc6_and_fc7_as_they_start(large, capsys):
+    theirs = torchvision.models.vgg16(init_weights=False)
+    before = large.fc6[0].weight[:8].clone()
+    large.load_vgg16({f"features.{name}": value for name, value in theirs.features.state_dict().items()})
+    assert torch.equal(large.encoder[4][6].weight, theirs.features[28].weight)
+    assert torch.equal(large.fc6[0].weight[:8], before)
+    assert "fc6 and fc7 start new" in capsys.readouterr().out

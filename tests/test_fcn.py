@@ -280,8 +280,29 @@ def test_weights_from_a_file(tmp_path, name):
     load_vgg16(stages, read_vgg16(torchvision_file(tmp_path / "vgg.pth", name), batch_norm))
     last = f"features.{41 if batch_norm else 28}.weight"
     assert (stages[4][6 if batch_norm else 4].weight == len(last)).all()
-    with pytest.raises(ValueError, match=r"(?s)vgg\.pth does not hold the weights of torchvision's vgg16.*features\.1"):
-        read_vgg16(str(tmp_path / "vgg.pth"), not batch_norm)
+    if batch_norm:
+        told = r"(?s)vgg\.pth does not hold the weights of torchvision's vgg16.*features\.1"
+        with pytest.raises(ValueError, match=told):
+            read_vgg16(str(tmp_path / "vgg.pth"), batch_norm=False)
+
+
+@torch.inference_mode()
+def test_plain_vgg16_between_new_batch_normalisation(tmp_path, capsys):
+    """And without its classifier: the convolutions alone are a ninth of the file."""
+    vgg = fill(empty(models.get_model, name="vgg16"))
+    convolutions = {key: value for key, value in vgg.state_dict().items() if key.startswith("features.")}
+    torch.save(convolutions, tmp_path / "vgg.pth")
+    weights = read_vgg16(str(tmp_path / "vgg.pth"), batch_norm=True)
+    trunk = FCNTrunk(in_channels=3, batch_norm=True, pad_100=False, dropout=0.5).eval()
+    fc7 = trunk.fc7.weight.clone()
+    trunk.load_vgg16(weights)
+    assert torch.equal(trunk.fc7.weight, fc7)
+    assert "fc6 and fc7 start new" in capsys.readouterr().out
+    features = images = noise(1, 3, 64, 64)
+    for stage in trunk.stages:
+        features = trunk.pool(stage(features))
+    # New normalisation divides by √(1 + 1e-5) at inference, thirteen times over.
+    torch.testing.assert_close(features, vgg.features(images), rtol=1e-3, atol=1e-4)
 
 
 def test_weights_from_a_safetensors_file(tmp_path):
@@ -310,9 +331,11 @@ def test_what_does_not_exist_is_told():
 
 def test_what_does_not_fit_is_told():
     vgg = {key: torch.tensor(0.0).expand(shape) for key, shape in SHAPES["vgg16"].items()}
-    for other in ({"batch_norm": True}, {"in_channels": 4}):
-        with pytest.raises(ValueError, match=r"26 tensors 'features\.\*' do not fit these VGG16 stages"):
-            load_vgg16(vgg16_stages(**other), vgg)
+    with pytest.raises(ValueError, match=r"26 tensors 'features\.\*' do not fit these VGG16 stages"):
+        load_vgg16(vgg16_stages(in_channels=4), vgg)
+    normed = {key: torch.tensor(0.0).expand(shape) for key, shape in SHAPES["vgg16_bn"].items()}
+    with pytest.raises(ValueError, match="vgg16_bn for stages with batch normalisation"):
+        load_vgg16(vgg16_stages(), normed)
     trunk = empty(FCNTrunk, in_channels=3, batch_norm=False, pad_100=False, dropout=0.5)
     del vgg["classifier.3.weight"]
     with pytest.raises(ValueError, match=r"'classifier\.3' has weights None where \(4096, 4096, 1, 1\) is needed"):

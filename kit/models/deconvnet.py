@@ -142,12 +142,11 @@ class DeconvNet(nn.Module):
         features = self.fc6_deconv(self.fc7(self.fc6(features)))
         return self.head(decode(self.decoder, features, switches))[:, :, :height, :width]
 
+    def load_vgg16(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Start the encoder, fc6 and fc7 from torchvision's vgg16_bn or vgg16, as the paper does from the latter.
 
-def load_vgg16_bn(net: DeconvNet, state_dict: Mapping[str, Tensor]) -> None:
-    """Start the encoder, fc6 and fc7 from torchvision's vgg16_bn, as the paper does from the ILSVRC classifier.
-
-    The batch normalisation of fc6 and fc7 stays new: vgg16_bn has none there. Raises ValueError where a tensor is
-    absent or of another shape.
-    """
-    load_vgg16(net.encoder, state_dict)
-    load_vgg16_classifier(net.fc6[0], net.fc7[0], state_dict)
+        The batch normalisation of fc6 and fc7 stays new: vgg16_bn has none there. Raises ValueError where the tensors
+        are of another kind or shape.
+        """
+        load_vgg16(self.encoder, state_dict)
+        load_vgg16_classifier(self.fc6[0], self.fc7[0], state_dict)

@@ -6,11 +6,11 @@ widths change, the sizes of the last kernels) is as in the authors' tutorial pro
 the paper says; its prototxt has them.
 
 Deviations. SegNet starts from VGG16 with batch normalisation (`load_vgg16(net.encoder, …)` takes torchvision's
-vgg16_bn), where the authors put new batch normalisation between plain VGG16's layers: weights and statistics then fit
-each other from the first step. SegNet-Basic leaves out the normalisation of local contrast before the first layer: the
-prototxt's (across channels, 1 + 0.0001/5 · Σx², to the power 0.75) acts on values of 0 to 255, and changes
-images that are normalised already by less than a thousandth. Pictures of any size, see deconvnet.py; the prototxt fixes
-the sizes by hand.
+vgg16_bn): weights and statistics then fit each other from the first step. The authors put new batch normalisation
+between plain VGG16's layers; so does a state dict of torchvision's vgg16. SegNet-Basic leaves out the normalisation of
+local contrast before the first layer: the prototxt's (across channels, 1 + 0.0001/5 · Σx², to the power 0.75) acts on
+values of 0 to 255, and changes images that are normalised already by less than a thousandth. Pictures of any size, see
+deconvnet.py; the prototxt fixes the sizes by hand.
 """
 
 from torch import Tensor, nn

@@ -42,20 +42,18 @@ def vgg16_stages(*, in_channels: int = 3, batch_norm: bool = False) -> nn.Module
 def load_vgg16(stages: Sequence[nn.Module], state_dict: Mapping[str, Tensor]) -> None:
     """Copy the `features.*` of torchvision's vgg16 or vgg16_bn into the stages.
 
-    Raises ValueError where they are of the other kind, or of another width or depth.
+    Stages with batch normalisation take those of vgg16 too, and keep their own new normalisation between them: so
+    DeconvNet's and SegNet's authors began. Raises ValueError where the tensors are of another kind, width or depth.
     """
-    names, first = {}, 0
-    for i, stage in enumerate(stages):
-        for name in stage.state_dict():
-            layer, _, kind = name.partition(".")
-            names[f"features.{first + int(layer)}.{kind}"] = f"{i}.{name}"
-        first += len(stage) + 1  # torchvision numbers the poolings too
-    renamed = {names.get(name, name): value for name, value in state_dict.items() if name.startswith("features.")}
+    plain = not any(name.endswith("running_mean") for name in state_dict)
+    layers = [layer for stage in stages for layer in (*stage, nn.Identity())]  # torchvision numbers the poolings too
+    features = nn.Sequential(*(layer for layer in layers if not (plain and isinstance(layer, nn.BatchNorm2d))))
+    tensors = {name: value for name, value in state_dict.items() if name.startswith("features.")}
     try:
-        nn.ModuleList(stages).load_state_dict(renamed)
+        nn.ModuleDict({"features": features}).load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
-            f"{len(renamed)} tensors 'features.*' do not fit these VGG16 stages; expected the state dict of "
+            f"{len(tensors)} tensors 'features.*' do not fit these VGG16 stages; expected the state dict of "
             f"torchvision's vgg16, or of vgg16_bn for stages with batch normalisation: {str(error)[:500]}"
         ) from error
 
@@ -63,9 +61,13 @@ def load_vgg16(stages: Sequence[nn.Module], state_dict: Mapping[str, Tensor]) ->
 def load_vgg16_classifier(fc6: nn.Conv2d, fc7: nn.Conv2d, state_dict: Mapping[str, Tensor]) -> None:
     """Copy the first two fully connected layers of torchvision's vgg16, (4096, 25088) and (4096, 4096).
 
-    As convolutions they have weights (4096, 512, 7, 7) and (4096, 4096, 1, 1), in the same order.
-    Raises ValueError where `classifier.0` or `classifier.3` is not there or of another size.
+    As convolutions they have weights (4096, 512, 7, 7) and (4096, 4096, 1, 1), in the same order. Of VGG16's
+    convolutions alone, without any `classifier.*`, it leaves both as they are, and says so.
+    Raises ValueError where one of `classifier.0` and `classifier.3` is not there or of another size.
     """
+    if not any(name.startswith("classifier.") for name in state_dict):
+        print("the weights of VGG16 are those of its convolutions alone: fc6 and fc7 start new", flush=True)
+        return
     for conv, layer in ((fc6, "classifier.0"), (fc7, "classifier.3")):
         weight, bias = state_dict.get(f"{layer}.weight"), state_dict.get(f"{layer}.bias")
         if weight is None or bias is None or weight.numel() != conv.weight.numel() or bias.shape != conv.bias.shape:
@@ -80,9 +82,9 @@ def load_vgg16_classifier(fc6: nn.Conv2d, fc7: nn.Conv2d, state_dict: Mapping[st
 def read_vgg16(weights: str, batch_norm: bool) -> dict[str, Tensor] | None:
     """State dict of torchvision's vgg16 (or vgg16_bn): 'imagenet', from the hub; 'none', None; else from a file.
 
-    The file is one that torchvision offers (.pth), or the same tensors as .safetensors; nothing in it is run.
-    Raises OSError when the hub cannot be reached, FileNotFoundError, or ValueError naming the file when it holds
-    something else, the tensors of the other kind included.
+    The file is one that torchvision offers (.pth), or the same tensors as .safetensors, with or without the
+    `classifier.*`; nothing in it is run. With batch normalisation that of the plain vgg16 will do. Raises OSError when
+    the hub cannot be reached, FileNotFoundError, or ValueError naming the file when it holds something else.
     """
     name = "vgg16_bn" if batch_norm else "vgg16"
     if weights == "none":
@@ -101,8 +103,13 @@ def read_vgg16(weights: str, batch_norm: bool) -> dict[str, Tensor] | None:
             tensors = safetensors.torch.load_file(path)
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
+        if batch_norm and not any(key.endswith("running_mean") for key in tensors):
+            name = "vgg16"
         with torch.device("meta"):  # a network without values, only to compare names and shapes
-            models.get_model(name).load_state_dict(tensors, assign=True)
+            vgg = models.get_model(name)
+            if not any(key.startswith("classifier.") for key in tensors):
+                vgg.classifier = nn.Identity()
+            vgg.load_state_dict(tensors, assign=True)
     except Exception as error:  # of a damaged file torch raises whatever it stumbles on, a dozen types
         told = str(error)[:500] or "cut short"
         raise ValueError(f"{path} does not hold the weights of torchvision's {name}: {told}") from error
