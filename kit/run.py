@@ -279,11 +279,12 @@ class Run:
     ) -> Iterator[Result]:
         """What `take` makes of the id, original size and levels of each picture by the mean of `models`; see predict.
 
-        The shape of a batch depends on the network's size and the views alone.
+        The shape of a batch depends on the network's size, the views and the kind of device alone.
         """
-        count, pin = pictures_at_once(self.tta) if self.size else 1, self.world.device.type == "cuda"
-        batches = PictureBatches(self.competition, ids, self.size, count, self.workers, pin)
-        return predict(models, batches, self.tta, self.world.device, self.dtype, take, ahead=self.workers > 0)
+        device = self.world.device
+        count = pictures_at_once(self.tta, self.size, device) if self.size else 1
+        batches = PictureBatches(self.competition, ids, self.size, count, self.workers, pin=device.type == "cuda")
+        return predict(models, batches, self.tta, device, self.dtype, take, ahead=self.workers > 0)
 
     def prediction_key(self, folds: Sequence[int]) -> str:
         """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""

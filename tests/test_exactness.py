@@ -49,7 +49,8 @@ def loaded(run, fold):
 
 def predicted_masks(run):
     """Each test picture's CSV name and mask, straight from the networks, in the batches that submit makes."""
-    batches = PictureBatches(run.competition, run.competition.test_ids, run.size, pictures_at_once(HFLIP))
+    count = pictures_at_once(HFLIP, run.size, run.world.device)
+    batches = PictureBatches(run.competition, run.competition.test_ids, run.size, count)
     models = [loaded(run, fold) for fold in (0, 1)]
     for id, size, levels in predict(models, batches, HFLIP, run.world.device, run.dtype, triple):
         yield run.competition.csv_name(id), mask_at(levels, size)

@@ -233,9 +233,14 @@ def test_bad_pictures_are_all_told_at_the_end_and_the_good_ones_predicted():
     assert all(f"{id}.jpg: damaged" in str(refusal.value) for id in bad)
 
 
-def test_pictures_at_once_depends_on_the_views_alone():
-    assert [pictures_at_once(TTA(VIEWS[name])) for name in VIEWS] == [8, 4, 2, 1]
-    assert pictures_at_once(TTA(VIEWS["d4"] + VIEWS["d4"])) == 1
+def test_pictures_at_once_depends_on_the_views_the_size_and_the_device_alone():
+    cuda, small = torch.device("cuda"), (64, 96)
+    for device in (CPU, cuda):
+        assert [pictures_at_once(TTA(VIEWS[name]), small, device) for name in VIEWS] == [8, 4, 2, 1]
+    assert pictures_at_once(TTA(VIEWS["d4"] + VIEWS["d4"]), small, CPU) == 1
+    sizes = [(128, 128), (256, 384), (512, 768), (1280, 1918)]
+    assert [pictures_at_once(TTA(VIEWS["hflip"]), size, CPU) for size in sizes] == [4, 2, 1, 1]
+    assert [pictures_at_once(TTA(VIEWS["hflip"]), size, cuda) for size in sizes] == [4, 4, 4, 4]
 
 
 def test_quantising_never_changes_the_likeliest_class():

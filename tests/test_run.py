@@ -265,7 +265,7 @@ def test_submission_has_the_same_bytes_whatever_the_batch_and_after_a_stop(tmp_p
     expected = submit(new_run(two_folds), trained(new_run(two_folds)), tmp_path / "whole").read_bytes()
     for count in (1, 2, 3, 16):
         run = new_run(shutil.copytree(two_folds, tmp_path / str(count), ignore=shutil.ignore_patterns("test")))
-        monkeypatch.setattr("kit.run.pictures_at_once", lambda tta, count=count: count)
+        monkeypatch.setattr("kit.run.pictures_at_once", lambda *given, count=count: count)
         run.competition.broken = {run.competition.test_ids[2]}
         with pytest.raises(ValueError, match=r"pictures could not be predicted(.|\n)*test_02\.jpg: damaged"):
             submit(run, trained(run), tmp_path)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from kit.bench.cars import FILES, Cars
 from kit.bench.kernels import where_idiom
 from kit.bench.measure import Row
-from kit.bench.prediction import predict_to_csv
+from kit.bench.prediction import GPU, predict_to_csv
 from kit.data import default_workers
 from kit.models.pretrained import unet
 from kit.predict import TTA, VIEWS, pictures_at_once
@@ -54,7 +54,7 @@ def _rate(job: Callable[[], int]) -> float:
 @torch.inference_mode()
 def _forward(network: nn.Module, size: tuple[int, int], device: str, rounds: int) -> int:
     """The network alone, both views of a batch already on the device."""
-    batch = pictures_at_once(HFLIP)
+    batch = pictures_at_once(HFLIP, size, GPU)
     images = torch.randn(2 * batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
     dtype = best_dtype(torch.device(device))
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Kernels against their peers: run lengths, enlarging, counting, the CSV."""
+"""Kernels against their peers: run lengths, enlarging, counting, the CSV, and the views of a prediction."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,9 @@ import pandas as pd
 import pycocotools.mask
 import sklearn.metrics
 import torch
+import ttach
 from faster_coco_eval.core import mask as faster_mask
+from torch import nn
 from torch.nn import functional as F
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassConfusionMatrix
 
@@ -18,6 +20,8 @@ from kit.bench.cars import SIZE, car_logits
 from kit.bench.measure import Contest, Row, contested
 from kit.enlarge import encode_above, mask_above
 from kit.metrics import binary_scores, confusion_matrix
+from kit.models.pretrained import unet
+from kit.predict import TTA, VIEWS, probabilities
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -41,6 +45,7 @@ def contests(scratch: Path) -> Iterator[Contest]:
     yield _confusion()
     yield _binary()
     yield _csv(scratch)
+    yield _views()
 
 
 def where_idiom(mask: np.ndarray) -> str:
@@ -188,4 +193,18 @@ def _csv(folder: Path) -> Contest:
         {"pandas, row by row": by_pandas},
         {"pandas, row by row": 20},
         lambda own, other: own.read_bytes() == other.read_bytes(),
+    )
+
+
+def _views() -> Contest:
+    torch.manual_seed(0)
+    network = unet("mobilenet_v2", "none", num_classes=1).to(memory_format=torch.channels_last).eval()
+    images = torch.randn(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
+    wrapper = ttach.SegmentationTTAWrapper(nn.Sequential(network, nn.Sigmoid()), ttach.aliases.d4_transform())
+    return Contest(
+        "eight views of a picture of 256×256, U-Net on MobileNetV2",
+        lambda: probabilities([network], images, TTA(VIEWS["d4"])),
+        {"ttach": torch.inference_mode()(lambda: wrapper(images))},
+        {"ttach": 1},
+        lambda own, other: torch.allclose(own, other, atol=1e-5),
     )

@@ -26,6 +26,7 @@ from kit.train import best_dtype
 ASLEEP = 0.005  # seconds a picture
 THREADS = 2
 SINGLE = TTA()
+GPU = torch.device("cuda")  # which a network that sleeps stands for: batches are as large as there
 
 
 class Sleeper(nn.Module):
@@ -53,7 +54,7 @@ def predict_to_csv(
     """Every picture from its JPEG to its row of the CSV, as kit.submit does it; the number of rows."""
     on = torch.device(device)
     dtype = torch.float32 if device == "cpu" else best_dtype(on)
-    batches = PictureBatches(cars, cars.test_ids, size, pictures_at_once(tta), threads, device != "cpu")
+    batches = PictureBatches(cars, cars.test_ids, size, pictures_at_once(tta, size, GPU), threads, device != "cpu")
 
     def row(id: str, full: tuple[int, int], levels: np.ndarray) -> tuple[str, str]:
         return cars.csv_name(id), rle_at(levels, full, cars.order)

@@ -45,6 +45,7 @@ def test_kernels_agree_with_their_peers(tmp_path):
     pytest.importorskip("pycocotools", reason=PEERS)
     pytest.importorskip("faster_coco_eval", reason=PEERS)
     pytest.importorskip("torchmetrics", reason=PEERS)
+    pytest.importorskip("ttach", reason=PEERS)
     from kit.bench import kernels
 
     mask = kernels.masks()["a car"]
