@@ -1,5 +1,7 @@
 """A picture brought to a smaller size, each new pixel the mean of what it covers."""
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -21,6 +23,7 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return shrunk
 
 
+@functools.lru_cache(64)
 def _cells(length: int, shrunk: int) -> tuple[np.ndarray, np.ndarray]:
     """For each new pixel of a side the first old one that it covers, and the weights of that one and of the next.
 

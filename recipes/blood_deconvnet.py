@@ -136,6 +136,8 @@ def sweep(config: Config, cells: BloodCells) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel="epoch", ylabel="loss of training", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:.1g}")
     wanted = 0 if config.fold == "all" else config.fold
     for lr in (1e-3, 1e-4, 1e-5):
         tried = replace(config, lr=lr, run_dir=config.run_dir / f"lr_sweep/{lr:g}")
