@@ -83,7 +83,8 @@ def train(run: Run, config: Config, fold: int) -> None:
         train_loader = run.train_loader(samples, config.batch_size)
     optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)
     state = run.new_state(fold, model, optimizer, ema_decay=None)
-    fit(state, train_loader, val_loader, cross_entropy, run.settings(config.epochs, warmup_poly), run.fold_folder(fold))
+    settings = run.settings(config.epochs, warmup_poly, clip=10.0)  # norms begin at 4: with 1.0 it hardly learns
+    fit(state, train_loader, val_loader, cross_entropy, settings, run.fold_folder(fold))
 
 
 def start_network(model: DeconvNet, run: Run, config: Config, fold: int) -> None:

@@ -158,6 +158,16 @@ def numpy_soft_dice(logits, masks, smooth=1.0):
     return 1 - np.mean(scores)
 
 
+def numpy_cross_entropy(logits, masks, weights):
+    """The weighted mean: each pixel counts as its class does."""
+    z, t = logits.numpy().astype(np.float64), masks.numpy()
+    log_p = z - z.max(axis=1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    n, y, x = np.nonzero(t != 255)
+    truth = t[n, y, x]
+    return -(weights[truth] * log_p[n, truth, y, x]).sum() / weights[truth].sum()
+
+
 ONE = {  # every loss that takes K = 1, and its NumPy form
     "bce": (bce, numpy_bce),
     **{name: (loss, partial(numpy_regions, of)) for name, (loss, of) in REGIONS.items()},
@@ -175,6 +185,10 @@ MANY = {  # every loss that takes K > 1
     **{name: (loss, partial(numpy_pixels, of)) for name, (loss, of) in PIXELS.items()},
     "focal alpha": (partial(focal, alpha=ALPHAS), partial(numpy_pixels, partial(focal_of, alphas=ALPHAS.tolist()))),
     "cross_entropy": (cross_entropy, partial(numpy_pixels, partial(focal_of, gamma=0.0))),
+    "cross_entropy by class": (
+        partial(cross_entropy, class_weights=ALPHAS),
+        partial(numpy_cross_entropy, weights=ALPHAS.numpy().astype(np.float64)),
+    ),
     "lovasz_softmax": (
         lovasz_softmax,
         partial(numpy_regions, lambda p, t: lovasz_of(np.abs(p - t), t)),

@@ -99,9 +99,16 @@ def test_any_encoder_any_size(name, channels):
         assert net(picture(*size, channels=channels)).shape == (2, 2, *size)
 
 
+def test_an_encoder_of_one_size_gets_pictures_padded_to_multiples_of_it():
+    net = DynamicUNet(encoder("tu-maxvit_pico_rw_256", "none"), num_classes=2, middle_channels=16).eval()
+    assert net.encoder.multiple == 256
+    with torch.inference_mode():
+        assert net(picture(97, 131)).shape == (2, 2, 97, 131)
+
+
 def test_a_shallower_encoder_has_a_smaller_stride():
     net = DynamicUNet(encoder("resnet18", "none", depth=3), num_classes=2, middle_channels=16).eval()
-    assert (net.stride, len(net.blocks)) == (8, 2)
+    assert (net.encoder.multiple, len(net.blocks)) == (8, 2)
     assert net(picture(20, 30)).shape == (2, 2, 20, 30)
 
 

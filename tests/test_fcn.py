@@ -257,6 +257,18 @@ def test_from_scratch_the_signal_arrives_and_the_logits_start_at_zero():
     assert net.score_pool4.weight.grad.any()
 
 
+def test_fc6_and_fc7_drop_half_of_their_channels():
+    trunk, dropped = fill(empty(FCNTrunk, in_channels=3, batch_norm=False, pad_100=False, dropout=0.5)).train(), []
+    trunk.dropout.register_forward_hook(lambda module, given, out: dropped.append((given[0], out)))
+    with torch.inference_mode():
+        fc7 = trunk(noise(1, 3, 64, 64))[2]
+    assert [out.shape[1] for _, out in dropped] == [4096, 4096]
+    assert dropped[1][1] is fc7
+    for given, out in dropped:
+        speaking = given != 0
+        assert 0.4 < (out[speaking] == 0).float().mean() < 0.6
+
+
 SHAPES = {
     name: {key: tuple(value.shape) for key, value in empty(models.get_model, name=name).state_dict().items()}
     for name in ("vgg16", "vgg16_bn")

@@ -87,10 +87,30 @@ def test_a_gradient_reaches_every_parameter(name):
 
 @ALL
 @torch.inference_mode()
+def test_one_picture_in_training(name):
+    """By a copy of the statistics: the networks here are shared."""
+    model = network(name)
+    kept = {key: value.clone() for key, value in model.named_buffers()}
+    model.train()
+    try:
+        if name == "DeconvNet":
+            with pytest.raises(ValueError, match="2 pictures a batch or more"):
+                model(picture())
+        else:
+            assert model(picture()).isfinite().all()
+    finally:
+        model.eval()
+        for key, value in model.named_buffers():
+            value.copy_(kept[key])
+
+
+@ALL
+@torch.inference_mode()
 def test_bfloat16_is_close_to_float32(name):
     exact = network(name)(picture())
     with torch.autocast("cpu", torch.bfloat16):
         rough = network(name)(picture())
+    assert rough.dtype == torch.bfloat16
     assert (rough.float() - exact).abs().mean() < (0.3 if name in UNPOOLING else 0.05) * exact.abs().mean()
 
 

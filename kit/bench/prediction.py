@@ -51,7 +51,7 @@ def predict_to_csv(
     device: str = "cpu",
     threads: int = THREADS,
 ) -> int:
-    """Every picture from its JPEG to its row of the CSV, as kit.submit does it; the number of rows."""
+    """Every picture from its JPEG to its row of the CSV, as kit.submit does it on a GPU; the number of rows."""
     on = torch.device(device)
     dtype = torch.float32 if device == "cpu" else best_dtype(on)
     batches = PictureBatches(cars, cars.test_ids, size, pictures_at_once(tta, size, GPU), threads, device != "cpu")

@@ -46,8 +46,9 @@ def require_data(competition: type["Competition"], data_dir: Path | str | None =
     found = find_data(name, slug, data_dir)
     if found is None:
         raise FileNotFoundError(
-            f"no {name} data in data/{name}, $KIT_DATA/{name} or /kaggle/input/{slug}. "
-            f"Give its folder with --data-dir, or fetch it: python -m kit download {name}"
+            f"no {name} data in $KIT_DATA/{name}, data/{name}, /kaggle/input/{slug} or "
+            f"/kaggle/input/competitions/{slug}. Give its folder with --data-dir, or see how to get it: "
+            f"python -m kit download {name}"
         )
     return found
 

@@ -121,7 +121,7 @@ class DeconvNet(nn.Module):
 
     The fully connected layers see 7×7 features, so a picture is made a multiple of 32 and at least 224 high and wide,
     by repeating its last row and column, and the logits are cropped back exactly. They see one 7×7 window in a
-    picture of 224×224: batch normalisation then needs two pictures or more in a batch to train.
+    picture of 224×224: batch normalisation then needs two pictures or more in a batch to train (else ValueError).
     """
 
     def __init__(self, *, num_classes: int, in_channels: int = 3) -> None:
@@ -138,7 +138,13 @@ class DeconvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) -> logits (N, K, H, W)."""
         height, width = images.shape[2:]
-        features, switches = encode(self.encoder, pad_to_stride(images, 32, smallest=224))
+        padded = pad_to_stride(images, 32, smallest=224)
+        if self.training and padded.shape[0] == 1 and padded.shape[2:] == (224, 224):
+            raise ValueError(
+                f"a batch of 1 picture of {height} x {width} leaves batch normalisation one value a channel, which has "
+                "no variance: train with 2 pictures a batch or more (and drop a last batch of 1)"
+            )
+        features, switches = encode(self.encoder, padded)
         features = self.fc6_deconv(self.fc7(self.fc6(features)))
         return self.head(decode(self.decoder, features, switches))[:, :, :height, :width]
 

@@ -6,7 +6,7 @@ Using an Efficient Sub-Pixel Convolutional Neural Network", equations 3 and 4 (t
 "Super-Resolution using Convolutional Neural Networks without Any Checkerboard Artifacts" (the blur).
 The arrangement is that of fast.ai's DynamicUnet (Howard & Gugger 2020, fastai.vision.models.unet).
 
-Deviations from fast.ai's: sizes are padded to the encoder's stride where fast.ai enlarges each map to the next;
+Deviations from fast.ai's: sizes are padded to the encoder's multiple where fast.ai enlarges each map to the next;
 `middle_channels` can narrow the decoder; `blur` blurs after every enlarging, the last too; biases start at zero.
 The four channels that make a square are neighbours, as torch has them, where equation 4 has them C apart.
 """
@@ -21,7 +21,8 @@ from kit.models.padding import pad_to_stride
 class DynamicUNet(nn.Module):
     """fast.ai's U-Net on an encoder as `kit.models.pretrained.encoder` gives it: images -> list of feature maps.
 
-    encoder: has `.out_channels`, the channels of its maps of stride 1, 2, 4 ... 2**n; middle_channels: what the
+    encoder: has `.out_channels`, the channels of its maps of stride 1, 2, 4 ... 2**n, and `.multiple`, what both sides
+    of its pictures must be a multiple of; middle_channels: what the
     decoder starts from and, by halving, how wide all of it is; None for fast.ai's choice, the encoder's own deepest
     (much for mobilenet_v2 with its 1280: 256 is several times as fast); batch_norm: after each 3×3 convolution of
     the decoder, in place of its bias (fast.ai's default is without; its skips are normalised either way);
@@ -42,7 +43,6 @@ class DynamicUNet(nn.Module):
         *skips, deepest = encoder.out_channels[1:]
         channels = deepest if middle_channels is None else middle_channels
         self.encoder, self.frozen = encoder, False
-        self.stride = 2 ** (len(skips) + 1)
         self.middle = nn.Sequential(
             nn.BatchNorm2d(deepest),
             nn.ReLU(),
@@ -61,7 +61,7 @@ class DynamicUNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) of any size -> logits (N, K, H, W)."""
-        padded = pad_to_stride(images, self.stride)
+        padded = pad_to_stride(images, self.encoder.multiple)
         _, *skips, deepest = self.encoder(padded)
         x = self.middle(deepest)
         for block, skip in zip(self.blocks, reversed(skips), strict=True):

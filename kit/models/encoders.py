@@ -4,6 +4,7 @@ The architectures stand in pretrained.py. smp's classes hand options they do not
 silence, so nothing but what is named here and there gets through.
 """
 
+import math
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -51,9 +52,10 @@ _ONE_VALUE = (
 def encoder(name: str, weights: str | None, in_channels: int = 3, depth: int = 5) -> nn.Module:
     """smp's encoder alone: images (N, C, H, W) -> a list of depth + 1 feature maps, of strides 1, 2, 4 ... 2**depth.
 
-    name, weights and errors are those of `kit.models.pretrained.unet`. H and W must be multiples of 2**depth.
-    `.out_channels` lists the maps' channels. The first map is the images themselves (in VGG, its first block);
-    that of stride 2 has no channels in transformers and ConvNeXt, which start at stride 4.
+    name, weights and errors are those of `kit.models.pretrained.unet`. H and W must be multiples of `.multiple`, which
+    is 2**depth, or more for an encoder of one size, as some of timm's are. `.out_channels` lists the maps' channels.
+    The first map is the images themselves (in VGG, its first block); that of stride 2 has no channels in transformers
+    and ConvNeXt, which start at stride 4.
     """
 
     def construct(encoder_weights: str | bool | None, **any_size: bool) -> nn.Module:
@@ -61,6 +63,7 @@ def encoder(name: str, weights: str | None, in_channels: int = 3, depth: int = 5
 
     net, fixed = build(construct, "encoder", name, weights)
     check(net, torch.zeros(1, in_channels, fixed or 64, fixed or 64), "encoder", name)
+    net.multiple = math.lcm(2**depth, fixed or 1)
     return net
 
 

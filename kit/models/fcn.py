@@ -62,7 +62,7 @@ class FCNTrunk(nn.Module):
         return pools[2], pools[3], self.dropout(F.relu(self.fc7(features)))
 
     def load_vgg16(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Copy torchvision's vgg16 (vgg16_bn with batch_norm), all but its last layer.
+        """Copy torchvision's vgg16 (with batch_norm vgg16_bn too), all but its last layer, or its convolutions alone.
 
         Raises ValueError where the tensors are of another kind or size.
         """

@@ -73,8 +73,8 @@ def load_vgg16_classifier(fc6: nn.Conv2d, fc7: nn.Conv2d, state_dict: Mapping[st
         if weight is None or bias is None or weight.numel() != conv.weight.numel() or bias.shape != conv.bias.shape:
             found = None if weight is None else tuple(weight.shape)
             raise ValueError(
-                f"{layer!r} has weights {found} where {tuple(conv.weight.shape)} is needed; "
-                "expected the whole state dict of torchvision's vgg16 or vgg16_bn, classifier included"
+                f"{layer!r} has weights {found} where {tuple(conv.weight.shape)} is needed; expected the whole state "
+                "dict of torchvision's vgg16 or vgg16_bn, or its 'features.*' alone"
             )
         conv.load_state_dict({"weight": weight.view_as(conv.weight), "bias": bias})
 
@@ -94,7 +94,8 @@ def read_vgg16(weights: str, batch_norm: bool) -> dict[str, Tensor] | None:
             published = models.get_model_weights(name).IMAGENET1K_V1
             return published.get_state_dict(check_hash=True, weights_only=True)
         except OSError as error:
-            raise OSError(_OFFLINE.format(name=name)) from error
+            files = "vgg16_bn or vgg16" if batch_norm else "vgg16"
+            raise OSError(_OFFLINE.format(name=name, files=files)) from error
     path = Path(weights)
     if not path.is_file():
         raise FileNotFoundError(f"--encoder-weights {path}: no such file; expected 'imagenet', 'none' or a file")
@@ -118,6 +119,6 @@ def read_vgg16(weights: str, batch_norm: bool) -> dict[str, Tensor] | None:
 
 _OFFLINE = (
     "the ImageNet weights of {name!r} are not on this machine and the hub cannot be reached. Either connect once, "
-    "or give a file with --encoder-weights FILE (the state dict of torchvision's {name}), or train from scratch with "
-    "--encoder-weights none"
+    "or give a file with --encoder-weights FILE (the state dict of torchvision's {files}, or its convolutions "
+    "alone), or train from scratch with --encoder-weights none"
 )
