@@ -4,6 +4,7 @@
     python recipes/carvana_unetplusplus.py --fold all              the folds that are left, then all pooled
 
 Paper: Zhou et al. 2018, "UNet++: A Nested U-Net Architecture for Medical Image Segmentation", with an ImageNet encoder.
+Measured: nothing yet.
 """
 
 from dataclasses import dataclass

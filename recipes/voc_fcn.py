@@ -8,8 +8,8 @@
 Paper: Long, Shelhamer & Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation": SGD with momentum 0.9
 on whole pictures, 20 to a step, at a constant rate. Published mean IU on seg11valid: 59.4, 62.4, 62.7 (CVPR); the
 reference release, trained on SBD's train list, has 63.6, 65.0, 65.5: the last line above is that setting. Here
-instead: a rate that falls, light augmentation, clipped gradients, upsamplings that learn; from scratch
-(--encoder-weights none) the trunk gets batch normalisation.
+instead: rates that begin at 1e-3, 1e-4 and 1e-5 by stage and fall (the paper's is 1e-4), light augmentation, clipped
+gradients, upsamplings that learn; from scratch (--encoder-weights none) the trunk gets batch normalisation.
 """
 
 from dataclasses import dataclass, replace

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from miniatures import draw_blood_cells, draw_camvid, draw_pets, draw_voc
+from torchvision import models
 
 from kit.competitions.studio import VERSION, draw_studio
 from kit.files import cache_folder
@@ -19,11 +21,12 @@ TINY = "--epochs 1 --batch-size 4 --image-size 32 48 --device cpu"
 SCRATCH = f"{TINY} --encoder-weights none"
 CARVANA = f"{SCRATCH} --folds 4 --batch-size 48"
 SMALL_ENCODER = "--encoder mobilenet_v2"
+VGG16 = f"{TINY} --encoder-weights vgg16.pth"  # its convolutions alone, of no training
 
 # recipe: the data it is drawn, what makes its line small, how many pictures its report then has
 RECIPES = {
     "blood_deconvnet": (draw_blood_cells, "--epochs 1 --batch-size 4 --folds 2 --device cpu --test", 12),
-    "camvid_segnet": (draw_camvid, SCRATCH, 4),
+    "camvid_segnet": (draw_camvid, VGG16, 4),
     "carvana_effunet": ("studio", f"{CARVANA} {SMALL_ENCODER}", 48),
     # One step: with 134 million weights each takes seconds.
     "carvana_fcn": (functools.partial(draw_studio, cars=4, test_cars=1, size=(64, 96)), f"{CARVANA} --no-test", 16),
@@ -31,10 +34,12 @@ RECIPES = {
     "pets_dynamic_unet": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_fpn": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_unet": (draw_pets, TINY, 5),
-    "voc_deconvnet": (functools.partial(draw_voc, trained=4, held_out=1), f"{SCRATCH} --image-size 64 96", 1),
-    "voc_fcn": (draw_voc, SCRATCH, 4),
+    "voc_deconvnet": (functools.partial(draw_voc, trained=4, held_out=1), f"{VGG16} --image-size 64 96", 1),
+    "voc_fcn": (draw_voc, VGG16, 4),
 }
 SUBMISSIONS = {"blood_deconvnet": "blood_deconvnet.csv", "carvana_effunet": "carvana_effunet_fold0_drawn.csv"}
+
+STAGES = {"voc_deconvnet": ("--stage 1", "--stage 2"), "voc_fcn": ("--stage 32s", "--stage 16s", "--stage 8s")}
 
 
 def readme_line(recipe):
@@ -61,14 +66,24 @@ def draw(data, folder):
 def test_the_readme_line_runs_to_the_report(recipe, tmp_path):
     data, small, images = RECIPES[recipe]
     folder = draw(data, tmp_path / "data")
-    done = run(f"{readme_line(recipe)} --data-dir {shlex.quote(str(folder))} --run-dir run {small}", tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    run_folder = next(path.parent for path in sorted((tmp_path / "run").rglob("report.json")))
-    report = json.loads((run_folder / "report.json").read_text())
-    assert report["title"].startswith(recipe)
-    assert report["images"] == images
-    assert 0 <= report["dataset"]["mean_iou"] <= 1
-    assert len(pd.read_csv(run_folder / "oof.csv")) == images
+    if VGG16 in small:
+        convolutions = models.vgg16(init_weights=False).features.state_dict()
+        torch.save({f"features.{name}": value for name, value in convolutions.items()}, tmp_path / "vgg16.pth")
+    first, *further = STAGES.get(recipe, ("",))
+    line = f"{readme_line(recipe)} --data-dir {shlex.quote(str(folder))} --run-dir run {small}"
+    assert first in line
+    for stage in (first, *further):
+        done = run(line.replace(first, stage), tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ("fc6 and fc7 start new" in done.stdout) == (VGG16 in small and stage == first and recipe in STAGES)
+    reports = sorted((tmp_path / "run").rglob("report.json"))
+    assert len(reports) == 1 + len(further)
+    for path in reports:
+        report = json.loads(path.read_text())
+        assert report["title"].startswith(recipe)
+        assert report["images"] == images
+        assert 0 <= report["dataset"]["mean_iou"] <= 1
+        assert len(pd.read_csv(path.with_name("oof.csv"))) == images
     written = [path.name for path in tmp_path.glob("submissions/*.csv")]
     assert written == [SUBMISSIONS[recipe]] if recipe in SUBMISSIONS else written == []
 
