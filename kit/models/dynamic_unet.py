@@ -22,11 +22,10 @@ class DynamicUNet(nn.Module):
     """fast.ai's U-Net on an encoder as `kit.models.pretrained.encoder` gives it: images -> list of feature maps.
 
     encoder: has `.out_channels`, the channels of its maps of stride 1, 2, 4 ... 2**n, and `.multiple`, what both sides
-    of its pictures must be a multiple of; middle_channels: what the
-    decoder starts from and, by halving, how wide all of it is; None for fast.ai's choice, the encoder's own deepest
-    (much for mobilenet_v2 with its 1280: 256 is several times as fast); batch_norm: after each 3×3 convolution of
-    the decoder, in place of its bias (fast.ai's default is without; its skips are normalised either way);
-    blur: against checkerboards.
+    of its pictures must be a multiple of; middle_channels: what the decoder starts from and, by halving, how wide all
+    of it is; None for fast.ai's choice, the encoder's own deepest (much for mobilenet_v2 with its 1280: 256 is several
+    times as fast); batch_norm: after each 3×3 convolution of the decoder, in place of its bias (fast.ai's default is
+    without; its skips are normalised either way); blur: against checkerboards.
     """
 
     def __init__(
