@@ -10,6 +10,9 @@ on whole pictures, 20 to a step, at a constant rate. Published mean IU on seg11v
 reference release, trained on SBD's train list, has 63.6, 65.0, 65.5: the last line above is that setting. Here
 instead: rates that begin at 1e-3, 1e-4 and 1e-5 by stage and fall (the paper's is 1e-4), light augmentation, clipped
 gradients, upsamplings that learn; from scratch (--encoder-weights none) the trunk gets batch normalisation.
+Measured on 250 pictures of train and 90 of val, from VGG16's convolutions alone, --image-size 160 160 --batch-size 10,
+15 epochs at 0.01, then 4 and 4 at 0.003 (one core of an AMD EPYC, an hour, 2e79cca): mean IU 0.192, 0.226, 0.231 over
+the data set at own sizes, where background everywhere has 0.051.
 """
 
 from dataclasses import dataclass, replace
