@@ -107,14 +107,20 @@ class Run:
 
         Raises ValueError where there is no such fold.
         """
-        planned = range(int(self.folds.max()) + 1)
-        if wanted != "all" and wanted not in planned:
-            there = f"folds 0 to {planned[-1]}, or all" if len(planned) > 1 else "only fold 0, the data set's own split"
-            raise ValueError(f"--fold {wanted}: there {'are' if len(planned) > 1 else 'is'} {there}")
-        for fold in planned if wanted == "all" else [wanted]:
+        for fold in self.planned(wanted):
             if fold not in self.finished():
                 with self.lock(fold):
                     yield fold
+
+    def planned(self, wanted: int | Literal["all"]) -> Sequence[int]:
+        """The folds asked for. Raises ValueError where there is no such fold."""
+        folds = range(int(self.folds.max()) + 1)
+        if wanted == "all":
+            return folds
+        if wanted not in folds:
+            there = f"folds 0 to {folds[-1]}, or all" if len(folds) > 1 else "only fold 0, the data set's own split"
+            raise ValueError(f"--fold {wanted}: there {'are' if len(folds) > 1 else 'is'} {there}")
+        return [wanted]
 
     @contextlib.contextmanager
     def lock(self, fold: int) -> Iterator[None]:
@@ -356,6 +362,7 @@ def open_run(
         workers=default_workers(world.device, config.workers),
         seed=config.seed,
     )
+    run.planned(config.fold)  # before anything is written
     run.begin()
     return run
 

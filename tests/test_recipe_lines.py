@@ -117,9 +117,12 @@ def test_the_sweep_of_learning_rates_draws_a_plot_and_goes_on(tmp_path):
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.count("epoch ") == trained
         assert (tmp_path / "run/lr_sweep.png").stat().st_size > 5000
+    config = tmp_path / "run/lr_sweep/0.001/config.json"
+    before = config.read_bytes()
     wrong = blood(tmp_path, "--lr-sweep --fold 7")
     assert wrong.returncode == 1
-    assert "--fold 7" in wrong.stderr
+    assert "--fold 7: there are folds 0 to 1, or all" in wrong.stderr
+    assert config.read_bytes() == before  # what is refused writes nothing
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def require_data(competition: type["Competition"], data_dir: Path | str | None =
     if found is None:
         raise FileNotFoundError(
             f"no {name} data in $KIT_DATA/{name}, data/{name}, /kaggle/input/{slug} or "
-            f"/kaggle/input/competitions/{slug}. Give its folder with --data-dir, or see how to get it: "
+            f"/kaggle/input/competitions/{slug}. Give its folder with --data-dir, or get it by: "
             f"python -m kit download {name}"
         )
     return found
