@@ -194,6 +194,7 @@ MANY = {  # every loss that takes K > 1
         partial(numpy_regions, lambda p, t: lovasz_of(np.abs(p - t), t)),
     ),
 }
+BY_CLASS = {"focal alpha", "cross_entropy by class"}  # of MANY: they have four weights, so K = 4
 EVERY = [(1, name) for name in ONE] + [(4, name) for name in MANY]
 
 
