@@ -35,7 +35,7 @@ from kit.data import (
     loading,
 )
 from kit.distributed import EpochBatches, World, start
-from kit.files import cache_folder, run_lock, write_atomic
+from kit.files import cache_folder, digest, run_lock, write_atomic
 from kit.oof import OOFStore, Scores, score
 from kit.pipeline import Result
 from kit.predict import TTA, mask_at, pictures_at_once, predict
@@ -103,10 +103,7 @@ class Run:
         return {**{k: v for k, v in self.config.items() if k not in FREE}, "data": self.competition.fingerprint()}
 
     def unfinished(self, wanted: int | Literal["all"]) -> Iterator[int]:
-        """The folds asked for that are not finished, one after the other, each held against a second run.
-
-        Raises ValueError where there is no such fold.
-        """
+        """Those of `planned` that are not finished, one after the other, each held against a second run."""
         for fold in self.planned(wanted):
             if fold not in self.finished():
                 with self.lock(fold):
@@ -294,7 +291,7 @@ class Run:
 
     def prediction_key(self, folds: Sequence[int]) -> str:
         """A name for what decides a prediction and its score: weights, configuration, data, split, size, views."""
-        weights = [_digest(self.fold_folder(k) / "last.safetensors") for k in folds]
+        weights = [digest(self.fold_folder(k) / "last.safetensors") for k in folds]
         rest = (self.identity, self.folds.tolist(), self.size, self.tta)
         return hashlib.sha256(repr((weights, rest)).encode()).hexdigest()[:16]
 
@@ -383,18 +380,6 @@ def launch(main: Callable[[], None]) -> None:
             raise
         print(f"error: {error}\n(KIT_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
         sys.exit(1)
-
-
-def _digest(path: Path) -> str:
-    """The file's SHA-256; of one that was looked at before and has not changed since, from memory."""
-    facts = path.stat()
-    return _digest_of(path, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-
-
-@functools.lru_cache(64)
-def _digest_of(path: Path, *facts: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_json(path: Path) -> dict:
