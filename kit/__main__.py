@@ -34,7 +34,8 @@ class Lint:
         try:
             problems = self.problems()
         except (ValueError, OSError) as error:
-            problems = [str(error)]
+            missing = isinstance(error, FileNotFoundError) and error.filename
+            problems = [f"{missing}: no such file" if missing else str(error)]
         for problem in problems:
             print(problem)
         print(f"{self.path}: {'not valid, see above' if problems else 'valid'}")

@@ -37,6 +37,11 @@ class World:
         """True where no progress bar belongs: in other processes, and in logs."""
         return not self.main or not sys.stderr.isatty()
 
+    def tell(self, message: str) -> None:
+        """Print `message`, once however many processes there are."""
+        if self.main:
+            print(message, flush=True)
+
     def share(self, items: Sequence) -> Sequence:
         """This process's part of `items`; over all processes each item comes up once."""
         return items[self.rank :: self.size]

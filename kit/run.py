@@ -105,9 +105,11 @@ class Run:
     def unfinished(self, wanted: int | Literal["all"]) -> Iterator[int]:
         """Those of `planned` that are not finished, one after the other, each held against a second run."""
         for fold in self.planned(wanted):
-            if fold not in self.finished():
-                with self.lock(fold):
-                    yield fold
+            if fold in self.finished():
+                self.world.tell(f"fold {fold} is finished")
+                continue
+            with self.lock(fold):
+                yield fold
 
     def planned(self, wanted: int | Literal["all"]) -> Sequence[int]:
         """The folds asked for. Raises ValueError where there is no such fold."""

@@ -57,7 +57,7 @@ def read_rows(path: Path, columns: tuple[str, str] = COLUMNS) -> Iterator[tuple[
     """Yield (name, rle) as text, row by row. Raises ValueError naming the line of a bad header or row."""
     problems = _Problems()
     for _, name, rle in _rows(Path(path), columns, problems):
-        if problems.lines():
+        if rle is None or problems.lines():
             break
         yield name, rle
     if problems.lines():
@@ -108,9 +108,11 @@ def lint(
     for line, name, rle in _rows(Path(csv), columns, problems):
         where = f"line {line} ({name!r:.80})"
         known = names.check(where, name)
-        masks.check(where, rle, name if known else None)
-    names.finish()
-    masks.finish()
+        if rle is not None:
+            masks.check(where, rle, name if known else None)
+    if not problems.unread:
+        names.finish()
+        masks.finish()
     return problems.lines()
 
 
@@ -122,6 +124,7 @@ class _Problems:
     def __init__(self):
         self._kinds: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
+        self.unread = False  # the rest of the file, after damage: nothing can be said of what is missing
 
     def add(self, kind: str, message: str) -> None:
         self._counts[kind] = self._counts.get(kind, 0) + 1
@@ -136,34 +139,46 @@ class _Problems:
         return found
 
 
-def _rows(path: Path, columns: tuple[str, str], problems: _Problems) -> Iterator[tuple[int, str, str]]:
-    """Yield (line, name, rle) of each row that has two cells; the others go to `problems`."""
+def _rows(path: Path, columns: tuple[str, str], problems: _Problems) -> Iterator[tuple[int, str, str | None]]:
+    """Yield (line, name, rle) of each row; a row of other than two cells goes to `problems` and has no rle."""
     with path.open(newline="", encoding="utf-8", errors="backslashreplace") as file:
         reader = csv_module.reader(file, strict=True)
         try:
             header = next(reader, None)
+            if separator := _other_separator(header, columns):
+                problems.add("headers", f"line 1: cells are separated by {separator!r} instead of ','; nothing was read")
+                problems.unread = True
+                return
             if header != list(columns):
                 problems.add("headers", f"line 1: the header should be {','.join(columns)}, it is {_shown(header)}")
             for cells in reader:
                 if len(cells) == 2:
                     yield reader.line_num, cells[0], cells[1]
-                else:
-                    problems.add("rows", f"line {reader.line_num}: {len(cells)} cells instead of 2: {_shown(cells)}")
+                    continue
+                problems.add("rows", f"line {reader.line_num}: {len(cells)} cells instead of 2: {_shown(cells)}")
+                if cells:
+                    yield reader.line_num, cells[0], None
         except csv_module.Error as error:
             problems.add("rows", f"line {reader.line_num}: no valid CSV from here on ({error}); the rest was not read")
+            problems.unread = True
+
+
+def _other_separator(header: list[str] | None, columns: tuple[str, str]) -> str | None:
+    """What stands between the columns' names where it is not a comma, as some spreadsheets write it."""
+    return next((mark for mark in ";\t|" if header == [mark.join(columns)]), None)
 
 
 def _shown(cells: list[str] | None) -> str:
     return "missing: the file is empty" if cells is None else f"{','.join(cells)!r:.80}"
 
 
-def _sample_places(path: Path, columns: tuple[str, str], problems: _Problems) -> dict[str, int]:
-    """Return each id of the sample file and its place; what is wrong with that file is said as such."""
+def _sample_places(path: Path, columns: tuple[str, str], problems: _Problems) -> dict[str, int] | None:
+    """Each id of the sample file and its place; None if it cannot be read. What is wrong with it is said as such."""
     own = _Problems()
     places = {name: place for place, (_, name, _) in enumerate(_rows(path, columns, own))}
     for message in own.lines():
         problems.add("problems of the sample file", f"sample file {path.name}: {message}")
-    return places
+    return None if own.unread else places
 
 
 class _NameLint:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +49,7 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
         seconds = {"seconds": round(time.perf_counter() - started, 2), "pictures": len(todo)}
         write_atomic(run.folder / "test.json", json.dumps(seconds))
         run.write_report()
-    which = f"_fold{folds[0]}" if len(folds) == 1 else ""
-    path = submissions / f"{run.name}{which}{'_drawn' if run.competition.drawn else ''}.csv"
+    path = submissions / _csv_name(run, folds)
     submission.write(rows_in_order(parts, list(rows)), path, run.competition.columns)
     _forget_parts(run, parts)
     sample, shape = run.competition.sample_csv, lambda name: run.competition.shape(rows[name])
@@ -58,6 +57,14 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
     raise_all(submission.lint(path, sample, shape, run.competition.order), f"problems in {path}")
     _score(run, path, rows)
     return path
+
+
+def _csv_name(run: Run, folds: Sequence[int]) -> str:
+    """After the recipe, and after the run folder where that has a name of its own: no run overwrites another's CSV."""
+    own = run.folder.resolve().name.removesuffix("_drawn")
+    stem = own if own.startswith(run.name) else f"{run.name}_{own}"
+    which = f"_fold{folds[0]}" if len(folds) == 1 else ""
+    return f"{stem}{which}{'_drawn' if run.competition.drawn else ''}.csv"
 
 
 def _score(run: Run, path: Path, ids: dict[str, str]) -> None:

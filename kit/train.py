@@ -180,6 +180,8 @@ def fit(
     forward = _distributed(state.model, world)
     if state.step == settings.epochs * batches.steps:
         return
+    if state.step:
+        world.tell(f"goes on from {folder / 'last.pt'}, in epoch {state.step // batches.steps + 1} of {settings.epochs}")
     with _tensorboard(folder, world) as board:
         for epoch in range(state.step // batches.steps, settings.epochs):
             batches.epoch, batches.first_step = epoch, state.step % batches.steps

@@ -49,6 +49,7 @@ class Config:
     device: str = "auto"
     workers: int | None = None
     encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file (vgg16's too)
+    encoder_lr: float = 1.0  # times lr: of VGG16's convolutions
     stage: Literal[1, 2] = 1  # 2 goes on from 1
     sbd_dir: Path | None = None  # train on SBD's masks too
     scales: tuple[float, ...] = (1.0,)  # of test-time augmentation
@@ -82,7 +83,8 @@ def train(run: Run, config: Config, fold: int) -> None:
         print(*objects.notes)
         samples = SegmentationDataset(sample_reader(objects, config.image_size, cache_folder()), objects.ids, augment)
         train_loader = run.train_loader(samples, config.batch_size)
-    optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)
+    groups = parameter_groups(model, config.lr, weight_decay=5e-4, encoder_factor=config.encoder_lr)
+    optimizer = torch.optim.SGD(groups, momentum=0.9, fused=True)
     state = run.new_state(fold, model, optimizer, ema_decay=None)
     settings = run.settings(config.epochs, warmup_poly, clip=10.0)  # norms begin at 4: with 1.0 it hardly learns
     fit(state, train_loader, val_loader, cross_entropy, settings, run.fold_folder(fold))

@@ -249,4 +249,4 @@ def test_torchrun(tmp_path, alone):
     )
     assert ended.returncode == 0, ended.stderr
     assert_close(tmp_path, alone)
-    assert (tmp_path / "submissions/tiny_fold0.csv").is_file()
+    assert (tmp_path / f"submissions/tiny_{tmp_path.name}_fold0.csv").is_file()

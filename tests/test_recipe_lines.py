@@ -37,7 +37,7 @@ RECIPES = {
     "voc_deconvnet": (functools.partial(draw_voc, trained=4, held_out=1), f"{VGG16} --image-size 64 96", 1),
     "voc_fcn": (draw_voc, VGG16, 4),
 }
-SUBMISSIONS = {"blood_deconvnet": "blood_deconvnet.csv", "carvana_effunet": "carvana_effunet_fold0_drawn.csv"}
+SUBMISSIONS = {"blood_deconvnet": "blood_deconvnet_run.csv", "carvana_effunet": "carvana_effunet_run_fold0_drawn.csv"}
 
 STAGES = {"voc_deconvnet": ("--stage 1", "--stage 2"), "voc_fcn": ("--stage 32s", "--stage 16s", "--stage 8s")}
 

@@ -231,7 +231,7 @@ def two_folds(tmp_path_factory):
 
 
 def test_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, capsys):
-    run = new_run(shutil.copytree(two_folds, tmp_path / "run"))
+    run = new_run(shutil.copytree(two_folds, tmp_path / "tiny"))
     path = submit(run, trained(run), tmp_path)
     assert path == tmp_path / "tiny.csv"
     rows = dict(read_rows(path))
@@ -251,7 +251,7 @@ def test_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, capsy
 def test_submission_of_one_fold_or_of_drawn_data_says_so_in_its_name(tmp_path, two_folds):
     competition = TinyCompetition()
     competition.drawn = True
-    run = new_run(shutil.copytree(two_folds, tmp_path / "run"), competition)
+    run = new_run(shutil.copytree(two_folds, tmp_path / "tiny_drawn"), competition)
     assert submit(run, trained(run), tmp_path).name == "tiny_drawn.csv"
     (run.folder / "fold0/finished.json").unlink()
     [rows] = run.folder.glob("test/*")
@@ -259,6 +259,16 @@ def test_submission_of_one_fold_or_of_drawn_data_says_so_in_its_name(tmp_path, t
     [fewer] = run.folder.glob("test/*")  # the earlier ensemble's rows are gone
     assert fewer != rows
     assert submit(new_run(run.folder, TinyCompetition(tests=0)), trained(run), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "csv"), [("wide", "tiny_wide.csv"), ("tiny_wide", "tiny_wide.csv"), ("other_drawn", "tiny_other.csv")]
+)
+def test_submission_of_another_run_folder_has_another_name(tmp_path, two_folds, folder, csv, monkeypatch):
+    run = new_run(shutil.copytree(two_folds, tmp_path / folder))
+    assert submit(run, trained(run), tmp_path).name == csv
+    monkeypatch.chdir(run.folder)
+    assert submit(new_run(Path()), trained(run), tmp_path).name == csv  # --run-dir .
 
 
 def test_submission_has_the_same_bytes_whatever_the_batch_and_after_a_stop(tmp_path, two_folds, monkeypatch):
@@ -283,7 +293,7 @@ def test_submission_that_the_linter_refuses_is_an_error(tmp_path, two_folds):
     competition = TinyCompetition()
     competition.sample_csv = sample
     run = new_run(two_folds, competition)
-    with pytest.raises(ValueError, match=r"1 problems in .*tiny\.csv:(.|\n)*missing: 'test_05\.jpg'"):
+    with pytest.raises(ValueError, match=r"1 problems in .*tiny_two0\.csv:(.|\n)*missing: 'test_05\.jpg'"):
         submit(run, trained(run), tmp_path)
 
 

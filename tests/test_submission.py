@@ -100,6 +100,7 @@ def test_memory_does_not_grow_with_the_masks(tmp_path, sample):
         (b"img,rle_mask\na,1 1,2\n", "line 2: 3 cells"),
         (b"img,rle_mask\na,1 1\n\nb,\n", "line 3: 0 cells"),
         (b'img,rle_mask\na,1 1\n"b,1 1\nc,2 2\n', "no valid CSV"),
+        (b"img;rle_mask\na;1 1\n", "cells are separated by ';'"),
     ],
 )
 def test_files_that_are_no_submission(tmp_path, content, said):
@@ -277,6 +278,24 @@ def test_rows_are_on_disk_before_the_part_is_closed(tmp_path):
     with RowParts(tmp_path) as parts:
         parts.add(*ROWS[0])
         assert list(rows_in_order(tmp_path, NAMES[:1])) == ROWS[:1]
+
+
+def test_a_row_of_three_cells_is_not_also_missing(tmp_path):
+    write([(name, "1 1") for name in "ab"], tmp_path / "sample.csv")
+    (tmp_path / "s.csv").write_text("img,rle_mask\na,1 1,2\n,\nb,1 1\n")
+    told = lint(tmp_path / "s.csv", tmp_path / "sample.csv", SHAPE, "C")
+    assert told[0].startswith("line 2: 3 cells instead of 2")
+    assert not any("missing" in line for line in told)
+
+
+@pytest.mark.parametrize(("damaged", "told"), [("s.csv", "line 1"), ("sample.csv", "sample file sample.csv: line 1")])
+def test_what_was_not_read_is_not_called_missing(tmp_path, damaged, told):
+    for name in ("s.csv", "sample.csv"):
+        write([(name, "1 1") for name in "ab"], tmp_path / name)
+    path = tmp_path / damaged
+    path.write_text(path.read_text().replace(",", ";"))
+    problems = lint(tmp_path / "s.csv", tmp_path / "sample.csv", SHAPE, "C")
+    assert problems == [f"{told}: cells are separated by ';' instead of ','; nothing was read"]
 
 
 def test_missing_rows_are_all_counted(tmp_path):
