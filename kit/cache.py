@@ -109,7 +109,7 @@ def _begin_cache(count: int, size: tuple[int, int], folder: Path) -> None:
     if needed * 1.05 > free:
         raise OSError(
             f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
-            "Free some, set KIT_CACHE to another disk, or train with --no-cache"
+            "Free some, set KIT_CACHE to another disk or, where the recipe has it, train with --no-cache"
         )
     folder.mkdir(parents=True)
     for name, shape in (("images.npy", (*size, 3)), ("masks.npy", size), ("done.npy", ())):

@@ -74,7 +74,8 @@ def check_identity(path: Path, expected: dict, found: dict) -> None:
     if problems:
         raise ValueError(
             f"{path} was made by another configuration (now -> then): {problems}. "
-            f"Go back to those settings or choose another --run-dir; or, if no run is at work there, delete {path.parent}"
+            "Go back to those settings, choose another --run-dir, or delete this one (if no run is at work in it): "
+            f"{path.parent}"
         )
 
 

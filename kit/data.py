@@ -1,12 +1,13 @@
-"""From a competition's files to samples: the dataset, the uint8 cache at training size, normalisation.
+"""From a competition's files to samples: the dataset, batches to predict, normalisation.
 
-competition.read_image(id), read_mask(id)  ->  resized once, kept in the cache
+competition.read_image(id), read_mask(id)  ->  at the training size, from the cache (see cache.py)
 SegmentationDataset[(epoch, index)]        ->  Sample(image u8 (3, H, W), mask u8 (H, W), id)
 PictureBatches                             ->  Pictures(images u8 (N, 3, H, W), ids, their own sizes)
 normalise(images)                          ->  f32 on the device, not in the worker: a quarter of the bytes travel
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,10 @@ class Competition(Protocol):
         """Name a picture as the CSV does."""
 
     def fingerprint(self) -> str:
-        """Tell this data from other data."""
+        """Tell this training data from other."""
+
+    def test_fingerprint(self) -> str:
+        """Tell these test pictures from others; only asked where there are any."""
 
 
 class Sample(NamedTuple):
@@ -165,8 +169,15 @@ def normalise(images: Tensor) -> Tensor:
     count, _, height, width = images.shape
     # a row of the batch at a time: over the three channels alone it takes three times as long
     rows = images.permute(0, 2, 3, 1).reshape(count * height, width * 3).float()
-    mean, std = (torch.tensor(one, device=images.device).repeat(width) * 255 for one in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = _statistics(width, images.device)
     return rows.sub_(mean).div_(std).view(count, height, width, 3).permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(64)
+@torch.inference_mode(False)  # tensors made in it could be used in no training
+def _statistics(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of a row of pixels, f32 (3 · width,). Kept: a copy to a GPU waits for all that is queued."""
+    return tuple((torch.tensor(one).repeat(width) * 255).to(device) for one in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 def foreground_shares(competition: Competition) -> np.ndarray:

@@ -15,6 +15,7 @@ from datetime import timedelta
 import numpy as np
 import torch
 import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
@@ -92,7 +93,7 @@ def stop() -> None:
 def synchronise_batchnorm(model: nn.Module, world: World) -> nn.Module:
     """Give batch normalisation the statistics of the whole group, where PyTorch can (GPUs only)."""
     if world.size > 1 and world.device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return convert_sync_batchnorm(model)  # torch's own would drop the activations in timm's BatchNormAct2d
     if world.size > 1 and world.main and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         print("batch normalisation: statistics per process (PyTorch's SyncBatchNorm has no CPU form)")
     return model
@@ -140,7 +141,10 @@ def _device(name: str, local_rank: int) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda":
         name = f"cuda:{local_rank}"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name}: no such device; use auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; "

@@ -102,19 +102,18 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def run_lock(folder: Path, wait: float = 0) -> Iterator[None]:
+def run_lock(folder: Path, wait: float = 0, way_out: str = "") -> Iterator[None]:
     """Hold `folder` for this process; the system frees it when the process ends, however it ends.
 
-    wait: seconds to wait for another holder. Raises BlockingIOError naming the folder when it stays held.
+    wait: seconds to wait for another holder. Raises BlockingIOError naming the folder when it stays held, and the
+    `way_out` besides waiting, if there is one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "lock", timeout=wait)
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise BlockingIOError(
-            f"another run is at work in {folder}. Wait for it, end it, or give this one another --run-dir"
-        ) from None
+        raise BlockingIOError(f"another run is at work in {folder}. Wait for it, or end it{way_out}") from None
     try:
         yield
     finally:

@@ -25,6 +25,8 @@ from kit.enlarge import encode_above, mask_above
 from kit.files import raise_all
 from kit.pipeline import Result, ordered_map
 
+_Fetch = Callable[[], tuple[np.ndarray, bool]]
+
 FOREGROUND = 128  # the level of probability 0.5
 # Of a batch on a CPU, whose caches what a network makes of it should fit: at 512×768 with mirror images, a U-Net on
 # MobileNetV2 takes 256 ms a picture one by one and 380 ms in fours.
@@ -92,7 +94,7 @@ class Tiled(nn.Module):
         height, width = (min(a, b) for a, b in zip(self.tile, images.shape[2:], strict=True))
         if (height, width) == tuple(images.shape[2:]):
             return self.net(images)
-        weight = torch.outer(_ramp(height), _ramp(width)).to(images.device)
+        weight = torch.outer(_ramp(height, images.device), _ramp(width, images.device))
         total, logits = weight.new_zeros(images.shape[2:]), None
         for top in tile_starts(images.shape[2], height, self.overlap):
             for left in tile_starts(images.shape[3], width, self.overlap):
@@ -143,26 +145,41 @@ def predict(
     """take(id, original size, levels u8 (K, h, w)) of each picture, in the order of the batches.
 
     ahead: bring the next batch to the device, and take what came of the last one, in two threads while the networks
-    work. Raises ValueError at the end, listing the pictures that could not be read.
+    work. Raises ValueError at the end, listing the pictures that could not be read; FloatingPointError at a batch
+    whose probabilities are not finite, naming its pictures.
     """
+    copying = torch.cuda.Stream(device) if device.type == "cuda" else None  # beside the queue of the networks
 
     @torch.inference_mode()
-    def prepare(batch: Pictures) -> tuple[Pictures, Tensor | None]:
-        return batch, normalise(batch.images.to(device, non_blocking=True)) if batch.ids else None
+    def prepare(batch: Pictures) -> tuple[Pictures, Tensor | None, torch.cuda.Event | None]:
+        if not batch.ids:
+            return batch, None, None
+        with torch.cuda.stream(copying):  # does nothing with None
+            images = normalise(batch.images.to(device, non_blocking=True))
+            return batch, images, copying.record_event() if copying else None
 
     @torch.inference_mode()
-    def run(batch: Pictures, images: Tensor | None) -> tuple[Pictures, Tensor | None]:
+    def run(batch: Pictures, images: Tensor | None, ready: torch.cuda.Event | None) -> tuple[Pictures, _Fetch | None]:
         if images is None:
             return batch, None
+        if ready:
+            here = torch.cuda.current_stream(device)
+            here.wait_event(ready)
+            images.record_stream(here)  # its memory is not taken back by the other stream before this one is done
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return batch, probabilities(models, images, tta)
+            return batch, _fetch_levels(probabilities(models, images, tta))
 
     @torch.inference_mode()
-    def finish(predicted: tuple[Pictures, Tensor | None]) -> tuple[list[str], list[Result]]:
-        batch, probs = predicted
-        if probs is None:
+    def finish(predicted: tuple[Pictures, _Fetch | None]) -> tuple[list[str], list[Result]]:
+        batch, fetch = predicted
+        if fetch is None:
             return batch.problems, []
-        levels = quantise(probs).cpu().numpy()
+        levels, finite = fetch()
+        if not finite:
+            raise FloatingPointError(
+                f"the network gives no finite probabilities for one of {', '.join(batch.ids)}: "
+                "its weights are damaged, or too large for float16"
+            )
         return batch.problems, [take(*one) for one in zip(batch.ids, batch.sizes, levels, strict=False)]
 
     problems = []
@@ -173,6 +190,24 @@ def predict(
         problems += told
         yield from taken
     raise_all(problems, "pictures could not be predicted; all others were")
+
+
+def _fetch_levels(probs: Tensor) -> _Fetch:
+    """What brings quantise(probs) to the host, u8 (N, K, h, w), and whether all of `probs` was finite.
+
+    From a GPU the copy is begun here, behind this batch and before the next.
+    """
+    if probs.device.type != "cuda":
+        return lambda: (quantise(probs).cpu().numpy(), bool(probs.isfinite().all()))
+    levels, finite = (part.to("cpu", non_blocking=True) for part in (quantise(probs), probs.isfinite().all()))
+    copied = torch.cuda.Event(blocking=True)
+    copied.record(torch.cuda.current_stream(probs.device))
+
+    def fetch() -> tuple[np.ndarray, bool]:
+        copied.synchronize()
+        return levels.numpy(), bool(finite)
+
+    return fetch
 
 
 def quantise(probs: Tensor) -> Tensor:
@@ -220,6 +255,6 @@ def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
 
 
-def _ramp(length: int) -> Tensor:
+def _ramp(length: int, device: torch.device) -> Tensor:
     """Weights 0..1 over a tile's side, highest in the middle, never zero (a Hann window's inner part)."""
-    return torch.hann_window(length + 2, periodic=False)[1:-1]
+    return torch.hann_window(length + 2, periodic=False, device=device)[1:-1]

@@ -8,9 +8,12 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
+from kit.files import digest
 
 
 def plain(config: object) -> dict:
@@ -35,14 +38,31 @@ def versions(device: torch.device) -> dict[str, str]:
         "opencv-python-headless",
     ]
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    found = {name: importlib.metadata.version(name) for name in names}
     return {
         "commit": commit(),
         "python": platform.python_version(),
-        **found,
+        **{name: _version(name) for name in names},
         "device": f"{gpu}, {os.cpu_count()} cores",
         "processes": os.environ.get("WORLD_SIZE", "1"),
     }
+
+
+def script() -> str:
+    """SHA-256 of the text of the recipe that this process runs, which is there to be edited; "unknown" without one."""
+    path = Path(sys.argv[0])
+    return digest(path) if path.is_file() else "unknown"
+
+
+def merged(origins: Sequence[dict[str, str]]) -> dict[str, str]:
+    """One table of several of the same keys, with all the values where they differ."""
+    return {key: " and ".join(dict.fromkeys(one[key] for one in origins)) for key in origins[-1]}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # it may be there under another name, as opencv-python
+        return "unknown"
 
 
 def commit() -> str:

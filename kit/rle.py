@@ -84,11 +84,6 @@ def runs(rle: str, pixels: int | None = None) -> np.ndarray:
     return found[:count]
 
 
-def area(rle: str) -> int:
-    """Return the number of pixels that `rle` covers. Raises ValueError as `runs` does."""
-    return int(runs(rle)[:, 1].sum())
-
-
 def _check_order(order: str) -> None:
     if order not in ("C", "F"):
         raise ValueError(f'order is "C" (along rows) or "F" (down columns), got {order!r}')

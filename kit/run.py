@@ -2,6 +2,7 @@
 
 runs/<recipe>/config.json            the configuration, versions, commit, the data's fingerprint
 runs/<recipe>/folds.csv              id,group,fold
+runs/<recipe>/fold<k>/origin.json    the recipe, command and versions that training began with
 runs/<recipe>/fold<k>/finished.json  written last: fold k is trained, predicted and scored
 runs/<recipe>/oof.csv, report.html   over the finished folds
 submissions/<recipe>.csv             the mean of their networks
@@ -11,8 +12,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from kit import checkpoint, distributed, report
+from kit import checkpoint, report
 from kit.cache import sample_reader
 from kit.data import (
     Competition,
@@ -39,7 +38,7 @@ from kit.files import cache_folder, digest, run_lock, write_atomic
 from kit.oof import OOFStore, Scores, score
 from kit.pipeline import Result
 from kit.predict import TTA, mask_at, pictures_at_once, predict
-from kit.provenance import command, plain, versions
+from kit.provenance import command, merged, plain, script, versions
 from kit.report import Results
 from kit.split import is_trained, keep_folds
 from kit.train import Settings, TrainState, best_dtype, new_state
@@ -107,9 +106,26 @@ class Run:
         for fold in self.planned(wanted):
             if fold in self.finished():
                 self.world.tell(f"fold {fold} is finished")
+                self._check_recipe(fold)
                 continue
             with self.lock(fold):
+                self._check_recipe(fold)
                 yield fold
+
+    def _check_recipe(self, fold: int) -> None:
+        """Keep what the fold's training begins with; later say so where the recipe's text has changed since."""
+        path, now = self.fold_folder(fold) / "origin.json", script()
+        if not self.world.main:
+            return
+        if not (self.goes_on(fold) or path.with_name("finished.json").exists()):
+            origin = {"recipe": now, "command": command(), "versions": versions(self.world.device)}
+            write_atomic(path, json.dumps(origin, indent=2) + "\n")
+        elif _read_json(path).get("recipe", now) != now:
+            print(
+                f"note: the recipe was edited after the training of fold {fold} began. To train with what it is now, "
+                "choose another --run-dir",
+                flush=True,
+            )
 
     def planned(self, wanted: int | Literal["all"]) -> Sequence[int]:
         """The folds asked for. Raises ValueError where there is no such fold."""
@@ -124,7 +140,8 @@ class Run:
     @contextlib.contextmanager
     def lock(self, fold: int) -> Iterator[None]:
         """Hold a fold's folder against a second run. Raises BlockingIOError when another holds it."""
-        with run_lock(self.fold_folder(fold)) if self.world.main else contextlib.nullcontext():
+        held = run_lock(self.fold_folder(fold), way_out=", or give this one another --run-dir")
+        with held if self.world.main else contextlib.nullcontext():
             yield
 
     def fold_folder(self, fold: int) -> Path:
@@ -150,7 +167,8 @@ class Run:
         read = sample_reader(self.competition, self.size, cache_folder() if cache else None)
         held_out = SegmentationDataset(read, self.world.share(self.held_out(fold)))
         load = loading(self.workers, self.world)
-        val_loader = DataLoader(held_out, batch_size if self.size else 1, collate_fn=collate_samples, **load)
+        at_once = max(1, batch_size // (self.world.size * parts))  # as many as training holds in memory
+        val_loader = DataLoader(held_out, at_once if self.size else 1, collate_fn=collate_samples, **load)
         train_set = SegmentationDataset(read, self.trained_on(fold), augment)
         return self.train_loader(train_set, batch_size, parts), val_loader
 
@@ -163,8 +181,9 @@ class Run:
     def new_state(
         self, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema_decay: float | None = 0.999
     ) -> TrainState:
-        """The fold's training before its first step, told from any other's; see train.new_state."""
-        return new_state(model, optimizer, self.dtype, {**self.identity, "fold": fold}, ema_decay)
+        """The fold's training before its first step, told from any other's, of another split too; see new_state."""
+        held_out = hashlib.sha256("\n".join(self.held_out(fold)).encode()).hexdigest()[:16]
+        return new_state(model, optimizer, self.dtype, {**self.identity, "fold": fold, "held out": held_out}, ema_decay)
 
     def settings(self, epochs: int, schedule: Callable[[float], float], clip: float = 1.0) -> Settings:
         """How `fit` trains on this machine and data. clip: the largest norm of the gradient."""
@@ -186,14 +205,16 @@ class Run:
     def load_stage(self, earlier: Path, fold: int, model: nn.Module) -> nn.Module:
         """Give `model` the weights that `fold` ended with in the run folder of an earlier stage of training.
 
-        Raises FileNotFoundError while that fold is not finished; ValueError if it was trained on other data or lists,
-        for then it may have seen what is held out here.
+        Raises FileNotFoundError while that fold is not finished; ValueError if it was trained on other data, lists or
+        folds, for then it may have seen what is held out here.
         """
         if not (earlier / f"fold{fold}/finished.json").exists():
             raise FileNotFoundError(f"goes on from {earlier}, where fold {fold} is not finished: run that stage first")
-        if _read_json(earlier / "config.json").get("identity", {}).get("data") != self.identity["data"]:
+        data = _read_json(earlier / "config.json").get("identity", {}).get("data")
+        folds = [(folder / "folds.csv").read_bytes() for folder in (earlier, self.folder)]
+        if data != self.identity["data"] or folds[0] != folds[1]:
             raise ValueError(
-                f"{earlier} was trained on other data or other lists than this stage is scored on, so its network may "
+                f"{earlier} was trained on other data, lists or folds than this stage is scored on, so its network may "
                 "have seen the held-out pictures. Give both stages the same flags for them"
             )
         checkpoint.load_weights(earlier / f"fold{fold}/last.safetensors", model)
@@ -256,7 +277,7 @@ class Run:
         further: gives scores of the recipe's own, by name.
         """
         if self.world.main:
-            finished = self.finished()  # once: it reads the weights of every fold
+            finished = self.finished()
             own = {"folds": finished, "scores": further(self) if further else {}}
             write_atomic(self.folder / "further.json", json.dumps(own, default=float))
             other = ", ".join(str(k) for k in self._scored() if k not in finished)
@@ -311,6 +332,8 @@ class Run:
         folds = sorted({int(fold) for fold in scores.images["fold"]})
         history = {fold: self.history(fold) for fold in folds}
         lines = [line for fold in folds for line in history[fold]]
+        now = {"command": command(), "versions": versions(self.world.device)}
+        origins = [*(_read_json(self.fold_folder(fold) / "origin.json") or now for fold in folds), now]
         scoring = [_read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds]
         test, own = _read_json(self.folder / "test.json"), _read_json(self.folder / "further.json")
         further = own["scores"] if own.get("folds") == folds else {}  # else of fewer folds than are now there
@@ -326,9 +349,9 @@ class Run:
             classes=self.competition.classes,
             notes=(*self.competition.notes, *self._split_notes()),
             further=further,
-            command=command(),
+            command="\n".join(dict.fromkeys(one["command"] for one in origins)),
             config=self.config,
-            versions=versions(self.world.device),
+            versions=merged([one["versions"] for one in origins]),
             tta=str(self.tta),
             size=self.size,
             images=scores.images,
@@ -347,6 +370,7 @@ def open_run(
     config: Config, competition: Competition, make_folds: Callable[[], np.ndarray], tta: TTA, recipe: str
 ) -> Run:
     """Check the flags and the data, make the folds once, and open the run folder. recipe: the script's __file__."""
+    _check_flags(config)
     world = start(config.device)
     run = Run(
         folder=config.run_dir,
@@ -361,27 +385,18 @@ def open_run(
         workers=default_workers(world.device, config.workers),
         seed=config.seed,
     )
-    run.planned(config.fold)  # before anything is written
+    run.planned(config.fold)  # before config.json is written
     run.begin()
     return run
 
 
-def launch(main: Callable[[], None]) -> None:
-    """Run a recipe: a bad input is told in one message (exit 1), Ctrl-C leaves the last checkpoint (exit 130).
-
-    $KIT_TRACEBACK=1 shows where an error was raised.
-    """
-    try:
-        main()
-        distributed.stop()  # not after an error: other processes may wait in the group, and torchrun ends them
-    except KeyboardInterrupt:
-        print("\nstopped. The last checkpoint is intact; the same command goes on from it.", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("KIT_TRACEBACK"):
-            raise
-        print(f"error: {error}\n(KIT_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
-        sys.exit(1)
+def _check_flags(config: Config) -> None:
+    """Raise ValueError listing the flags whose number is below one."""
+    flags = {name: getattr(config, name, None) for name in ("epochs", "batch_size", "accumulate", "image_size", "crop")}
+    low = {name: value for name, value in flags.items() if value is not None and np.min(value) < 1}
+    if low:
+        told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in low.items())
+        raise ValueError(f"{told}: a number of one or more is needed")
 
 
 def _read_json(path: Path) -> dict:

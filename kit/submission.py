@@ -146,7 +146,7 @@ def _rows(path: Path, columns: tuple[str, str], problems: _Problems) -> Iterator
         try:
             header = next(reader, None)
             if separator := _other_separator(header, columns):
-                problems.add("headers", f"line 1: cells are separated by {separator!r} instead of ','; nothing was read")
+                problems.add("headers", f"line 1: cells are separated by {separator!r}, not by ','; nothing was read")
                 problems.unread = True
                 return
             if header != list(columns):

@@ -28,7 +28,7 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
     test_ids, folds, started = run.competition.test_ids, run.finished(), time.perf_counter()
     if not test_ids:
         return None
-    parts = run.folder / "test" / run.prediction_key(folds)
+    parts = run.folder / "test" / f"{run.prediction_key(folds)}-{run.competition.test_fingerprint()[:16]}"
     rows = {run.competition.csv_name(id): id for id in test_ids}
     with _alone(run, parts), RowParts(parts, run.world.rank) as kept:
         left = [id for name, id in rows.items() if name not in kept.done]
@@ -45,8 +45,8 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
     run.world.wait()
     if not run.world.main:
         return None
-    if todo:  # else all was done by an earlier command, and timed there
-        seconds = {"seconds": round(time.perf_counter() - started, 2), "pictures": len(todo)}
+    if left:  # else all was done by an earlier command, and timed there
+        seconds = {"seconds": round(time.perf_counter() - started, 2), "pictures": len(left)}
         write_atomic(run.folder / "test.json", json.dumps(seconds))
         run.write_report()
     path = submissions / _csv_name(run, folds)
@@ -54,17 +54,19 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
     _forget_parts(run, parts)
     sample, shape = run.competition.sample_csv, lambda name: run.competition.shape(rows[name])
     print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
-    raise_all(submission.lint(path, sample, shape, run.competition.order), f"problems in {path}")
+    problems = submission.lint(path, sample, shape, run.competition.order, run.competition.columns)
+    raise_all(problems, f"problems in {path}")
     _score(run, path, rows)
     return path
 
 
 def _csv_name(run: Run, folds: Sequence[int]) -> str:
-    """After the recipe, and after the run folder where that has a name of its own: no run overwrites another's CSV."""
-    own = run.folder.resolve().name.removesuffix("_drawn")
-    stem = own if own.startswith(run.name) else f"{run.name}_{own}"
+    """After the recipe, and after the run folder where that has a name of its own: two settings, two files."""
+    drawn = "_drawn" if run.competition.drawn else ""
+    own = run.folder.resolve().name.removesuffix(drawn)
+    stem = own if own == run.name or own.startswith(f"{run.name}_") else f"{run.name}_{own}"
     which = f"_fold{folds[0]}" if len(folds) == 1 else ""
-    return f"{stem}{which}{'_drawn' if run.competition.drawn else ''}.csv"
+    return f"{stem}{which}{drawn}.csv"
 
 
 def _score(run: Run, path: Path, ids: dict[str, str]) -> None:

@@ -181,7 +181,7 @@ def fit(
     if state.step == settings.epochs * batches.steps:
         return
     if state.step:
-        world.tell(f"goes on from {folder / 'last.pt'}, in epoch {state.step // batches.steps + 1} of {settings.epochs}")
+        world.tell(f"goes on from step {state.step} of {settings.epochs * batches.steps}: {folder / 'last.pt'}")
     with _tensorboard(folder, world) as board:
         for epoch in range(state.step // batches.steps, settings.epochs):
             batches.epoch, batches.first_step = epoch, state.step % batches.steps
@@ -333,6 +333,8 @@ def _settle(state: TrainState, pending: list, settings: Settings) -> float:
             f"step {step}: the loss is {loss.item()}, the gradient's norm {norm.item()}, {where}. "
             "The last checkpoint is intact; lower --lr, or look at these images and masks"
         )
+    if state.scaler.is_enabled() and state.scaler.get_scale() < 1e-3:  # halved 26 times: no step was taken since
+        raise FloatingPointError(f"step {state.step}: in float16 every gradient overflows; lower --lr")
     state.loss_sum += losses.sum().item()
     pending.clear()
     return losses.mean().item()

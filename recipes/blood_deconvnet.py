@@ -31,11 +31,12 @@ from kit.augment import cell_augment
 from kit.competitions import require_data
 from kit.competitions.blood_cells import BloodCells
 from kit.folds import group_kfold
+from kit.launch import launch
 from kit.losses import bce, bce_jaccard
 from kit.metrics import iou, mean_iou, pixel_accuracy
 from kit.models.deconvnet import SmallDeconvNet
 from kit.predict import TTA, VIEWS, Tiled
-from kit.run import Run, launch, open_run
+from kit.run import Run, open_run
 from kit.submit import submit
 from kit.train import fit, parameter_groups, warmup_cosine
 

@@ -28,11 +28,12 @@ from kit.boundary import boundary_f1, mean_boundary_f1
 from kit.class_weights import median_frequency_weights
 from kit.competitions import require_data
 from kit.competitions.camvid import CamVid
+from kit.launch import launch
 from kit.losses import cross_entropy
 from kit.models.segnet import SegNet
 from kit.models.vgg import load_vgg16, read_vgg16
 from kit.predict import TTA, VIEWS
-from kit.run import Run, launch, open_run
+from kit.run import Run, open_run
 from kit.train import fit, parameter_groups, warmup_poly
 
 

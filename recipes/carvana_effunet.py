@@ -19,10 +19,11 @@ from torch import nn
 from kit.augment import photo_augment
 from kit.competitions import require_data
 from kit.competitions.carvana import Carvana
+from kit.launch import launch
 from kit.losses import border_bce_dice
 from kit.models.pretrained import unet
 from kit.predict import TTA, VIEWS
-from kit.run import Run, launch, open_run
+from kit.run import Run, open_run
 from kit.submit import submit
 from kit.train import adamw, fit, warmup_cosine
 

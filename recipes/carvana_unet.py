@@ -25,10 +25,11 @@ from kit.competitions import find_data, studio
 from kit.competitions.carvana import Carvana
 from kit.distributed import start
 from kit.files import cache_folder
+from kit.launch import launch
 from kit.losses import bce_dice
 from kit.models.pretrained import freeze_encoder, unet
 from kit.predict import TTA, VIEWS, Tiled
-from kit.run import Run, launch, open_run
+from kit.run import Run, open_run
 from kit.submit import submit
 from kit.train import adamw, fit, warmup_cosine
 

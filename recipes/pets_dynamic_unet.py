@@ -23,11 +23,12 @@ from torch import nn
 from kit.augment import photo_augment
 from kit.competitions import require_data
 from kit.competitions.pets import Pets
+from kit.launch import launch
 from kit.losses import bce_log_dice
 from kit.models.dynamic_unet import DynamicUNet
 from kit.models.pretrained import encoder
 from kit.predict import TTA, VIEWS
-from kit.run import Run, launch, open_run
+from kit.run import Run, open_run
 from kit.train import fit, parameter_groups, warmup_cosine
 
 

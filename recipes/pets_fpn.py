@@ -21,10 +21,11 @@ from torch import nn
 
 from kit.competitions import require_data
 from kit.competitions.pets import Pets
+from kit.launch import launch
 from kit.losses import soft_dice
 from kit.models.pretrained import fpn
 from kit.predict import TTA, VIEWS
-from kit.run import Run, launch, open_run
+from kit.run import Run, open_run
 from kit.train import fit, parameter_groups, warmup_cosine
 
 

@@ -26,11 +26,12 @@ from kit.competitions.voc import VOC
 from kit.competitions.voc_objects import ObjectCrops
 from kit.data import SegmentationDataset
 from kit.files import cache_folder
+from kit.launch import launch
 from kit.losses import cross_entropy
 from kit.models.deconvnet import DeconvNet
 from kit.models.vgg import read_vgg16
 from kit.predict import TTA, VIEWS
-from kit.run import Run, launch, open_run
+from kit.run import Run, open_run
 from kit.train import fit, parameter_groups, warmup_poly
 
 
@@ -49,7 +50,7 @@ class Config:
     device: str = "auto"
     workers: int | None = None
     encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file (vgg16's too)
-    encoder_lr: float = 1.0  # times lr: of VGG16's convolutions
+    encoder_lr: float = 1.0  # of --lr, for the convolutions of VGG16
     stage: Literal[1, 2] = 1  # 2 goes on from 1
     sbd_dir: Path | None = None  # train on SBD's masks too
     scales: tuple[float, ...] = (1.0,)  # of test-time augmentation

@@ -62,8 +62,12 @@ def test_test_pictures_are_optional(tmp_path):
 
 
 def test_another_size_changes_the_fingerprint(folder):
-    before = BloodCells(folder).fingerprint()
+    before, tests = BloodCells(folder).fingerprint(), BloodCells(folder).test_fingerprint()
     with (folder / "Test_Data/smear-0.jpg").open("ab") as file:
+        file.write(b"\0")
+    assert BloodCells(folder).fingerprint() == before  # training does not know the test pictures
+    assert BloodCells(folder).test_fingerprint() != tests
+    with (folder / "Train_Data/train-5.jpg").open("ab") as file:
         file.write(b"\0")
     assert BloodCells(folder).fingerprint() != before
 

@@ -108,7 +108,13 @@ def test_folders_and_zips_have_one_fingerprint_and_another_file_changes_it(folde
     before = Carvana(folder).fingerprint()
     assert before == Carvana(zipped).fingerprint()
     assert len(before) == len(hashlib.sha256().hexdigest())
+    tests = Carvana(folder).test_fingerprint()
+    assert tests == Carvana(zipped).test_fingerprint()
     with (folder / "test/c_01.jpg").open("ab") as file:
+        file.write(b"\0")
+    assert Carvana(folder).fingerprint() == before  # training does not know the test pictures
+    assert Carvana(folder).test_fingerprint() != tests
+    with (folder / "train/0b_01.jpg").open("ab") as file:
         file.write(b"\0")
     assert Carvana(folder).fingerprint() != before
 

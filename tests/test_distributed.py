@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import train_tiny
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from kit.checkpoint import load_state
@@ -24,6 +25,23 @@ def batches(n=23, size=4, *, rank=0, world=1, parts=1, seed=0, epoch=0, first_st
     sampler.epoch, sampler.first_step = epoch, first_step
     assert len(sampler) == len(list(sampler))
     return list(sampler)
+
+
+def test_synchronising_batch_normalisation_keeps_what_is_fused_with_it():
+    """timm's BatchNormAct2d is a batch normalisation that holds an activation too."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4), nn.BatchNorm2d(4)).eval()
+    images = torch.randn(2, 3, 9, 9)
+    expected = net(images)
+    found = synchronise_batchnorm(net, World(0, 2, torch.device("cuda")))
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in found.modules()) == 2
+    assert torch.equal(found(images), expected)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x"])
+def test_a_device_that_does_not_exist(device):
+    with pytest.raises(ValueError, match=f"--device {device}: no such device"):
+        start(device)
 
 
 def test_an_epoch_shows_each_index_at_most_once_in_an_order_of_its_own():
@@ -189,10 +207,12 @@ def test_more_processes_than_images(tmp_path):
 
 
 def same_results(folder, expected):
-    names = ["fold0/oof.csv", "submissions/tiny_fold0.csv", *(f"oof/{path.name}" for path in expected.glob("oof/*"))]
-    assert len(names) > 2 + 6
+    names = ["fold0/oof.csv", *(f"oof/{path.name}" for path in expected.glob("oof/*"))]
+    assert len(names) > 1 + 6
     for name in names:
         assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    [csv], [wanted_csv] = folder.glob("submissions/*_fold0.csv"), expected.glob("submissions/*_fold0.csv")
+    assert csv.read_bytes() == wanted_csv.read_bytes()
     with np.load(folder / "fold0/scores.npz") as found, np.load(expected / "fold0/scores.npz") as wanted:
         for name in wanted:
             np.testing.assert_array_equal(found[name], wanted[name])
@@ -230,6 +250,7 @@ def test_predictions_killed_midway_go_on_with_other_processes(tmp_path, alone):
     same_results(folder, alone)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # not predicted again
     assert rows_of_parts(folder) == {"part-0.csv": 4 + 2, "part-1.csv": 1}  # what was left, in even shares
+    assert json.loads((folder / "test.json").read_text())["pictures"] == 3
 
 
 @pytest.mark.slow

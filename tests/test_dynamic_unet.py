@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.nn import functional as F
 
@@ -161,7 +162,7 @@ def test_batch_norm_in_the_decoder_takes_the_place_of_the_biases():
 def test_frozen_statistics_stay_frozen_when_batchnorm_is_synchronised_between_gpus():
     model = DynamicUNet(encoder("resnet18", "none"), num_classes=1, middle_channels=32)
     model.freeze_batchnorm()
-    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    model = convert_sync_batchnorm(model)
     model.train()
     kinds = {type(module) for module in model.encoder.modules() if not module.training}
     assert nn.SyncBatchNorm in kinds

@@ -41,6 +41,17 @@ def symmetric_network(channels=1):
     return net
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_probabilities_that_are_not_finite_stop_it_and_name_the_pictures(ahead):
+    """A mask of them would be empty, and valid."""
+    competition, network = TinyCompetition(), tiny_network()
+    with torch.no_grad():
+        network.bias.fill_(float("nan"))
+    batches = PictureBatches(competition, competition.test_ids, (24, 40), 2)
+    with pytest.raises(FloatingPointError, match="no finite probabilities for one of test_00, test_01"):
+        list(predict([network], batches, TTA(), CPU, torch.float32, triple, ahead))
+
+
 def test_views_are_the_eight_symmetries_and_undo_is_their_inverse():
     picture = noise(2, 3, 5, 7)
     seen = [view.apply(picture) for view in VIEWS["d4"]]

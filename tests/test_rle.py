@@ -69,7 +69,6 @@ def test_masks_around_the_block_size(shape, order, mean_run):
     text = rle.encode(mask, order)
     assert text == numpy_encode(mask, order)
     np.testing.assert_array_equal(rle.decode(text, shape, order), mask)
-    assert rle.area(text) == mask.sum()
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -96,7 +95,6 @@ def test_empty_images_and_masks():
         assert rle.encode(np.zeros((300, 5), bool), order) == ""
         assert rle.decode("", (0, 5), order).shape == (0, 5)
         assert rle.decode("", (3, 5), order).sum() == 0
-    assert rle.area("") == 0
 
 
 def test_touching_runs_are_valid():

@@ -1,6 +1,8 @@
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,19 +13,22 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import f1_score
-from tiny import TinyCompetition
+from tiny import TinyCompetition, tiny_network
 from tiny_run import ALONE, SIZE, finish_two_folds, new_run, train, trained
+from torch.utils.data import DataLoader
 
 from kit.data import IMAGENET_MEAN, IMAGENET_STD
 from kit.files import run_lock
 from kit.images import resize_image
+from kit.launch import launch
 from kit.metrics import confusion_matrix, foreground_scores
 from kit.predict import TTA
 from kit.provenance import plain
 from kit.rle import decode, encode
-from kit.run import keep_folds, launch
+from kit.run import keep_folds, open_run
 from kit.submission import read_rows, write
 from kit.submit import submit
+from kit.train import adamw, resume, save
 
 
 def mask_by_hand(models, image, size):
@@ -80,11 +85,62 @@ def test_a_run_goes_on_with_other_hardware_but_no_other_numbers(tmp_path):
     ):
         new_run(tmp_path, config=config | {"lr": 0.2}).begin()
     with pytest.raises(ValueError, match=r"data \w+ -> \w+"):
-        new_run(tmp_path, TinyCompetition(tests=6), config=config).begin()
+        new_run(tmp_path, TinyCompetition(size=(45, 62)), config=config).begin()
     assert (tmp_path / "config.json").read_bytes() == before
+    new_run(tmp_path, TinyCompetition(tests=6), config=config).begin()  # test pictures may come later
     other = config | {"fold": "all", "workers": 3, "cache": False, "scales": [1.0, 1.5], "tta": "d4", "device": "cuda"}
     new_run(tmp_path, config=other).begin()
     assert json.loads((tmp_path / "config.json").read_text())["config"] == other
+
+
+def test_a_checkpoint_of_another_split_is_refused(tmp_path):
+    """Else the fold would be scored on pictures that its network has learnt."""
+    run, model = new_run(tmp_path), tiny_network()
+    save(run.new_state(0, model, adamw(model, lr=0.1)), run.fold_folder(0), ALONE)
+    resume(run.new_state(0, model, adamw(model, lr=0.1)), run.fold_folder(0))
+    swapped = dataclasses.replace(run, folds=1 - run.folds)
+    with pytest.raises(ValueError, match=r"last\.pt was made by another configuration .*held out \w+ -> \w+"):
+        resume(swapped.new_state(0, model, adamw(model, lr=0.1)), run.fold_folder(0))
+
+
+def test_an_edited_recipe_is_told_and_the_report_says_what_trained(tmp_path, two_folds, monkeypatch, capsys):
+    recipe, folder = tmp_path / "recipe.py", shutil.copytree(two_folds, tmp_path / "run")
+    recipe.write_text("lr = 0.1")
+    monkeypatch.setattr("sys.argv", [str(recipe), "--fold", "0"])
+    monkeypatch.setattr("kit.provenance.commit", lambda: "abc")
+    for fold in (0, 1):
+        (folder / f"fold{fold}/finished.json").unlink()
+    run = new_run(folder)
+    assert list(run.unfinished(0)) == [0]
+    run.predict_oof(0, trained(run)(0))
+    assert list(run.unfinished(0)) == []
+    assert capsys.readouterr().out == "fold 0 is finished\n"
+    recipe.write_text("lr = 0.2")
+    monkeypatch.setattr("sys.argv", [str(recipe), "--fold", "all"])
+    monkeypatch.setattr("kit.provenance.commit", lambda: "def")
+    assert list(run.unfinished("all")) == [1]
+    told = capsys.readouterr().out
+    assert told.startswith("fold 0 is finished\nnote: the recipe was edited after the training of fold 0 began")
+    assert "fold 1" not in told
+    run.predict_oof(1, trained(run)(1))
+    run.report()
+    report = json.loads((folder / "report.json").read_text())
+    assert [line.split()[2:] for line in report["command"].splitlines()] == [["--fold", "0"], ["--fold", "all"]]
+    assert report["versions"]["commit"] == "abc and def"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"epochs": 0}, "--epochs 0"),
+        ({"batch_size": -1, "image_size": (0, 8)}, r"--batch-size -1, --image-size \(0, 8\)"),
+    ],
+)
+def test_numbers_below_one_are_refused(tmp_path, flags, told):
+    config = SimpleNamespace(epochs=1, batch_size=2, image_size=None, device="cpu", run_dir=tmp_path)
+    with pytest.raises(ValueError, match=f"{told}: a number of one or more is needed"):
+        open_run(SimpleNamespace(**vars(config) | flags), TinyCompetition(), list, TTA(), "tiny.py")
+    assert not list(tmp_path.iterdir())
 
 
 def test_folds_are_made_once_and_kept(tmp_path):
@@ -261,8 +317,32 @@ def test_submission_of_one_fold_or_of_drawn_data_says_so_in_its_name(tmp_path, t
     assert submit(new_run(run.folder, TinyCompetition(tests=0)), trained(run), tmp_path) is None
 
 
+def test_submission_has_the_competitions_columns(tmp_path, two_folds):
+    competition = TinyCompetition()
+    competition.columns = ("id", "rle")
+    path = submit(
+        new_run(shutil.copytree(two_folds, tmp_path / "tiny"), competition), trained(new_run(two_folds)), tmp_path
+    )
+    assert path.read_text().startswith("id,rle\n")
+
+
+def test_submission_of_other_test_pictures_starts_anew(tmp_path, two_folds):
+    run = new_run(shutil.copytree(two_folds, tmp_path / "tiny"))
+    submit(run, trained(run), tmp_path)
+    assert json.loads((run.folder / "test.json").read_text())["pictures"] == 5
+    more = new_run(run.folder, TinyCompetition(tests=6))
+    assert len(list(read_rows(submit(more, trained(more), tmp_path)))) == 6
+    assert json.loads((run.folder / "test.json").read_text())["pictures"] == 6
+
+
 @pytest.mark.parametrize(
-    ("folder", "csv"), [("wide", "tiny_wide.csv"), ("tiny_wide", "tiny_wide.csv"), ("other_drawn", "tiny_other.csv")]
+    ("folder", "csv"),
+    [
+        ("wide", "tiny_wide.csv"),
+        ("tiny_wide", "tiny_wide.csv"),
+        ("tinyish", "tiny_tinyish.csv"),
+        ("tiny_drawn", "tiny_drawn.csv"),
+    ],
 )
 def test_submission_of_another_run_folder_has_another_name(tmp_path, two_folds, folder, csv, monkeypatch):
     run = new_run(shutil.copytree(two_folds, tmp_path / folder))
@@ -339,7 +419,28 @@ def test_launch_tells_what_stopped_it(capsys, monkeypatch, error, code, said):
         assert shown.value is error
 
 
+def end_at_once(index):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        (lambda: torch.empty(2**60), "There is not enough memory for it. Lower --batch-size"),
+        (lambda: list(DataLoader(range(3), collate_fn=end_at_once, num_workers=1)), "Lower --workers, 0 for none"),
+    ],
+)
+def test_launch_advises_where_torch_does_not(capsys, monkeypatch, job, told):
+    monkeypatch.delenv("KIT_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as stop:
+        launch(job)
+    assert stop.value.code == 1
+    assert told in capsys.readouterr().err
+
+
 def test_launch_leaves_bugs_and_success_alone():
     with pytest.raises(ZeroDivisionError):
         launch(lambda: 1 / 0)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        launch(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
     assert launch(lambda: None) is None

@@ -71,14 +71,18 @@ def test_scores_of_the_recipes_own_hold_for_the_folds_that_they_were_taken_from(
 
 def test_a_stage_takes_the_weights_of_a_finished_one_on_the_same_data(tmp_path, two_folds):
     run = new_run(tmp_path / "later")
+    keep_folds(run.folder, run.competition, ALONE, lambda: run.folds)
     expected = trained(new_run(two_folds))(1).state_dict()
     loaded = run.load_stage(two_folds, 1, tiny_network(seed=5)).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in expected.items())
     with pytest.raises(FileNotFoundError, match="where fold 7 is not finished: run that stage first"):
         run.load_stage(two_folds, 7, tiny_network())
-    other = new_run(tmp_path / "other", TinyCompetition(tests=6))
+    other = new_run(tmp_path / "later", TinyCompetition(size=(45, 62)))
     with pytest.raises(ValueError, match="may have seen the held-out pictures"):
         other.load_stage(two_folds, 1, tiny_network())
+    (run.folder / "folds.csv").write_text((run.folder / "folds.csv").read_text().replace(",0", ",1"))
+    with pytest.raises(ValueError, match="may have seen the held-out pictures"):
+        run.load_stage(two_folds, 1, tiny_network())
 
 
 def test_loaders_read_at_the_networks_size_or_at_the_pictures_own(tmp_path):

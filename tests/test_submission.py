@@ -295,7 +295,7 @@ def test_what_was_not_read_is_not_called_missing(tmp_path, damaged, told):
     path = tmp_path / damaged
     path.write_text(path.read_text().replace(",", ";"))
     problems = lint(tmp_path / "s.csv", tmp_path / "sample.csv", SHAPE, "C")
-    assert problems == [f"{told}: cells are separated by ';' instead of ','; nothing was read"]
+    assert problems == [f"{told}: cells are separated by ';', not by ','; nothing was read"]
 
 
 def test_missing_rows_are_all_counted(tmp_path):

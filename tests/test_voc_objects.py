@@ -54,7 +54,6 @@ def test_a_view_of_every_object_with_its_own_class_alone(voc):
     assert set(crops.groups) == set(ids)
     assert crops.ids[0] == "2007_000001_0"
     assert [id.rpartition("_")[0] for id in crops.ids] == crops.groups
-    assert (crops.split() == -1).all()
     cleared = 0
     for id, picture in zip(crops.ids, crops.groups, strict=True):
         image, mask = crops.read_image(id), crops.read_mask(id)

@@ -10,6 +10,7 @@ from kit.checkpoint import load_weights, save_weights
 from kit.distributed import World
 from kit.predict import TTA, VIEWS
 from kit.run import Run
+from kit.split import keep_folds
 
 ALONE = World(0, 1, torch.device("cpu"))
 SIZE = (24, 40)
@@ -44,8 +45,9 @@ def trained(run):
 
 
 def finish_two_folds(folder):
-    """Both folds trained, predicted and scored, with a config.json; returns the folder."""
+    """Both folds trained, predicted and scored, with config.json and folds.csv; returns the folder."""
     run = new_run(folder)
+    keep_folds(folder, run.competition, ALONE, lambda: run.folds)
     run.begin()
     for fold in (0, 1):
         run.predict_oof(fold, train(run, fold, seed=fold))

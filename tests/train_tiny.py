@@ -42,11 +42,12 @@ from kit.data import SegmentationDataset
 from kit.distributed import EpochBatches, World
 from kit.distributed import start as join_group
 from kit.folds import group_kfold
+from kit.launch import launch
 from kit.losses import bce_dice
 from kit.metrics import confusion_matrix
 from kit.predict import TTA, VIEWS
 from kit.rle import decode, encode
-from kit.run import Run, keep_folds, launch
+from kit.run import Run, keep_folds
 from kit.submit import submit
 from kit.train import Settings, adamw, evaluate, fit, new_state, warmup_cosine
 

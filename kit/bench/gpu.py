@@ -7,19 +7,35 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.bench.cars import FILES, Cars
+from kit.bench.cars import FILES, Cars, car_logits
 from kit.bench.kernels import where_idiom
 from kit.bench.measure import Row
 from kit.bench.prediction import GPU, predict_to_csv
 from kit.data import default_workers
+from kit.files import raise_all
 from kit.models.pretrained import unet
 from kit.predict import TTA, VIEWS, pictures_at_once
+from kit.submission import lint
 from kit.train import best_dtype
 
 HFLIP = TTA(VIEWS["hflip"])
+ROUNDS = 3
+
+
+class CarFinder(nn.Module):
+    """All the work of `net`, and a car whatever it finds: an untrained network's noise is no mask to encode."""
+
+    def __init__(self, net: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("car", torch.from_numpy(car_logits(size)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (N, 3, H, W) -> logits (N, 1, H, W)."""
+        return self.net(images).nan_to_num().clamp(-0.01, 0.01) + self.car
 
 
 def rows(
@@ -30,20 +46,33 @@ def rows(
         print("  no CUDA device: left out")
         return
     threads = default_workers(torch.device(device), None) or 1
-    network = unet("resnet34", "none", num_classes=1).to(device, memory_format=torch.channels_last).eval()
-    cars = Cars(scratch / "cars", count)
-    _forward(network, size, device, rounds=2)  # what a device does once, at its first batches, does not count
-    bare = _rate(lambda: _forward(network, size, device, rounds=max(1, count // 16)))
-    predict_to_csv(Cars(scratch / "cars", FILES), network, scratch / "warm", size, HFLIP, device, threads)
-    own = _rate(lambda: predict_to_csv(cars, network, scratch / "run", size, HFLIP, device, threads))
+    network = CarFinder(unet("resnet34", "none", num_classes=1), size)
+    network = network.to(device, memory_format=torch.channels_last).eval()
+    cars, few = Cars(scratch / "cars", count), Cars(scratch / "cars", min(count, 4 * FILES))
+
+    def own(number: int) -> int:
+        return predict_to_csv(cars, network, scratch / f"run{number}", size, HFLIP, device, threads)
+
+    def bare() -> int:
+        return _forward(network, size, device, rounds=max(1, count // 16))
+
+    # what a device does once, at its first batches, does not count
+    _forward(network, size, device, rounds=2)
+    _plain(network, scratch / "cars", size, device, 2)
+    predict_to_csv(few, network, scratch / "warm", size, HFLIP, device, threads)
+    rates = [(_rate(bare), _rate(lambda number=number: own(number))) for number in range(ROUNDS)]
+    raise_all(lint(scratch / "run0/submission.csv", None, cars.shape, cars.order), "problems in the CSV")
+    alone, whole = np.median(rates, axis=0)
     plain = _rate(lambda: _plain(network, scratch / "cars", size, device, max(1, count // 10)))
     job = f"prediction of 1918×1280 by U-Net-ResNet-34 at {size[0]}×{size[1]}, flips, to CSV row"
-    yield Row(job, f"{own:.1f}/s", "the bare forward pass", f"{bare:.1f}/s", own / bare, 0.9)
-    yield Row(job, f"{own:.1f}/s", "a plain script", f"{plain:.1f}/s", own / plain)
+    yield Row(job, f"{whole:.1f}/s", "the bare forward pass", f"{alone:.1f}/s", whole / alone, 0.9)
+    yield Row(job, f"{whole:.1f}/s", "a plain script in float32", f"{plain:.1f}/s", whole / plain)
 
 
 def _rate(job: Callable[[], int]) -> float:
     """Pictures a second; the job returns how many it did."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # what was queued before
     clock = time.perf_counter()
     done = job()
     if torch.cuda.is_available():

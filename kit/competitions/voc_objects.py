@@ -76,10 +76,6 @@ class ObjectCrops:
             notes.append(f"In {from_parts:,} pictures without a map of objects, connected parts count as objects.")
         self.notes = tuple(notes)
 
-    def split(self) -> np.ndarray:
-        """-1 for every crop: all are to train on. int (n,)."""
-        return np.full(len(self.ids), -1)
-
     def csv_name(self, id: str) -> str:
         """The name of a crop in a CSV; there is no official one."""
         return f"{id}.jpg"

@@ -259,7 +259,7 @@ def test_fault_47_a_second_run_is_refused_and_a_dead_ones_lock_taken_over(tmp_pa
     try:
         assert holder.stdout.readline() == b"held\n"
         with (
-            pytest.raises(BlockingIOError, match=rf"another run is at work in {tmp_path}.*--run-dir"),
+            pytest.raises(BlockingIOError, match=rf"another run is at work in {tmp_path}\. .* or end it"),
             run_lock(tmp_path),
         ):
             pass
