@@ -15,6 +15,7 @@ import tyro
 
 from kit import rle, submission
 from kit.bench import JOBS
+from kit.competitions import DataFolder
 from kit.download import SOURCES, download, list_sources
 
 
@@ -33,9 +34,13 @@ class Lint:
         """Print the problems and the verdict; 1 if there is a problem."""
         try:
             problems = self.problems()
-        except (ValueError, OSError) as error:
+        except ValueError as error:
+            problems = [str(error)]
+        except OSError as error:
             missing = isinstance(error, FileNotFoundError) and error.filename
-            problems = [f"{missing}: no such file" if missing else str(error)]
+            print(f"{missing}: no such file" if missing else error)
+            print(f"{self.path}: could not be checked, see above")
+            return 1
         for problem in problems:
             print(problem)
         print(f"{self.path}: {'not valid, see above' if problems else 'valid'}")
@@ -52,7 +57,7 @@ class Lint:
         if self.sample is None:
             print("no --sample: the ids are not checked")
         print(f"masks are checked for pictures of {self.shape[0]} x {self.shape[1]} (--shape)")
-        problems = submission.lint(self.path, self.sample, self.shape, self.order, self.columns)
+        problems = submission.lint(self.path, _unzipped(self.sample), self.shape, self.order, self.columns)
         if self.truth is not None and not problems:
             masks = dict(submission.read_rows(self.truth, self.columns))
             scores = submission.score(self.path, lambda name: self._mask(masks.get(name)), self.order, self.columns)
@@ -61,6 +66,13 @@ class Lint:
 
     def _mask(self, encoded: str | None):
         return None if encoded is None else rle.decode(encoded, self.shape, self.order)
+
+
+def _unzipped(csv: Path | None) -> Path | None:
+    """The file itself, or a copy from the zip of its name in which Kaggle hands it out."""
+    if csv is None or (csv.is_file() and csv.suffix != ".zip"):
+        return csv
+    return DataFolder(csv.parent).path(csv.name.removesuffix(".zip")) or csv
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
 
@@ -88,6 +89,14 @@ def stop() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def data_parallel(model: nn.Module, world: World) -> nn.Module:
+    """What the group trains: `model` itself where there is one process, else its DistributedDataParallel."""
+    if world.size == 1:
+        return model
+    model = synchronise_batchnorm(model, world)
+    return DistributedDataParallel(model, device_ids=[world.device] if world.device.type == "cuda" else None)
 
 
 def synchronise_batchnorm(model: nn.Module, world: World) -> nn.Module:

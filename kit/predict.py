@@ -31,6 +31,7 @@ FOREGROUND = 128  # the level of probability 0.5
 # Of a batch on a CPU, whose caches what a network makes of it should fit: at 512×768 with mirror images, a U-Net on
 # MobileNetV2 takes 256 ms a picture one by one and 380 ms in fours.
 CPU_PIXELS = 400_000
+GPU_PIXELS = 8 * 1024 * 1536  # what training at that size leaves room for
 
 
 @dataclass(frozen=True)
@@ -237,11 +238,12 @@ def rle_at(levels: np.ndarray, size: tuple[int, int], order: str) -> str:
 
 
 def pictures_at_once(tta: TTA, size: tuple[int, int], device: torch.device) -> int:
-    """Pictures of `size` in a batch of prediction: as many as make eight views, on a CPU as make CPU_PIXELS; or one.
+    """Pictures of `size` in a batch of prediction: as many as make eight views, or as many pixels as suit it; or one.
 
     The training batch has no say: a prediction depends on the shape of its batch in the last bits.
     """
-    views = 8 if device.type != "cpu" else max(1, min(8, CPU_PIXELS // (size[0] * size[1])))
+    pixels = CPU_PIXELS if device.type == "cpu" else GPU_PIXELS
+    views = max(1, min(8, pixels // (size[0] * size[1])))
     return max(1, views // len(tta.views))
 
 

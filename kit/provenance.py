@@ -21,6 +21,13 @@ def plain(config: object) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
+def origin(device: torch.device) -> dict:
+    """Where a number of this process comes from: the SHA-256 of its script, which may be edited, command, versions."""
+    script = Path(sys.argv[0])
+    recipe = digest(script) if script.is_file() else "unknown"
+    return {"recipe": recipe, "command": command(), "versions": versions(device)}
+
+
 def command() -> str:
     """The command line of this process."""
     return shlex.join([Path(sys.executable).name, *sys.argv])
@@ -45,12 +52,6 @@ def versions(device: torch.device) -> dict[str, str]:
         "device": f"{gpu}, {os.cpu_count()} cores",
         "processes": os.environ.get("WORLD_SIZE", "1"),
     }
-
-
-def script() -> str:
-    """SHA-256 of the text of the recipe that this process runs, which is there to be edited; "unknown" without one."""
-    path = Path(sys.argv[0])
-    return digest(path) if path.is_file() else "unknown"
 
 
 def merged(origins: Sequence[dict[str, str]]) -> dict[str, str]:

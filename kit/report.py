@@ -163,18 +163,14 @@ def measure(results: Results) -> dict:
 def _conventions(results: Results) -> list[str]:
     matrices, groups = results.matrices, results.images["group"].nunique()
     num_classes = matrices.shape[-1]
-    if num_classes == 2:
-        empty = int((matrices[:, 1].sum(axis=-1) == 0).sum())
-        what = (
-            "IoU and Dice are those of the foreground. An empty mask predicted empty scores 1; "
-            f"{empty} of {len(matrices)} images have an empty mask."
-        )
-    else:
-        absent = [results.classes[k] for k in np.flatnonzero(np.isnan(iou(matrices.sum(axis=0))))]
-        what = (
-            f"IoU and Dice are means over the {num_classes} classes. A class absent from truth and prediction is "
-            f"left out of the mean; over the whole set that is {', '.join(absent) or 'none'}."
-        )
+    empty = int((matrices[:, 1:].sum(axis=(1, 2)) == 0).sum())
+    absent = [results.classes[k] for k in np.flatnonzero(np.isnan(iou(matrices.sum(axis=0))))]
+    of_what = "those of the foreground" if num_classes == 2 else f"means over the {num_classes} classes"
+    what = (
+        f"IoU and Dice are {of_what}. An empty mask predicted empty scores 1; {empty} of {len(matrices)} images have "
+        "an empty mask. A class absent from truth and prediction is left out of means over classes; over the whole set "
+        f"that is {', '.join(absent) or 'none'}."
+    )
     interval = "No intervals: there is one group only, and resampling its images would promise too much."
     if groups > 1:
         what_is_drawn = "images" if groups == len(matrices) else f"{groups} groups, not of the images"

@@ -38,13 +38,14 @@ from kit.files import cache_folder, digest, run_lock, write_atomic
 from kit.oof import OOFStore, Scores, score
 from kit.pipeline import Result
 from kit.predict import TTA, mask_at, pictures_at_once, predict
-from kit.provenance import command, merged, plain, script, versions
+from kit.provenance import merged, origin, plain
 from kit.report import Results
 from kit.split import is_trained, keep_folds
 from kit.train import Settings, TrainState, best_dtype, new_state
 
 Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 
+COUNTS = {"epochs", "batch_size", "accumulate", "image_size", "crop"}  # flags of one or more
 # What may differ when a run is continued: it changes where and how fast, or what is done after training.
 FREE = {"fold", "data_dir", "sbd_dir", "run_dir", "device", "workers", "cache", "compile", "tta", "scales", "test"}
 
@@ -92,8 +93,8 @@ class Run:
             checkpoint.check_identity(path, self.identity, _read_json(path)["identity"])
         self.world.wait()
         if self.world.main:
-            facts = {"config": self.config, "command": command(), "versions": versions(self.world.device)}
-            write_atomic(path, json.dumps({"identity": self.identity, **facts}, indent=2) + "\n")
+            facts = {"identity": self.identity, "config": self.config, **origin(self.world.device)}
+            write_atomic(path, json.dumps(facts, indent=2) + "\n")
         self.world.wait()
 
     @functools.cached_property  # reading the sizes of 100,000 files takes its time
@@ -114,18 +115,11 @@ class Run:
 
     def _check_recipe(self, fold: int) -> None:
         """Keep what the fold's training begins with; later say so where the recipe's text has changed since."""
-        path, now = self.fold_folder(fold) / "origin.json", script()
-        if not self.world.main:
-            return
-        if not (self.goes_on(fold) or path.with_name("finished.json").exists()):
-            origin = {"recipe": now, "command": command(), "versions": versions(self.world.device)}
-            write_atomic(path, json.dumps(origin, indent=2) + "\n")
-        elif _read_json(path).get("recipe", now) != now:
-            print(
-                f"note: the recipe was edited after the training of fold {fold} began. To train with what it is now, "
-                "choose another --run-dir",
-                flush=True,
-            )
+        path, now = self.fold_folder(fold) / "origin.json", origin(self.world.device)
+        if self.world.main and not (self.goes_on(fold) or path.with_name("finished.json").exists()):
+            write_atomic(path, json.dumps(now, indent=2) + "\n")
+        elif _read_json(path).get("recipe", now["recipe"]) != now["recipe"]:
+            self.world.tell(f"note: fold {fold} was begun before the recipe was edited; a new --run-dir trains it anew")
 
     def planned(self, wanted: int | Literal["all"]) -> Sequence[int]:
         """The folds asked for. Raises ValueError where there is no such fold."""
@@ -332,7 +326,7 @@ class Run:
         folds = sorted({int(fold) for fold in scores.images["fold"]})
         history = {fold: self.history(fold) for fold in folds}
         lines = [line for fold in folds for line in history[fold]]
-        now = {"command": command(), "versions": versions(self.world.device)}
+        now = origin(self.world.device)
         origins = [*(_read_json(self.fold_folder(fold) / "origin.json") or now for fold in folds), now]
         scoring = [_read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds]
         test, own = _read_json(self.folder / "test.json"), _read_json(self.folder / "further.json")
@@ -392,11 +386,10 @@ def open_run(
 
 def _check_flags(config: Config) -> None:
     """Raise ValueError listing the flags whose number is below one."""
-    flags = {name: getattr(config, name, None) for name in ("epochs", "batch_size", "accumulate", "image_size", "crop")}
-    low = {name: value for name, value in flags.items() if value is not None and np.min(value) < 1}
+    flags = {name: value for name, value in vars(config).items() if name in COUNTS and value is not None}
+    low = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items() if np.min(value) < 1]
     if low:
-        told = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in low.items())
-        raise ValueError(f"{told}: a number of one or more is needed")
+        raise ValueError(f"{', '.join(low)}: a number of one or more is needed")
 
 
 def _read_json(path: Path) -> dict:

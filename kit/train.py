@@ -1,4 +1,4 @@
-"""Training: a plain PyTorch loop, for one process or many, that a killed run continues bit for bit.
+"""Training: a plain PyTorch loop, for one process or many, that a killed run continues, on a CPU bit for bit.
 
 What makes that true is that nothing random is carried along. The order of the images depends on
 (seed, epoch), the augmentation of an image on (seed, epoch, index), dropout on (seed, step, rank), the
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from kit import checkpoint
 from kit.data import Sample, normalise
-from kit.distributed import World, synchronise_batchnorm
+from kit.distributed import World, data_parallel
 from kit.files import link_atomic, write_atomic
 from kit.metrics import confusion_matrix, dice, iou, mean_dice, mean_iou, pixel_accuracy
 from kit.pipeline import read_ahead
@@ -177,7 +177,7 @@ def fit(
     batches, world = train_loader.batch_sampler, settings.world
     resume(state, folder)
     _check_together(state, world)
-    forward = _distributed(state.model, world)
+    forward = data_parallel(state.model, world)
     if state.step == settings.epochs * batches.steps:
         return
     if state.step:
@@ -367,13 +367,6 @@ def _check_together(state: TrainState, world: World) -> None:
 
 def _seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
-
-
-def _distributed(model: nn.Module, world: World) -> nn.Module:
-    if world.size == 1:
-        return model
-    model = synchronise_batchnorm(model, world)
-    return DistributedDataParallel(model, device_ids=[world.device] if world.device.type == "cuda" else None)
 
 
 def _warm(progress: float, warmup: float, decay: Callable[[float], float]) -> float:

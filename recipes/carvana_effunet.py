@@ -1,4 +1,4 @@
-"""U-Net with EfficientNet-B4 and squeeze-and-excitation on Carvana, for blending with carvana_unet: the same folds.
+"""U-Net with EfficientNet-B4 and squeeze-and-excitation on Carvana, on carvana_unet's folds, for an ensemble of both.
 
     python recipes/carvana_effunet.py --fold 0                one fold, its OOF report and a submission
     python recipes/carvana_effunet.py --fold all              the folds that are left, then all pooled

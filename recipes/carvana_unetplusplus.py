@@ -1,4 +1,4 @@
-"""U-Net++ on Carvana, for blending with carvana_unet: the same folds, another decoder.
+"""U-Net++ on Carvana, on carvana_unet's folds, for an ensemble of both: another decoder.
 
     python recipes/carvana_unetplusplus.py --fold 0                one fold, its OOF report and a submission
     python recipes/carvana_unetplusplus.py --fold all              the folds that are left, then all pooled

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from kit.images import resize_image
 from kit.launch import launch
 from kit.metrics import confusion_matrix, foreground_scores
 from kit.predict import TTA
-from kit.provenance import plain
+from kit.provenance import plain, versions
 from kit.rle import decode, encode
 from kit.run import keep_folds, open_run
 from kit.submission import read_rows, write
@@ -63,6 +64,14 @@ def checkpoint_of(folder):
     """A fold in training, as far as the run folder can tell."""
     (folder / "fold0").mkdir()
     (folder / "fold0/last.pt").write_bytes(b"")
+
+
+def test_a_package_that_goes_by_another_name_stops_no_run(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert versions(torch.device("cpu"))["torch"] == "unknown"
 
 
 def test_before_a_checkpoint_there_is_nothing_to_mix_up_and_a_mistyped_flag_can_be_mended(tmp_path):
@@ -120,7 +129,7 @@ def test_an_edited_recipe_is_told_and_the_report_says_what_trained(tmp_path, two
     monkeypatch.setattr("kit.provenance.commit", lambda: "def")
     assert list(run.unfinished("all")) == [1]
     told = capsys.readouterr().out
-    assert told.startswith("fold 0 is finished\nnote: the recipe was edited after the training of fold 0 began")
+    assert told.startswith("fold 0 is finished\nnote: fold 0 was begun before the recipe was edited")
     assert "fold 1" not in told
     run.predict_oof(1, trained(run)(1))
     run.report()

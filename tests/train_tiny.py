@@ -74,6 +74,7 @@ class Job:
     cars: int = 20
     views: int = 2
     tests: int = 7
+    picture: tuple = (45, 61)  # height and width
     save_minutes: float = 10
     fault: tuple = ()
 
@@ -82,7 +83,7 @@ class Competition(TinyCompetition):
     """The tiny one; fault ("kill at picture", id) ends the process that reads it."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job.cars, job.views, job.tests)
+        super().__init__(job.cars, job.views, job.tests, tuple(job.picture))
         self.fatal = job.fault[1] if job.fault[:1] == ("kill at picture",) else None
 
     def read_image(self, id: str) -> np.ndarray:

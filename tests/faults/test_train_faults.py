@@ -261,7 +261,7 @@ def test_fault_36_a_pickle_bomb_never_runs(tmp_path, finished):
     [
         ({"width": 4}, "config.json was made by another configuration (now -> then): width 4 -> 8."),
         ({"norm": "group", "seed": 1}, "(now -> then): norm group -> batch, seed 1 -> 0."),
-        ({"tests": 8}, "(now -> then): data "),
+        ({"picture": [45, 62]}, "(now -> then): data "),
         ({"cars": 21}, "folds.csv lists other ids or groups than the data now has"),
     ],
 )
@@ -313,6 +313,18 @@ def test_fault_38_a_loss_or_gradient_that_is_not_finite_stops_the_run(tmp_path, 
     assert all(value.isfinite().all() for part in ("model", "ema") for value in state[part].values())
     assert train_tiny.start(tmp_path)[0].code == 0  # as when the image was replaced
     assert left_behind(tmp_path) == reference
+
+
+def test_fault_38_gradients_that_overflow_float16_for_ever_stop_the_run(tmp_path):
+    """The scaler skips such steps, so the loss alone would stay finite and the weights as they were."""
+    state, weights = new_training(torch.float16), [value.clone() for value in new_training().model.parameters()]
+
+    def endless(logits, masks):
+        return (logits - logits.detach()).sum() * 1e38  # 0
+
+    with pytest.raises(FloatingPointError, match=r"step \d+: in float16 every gradient overflows; lower --lr"):
+        go_on(state, tmp_path, epochs=40, criterion=endless, dtype=torch.float16)
+    assert all(torch.equal(found, kept) for found, kept in zip(state.model.parameters(), weights, strict=True))
 
 
 def test_fault_39_a_score_of_nan_is_never_the_best(tmp_path, capsys):
