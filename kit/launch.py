@@ -1,6 +1,7 @@
 """How a recipe ends: what went wrong is told in one message that says what to do."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -35,9 +36,9 @@ def _advice(error: Exception) -> str:
             "\nThere is not enough memory for it. Lower --batch-size or --image-size, or where the recipe has them use "
             "--accumulate or --crop, in another --run-dir; or use a larger device"
         )
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+    if isinstance(error, RuntimeError) and re.search(r"DataLoader worker \(pid|</torch_", str(error)):
         return (
-            "\nA process that loads pictures has died, most likely for want of memory (or of shared memory: see df "
-            "/dev/shm). Lower --workers, 0 for none; the same command goes on from the last checkpoint"
+            "\nA process that loads pictures ended, or could not hand them over, most likely for want of memory: main "
+            "memory or /dev/shm (df -h /dev/shm). Lower --workers, 0 for none; the same command then goes on"
         )
     return ""

@@ -1,8 +1,6 @@
 import dataclasses
 import json
-import os
 import shutil
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -16,7 +14,6 @@ import torch
 from sklearn.metrics import f1_score
 from tiny import TinyCompetition, tiny_network
 from tiny_run import ALONE, SIZE, finish_two_folds, new_run, train, trained
-from torch.utils.data import DataLoader
 
 from kit.data import IMAGENET_MEAN, IMAGENET_STD
 from kit.files import run_lock
@@ -426,25 +423,6 @@ def test_launch_tells_what_stopped_it(capsys, monkeypatch, error, code, said):
         with pytest.raises(type(error)) as shown:
             launch(main)
         assert shown.value is error
-
-
-def end_at_once(index):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("job", "told"),
-    [
-        (lambda: torch.empty(2**60), "There is not enough memory for it. Lower --batch-size"),
-        (lambda: list(DataLoader(range(3), collate_fn=end_at_once, num_workers=1)), "Lower --workers, 0 for none"),
-    ],
-)
-def test_launch_advises_where_torch_does_not(capsys, monkeypatch, job, told):
-    monkeypatch.delenv("KIT_TRACEBACK", raising=False)
-    with pytest.raises(SystemExit) as stop:
-        launch(job)
-    assert stop.value.code == 1
-    assert told in capsys.readouterr().err
 
 
 def test_launch_leaves_bugs_and_success_alone():

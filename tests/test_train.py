@@ -314,9 +314,9 @@ def test_a_gpu_trains_goes_on_evaluates_and_predicts(tmp_path, capsys):
     assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
     batches = PictureBatches(competition, competition.test_ids, (32, 48), 2)
     found = list(predict([state.ema.module], batches, TTA(VIEWS["hflip"]), world.device, dtype, triple))
-    pinned = PictureBatches(competition, competition.test_ids * 20, (32, 48), 2, threads=2, pin=True)
+    pinned = PictureBatches(competition, competition.test_ids[:4] * 20, (32, 48), 2, threads=2, pin=True)
     many = list(predict([state.ema.module], pinned, TTA(VIEWS["hflip"]), world.device, dtype, triple, ahead=True))
-    for (id, _, levels), (expected_id, _, expected) in zip(many, found * 20, strict=True):
+    for (id, _, levels), (expected_id, _, expected) in zip(many, found[:4] * 20, strict=True):
         assert id == expected_id
         np.testing.assert_array_equal(levels, expected)
     plain = predict([state.ema.module.cpu()], batches, TTA(VIEWS["hflip"]), torch.device("cpu"), torch.float32, triple)
