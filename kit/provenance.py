@@ -56,7 +56,7 @@ def versions(device: torch.device) -> dict[str, str]:
 
 def merged(origins: Sequence[dict[str, str]]) -> dict[str, str]:
     """One table of several of the same keys, with all the values where they differ."""
-    return {key: " and ".join(dict.fromkeys(one[key] for one in origins)) for key in origins[-1]}
+    return {key: " and ".join(dict.fromkeys(one.get(key, "unknown") for one in origins)) for key in origins[-1]}
 
 
 def _version(package: str) -> str:
