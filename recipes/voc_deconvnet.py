@@ -8,7 +8,7 @@ and weight decay 5e-4, 224×224, weights of VGG16. Published: mean IoU 69.6 on V
 trained with SBD's masks; the ensemble EDeconvNet+CRF has 72.5). The paper's stage 2 takes object proposals and its
 inference puts fifty of them together; here stage 2 takes whole pictures, and inference the mean over their mirror image
 and scales. Also here: a rate that falls, light augmentation, clipped gradients, and scores on val, not on test.
-Measured: no score yet that is well over background everywhere; 310 steps on a CPU are too few.
+Measured: mean IoU 7.9 and 8.2 (background everywhere has 5.1): 250 pictures, 97 minutes of a CPU; see README, J.
 """
 
 from dataclasses import dataclass, replace
