@@ -205,8 +205,8 @@ class Run:
         if not (earlier / f"fold{fold}/finished.json").exists():
             raise FileNotFoundError(f"goes on from {earlier}, where fold {fold} is not finished: run that stage first")
         data = _read_json(earlier / "config.json").get("identity", {}).get("data")
-        folds = [(folder / "folds.csv").read_bytes() for folder in (earlier, self.folder)]
-        if data != self.identity["data"] or folds[0] != folds[1]:
+        splits = [path / "folds.csv" for path in (earlier, self.folder)]
+        if data != self.identity["data"] or not all(map(Path.exists, splits)) or digest(splits[0]) != digest(splits[1]):
             raise ValueError(
                 f"{earlier} was trained on other data, lists or folds than this stage is scored on, so its network may "
                 "have seen the held-out pictures. Give both stages the same flags for them"
