@@ -15,7 +15,6 @@ from datetime import timedelta
 import numpy as np
 import torch
 import torch.distributed as dist
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
@@ -102,9 +101,11 @@ def data_parallel(model: nn.Module, world: World) -> nn.Module:
 def synchronise_batchnorm(model: nn.Module, world: World) -> nn.Module:
     """Give batch normalisation the statistics of the whole group, where PyTorch can (GPUs only)."""
     if world.size > 1 and world.device.type == "cuda":
+        from timm.layers import convert_sync_batchnorm  # here: it takes seconds, and data workers import this file
+
         return convert_sync_batchnorm(model)  # torch's own would drop the activations in timm's BatchNormAct2d
-    if world.size > 1 and world.main and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        print("batch normalisation: statistics per process (PyTorch's SyncBatchNorm has no CPU form)")
+    if world.size > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        world.tell("batch normalisation: statistics per process (PyTorch's SyncBatchNorm has no CPU form)")
     return model
 
 

@@ -25,14 +25,7 @@ from torch.utils.data import DataLoader
 
 from kit import checkpoint, report
 from kit.cache import sample_reader
-from kit.data import (
-    Competition,
-    PictureBatches,
-    SegmentationDataset,
-    collate_samples,
-    default_workers,
-    loading,
-)
+from kit.data import Competition, PictureBatches, SegmentationDataset, collate_samples, default_workers, loading
 from kit.distributed import EpochBatches, World, start
 from kit.files import cache_folder, digest, run_lock, write_atomic
 from kit.oof import OOFStore, Scores, score
@@ -93,7 +86,7 @@ class Run:
             checkpoint.check_identity(path, self.identity, _read_json(path)["identity"])
         self.world.wait()
         if self.world.main:
-            facts = {"identity": self.identity, "config": self.config, **origin(self.world.device)}
+            facts = {"identity": self.identity, "config": self.config, **self.origin}
             write_atomic(path, json.dumps(facts, indent=2) + "\n")
         self.world.wait()
 
@@ -101,6 +94,11 @@ class Run:
     def identity(self) -> dict:
         """What a checkpoint must share with this run to be continued by it."""
         return {**{k: v for k, v in self.config.items() if k not in FREE}, "data": self.competition.fingerprint()}
+
+    @functools.cached_property  # as it was when the run began: the recipe may be edited while it trains
+    def origin(self) -> dict:
+        """The recipe, command and versions of this process."""
+        return origin(self.world.device)
 
     def unfinished(self, wanted: int | Literal["all"]) -> Iterator[int]:
         """Those of `planned` that are not finished, one after the other, each held against a second run."""
@@ -115,10 +113,10 @@ class Run:
 
     def _check_recipe(self, fold: int) -> None:
         """Keep what the fold's training begins with; later say so where the recipe's text has changed since."""
-        path, now = self.fold_folder(fold) / "origin.json", origin(self.world.device)
+        path = self.fold_folder(fold) / "origin.json"
         if self.world.main and not (self.goes_on(fold) or path.with_name("finished.json").exists()):
-            write_atomic(path, json.dumps(now, indent=2) + "\n")
-        elif _read_json(path).get("recipe", now["recipe"]) != now["recipe"]:
+            write_atomic(path, json.dumps(self.origin, indent=2) + "\n")
+        elif _read_json(path).get("recipe", self.origin["recipe"]) != self.origin["recipe"]:
             self.world.tell(f"note: fold {fold} was begun before the recipe was edited; a new --run-dir trains it anew")
 
     def planned(self, wanted: int | Literal["all"]) -> Sequence[int]:
@@ -326,8 +324,8 @@ class Run:
         folds = sorted({int(fold) for fold in scores.images["fold"]})
         history = {fold: self.history(fold) for fold in folds}
         lines = [line for fold in folds for line in history[fold]]
-        now = origin(self.world.device)
-        origins = [*(_read_json(self.fold_folder(fold) / "origin.json") or now for fold in folds), now]
+        begun = [_read_json(self.fold_folder(fold) / "origin.json") for fold in folds]
+        origins = [*filter(None, begun), self.origin]
         scoring = [_read_json(self.fold_folder(fold) / "finished.json")["seconds"] for fold in folds]
         test, own = _read_json(self.folder / "test.json"), _read_json(self.folder / "further.json")
         further = own["scores"] if own.get("folds") == folds else {}  # else of fewer folds than are now there

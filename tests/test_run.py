@@ -18,7 +18,6 @@ from tiny_run import ALONE, SIZE, finish_two_folds, new_run, train, trained
 from kit.data import IMAGENET_MEAN, IMAGENET_STD
 from kit.files import run_lock
 from kit.images import resize_image
-from kit.launch import launch
 from kit.metrics import confusion_matrix, foreground_scores
 from kit.predict import TTA
 from kit.provenance import plain, versions
@@ -124,6 +123,7 @@ def test_an_edited_recipe_is_told_and_the_report_says_what_trained(tmp_path, two
     recipe.write_text("lr = 0.2")
     monkeypatch.setattr("sys.argv", [str(recipe), "--fold", "all"])
     monkeypatch.setattr("kit.provenance.commit", lambda: "def")
+    run = new_run(folder)  # another process
     assert list(run.unfinished("all")) == [1]
     told = capsys.readouterr().out
     assert told.startswith("fold 0 is finished\nnote: fold 0 was begun before the recipe was edited")
@@ -395,39 +395,3 @@ def test_two_folds_that_end_at_once_predict_the_test_pictures_one_after_the_othe
                 second.result(timeout=0.3)
             assert not part.exists()
         assert second.result(timeout=30).read_bytes() == expected
-
-
-HINT = "(KIT_TRACEBACK=1 shows where it was raised)\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "said"),
-    [
-        (ValueError("a.jpg: damaged"), 1, "error: a.jpg: damaged\n" + HINT),
-        (FileNotFoundError("no such folder"), 1, "error: no such folder\n" + HINT),
-        (FloatingPointError("step 3"), 1, "error: step 3\n" + HINT),
-        (KeyboardInterrupt(), 130, "\nstopped. The last checkpoint is intact; the same command goes on from it.\n"),
-    ],
-)
-def test_launch_tells_what_stopped_it(capsys, monkeypatch, error, code, said):
-    def main():
-        raise error
-
-    monkeypatch.delenv("KIT_TRACEBACK", raising=False)
-    with pytest.raises(SystemExit) as stop:
-        launch(main)
-    assert stop.value.code == code
-    assert capsys.readouterr() == ("", said)
-    if code == 1:
-        monkeypatch.setenv("KIT_TRACEBACK", "1")
-        with pytest.raises(type(error)) as shown:
-            launch(main)
-        assert shown.value is error
-
-
-def test_launch_leaves_bugs_and_success_alone():
-    with pytest.raises(ZeroDivisionError):
-        launch(lambda: 1 / 0)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        launch(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
-    assert launch(lambda: None) is None

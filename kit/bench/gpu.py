@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +51,20 @@ def rows(
     network = network.to(device, memory_format=torch.channels_last).eval()
     cars, few = Cars(scratch / "cars", count), Cars(scratch / "cars", min(count, 4 * FILES))
 
-    def own(number: int) -> int:
-        return predict_to_csv(cars, network, scratch / f"run{number}", size, HFLIP, device, threads)
+    def own(folder: str, pictures: Cars = cars) -> int:
+        return predict_to_csv(pictures, network, scratch / folder, size, HFLIP, device, threads)
 
-    def bare() -> int:
-        return _forward(network, size, device, rounds=max(1, count // 16))
+    def bare(rounds: int = max(1, count // 16)) -> int:
+        return _forward(network, size, device, rounds)
 
     # what a device does once, at its first batches, does not count
-    _forward(network, size, device, rounds=2)
+    bare(rounds=2)
     _plain(network, scratch / "cars", size, device, 2)
-    predict_to_csv(few, network, scratch / "warm", size, HFLIP, device, threads)
-    rates = [(_rate(bare), _rate(lambda number=number: own(number))) for number in range(ROUNDS)]
+    own("warm", few)
+    rates = [(_rate(bare), _rate(partial(own, f"run{number}"))) for number in range(ROUNDS)]
     raise_all(lint(scratch / "run0/submission.csv", None, cars.shape, cars.order), "problems in the CSV")
     alone, whole = np.median(rates, axis=0)
-    plain = _rate(lambda: _plain(network, scratch / "cars", size, device, max(1, count // 10)))
+    plain = _rate(partial(_plain, network, scratch / "cars", size, device, max(1, count // 10)))
     job = f"prediction of 1918×1280 by U-Net-ResNet-34 at {size[0]}×{size[1]}, flips, to CSV row"
     yield Row(job, f"{whole:.1f}/s", "the bare forward pass", f"{alone:.1f}/s", whole / alone, 0.9)
     yield Row(job, f"{whole:.1f}/s", "a plain script in float32", f"{plain:.1f}/s", whole / plain)

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import pickle
-import resource
 import shutil
 import signal
 
@@ -14,12 +13,11 @@ import safetensors
 import torch
 import train_tiny
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from kit.checkpoint import load_state, save_state
 from kit.data import Sample
 from kit.distributed import EpochBatches, World
-from kit.launch import launch
 from kit.losses import bce_dice
 from kit.train import Settings, adamw, fit, new_state, resume, warmup_cosine
 
@@ -342,59 +340,6 @@ def test_fault_39_a_score_of_nan_is_never_the_best(tmp_path, capsys):
     go_on(state, tmp_path, epochs=2, validation=Pictures(mask=255))
     assert state.best == state.history[0]["val_dice"] > 0
     assert (tmp_path / "best.safetensors").read_bytes() == best
-
-
-def told_by_launch(job, monkeypatch, capsys):
-    monkeypatch.delenv("KIT_TRACEBACK", raising=False)
-    with pytest.raises(SystemExit) as stop:
-        launch(job)
-    assert stop.value.code == 1
-    return capsys.readouterr().err
-
-
-def test_fault_41_without_memory_the_flags_to_change_are_told(monkeypatch, capsys):
-    told = told_by_launch(lambda: torch.empty(2**60), monkeypatch, capsys)
-    assert "There is not enough memory for it. Lower --batch-size or --image-size" in told
-
-
-def end_this_process(samples):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_fault_42_a_killed_data_worker_ends_the_run_with_advice(monkeypatch, capsys, workers):
-    loader = DataLoader(range(3), collate_fn=end_this_process, num_workers=workers)
-    assert "Lower --workers, 0 for none" in told_by_launch(lambda: list(loader), monkeypatch, capsys)
-
-
-class NoSharedMemory(Dataset):
-    """Samples in a process whose files may hold a thousand bytes."""
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-        return torch.zeros(100_000)
-
-
-def test_fault_43_no_shared_memory_left_is_told(monkeypatch, capsys):
-    loader = DataLoader(NoSharedMemory(), num_workers=1)
-    assert "Lower --workers, 0 for none" in told_by_launch(lambda: list(loader), monkeypatch, capsys)
-
-
-class Mistaken(Dataset):
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        return torch.ones(2, 3) @ torch.ones(2, 3)
-
-
-def test_a_mistake_in_a_data_worker_keeps_its_traceback():
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        launch(lambda: list(DataLoader(Mistaken(), num_workers=1)))
 
 
 def test_fault_46_folds_with_a_car_in_two_of_them_stop_the_run(tmp_path, finished):
