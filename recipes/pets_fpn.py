@@ -8,6 +8,8 @@ by a cosine, Dice loss, no augmentation, the border as pet. It tells IoU 0.9075 
 the data set, scored at 256×256, and runs of it differ by 0.002. Here instead: pictures are scored at their own sizes,
 all of trainval is trained on where the example keeps a tenth to validate, Dice is taken image by image, gradients are
 clipped.
+Measured: IoU 0.8513 as the mean over images, 0.8535 over the data set: 300 pictures of 3 breeds, MobileNetV2, 5 minutes
+of a CPU; see README, K.
 """
 
 import functools
