@@ -50,7 +50,7 @@ def encode_above(values: np.ndarray, size: tuple[int, int], threshold: float, or
 
 
 def _edges(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.ndarray:
-    """Where the mask changes along its rows, i64: even entries begin a run, odd ones end it."""
+    """Where the mask changes along its rows: even entries begin a run, odd ones end it."""
     values = np.ascontiguousarray(values)
     if values.dtype not in (np.uint8, np.float32) or values.ndim != 2 or not values.size:
         raise ValueError(f"a map to enlarge is u8 or f32 (h, w), not empty; got {values.dtype} {values.shape}")
@@ -61,7 +61,7 @@ def _edges(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.nd
     above[:, width:] = above[:, width - 1 :][:, :1]  # the map ends in its outermost values
     rows, columns = _places(height, size[0]), _places(width, size[1])
     first = np.searchsorted(columns[0], np.arange(width + 1))  # the first pixel of each cell
-    edges = np.empty(size[0] * size[1] + 1, np.int64)  # untouched pages of it cost nothing
+    edges = rle.new_edges(size[0] * size[1])
     level = float(threshold if values.dtype == np.uint8 else corner)
     return edges[: _find_edges(values, level, above, above.view(np.uint64), rows, (*columns, first), edges)]
 

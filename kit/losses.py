@@ -5,7 +5,7 @@ K = 1 is one foreground class against the background (sigmoid); masks then hold 
 
     pixel by pixel, K = 1     bce
                     K > 1     cross_entropy, with weights a class
-                    any K     focal; weighted_cross_entropy, with weights a pixel
+                    any K     focal; weighted_cross_entropy, with weights a pixel (class_weights.py makes both)
     regions, any K            soft_dice, soft_jaccard, tversky
              K = 1            lovasz_hinge
              K > 1            lovasz_softmax

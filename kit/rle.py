@@ -25,7 +25,7 @@ def encode(mask: np.ndarray, order: str = "C") -> str:
     Raises ValueError on another dtype, number of dimensions or value.
     """
     pixels = _flatten(mask, order)
-    edges = np.empty(pixels.size + 1, np.int64)  # untouched pages of it cost nothing
+    edges = new_edges(pixels.size)
     count = _find_edges(pixels, pixels[: pixels.size // 8 * 8].view(np.uint64), edges)
     if count < 0:
         values = np.unique(mask)
@@ -34,10 +34,15 @@ def encode(mask: np.ndarray, order: str = "C") -> str:
     return encode_edges(edges[:count], pixels.size)
 
 
+def new_edges(pixels: int) -> np.ndarray:
+    """Room for where the value of a mask of so many `pixels` changes: int32 (pixels + 1,), int64 from 2³¹ on."""
+    return np.empty(pixels + 1, np.int32 if pixels < 2**31 else np.int64)  # untouched pages of it cost nothing
+
+
 def encode_edges(edges: np.ndarray, pixels: int) -> str:
     """Run-length encode a mask of so many `pixels` given by where its value changes, counted from 0.
 
-    edges: int64 (2R,), rising. Even entries begin a run, odd ones are the first pixel after it.
+    edges: int32 or int64 (2R,), rising. Even entries begin a run, odd ones are the first pixel after it.
     """
     text = np.empty(edges.size * (len(str(pixels)) + 1) + 24, np.uint8)  # and what is written in eights and clobbered
     begin = _format_runs(edges, text)

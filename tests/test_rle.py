@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kit import rle
+from kit.enlarge import encode_above
 
 CARVANA = Path(__file__).resolve().parents[2] / "shared/data/carvana"
 
@@ -166,6 +167,19 @@ def test_carvana_official_encodings():
         with Image.open(CARVANA / "train_masks" / row["img"].replace(".jpg", "_mask.gif")) as gif:
             mask = np.asarray(gif).astype(np.uint8)
         assert rle.encode(mask) == row["rle_mask"]
+
+
+def test_masks_of_2_31_pixels_are_counted_in_int64(monkeypatch):
+    small = np.random.default_rng(0).integers(0, 2, (97, 131), np.uint8)
+
+    def encodings():
+        return [*(rle.encode(small, order) for order in "CF"), encode_above(small, (300, 400), 0.5)]
+
+    expected, asked = encodings(), []
+    assert rle.new_edges(small.size).dtype == np.int32
+    monkeypatch.setattr(rle, "new_edges", lambda pixels: asked.append(pixels) or np.empty(pixels + 1, np.int64))
+    assert encodings() == expected
+    assert asked == [small.size, small.size, 300 * 400]
 
 
 @settings(max_examples=200, deadline=None)
