@@ -22,6 +22,7 @@ from kit.enlarge import encode_above, mask_above
 from kit.metrics import binary_scores, confusion_matrix
 from kit.models.pretrained import unet
 from kit.predict import TTA, VIEWS, probabilities
+from kit.train import best_dtype
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -201,9 +202,11 @@ def _views() -> Contest:
     network = unet("mobilenet_v2", "none", num_classes=1).to(memory_format=torch.channels_last).eval()
     images = torch.randn(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
     wrapper = ttach.SegmentationTTAWrapper(nn.Sequential(network, nn.Sigmoid()), ttach.aliases.d4_transform())
+    dtype = best_dtype(images.device)
+    cast = torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32)
     return Contest(
-        "eight views of a picture of 256×256, U-Net on MobileNetV2",
-        lambda: probabilities([network], images, TTA(VIEWS["d4"])),
-        {"ttach": torch.inference_mode()(lambda: wrapper(images))},
-        agree=lambda own, other: torch.allclose(own, other, atol=1e-5),
+        f"eight views of a picture of 256×256, U-Net on MobileNetV2 in {str(dtype).removeprefix('torch.')}",
+        cast(lambda: probabilities([network], images, TTA(VIEWS["d4"]))),
+        {"ttach": torch.inference_mode()(cast(lambda: wrapper(images)))},
+        agree=lambda own, other: torch.allclose(own, other.float(), atol=1e-5 if dtype == torch.float32 else 1e-2),
     )
