@@ -21,15 +21,16 @@ TINY = "--epochs 1 --batch-size 4 --image-size 32 48 --device cpu"
 SCRATCH = f"{TINY} --encoder-weights none"
 CARVANA = f"{SCRATCH} --folds 4 --batch-size 48"
 SMALL_ENCODER = "--encoder mobilenet_v2"
+FEW_CARS = functools.partial(draw_studio, cars=4, test_cars=1, size=(64, 96))
 VGG16 = f"{TINY} --encoder-weights vgg16.pth"  # its convolutions alone, of no training
 
 # recipe: the data it is drawn, what makes its line small, how many pictures its report then has
 RECIPES = {
     "blood_deconvnet": (draw_blood_cells, "--epochs 1 --batch-size 4 --folds 2 --device cpu --test", 12),
     "camvid_segnet": (draw_camvid, VGG16, 4),
-    "carvana_effunet": ("studio", f"{CARVANA} {SMALL_ENCODER}", 48),
+    "carvana_effunet": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER}", 16),
     # One step: with 134 million weights each takes seconds.
-    "carvana_fcn": (functools.partial(draw_studio, cars=4, test_cars=1, size=(64, 96)), f"{CARVANA} --no-test", 16),
+    "carvana_fcn": (FEW_CARS, f"{CARVANA} --no-test", 16),
     "carvana_unetplusplus": ("studio", f"{CARVANA} {SMALL_ENCODER} --no-test", 48),
     "pets_dynamic_unet": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_fpn": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
