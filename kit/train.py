@@ -106,12 +106,13 @@ def new_state(
     optimizer: of the model's parameters, its groups with an `initial_lr` each (see parameter_groups and adamw).
     identity: plain values that tell this run from others; a checkpoint with other ones is refused.
     ema_decay: of the exponential moving average of the weights, reached slowly (timm's warm-up:
-        1 - (1 + step)^(-2/3)); None keeps no average, as the papers of before 2016.
+        1 - (1 + step)^(-2/3)); None keeps no average, as the papers of before 2016. The statistics of batch
+        normalisation are the network's own: an average already, which averaged again lags behind the weights.
     """
     device = next(model.parameters()).device
     return TrainState(
         model=model,
-        ema=None if ema_decay is None else ModelEmaV3(model, decay=ema_decay, use_warmup=True),
+        ema=None if ema_decay is None else ModelEmaV3(model, decay=ema_decay, use_warmup=True, exclude_buffers=True),
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         identity=identity,
