@@ -70,10 +70,10 @@ def check_fit(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path) ->
 
 def check_identity(path: Path, expected: dict, found: dict) -> None:
     """Raise ValueError if a checkpoint was made by another fold or another configuration, with the difference."""
-    problems = difference(expected, found)
+    problems = difference(found, expected)
     if problems:
         raise ValueError(
-            f"{path} was made by another configuration (now -> then): {problems}. "
+            f"{path} was made by another configuration (then -> now): {problems}. "
             "Go back to those settings, choose another --run-dir, or delete this one (if no run is at work in it): "
             f"{path.parent}"
         )

@@ -12,11 +12,13 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 def kfold(n: int, k: int, seed: int) -> np.ndarray:
     """Folds (n,) of equal size, within one sample."""
+    _check_count(k)
     return _held_out(KFold(k, shuffle=True, random_state=seed), n)
 
 
 def stratified_kfold(labels: Sequence, k: int, seed: int) -> np.ndarray:
     """Folds (n,) with each label's share alike in all. Raises ValueError if a label has under k samples."""
+    _check_count(k)
     counts = dict(zip(*np.unique(labels, return_counts=True), strict=True))
     rare = [f"{label!s} ({count})" for label, count in counts.items() if count < k]
     if rare:
@@ -59,7 +61,13 @@ def check_leaks(groups: Sequence, folds: Sequence[int]) -> None:
         )
 
 
+def _check_count(k: int) -> None:
+    if k < 2:
+        raise ValueError(f"folds: got {k}, expected 2 or more, so that one is held out and the rest trained on")
+
+
 def _check_groups(groups: Sequence, k: int) -> None:
+    _check_count(k)
     if len(set(groups)) < k:
         raise ValueError(f"{k} folds need at least {k} groups, got {len(set(groups))}")
 

@@ -19,7 +19,7 @@ def launch(main: Callable[[], None]) -> None:
         main()
         distributed.stop()  # not after an error: other processes may wait in the group, and torchrun ends them
     except KeyboardInterrupt:
-        print("\nstopped. The last checkpoint is intact; the same command goes on from it.", file=sys.stderr)
+        print("\nstopped. The last checkpoint, if any, is intact; the same command goes on from it.", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         advice = _advice(error)

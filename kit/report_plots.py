@@ -136,7 +136,16 @@ def _error_window(wrong: np.ndarray, shape: tuple[int, int]) -> tuple[slice, sli
         top, left = np.unravel_index(inside.argmax(), inside.shape)
         if inside[top, left] <= height * width / 2:
             break
+    rows, columns = np.nonzero(wrong[top : top + height, left : left + width])
+    if rows.size:  # of equal sums the first was taken, with the errors at its end: bring them to the middle
+        top = _around(top + rows.min(), top + rows.max(), height, wrong.shape[0])
+        left = _around(left + columns.min(), left + columns.max(), width, wrong.shape[1])
     return slice(top, top + height), slice(left, left + width)
+
+
+def _around(first: int, last: int, side: int, whole: int) -> int:
+    """Where a span of `side` begins that has `first` to `last` in its middle, inside 0 to `whole`."""
+    return int(np.clip((first + last + 1 - side) // 2, 0, whole - side))
 
 
 def _data_uri(image: np.ndarray) -> str:

@@ -109,6 +109,8 @@ class Run:
                 continue
             with self.lock(fold):
                 self._check_recipe(fold)
+                if wanted == "all":
+                    self.world.tell(f"fold {fold}:")
                 yield fold
 
     def _check_recipe(self, fold: int) -> None:

@@ -4,8 +4,10 @@ A row is an id and a run-length encoded mask; ids are text and stay as they are 
 empty mask is an empty cell. Nothing here holds more than the ids in memory.
 """
 
+import bisect
 import csv as csv_module
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -106,10 +108,12 @@ def lint(
     names = _NameLint(problems, None if sample_csv is None else _sample_places(Path(sample_csv), columns, problems))
     masks = _MaskLint(problems, shapes, order)
     for line, name, rle in _rows(Path(csv), columns, problems):
+        if rle is None:
+            names.pass_over(name)
+            continue
         where = f"line {line} ({name!r:.80})"
         known = names.check(where, name)
-        if rle is not None:
-            masks.check(where, rle, name if known else None)
+        masks.check(where, rle, name if known else None)
     if not problems.unread:
         names.finish()
         masks.finish()
@@ -155,9 +159,10 @@ def _rows(path: Path, columns: tuple[str, str], problems: _Problems) -> Iterator
                 if len(cells) == 2:
                     yield reader.line_num, cells[0], cells[1]
                     continue
-                problems.add("rows", f"line {reader.line_num}: {len(cells)} cells instead of 2: {_shown(cells)}")
+                count = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
+                problems.add("rows", f"line {reader.line_num}: {count} instead of 2: {_shown(cells)}")
                 if cells:
-                    yield reader.line_num, cells[0], None
+                    yield reader.line_num, re.split(r"[;\t|]", cells[0])[0], None
         except csv_module.Error as error:
             problems.add("rows", f"line {reader.line_num}: no valid CSV from here on ({error}); the rest was not read")
             problems.unread = True
@@ -188,7 +193,8 @@ class _NameLint:
         self._problems = problems
         self._places = places
         self._seen: set[str] = set()
-        self._last = -1  # the furthest place so far
+        self._found: list[int] = []  # places in the sample, in the order of the file
+        self._where: list[str] = []
 
     def check(self, where: str, name: str) -> bool:
         """Return whether `name` belongs to the competition, as far as is known."""
@@ -201,17 +207,38 @@ class _NameLint:
             self._problems.add("duplicate ids", f"{where}: duplicate, the id came before")
         elif not known:
             self._problems.add("unknown ids", f"{where}: unknown, the sample file has no such id")
-        elif self._places is not None and self._places[name] < self._last:
-            self._problems.add("reordered ids", f"{where}: reordered, the sample file has it further up")
-        if known and self._places is not None:
-            self._last = max(self._last, self._places[name])
+        elif self._places is not None:
+            self._found.append(self._places[name])
+            self._where.append(where)
         self._seen.add(name)
         return known
 
+    def pass_over(self, name: str) -> None:
+        """Take note of a row that is malformed, and so told of already."""
+        self._seen.add(name)
+
     def finish(self) -> None:
+        for index in _misplaced(self._found):
+            row = self._found[index] + 1
+            self._problems.add("reordered ids", f"{self._where[index]}: reordered, it is row {row} of the sample file")
         for name in self._places or ():
             if name not in self._seen:
                 self._problems.add("missing ids", f"missing: {name!r} of the sample file has no row")
+
+
+def _misplaced(places: list[int]) -> list[int]:
+    """Which of different `places` must move for the rest to rise: all but a longest rising part (patience sorting)."""
+    lowest, last = [], []  # of the rising parts of each length: the lowest end, and its index
+    before = []  # the index that comes before each in its part
+    for index, place in enumerate(places):
+        length = bisect.bisect(lowest, place)
+        before.append(last[length - 1] if length else -1)
+        lowest[length : length + 1], last[length : length + 1] = [place], [index]
+    index, rising = last[-1] if last else -1, set()
+    while index >= 0:
+        rising.add(index)
+        index = before[index]
+    return [index for index in range(len(places)) if index not in rising]
 
 
 class _MaskLint:

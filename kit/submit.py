@@ -53,9 +53,9 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
     submission.write(rows_in_order(parts, list(rows)), path, run.competition.columns)
     _forget_parts(run, parts)
     sample, shape = run.competition.sample_csv, lambda name: run.competition.shape(rows[name])
-    print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
     problems = submission.lint(path, sample, shape, run.competition.order, run.competition.columns)
     raise_all(problems, f"problems in {path}")
+    print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
     _score(run, path, rows)
     return path
 

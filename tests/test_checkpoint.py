@@ -107,5 +107,5 @@ def test_differences_are_told_the_first_eight(tmp_path):
     many = {f"n{number:02}": number for number in range(20)}
     assert difference(many, {}).endswith("n07 7 -> absent and 12 more")
     check_identity(tmp_path / "x", {"lr": 1.0}, {"lr": 1.0})
-    with pytest.raises(ValueError, match=r"x was made by another configuration \(now -> then\): lr 1\.0 -> 2\.0\. Go"):
+    with pytest.raises(ValueError, match=r"x was made by another configuration \(then -> now\): lr 2\.0 -> 1\.0\. Go"):
         check_identity(tmp_path / "x", {"lr": 1.0}, {"lr": 2.0})

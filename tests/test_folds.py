@@ -74,6 +74,17 @@ def test_too_few_of_something_is_told():
             split()
 
 
+def test_one_fold_is_refused():
+    for split in (
+        lambda: kfold(6, 1, 0),
+        lambda: stratified_kfold("aabbcc", 1, 0),
+        lambda: group_kfold("aabbcc", 1, 0),
+        lambda: stratified_group_kfold([0] * 6, "aabbcc", 1, 0),
+    ):
+        with pytest.raises(ValueError, match="folds: got 1, expected 2 or more"):
+            split()
+
+
 def test_quantile_labels_split_groups_evenly_by_their_mean():
     rng = np.random.default_rng(0)
     groups = rng.permutation(np.repeat(np.arange(32), 16))

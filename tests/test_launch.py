@@ -12,7 +12,11 @@ HINT = "(KIT_TRACEBACK=1 shows where it was raised)\n"
         (ValueError("a.jpg: damaged"), 1, "error: a.jpg: damaged\n" + HINT),
         (FileNotFoundError("no such folder"), 1, "error: no such folder\n" + HINT),
         (FloatingPointError("step 3"), 1, "error: step 3\n" + HINT),
-        (KeyboardInterrupt(), 130, "\nstopped. The last checkpoint is intact; the same command goes on from it.\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "\nstopped. The last checkpoint, if any, is intact; the same command goes on from it.\n",
+        ),
     ],
 )
 def test_launch_tells_what_stopped_it(capsys, monkeypatch, error, code, said):

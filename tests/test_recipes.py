@@ -126,7 +126,7 @@ def test_the_same_command_again_changes_nothing(finished):
 def test_another_configuration_in_the_same_folder_is_refused_with_the_difference(finished):
     status, _, errors = run(finished[0], FLAGS + " --lr 0.5")
     assert status == 1
-    assert "lr 0.5 -> 0.003" in errors
+    assert "lr 0.003 -> 0.5" in errors
     assert "Traceback" not in errors
 
 

@@ -271,6 +271,7 @@ def test_the_zoom_goes_where_most_pixels_are_wrong():
     rows, columns = report_plots._error_window(wrong, (320, 480))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (80, 120)
     assert wrong[rows, columns].sum() == 600
+    assert (rows.start + rows.stop, columns.start + columns.stop) == (700 + 720, 900 + 930)  # in the middle
     wrong[300:800, 300:1300] = True
     rows, columns = report_plots._error_window(wrong, (320, 480))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (320, 480)

@@ -86,7 +86,7 @@ def test_a_run_goes_on_with_other_hardware_but_no_other_numbers(tmp_path):
     checkpoint_of(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(
-        ValueError, match=r"config\.json was made by another configuration \(now -> then\): lr 0\.2 -> 0\.1"
+        ValueError, match=r"config\.json was made by another configuration \(then -> now\): lr 0\.1 -> 0\.2"
     ):
         new_run(tmp_path, config=config | {"lr": 0.2}).begin()
     with pytest.raises(ValueError, match=r"data \w+ -> \w+"):
@@ -127,7 +127,7 @@ def test_an_edited_recipe_is_told_and_the_report_says_what_trained(tmp_path, two
     assert list(run.unfinished("all")) == [1]
     told = capsys.readouterr().out
     assert told.startswith("fold 0 is finished\nnote: fold 0 was begun before the recipe was edited")
-    assert "fold 1" not in told
+    assert "note: fold 1" not in told
     run.predict_oof(1, trained(run)(1))
     run.report()
     report = json.loads((folder / "report.json").read_text())

@@ -96,7 +96,7 @@ def test_memory_does_not_grow_with_the_masks(tmp_path, sample):
         (b"", "the file is empty"),
         (b"id,mask\na,1 1\n", "the header should be img,rle_mask, it is 'id,mask'"),
         (b"\xef\xbb\xbfimg,rle_mask\na,1 1\n", "header"),
-        (b"img,rle_mask\na,1 1\nb\n", "line 3: 1 cells instead of 2: 'b'"),
+        (b"img,rle_mask\na,1 1\nb\n", "line 3: 1 cell instead of 2: 'b'"),
         (b"img,rle_mask\na,1 1,2\n", "line 2: 3 cells"),
         (b"img,rle_mask\na,1 1\n\nb,\n", "line 3: 0 cells"),
         (b'img,rle_mask\na,1 1\n"b,1 1\nc,2 2\n', "no valid CSV"),
@@ -286,6 +286,14 @@ def test_a_row_of_three_cells_is_not_also_missing(tmp_path):
     told = lint(tmp_path / "s.csv", tmp_path / "sample.csv", SHAPE, "C")
     assert told[0].startswith("line 2: 3 cells instead of 2")
     assert not any("missing" in line for line in told)
+
+
+def test_a_row_of_another_separator_is_told_in_one_short_line(tmp_path):
+    write([(name, "1 1") for name in "ab"], tmp_path / "sample.csv")
+    (tmp_path / "s.csv").write_text(f"img,rle_mask\na;{'1 1 ' * 1000}\nb,1 1\n")
+    (told,) = lint(tmp_path / "s.csv", tmp_path / "sample.csv", SHAPE, "C")
+    assert told.startswith("line 2: 1 cell instead of 2: 'a;1 1 1 1")
+    assert len(told) < 120
 
 
 @pytest.mark.parametrize(("damaged", "told"), [("s.csv", "line 1"), ("sample.csv", "sample file sample.csv: line 1")])

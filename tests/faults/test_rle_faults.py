@@ -130,13 +130,18 @@ def test_fault_31_ids_that_do_not_fit_the_sample(tmp_path):
     names = [*NAMES[1:4], NAMES[0], NAMES[4], NAMES[4], "x.jpg", "NA"]
     said = linted(tmp_path, [(name, "1 1") for name in names], sample=NAMES)
     assert said.split("\n") == [
-        "line 5 ('000000.jpg'): reordered, the sample file has it further up",
         "line 7 ('000004.jpg'): duplicate, the id came before",
         "line 8 ('x.jpg'): unknown, the sample file has no such id",
         "line 9 ('NA'): unknown, the sample file has no such id",
+        "line 5 ('000000.jpg'): reordered, it is row 1 of the sample file",
         "missing: '000005.jpg' of the sample file has no row",
         "missing: '000006.jpg' of the sample file has no row",
         "missing: '000007.jpg' of the sample file has no row",
+    ]
+    swapped = [NAMES[i] for i in (0, 5, 2, 3, 4, 1, 6, 7)]
+    assert linted(tmp_path, [(name, "1 1") for name in swapped], sample=NAMES).split("\n") == [
+        f"line {line} ('{name}'): reordered, it is row {row} of the sample file"
+        for line, name, row in ((3, NAMES[5], 6), (7, NAMES[1], 2))
     ]
     with pytest.raises(ValueError, match="row 2: 'a' came before"):
         write([("a", ""), ("a", "")], tmp_path / "s.csv")
