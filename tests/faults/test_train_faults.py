@@ -286,7 +286,7 @@ def test_fault_37_the_checkpoint_of_another_fold_or_model_is_refused(tmp_path, c
     before = (tmp_path / "last.pt").read_bytes()
     with pytest.raises(ValueError, match=r"last\.pt is of another model .*0\.weight \(5, 3, 3, 3\) -> \(4, 3, 3, 3\)"):
         go_on(new_training(width=5), tmp_path)  # an edit of the recipe, which no flag tells
-    with pytest.raises(ValueError, match=r"lr 0\.1 -> absent"):
+    with pytest.raises(ValueError, match=r"lr absent -> 0\.1"):
         go_on(new_training(identity={"fold": 0, "lr": 0.1}), tmp_path)
     assert (tmp_path / "last.pt").read_bytes() == before
 
