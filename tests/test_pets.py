@@ -132,7 +132,12 @@ def test_all_problems_are_told_at_once(folder):
 def test_an_empty_folder_says_what_is_expected(tmp_path):
     with pytest.raises(ValueError, match="4 problems") as caught:
         Pets(tmp_path)
-    for told in ("annotations/trainval.txt", "annotations/test.txt", "images/", "annotations/trimaps/"):
+    for told in (
+        "annotations/trainval.txt is missing",
+        "annotations/test.txt is missing",
+        "images/",
+        "annotations/trimaps/",
+    ):
         assert told in str(caught.value)
 
 

@@ -125,6 +125,9 @@ class Pets:
         """The ids of a list; what is wrong with it goes to `problems`."""
         try:
             lines = self._annotations.read(name).decode().splitlines()
+        except FileNotFoundError:
+            problems.append(f"annotations/{name} is missing")
+            return []
         except (OSError, ValueError) as error:  # also of text that is not UTF-8
             problems.append(f"annotations/{name} cannot be read: {error}")
             return []
