@@ -2,6 +2,7 @@
 
 `fold[i]` is the fold in which sample i is held out. A *group* (a car, a patient) is never in two
 folds: pictures of one car in training and in validation make a score that new cars will not reach.
+Fewer than two folds are a ValueError.
 """
 
 from collections.abc import Sequence

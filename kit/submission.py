@@ -1,7 +1,7 @@
 """The submission CSV: write it in a stream, lint it against the sample file, score it where truth exists.
 
 A row is an id and a run-length encoded mask; ids are text and stay as they are (`NA`, `null`, `000123`), an
-empty mask is an empty cell. Nothing here holds more than the ids in memory.
+empty mask is an empty cell. Nothing here holds more than the ids and their lines in memory.
 """
 
 import bisect
@@ -22,6 +22,7 @@ from kit.submission_parts import RowParts, check_name, format_row, rows_in_order
 __all__ = ["RowParts", "lint", "read_rows", "rows_in_order", "score", "write"]
 
 COLUMNS = ("img", "rle_mask")
+SEPARATORS = ";\t|"  # that other programs write in place of the comma
 Shape = tuple[int, int]
 
 csv_module.field_size_limit(2**28)  # the default, 128 KiB, is less than the encoding of a ragged mask
@@ -108,12 +109,10 @@ def lint(
     names = _NameLint(problems, None if sample_csv is None else _sample_places(Path(sample_csv), columns, problems))
     masks = _MaskLint(problems, shapes, order)
     for line, name, rle in _rows(Path(csv), columns, problems):
-        if rle is None:
-            names.pass_over(name)
-            continue
         where = f"line {line} ({name!r:.80})"
         known = names.check(where, name)
-        masks.check(where, rle, name if known else None)
+        if rle is not None:
+            masks.check(where, rle, name if known else None)
     if not problems.unread:
         names.finish()
         masks.finish()
@@ -162,7 +161,7 @@ def _rows(path: Path, columns: tuple[str, str], problems: _Problems) -> Iterator
                 count = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
                 problems.add("rows", f"line {reader.line_num}: {count} instead of 2: {_shown(cells)}")
                 if cells:
-                    yield reader.line_num, re.split(r"[;\t|]", cells[0])[0], None
+                    yield reader.line_num, re.split(f"[{SEPARATORS}]", cells[0])[0], None
         except csv_module.Error as error:
             problems.add("rows", f"line {reader.line_num}: no valid CSV from here on ({error}); the rest was not read")
             problems.unread = True
@@ -170,7 +169,7 @@ def _rows(path: Path, columns: tuple[str, str], problems: _Problems) -> Iterator
 
 def _other_separator(header: list[str] | None, columns: tuple[str, str]) -> str | None:
     """What stands between the columns' names where it is not a comma, as some spreadsheets write it."""
-    return next((mark for mark in ";\t|" if header == [mark.join(columns)]), None)
+    return next((mark for mark in SEPARATORS if header == [mark.join(columns)]), None)
 
 
 def _shown(cells: list[str] | None) -> str:
@@ -193,8 +192,7 @@ class _NameLint:
         self._problems = problems
         self._places = places
         self._seen: set[str] = set()
-        self._found: list[int] = []  # places in the sample, in the order of the file
-        self._where: list[str] = []
+        self._found: list[tuple[int, str]] = []  # the place in the sample of each row, and where that row is
 
     def check(self, where: str, name: str) -> bool:
         """Return whether `name` belongs to the competition, as far as is known."""
@@ -208,19 +206,14 @@ class _NameLint:
         elif not known:
             self._problems.add("unknown ids", f"{where}: unknown, the sample file has no such id")
         elif self._places is not None:
-            self._found.append(self._places[name])
-            self._where.append(where)
+            self._found.append((self._places[name], where))
         self._seen.add(name)
         return known
 
-    def pass_over(self, name: str) -> None:
-        """Take note of a row that is malformed, and so told of already."""
-        self._seen.add(name)
-
     def finish(self) -> None:
-        for index in _misplaced(self._found):
-            row = self._found[index] + 1
-            self._problems.add("reordered ids", f"{self._where[index]}: reordered, it is row {row} of the sample file")
+        for index in _misplaced([place for place, _ in self._found]):
+            place, where = self._found[index]
+            self._problems.add("reordered ids", f"{where}: reordered, it is row {place + 1} of the sample file")
         for name in self._places or ():
             if name not in self._seen:
                 self._problems.add("missing ids", f"missing: {name!r} of the sample file has no row")
