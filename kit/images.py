@@ -43,8 +43,10 @@ class BadImage(ValueError):
     """An image or mask that is refused; the message starts with the file's name."""
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str, *, strict: bool = True) -> np.ndarray:
     """Decode an image file -> u8 (H, W, 3), RGB.
+
+    strict: False decodes a JPEG as far as it goes, for one that is known to be published damaged.
 
     Grey becomes three equal channels, a palette its colours, CMYK is converted without a colour profile. 16-bit
     samples keep their high byte. Alpha is dropped: the colours stored under it are returned, not blended.
@@ -54,7 +56,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     image = _open(data, name)
     with _naming_damage(name):
         if image.format == "JPEG":
-            return _decode_jpeg(data)
+            return _decode_jpeg(data, strict)
         _load(image, data)
     _check_upright(image, name)  # again: a PNG may carry its EXIF after the pixels
     if image.mode.startswith("I;16"):
@@ -196,11 +198,13 @@ def _check_upright(image: Image.Image, name: str) -> None:
         )
 
 
-def _decode_jpeg(data: bytes) -> np.ndarray:
+def _decode_jpeg(data: bytes, strict: bool = True) -> np.ndarray:
     height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     if colorspace not in {"CMYK", "YCCK"}:
-        return simplejpeg.decode_jpeg(data, "RGB")
-    inks = 255 - simplejpeg.decode_jpeg(data, "CMYK")  # stored inverted, as Adobe does and Pillow assumes
+        return simplejpeg.decode_jpeg(data, "RGB", strict=strict)
+    inks = 255 - simplejpeg.decode_jpeg(
+        data, "CMYK", strict=strict
+    )  # stored inverted, as Adobe does and Pillow assumes
     return np.array(Image.frombytes("CMYK", (width, height), inks.tobytes()).convert("RGB"))
 
 
@@ -231,7 +235,9 @@ def _naming_damage(name: str) -> Iterator[None]:
     except (BadImage, MemoryError):
         raise
     except Exception as error:
-        raise BadImage(f"{name}: damaged or cut short ({error}). Fetch it again") from error
+        raise BadImage(
+            f"{name}: damaged or cut short ({error}). Fetch it again; if it is published so, save it anew"
+        ) from error
 
 
 def _describe(data: bytes) -> str:
