@@ -43,7 +43,12 @@ class OOFStore:
         return self.path(id).exists()
 
     def write(self, id: str, levels: np.ndarray) -> None:
-        """Keep levels u8 (K, h, w)."""
+        """Keep levels u8 (K, h, w). Raises ValueError where K is not the store's."""
+        if len(levels) != self.channels:
+            raise ValueError(
+                f"{id}: the network tells {len(levels)} classes apart, expected {self.channels}: give it the data's "
+                "num_classes (for a foreground 1, or 2)"
+            )
         write_atomic(self.path(id), cv2.imencode(".png", levels.reshape(-1, levels.shape[2]))[1].tobytes())
 
     def read(self, id: str) -> np.ndarray:

@@ -118,6 +118,7 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
 def probabilities(models: Sequence[nn.Module], images: Tensor, tta: TTA) -> Tensor:
     """Mean probabilities f32 (N, K, H, W) of normalised images over models, views and scales.
 
+    K is that of the logits, or 1, the foreground, where they have two channels.
     Views of one shape go through a network in one batch; other scales are resized there and back.
     """
     size, parts = images.shape[2:], []
@@ -248,7 +249,11 @@ def pictures_at_once(tta: TTA, size: tuple[int, int], device: torch.device) -> i
 
 
 def _activate(logits: Tensor) -> Tensor:
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+    """(N, K, H, W) -> probabilities; of two classes those of the second, (N, 1, H, W), as from one logit."""
+    if logits.shape[1] == 1:
+        return logits.sigmoid()
+    probs = logits.softmax(dim=1)
+    return probs[:, 1:] if logits.shape[1] == 2 else probs
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:

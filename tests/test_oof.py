@@ -54,6 +54,10 @@ def test_damaged_predictions_are_refused(tmp_path):
     whole = store.path("a").read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 16
+    for wrong in (1, 2, 4):
+        with pytest.raises(ValueError, match=f"^c: the network tells {wrong} classes apart, expected 3: give it"):
+            store.write("c", smooth_levels(0, wrong))
+    assert "c" not in store
     OOFStore(tmp_path, 1).write("b", smooth_levels(0)[:, :22])  # 22 rows are no three classes
     for data in (b"", whole[:20], whole[: len(whole) // 2], whole[:-20], bytes(flipped), store.path("b").read_bytes()):
         store.path("a").write_bytes(data)

@@ -93,6 +93,15 @@ def test_several_classes_are_softmaxed_before_they_are_averaged():
     torch.testing.assert_close(found.sum(dim=1), torch.ones(2, 9, 14))
 
 
+@pytest.mark.parametrize("name", ["none", "d4"])
+def test_two_logits_are_as_good_as_one(name):
+    """A softmax of two is a sigmoid of their difference, and the store, the CSV and the scores take the foreground."""
+    two, one, picture = tiny_network(2), tiny_network(1), noise(2, 3, 9, 14)
+    one.load_state_dict({key: value[1:] - value[:1] for key, value in two.state_dict().items()})
+    found = probabilities([two], picture, TTA(VIEWS[name]))
+    torch.testing.assert_close(found, probabilities([one], picture, TTA(VIEWS[name])))
+
+
 def test_scales_go_there_and_back():
     net, picture = tiny_network(kernel=1), noise(1, 3, 20, 31)
     shapes = []
@@ -229,7 +238,7 @@ def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():
     net.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
     competition = TinyCompetition(tests=9, broken=["test_01"])
     batches = PictureBatches(competition, competition.test_ids, (32, 48), 4)
-    with pytest.raises(ValueError, match="1 pictures could not be predicted"):
+    with pytest.raises(ValueError, match="1 picture could not be predicted"):
         list(predict([net], batches, TTA(VIEWS["hflip"]), CPU, torch.float32, triple))
     assert shapes == [(8, 3, 32, 48)] * 3
 
