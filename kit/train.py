@@ -11,7 +11,7 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ from kit.pipeline import read_ahead
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Criterion = Callable[[Tensor | Sequence[Tensor], Tensor], Tensor]  # several logits: losses.deep_supervision
 CHECK_EVERY = 20  # steps between looks at the loss: reading it stops the GPU's queue
 
 
@@ -306,7 +306,8 @@ def _step(
         with forward.no_sync() if quiet else contextlib.nullcontext():  # gradients travel once a step
             with torch.autocast(device.type, settings.dtype, enabled=settings.dtype != torch.float32):
                 logits = forward(images)
-            loss = criterion(logits.float(), masks) / len(parts)
+            logits = logits.float() if isinstance(logits, Tensor) else [scale.float() for scale in logits]
+            loss = criterion(logits, masks) / len(parts)
             state.scaler.scale(loss).backward()
         losses.append(loss.detach())
     state.scaler.unscale_(state.optimizer)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from kit.cache import SizedReader
 from kit.data import PictureBatches, Sample, SegmentationDataset, normalise
 from kit.distributed import EpochBatches, World
-from kit.losses import bce_dice
+from kit.losses import bce_dice, deep_supervision
 from kit.predict import TTA, VIEWS, predict
 from kit.train import (
     Settings,
@@ -60,9 +60,9 @@ def network():
     return nn.Sequential(*layers)
 
 
-def train(folder, *, parts=1, criterion=bce_dice, epochs=3, optimizer=None, dataset=None, **more):
+def train(folder, *, wrap=None, parts=1, criterion=bce_dice, epochs=3, optimizer=None, dataset=None, **more):
     """The state after training the network above on 10 pictures, 4 a step; the last 2 of each epoch are dropped."""
-    model = network()
+    model = wrap(network()) if wrap else network()
     state = new_state(model, adamw(model, lr=0.01), torch.float32, {}, ema_decay=0.6)
     if optimizer is not None:
         state.optimizer = optimizer(model)
@@ -85,6 +85,29 @@ def test_evaluate_counts_as_scikit_learn_does(channels, labels):
     np.testing.assert_array_equal(matrix, expected)
     assert matrix.dtype == np.int64
     assert not model.training
+
+
+class Supervised(nn.Module):
+    """Gives logits at half the size too while it trains."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        logits = self.net(images)
+        return (logits, nn.functional.avg_pool2d(logits, 2)) if self.training else logits
+
+
+def test_a_network_of_several_logits_is_trained_by_deep_supervision(tmp_path):
+    """Without the weight of the second it learns what it learns from the first alone."""
+    plain = train(tmp_path / "plain")
+    first = train(tmp_path / "first", wrap=Supervised, criterion=deep_supervision(bce_dice, (1.0, 0.0)))
+    both = train(tmp_path / "both", wrap=Supervised, criterion=deep_supervision(bce_dice, (1.0, 0.5)))
+    learnt = [next(state.model.parameters()) for state in (plain, first, both)]
+    assert torch.equal(learnt[0], learnt[1])
+    assert not torch.allclose(learnt[0], learnt[2])
+    assert first.history[-1]["val_dice"] == plain.history[-1]["val_dice"]
 
 
 def test_evaluate_of_no_pictures_counts_none():
