@@ -95,8 +95,7 @@ def test_fc7_is_the_classifier_of_vgg16_where_its_window_covers_the_map(batch_no
     name = "vgg16_bn" if batch_norm else "vgg16"
     vgg = fill(empty(models.get_model, name=name))
     weights = {key: value for key, value in reversed(vgg.state_dict().items()) if "num_batches" not in key}
-    trunk = empty(FCNTrunk, in_channels=3, batch_norm=batch_norm, pad_100=False, dropout=0.5)
-    trunk.load_vgg16(weights)
+    trunk = FCN32s.from_vgg16(weights, num_classes=2, batch_norm=batch_norm).eval().trunk
     images = noise(1, 3, 224, 224)
     expected = vgg.classifier[:5](vgg.features(images).flatten(1))
     _, _, fc7 = trunk(images)

@@ -87,6 +87,15 @@ class FCN32s(nn.Module):
         self.score_fr = score(4096, num_classes)
         self.upscore = bilinear_upsampling(num_classes, 32)
 
+    @classmethod
+    def from_vgg16(
+        cls, state_dict: Mapping[str, Tensor], *, num_classes: int, batch_norm: bool = False, pad_100: bool = False
+    ) -> "FCN32s":
+        """The first stage of training: all that VGG16 has, the scores at zero. See FCNTrunk.load_vgg16."""
+        net = cls(num_classes=num_classes, batch_norm=batch_norm, pad_100=pad_100)
+        net.trunk.load_vgg16(state_dict)
+        return net
+
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) -> logits (N, K, H, W)."""
         _, _, fc7 = self.trunk(images)
