@@ -68,6 +68,12 @@ def test_the_blur_is_the_mean_of_four_neighbours():
     np.testing.assert_allclose(layer(x).numpy(), mean, rtol=1e-5, atol=1e-6)
 
 
+def test_the_blur_reaches_every_enlarging():
+    for blur in (False, True):
+        found = [module.blur for module in mobile(blur=blur).modules() if isinstance(module, SubPixel)]
+        assert found == [blur] * 5
+
+
 def test_parameters_counted_by_hand():
     """fast.ai's widths on resnet18, whose maps have 64, 64, 128, 256 and 512 channels."""
 

@@ -294,6 +294,17 @@ def test_border_weights_favour_the_border_and_no_other_edge():
         border_bce_dice(logits, masks, kernel_size=6)
 
 
+@pytest.mark.parametrize(
+    ("height", "side"), [(128, 11), (129, 21), (512, 21), (513, 41), (1024, 41), (1025, 51), (1280, 51)]
+)
+def test_the_square_around_a_pixel_is_the_published_one_of_that_height(height, side):
+    masks = torch.zeros(1, height, 12, dtype=torch.long)
+    masks[:, height // 2 :] = 1
+    logits = torch.linspace(-2, 2, height)[None, None, :, None].expand(1, 1, height, 12)
+    assert border_bce_dice(logits, masks) == border_bce_dice(logits, masks, kernel_size=side)
+    assert border_bce_dice(logits, masks) != border_bce_dice(logits, masks, kernel_size=side + 2)
+
+
 def test_deep_supervision_is_the_weighted_sum_at_each_size():
     _, masks = drawn(1)
     masks = F.pad(masks, (0, 1, 0, 3), value=255)  # (3, 20, 24)
