@@ -127,6 +127,11 @@ def list_some(items: Sequence[str], limit: int = 20) -> str:
 
 
 def raise_all(problems: Sequence[str], what: str) -> None:
-    """Raise one ValueError that lists the problems; nothing where there are none."""
+    """Raise one ValueError that lists the problems; nothing where there are none.
+
+    what: begins with a noun's plural, whose verb has one form: "masks cannot be read".
+    """
     if problems:
-        raise ValueError(f"{len(problems)} {what}:{list_some(problems)}")
+        nouns, _, rest = what.partition(" ")
+        noun = nouns.removesuffix("s") if len(problems) == 1 else nouns
+        raise ValueError(f"{len(problems)} {noun} {rest}:{list_some(problems)}")

@@ -54,7 +54,7 @@ def unpack(archives: Sequence[tuple[Path, str]], folder: Path) -> None:
                 _choose(_members(opened), keep, members, problems)
             except DAMAGE as error:
                 raise ValueError(f"{path} is damaged or cut short ({error})") from error
-        raise_all(problems, f"members of {', '.join(str(path) for path, _ in archives)} are not safe to unpack")
+        raise_all(problems, f"members of {', '.join(str(path) for path, _ in archives)} cannot be unpacked safely")
         if not members:
             raise ValueError(f"{archives[0][0]} holds nothing of this data set: no member matches {archives[0][1]}")
         check_room(folder.parent, sum(member.size for member in members.values()), folder)

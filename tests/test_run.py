@@ -379,7 +379,7 @@ def test_submission_that_the_linter_refuses_is_an_error(tmp_path, two_folds):
     competition = TinyCompetition()
     competition.sample_csv = sample
     run = new_run(two_folds, competition)
-    with pytest.raises(ValueError, match=r"1 problems in .*tiny_two\d\.csv:(.|\n)*missing: 'test_05\.jpg'"):
+    with pytest.raises(ValueError, match=r"1 problem in .*tiny_two\d\.csv:(.|\n)*missing: 'test_05\.jpg'"):
         submit(run, trained(run), tmp_path)
 
 

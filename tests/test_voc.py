@@ -174,7 +174,7 @@ def test_sbd_never_stands_in_for_an_official_mask_that_is_missing(folder, root):
     """Neither of a held-out picture, which would be scored without void, nor where plain train was asked for."""
     (root / f"SegmentationClass/{VAL[1]}.png").unlink()
     (root / f"SegmentationClass/{TRAIN[0]}.png").unlink()
-    with pytest.raises(ValueError, match="1 problems") as caught:
+    with pytest.raises(ValueError, match="1 problem with VOC") as caught:
         VOC(folder, train="train_aug", sbd_dir=folder)
     assert f"SegmentationClass/{VAL[1]}.png is missing" in str(caught.value)
     with pytest.raises(ValueError, match="2 problems"):
