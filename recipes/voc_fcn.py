@@ -55,7 +55,7 @@ class Config:
     encoder_weights: str = "imagenet"  # of torchvision's vgg16: imagenet, none, or a file
     stage: Literal["32s", "16s", "8s"] = "32s"  # each goes on from the one before it
     year: Literal[2011, 2012] = 2012
-    sbd_dir: Path | None = None  # train on SBD's masks too
+    sbd_dir: Path | None = None  # train on SBD's train list, not on VOC's
     held_out: Literal["val", "seg11valid"] = "val"  # the list to score on
 
 
