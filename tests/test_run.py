@@ -237,7 +237,7 @@ def test_other_weights_take_the_finished_mark_back_first(tmp_path):
     run = new_run(tmp_path)
     run.predict_oof(0, train(run, 0, seed=0))
     run.competition.broken = {run.held_out(0)[5]}
-    with pytest.raises(ValueError, match="pictures could not be predicted"):
+    with pytest.raises(ValueError, match="1 picture could not be predicted"):
         run.predict_oof(0, train(run, 0, seed=1))
     assert run.finished() == []  # the old scores are of other weights
     assert sum(id in run.store for id in run.held_out(0)) == 5  # all others were predicted
@@ -363,7 +363,7 @@ def test_submission_has_the_same_bytes_whatever_the_batch_and_after_a_stop(tmp_p
         run = new_run(shutil.copytree(two_folds, tmp_path / str(count), ignore=shutil.ignore_patterns("test")))
         monkeypatch.setattr("kit.run.pictures_at_once", lambda *given, count=count: count)
         run.competition.broken = {run.competition.test_ids[2]}
-        with pytest.raises(ValueError, match=r"pictures could not be predicted(.|\n)*test_02\.jpg: damaged"):
+        with pytest.raises(ValueError, match=r"1 picture could not be predicted(.|\n)*test_02\.jpg: damaged"):
             submit(run, trained(run), tmp_path)
         run.competition.broken = set()
         [part] = run.folder.glob("test/*/part-0.csv")
