@@ -202,9 +202,8 @@ def _decode_jpeg(data: bytes, strict: bool = True) -> np.ndarray:
     height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     if colorspace not in {"CMYK", "YCCK"}:
         return simplejpeg.decode_jpeg(data, "RGB", strict=strict)
-    inks = 255 - simplejpeg.decode_jpeg(
-        data, "CMYK", strict=strict
-    )  # stored inverted, as Adobe does and Pillow assumes
+    stored = simplejpeg.decode_jpeg(data, "CMYK", strict=strict)
+    inks = 255 - stored  # inverted, as Adobe does and Pillow assumes
     return np.array(Image.frombytes("CMYK", (width, height), inks.tobytes()).convert("RGB"))
 
 
