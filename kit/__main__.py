@@ -13,10 +13,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from kit import rle, submission
 from kit.bench import JOBS
-from kit.competitions import DataFolder
-from kit.download import SOURCES, download, list_sources
+from kit.datasets.download import SOURCES, download, list_sources
+from kit.datasets.files import DataFolder
+from kit.submission import lint as submission
+from kit.submission import rle
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Lint:
     def problems(self) -> list[str]:
         """The problems, a line each."""
         if self.path.is_dir():
-            from kit.competitions.carvana import Carvana  # here: it imports PyTorch, which takes seconds
+            from kit.datasets.carvana import Carvana  # here: it imports PyTorch, which takes seconds
 
             carvana = Carvana(self.path)
             print(f"{self.path}: {len(carvana.ids)} pictures with masks, {len(carvana.test_ids)} to predict")

@@ -27,18 +27,18 @@ import tyro
 from matplotlib.figure import Figure
 from torch import nn
 
-from kit.augment import cell_augment
-from kit.competitions import require_data
-from kit.competitions.blood_cells import BloodCells
-from kit.folds import group_kfold
-from kit.launch import launch
-from kit.losses import bce, bce_jaccard
-from kit.metrics import iou, mean_iou, pixel_accuracy
+from kit.data.augment import cell_augment
+from kit.datasets.blood_cells import BloodCells
+from kit.datasets.files import require_data
+from kit.folds.kfold import group_kfold
+from kit.losses.region import bce, bce_jaccard
 from kit.models.deconvnet import SmallDeconvNet
-from kit.predict import TTA, VIEWS, Tiled
-from kit.run import Run, open_run
-from kit.submit import submit
-from kit.train import fit, parameter_groups, warmup_cosine
+from kit.prediction.predictor import TTA, VIEWS, Tiled
+from kit.runs.launch import launch
+from kit.runs.run import Run, open_run
+from kit.runs.submit import submit
+from kit.scoring.confusion import iou, mean_iou, pixel_accuracy
+from kit.training.loop import fit, parameter_groups, warmup_cosine
 
 
 @dataclass(frozen=True)

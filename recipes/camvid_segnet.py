@@ -23,18 +23,18 @@ import torch
 import tyro
 from torch import nn
 
-from kit.augment import photo_augment
-from kit.boundary import boundary_f1, mean_boundary_f1
-from kit.class_weights import median_frequency_weights
-from kit.competitions import require_data
-from kit.competitions.camvid import CamVid
-from kit.launch import launch
-from kit.losses import cross_entropy
+from kit.data.augment import photo_augment
+from kit.datasets.camvid import CamVid
+from kit.datasets.files import require_data
+from kit.losses.region import cross_entropy
+from kit.losses.weights import median_frequency_weights
 from kit.models.segnet import SegNet
 from kit.models.vgg import load_vgg16, read_vgg16
-from kit.predict import TTA, VIEWS
-from kit.run import Run, open_run
-from kit.train import fit, parameter_groups, warmup_poly
+from kit.prediction.predictor import TTA, VIEWS
+from kit.runs.launch import launch
+from kit.runs.run import Run, open_run
+from kit.scoring.boundary import boundary_f1, mean_boundary_f1
+from kit.training.loop import fit, parameter_groups, warmup_poly
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ import torch
 import tyro
 from torch import nn
 
-from kit.augment import photo_augment
-from kit.competitions import require_data
-from kit.competitions.carvana import Carvana
-from kit.launch import launch
-from kit.losses import border_bce_dice
+from kit.data.augment import photo_augment
+from kit.datasets.carvana import Carvana
+from kit.datasets.files import require_data
+from kit.losses.region import border_bce_dice
 from kit.models.pretrained import unet
-from kit.predict import TTA, VIEWS
-from kit.run import Run, open_run
-from kit.submit import submit
-from kit.train import adamw, fit, warmup_cosine
+from kit.prediction.predictor import TTA, VIEWS
+from kit.runs.launch import launch
+from kit.runs.run import Run, open_run
+from kit.runs.submit import submit
+from kit.training.loop import adamw, fit, warmup_cosine
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,19 @@ import torch
 import tyro
 from torch import nn
 
-from kit.augment import photo_augment
-from kit.competitions import find_data, studio
-from kit.competitions.carvana import Carvana
-from kit.distributed import start
-from kit.files import cache_folder
-from kit.launch import launch
-from kit.losses import bce_dice
+from kit.data.augment import photo_augment
+from kit.datasets import studio
+from kit.datasets.carvana import Carvana
+from kit.datasets.files import find_data
+from kit.losses.region import bce_dice
 from kit.models.pretrained import freeze_encoder, unet
-from kit.predict import TTA, VIEWS, Tiled
-from kit.run import Run, open_run
-from kit.submit import submit
-from kit.train import adamw, fit, warmup_cosine
+from kit.prediction.predictor import TTA, VIEWS, Tiled
+from kit.runs.launch import launch
+from kit.runs.run import Run, open_run
+from kit.runs.submit import submit
+from kit.system.files import cache_folder
+from kit.training.loop import adamw, fit, warmup_cosine
+from kit.training.processes import start
 
 
 @dataclass(frozen=True)

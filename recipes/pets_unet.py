@@ -19,15 +19,15 @@ import torch
 import tyro
 from torch import nn
 
-from kit.augment import photo_augment
-from kit.competitions import require_data
-from kit.competitions.pets import Pets
-from kit.launch import launch
-from kit.losses import bce
+from kit.data.augment import photo_augment
+from kit.datasets.files import require_data
+from kit.datasets.pets import Pets
+from kit.losses.region import bce
 from kit.models.unet import CompactUNet
-from kit.predict import TTA, VIEWS
-from kit.run import Run, open_run
-from kit.train import fit, parameter_groups, warmup_cosine
+from kit.prediction.predictor import TTA, VIEWS
+from kit.runs.launch import launch
+from kit.runs.run import Run, open_run
+from kit.training.loop import fit, parameter_groups, warmup_cosine
 
 
 @dataclass(frozen=True)

@@ -20,20 +20,20 @@ import torch
 import tyro
 from torch import nn
 
-from kit.augment import photo_augment
-from kit.cache import sample_reader
-from kit.competitions import require_data
-from kit.competitions.voc import VOC
-from kit.competitions.voc_objects import ObjectCrops
-from kit.data import SegmentationDataset
-from kit.files import cache_folder
-from kit.launch import launch
-from kit.losses import cross_entropy
+from kit.data.augment import photo_augment
+from kit.data.cache import sample_reader
+from kit.data.samples import SegmentationDataset
+from kit.datasets.files import require_data
+from kit.datasets.voc import VOC
+from kit.datasets.voc_objects import ObjectCrops
+from kit.losses.region import cross_entropy
 from kit.models.deconvnet import DeconvNet
 from kit.models.vgg import read_vgg16
-from kit.predict import TTA, VIEWS
-from kit.run import Run, open_run
-from kit.train import fit, parameter_groups, warmup_poly
+from kit.prediction.predictor import TTA, VIEWS
+from kit.runs.launch import launch
+from kit.runs.run import Run, open_run
+from kit.system.files import cache_folder
+from kit.training.loop import fit, parameter_groups, warmup_poly
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,16 @@ import torch
 import tyro
 from torch import nn
 
-from kit.augment import photo_augment
-from kit.competitions import require_data
-from kit.competitions.voc import CLASSES, VOC
-from kit.launch import launch
-from kit.losses import cross_entropy
+from kit.data.augment import photo_augment
+from kit.datasets.files import require_data
+from kit.datasets.voc import CLASSES, VOC
+from kit.losses.region import cross_entropy
 from kit.models.fcn import FCN8s, FCN16s, FCN32s
 from kit.models.vgg import read_vgg16
-from kit.predict import TTA, VIEWS
-from kit.run import Run, open_run
-from kit.train import fit, parameter_groups, warmup_poly
+from kit.prediction.predictor import TTA, VIEWS
+from kit.runs.launch import launch
+from kit.runs.run import Run, open_run
+from kit.training.loop import fit, parameter_groups, warmup_poly
 
 RATES = {"32s": 1e-3, "16s": 1e-4, "8s": 1e-5}
 STAGES = {"32s": FCN32s, "16s": FCN16s, "8s": FCN8s}

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from kit.losses import (
+from kit.losses.region import (
     bce,
     bce_dice,
     bce_jaccard,

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from kit.__main__ import main
-from kit.submission import write
+from kit.submission.lint import write
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from tiny import TinyCompetition, tiny_network
 
-from kit.checkpoint import load_weights, save_weights
-from kit.distributed import World
-from kit.predict import TTA, VIEWS
-from kit.run import Run
-from kit.split import keep_folds
+from kit.folds.keeping import keep_folds
+from kit.prediction.predictor import TTA, VIEWS
+from kit.runs.run import Run
+from kit.training.checkpoint import load_weights, save_weights
+from kit.training.processes import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 SIZE = (24, 40)

@@ -34,26 +34,26 @@ from tiny import TinyCompetition
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-import kit.train
-from kit.augment import photo_augment
-from kit.cache import sample_reader
-from kit.checkpoint import load_weights, save_state
-from kit.data import SegmentationDataset
-from kit.distributed import EpochBatches, World
-from kit.distributed import start as join_group
-from kit.folds import group_kfold
-from kit.launch import launch
-from kit.losses import bce_dice
-from kit.metrics import confusion_matrix
-from kit.predict import TTA, VIEWS
-from kit.rle import decode, encode
-from kit.run import Run, keep_folds
-from kit.submit import submit
-from kit.train import Settings, adamw, evaluate, fit, new_state, warmup_cosine
+import kit.training.loop
+from kit.data.augment import photo_augment
+from kit.data.cache import sample_reader
+from kit.data.samples import SegmentationDataset
+from kit.folds.kfold import group_kfold
+from kit.losses.region import bce_dice
+from kit.prediction.predictor import TTA, VIEWS
+from kit.runs.launch import launch
+from kit.runs.run import Run, keep_folds
+from kit.runs.submit import submit
+from kit.scoring.confusion import confusion_matrix
+from kit.submission.rle import decode, encode
+from kit.training.checkpoint import load_weights, save_state
+from kit.training.loop import Settings, adamw, evaluate, fit, new_state, warmup_cosine
+from kit.training.processes import EpochBatches, World
+from kit.training.processes import start as join_group
 
 SIZE = (32, 48)  # height and width that the network sees
 AUGMENT = photo_augment(seed=0)
-CHECK_EVERY = 2  # steps, in place of kit.train's, so that an epoch of five steps has checkpoints inside
+CHECK_EVERY = 2  # steps, in place of kit.training.loop's, so that an epoch of five steps has checkpoints inside
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def main(job: Job) -> None:
         strike(job.fault)
         save_state(Path(job.folder) / "last.pt", {"new": torch.arange(2000), "lr": 0.5})
         return
-    kit.train.CHECK_EVERY = CHECK_EVERY
+    kit.training.loop.CHECK_EVERY = CHECK_EVERY
     run = begin(job, join_group("cpu"))
     strike(job.fault)
     with run.lock(job.fold):

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from kit.enlarge import mask_above
-from kit.images import decode_image
+from kit.data.images import decode_image
+from kit.prediction.enlarge import mask_above
 
 SIZE = (1280, 1918)  # Carvana's
 LOW = (512, 512)

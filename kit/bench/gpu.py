@@ -15,12 +15,12 @@ from kit.bench.cars import FILES, Cars, car_logits
 from kit.bench.kernels import where_idiom
 from kit.bench.measure import Row
 from kit.bench.prediction import GPU, predict_to_csv
-from kit.data import default_workers
-from kit.files import raise_all
+from kit.data.samples import default_workers
 from kit.models.pretrained import unet
-from kit.predict import TTA, VIEWS, pictures_at_once
-from kit.submission import lint
-from kit.train import best_dtype
+from kit.prediction.predictor import TTA, VIEWS, pictures_at_once
+from kit.submission.lint import lint
+from kit.system.files import raise_all
+from kit.training.loop import best_dtype
 
 HFLIP = TTA(VIEWS["hflip"])
 ROUNDS = 3

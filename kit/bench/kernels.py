@@ -15,14 +15,15 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassConfusionMatrix
 
-from kit import rle, submission
 from kit.bench.cars import SIZE, car_logits
 from kit.bench.measure import Contest, Row, contested
-from kit.enlarge import encode_above, mask_above
-from kit.metrics import binary_scores, confusion_matrix
 from kit.models.pretrained import unet
-from kit.predict import TTA, VIEWS, probabilities
-from kit.train import best_dtype
+from kit.prediction.enlarge import encode_above, mask_above
+from kit.prediction.predictor import TTA, VIEWS, probabilities
+from kit.scoring.confusion import binary_scores, confusion_matrix
+from kit.submission import lint as submission
+from kit.submission import rle
+from kit.training.loop import best_dtype
 
 
 def masks() -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kit.provenance import versions
+from kit.runs.provenance import versions
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from kit.bench.cars import LOW, Cars, car_logits
 from kit.bench.measure import Row
-from kit.data import PictureBatches
-from kit.predict import TTA, pictures_at_once, predict, rle_at
-from kit.submission import lint, write
-from kit.submission_parts import RowParts, rows_in_order
-from kit.train import best_dtype
+from kit.data.samples import PictureBatches
+from kit.prediction.predictor import TTA, pictures_at_once, predict, rle_at
+from kit.submission.lint import lint, write
+from kit.submission.rows import RowParts, rows_in_order
+from kit.training.loop import best_dtype
 
 ASLEEP = 0.005  # seconds a picture
 THREADS = 2
@@ -51,7 +51,7 @@ def predict_to_csv(
     device: str = "cpu",
     threads: int = THREADS,
 ) -> int:
-    """Every picture from its JPEG to its row of the CSV, as kit.submit does it on a GPU; the number of rows."""
+    """Every picture from its JPEG to its row of the CSV, as kit.runs.submit does it on a GPU; the number of rows."""
     on = torch.device(device)
     dtype = torch.float32 if device == "cpu" else best_dtype(on)
     batches = PictureBatches(cars, cars.test_ids, size, pictures_at_once(tta, size, GPU), threads, device != "cpu")

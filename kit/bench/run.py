@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from kit.bench.measure import Row, machine, table
-from kit.files import write_atomic
-from kit.provenance import command
+from kit.runs.provenance import command
+from kit.system.files import write_atomic
 
 
 def bench(jobs: Sequence[str], results: Path) -> list[Row]:

@@ -9,11 +9,11 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from torch.utils.data import DataLoader, Dataset
 
-from kit.augment import photo_augment
 from kit.bench.cars import Cars
 from kit.bench.measure import Contest, Row, contested
-from kit.cache import ImageCache
-from kit.data import SegmentationDataset, collate_samples, start_worker
+from kit.data.augment import photo_augment
+from kit.data.cache import ImageCache
+from kit.data.samples import SegmentationDataset, collate_samples, start_worker
 
 SIZE = (512, 512)
 COUNT, BATCH, WORKERS = 256, 8, 2

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kit import enlarge, metrics, rle
 from kit.bench.measure import Row
-from kit.shrink import shrink
+from kit.data.shrink import shrink
+from kit.prediction import enlarge
+from kit.scoring import confusion as metrics
+from kit.submission import rle
 
 LIMIT = 50.0  # milliseconds
 

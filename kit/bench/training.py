@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kit.augment import photo_augment
 from kit.bench.cars import Cars
 from kit.bench.measure import Row
-from kit.cache import ImageCache
-from kit.data import SegmentationDataset, collate_samples, loading
-from kit.distributed import EpochBatches, World
-from kit.train import Settings, adamw, fit, new_state, warmup_cosine
+from kit.data.augment import photo_augment
+from kit.data.cache import ImageCache
+from kit.data.samples import SegmentationDataset, collate_samples, loading
+from kit.training.loop import Settings, adamw, fit, new_state, warmup_cosine
+from kit.training.processes import EpochBatches, World
 
 SIZE = (512, 512)
 STEP = 0.02  # seconds that a step of the network takes

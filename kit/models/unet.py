@@ -96,7 +96,9 @@ class MirrorTiled(nn.Module):
     def __init__(self, net: UNet, tile: int = 384) -> None:
         super().__init__()
         if not net.valid:
-            raise ValueError("MirrorTiled needs a UNet(valid=True); for padded networks kit.predict.Tiled blends tiles")
+            raise ValueError(
+                "MirrorTiled needs a UNet(valid=True); for padded networks kit.prediction.Tiled blends tiles"
+            )
         if tile < STRIDE or tile % STRIDE:
             raise ValueError(f"the side of a tile must be a multiple of {STRIDE}, got {tile}")
         self.net, self.tile = net, tile

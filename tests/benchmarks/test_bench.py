@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from kit import bench, rle
+from kit import bench
 from kit.bench import prediction
 from kit.bench.measure import Contest, Row, contested, duration, interleaved, table
+from kit.submission import rle
 
 PEERS = "needs the extra: pip install -e '.[bench]'"
 

@@ -18,15 +18,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import kit
-from kit.augment import Augment, photo_augment
-from kit.cache import ImageCache, SizedReader
-from kit.data import SegmentationDataset
-from kit.files import run_lock, write_atomic
-from kit.folds import check_leaks
-from kit.losses import bce, bce_dice, cross_entropy, soft_dice
+from kit.data.augment import Augment, photo_augment
+from kit.data.cache import ImageCache, SizedReader
+from kit.data.samples import SegmentationDataset
+from kit.folds.kfold import check_leaks
+from kit.losses.region import bce, bce_dice, cross_entropy, soft_dice
 from kit.models.pretrained import PadToStride, unet
-from kit.oof import OOFStore
-from kit.predict import TTA, VIEWS, Tiled, probabilities
+from kit.prediction.predictor import TTA, VIEWS, Tiled, probabilities
+from kit.prediction.store import OOFStore
+from kit.system.files import run_lock, write_atomic
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
 
@@ -113,8 +113,8 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from kit.files import write_atomic
-from kit.oof import OOFStore, Scores
+from kit.system.files import write_atomic
+from kit.prediction.store import OOFStore, Scores
 import pandas as pd
 
 folder = Path(sys.argv[1])
@@ -195,7 +195,7 @@ def test_fault_40_half_precision_at_1024(dtype, value):
     assert soft_dice(logits, masks).item() == pytest.approx(1 / 3 if value > 0 else 1, abs=1e-3)
 
 
-IMPORT = "import numpy, kit.rle as rle; print(rle.encode(numpy.eye(2, dtype='uint8')), rle.__file__)"
+IMPORT = "import numpy, kit.submission.rle as rle; print(rle.encode(numpy.eye(2, dtype='uint8')), rle.__file__)"
 
 
 @posix
@@ -242,7 +242,7 @@ def test_fault_46_every_group_in_two_folds_is_named():
 HOLD = """
 import sys, time
 from pathlib import Path
-from kit.files import run_lock
+from kit.system.files import run_lock
 from torch.utils.data import DataLoader
 
 with run_lock(Path(sys.argv[1])):

@@ -13,10 +13,10 @@ import zipfile
 import pytest
 from serving import Server, tar, zipped
 
-from kit import download as module
-from kit import unpack as unpacking
-from kit.download import SOURCES, Archive, Source, download
-from kit.unpack import unpack
+from kit.datasets import download as module
+from kit.datasets import unpack as unpacking
+from kit.datasets.download import SOURCES, Archive, Source, download
+from kit.datasets.unpack import unpack
 
 NOISE = random.Random(0).randbytes(300_000)
 GOOD = ("good.jpg", b"good")
@@ -192,7 +192,7 @@ def test_fault_50_a_page_where_no_checksum_is_known(server, tmp_path, monkeypatc
 
 KILLED = """
 import sys
-from kit import download
+from kit.datasets import download
 url, checksum, folder = sys.argv[1:]
 download.SOURCES["toy"] = download.Source((download.Archive(url, checksum, None),), "none")
 download.download("toy", folder)

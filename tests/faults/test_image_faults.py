@@ -14,9 +14,7 @@ import pytest
 from encoded import save
 from PIL import Image
 
-from kit.competitions import DataFolder
-from kit.competitions.carvana import Carvana
-from kit.images import (
+from kit.data.images import (
     BadImage,
     binary_mask,
     class_mask,
@@ -26,6 +24,8 @@ from kit.images import (
     resize_mask,
     threshold_mask,
 )
+from kit.datasets.carvana import Carvana
+from kit.datasets.files import DataFolder
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ DECODE_IN_LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
 from PIL import Image
-from kit.images import BadImage, decode_image, decode_mask, image_size
+from kit.data.images import BadImage, decode_image, decode_mask, image_size
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000,) * 2)

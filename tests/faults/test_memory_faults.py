@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kit.launch import launch
+from kit.runs.launch import launch
 
 
 def told_by_launch(job, monkeypatch, capsys):

@@ -3,8 +3,8 @@ import html.parser
 import numpy as np
 import pandas as pd
 
-from kit import report
-from kit.metrics import foreground_scores, mean_dice, mean_iou
+from kit.report import measure as report
+from kit.scoring.confusion import foreground_scores, mean_dice, mean_iou
 
 ATTACK = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import metrics, rle
-from kit.submission import RowParts, lint, read_rows, write
+from kit.scoring import confusion as metrics
+from kit.submission import rle
+from kit.submission.lint import RowParts, lint, read_rows, write
 
 SHAPE = (6, 9)
 NAMES = [f"{i:06d}.jpg" for i in range(8)]

@@ -15,11 +15,11 @@ import train_tiny
 from torch import nn
 from torch.utils.data import DataLoader
 
-from kit.checkpoint import load_state, save_state
-from kit.data import Sample
-from kit.distributed import EpochBatches, World
-from kit.losses import bce_dice
-from kit.train import Settings, adamw, fit, new_state, resume, warmup_cosine
+from kit.data.samples import Sample
+from kit.losses.region import bce_dice
+from kit.training.checkpoint import load_state, save_state
+from kit.training.loop import Settings, adamw, fit, new_state, resume, warmup_cosine
+from kit.training.processes import EpochBatches, World
 
 ALONE = World(0, 1, torch.device("cpu"))
 TIMES = {"seconds", "waited", "val_seconds"}

@@ -1,0 +1,255 @@
+"""PASCAL VOC segmentation, 20 classes and background, with the official lists of pictures, and the SBD masks.
+
+Files, as in the official tars: VOC2012/JPEGImages/<id>.jpg, SegmentationClass/<id>.png (palette indices, 255 is void),
+ImageSets/Segmentation/{train,val}.txt. Everingham et al., "The PASCAL Visual Object Classes Challenge: a
+Retrospective", IJCV 2015. The same for year=2011, whose tar has TrainVal/VOCdevkit/VOC2011.
+
+seg11valid, which Long, Shelhamer and Darrell (FCN, CVPR 2015) report on: the 736 pictures of VOC 2011's val that SBD
+does not train on. ImageSets/Segmentation/seg11valid.txt if it is there; else of year=2011 they are computed from the
+lists. Of 2012 they cannot be: its val has pictures that 2011 had not.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from kit.data.images import class_mask, decode_image, decode_mask
+from kit.datasets.files import DataFolder, check_size, picture_size
+from kit.datasets.voc_sbd import SBD, read_list
+from kit.system.files import raise_all
+
+CLASSES = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+SEG11VALID = Path("ImageSets/Segmentation/seg11valid.txt")
+OFFICIAL = {  # pictures in the full lists, to say so where a list has others
+    (2012, "train"): 1464,
+    (2012, "val"): 1449,
+    (2011, "train"): 1112,
+    (2011, "val"): 1111,
+    (2012, "seg11valid"): 736,
+    (2011, "seg11valid"): 736,
+    (2012, "sbd_train"): 8498,
+    (2011, "sbd_train"): 8498,
+}
+SOURCES = {  # what each `train` stands for, in the notes
+    "train": "VOC {year}'s train",
+    "trainval": "VOC {year}'s train and val less the held-out ones",
+    "train_aug": "VOC {year}'s train and SBD's train and val less the held-out ones",
+    "sbd_train": "SBD's train less the held-out ones",
+}
+FROM_SBD = {"train_aug", "sbd_train"}  # which of them take pictures and masks of SBD
+
+
+class VOC:
+    """The pictures and masks by id, such as 2007_000032: those to train on, and those held out.
+
+    data_dir: holds VOCdevkit/VOC<year>, VOC<year> or TrainVal/VOCdevkit/VOC<year>, or is that folder.
+    train: "train"; "trainval", val too, for held_out="seg11valid"; "train_aug", which adds SBD's train and val;
+    "sbd_train", SBD's train and nothing else, the 8,498 pictures that FCN was trained on. From the last three the
+    held-out pictures are left out. SBD's mask is read only where there is no official one (FCN's release read SBD's
+    throughout), and never of a held-out picture.
+    held_out: "val" or "seg11valid". sbd_dir: where SBD lies, see SBD.
+    ids: those to train on, then the held-out ones, both sorted; groups: each its own.
+    Raises FileNotFoundError without the folder or a list, and one ValueError with every missing file, every id that is
+    listed twice or unsafe, and every picture of train.txt that is held out.
+    """
+
+    name = "voc"
+    slug = "pascal-voc-2012"
+    classes = CLASSES
+    num_classes = len(CLASSES)
+    order = "C"
+    columns = ("img", "rle_mask")
+    sample_csv = None
+    truth_csv = None
+    drawn = False
+
+    def __init__(
+        self,
+        data_dir: Path | str,
+        *,
+        year: Literal[2011, 2012] = 2012,
+        train: Literal["train", "trainval", "train_aug", "sbd_train"] = "train",
+        held_out: Literal["val", "seg11valid"] = "val",
+        sbd_dir: Path | str | None = None,
+    ):
+        _check_choice(year, train, held_out, sbd_dir)
+        self.data = DataFolder(_find_root(Path(data_dir), year))
+        self._sbd = None if sbd_dir is None else SBD(sbd_dir)
+        problems = []
+        train_list, val_list = (set(self._read_list(name, problems)) for name in ("train", "val"))
+        held = val_list if held_out == "val" else self._seg11valid(val_list, year, problems)
+        problems += [f"{id} is in train.txt and in {held_out}" for id in sorted(train_list & held)]
+        trained = self._choose(train, train_list, val_list) - held
+        self.ids, self._held = sorted(trained) + sorted(held), held
+        self.groups, self.test_ids = list(self.ids), []
+        more = trained if train in FROM_SBD else set()  # what SBD may stand in for
+        self._images = self._find_files("JPEGImages/{}.jpg", "img/{}.jpg", more, problems)
+        self._masks = self._find_files("SegmentationClass/{}.png", "cls/{}.mat", more, problems)
+        raise_all(problems, f"problems with VOC {year}'s files in {self.data.root}")
+        self.notes = self._write_notes(year, train, held_out)
+
+    def split(self) -> np.ndarray:
+        """0 for the ids that are held out, -1 for those to train on, which are in no fold: int (n,)."""
+        return np.array([0 if id in self._held else -1 for id in self.ids])
+
+    def csv_name(self, id: str) -> str:
+        """The name of a picture in a CSV; there is no official one."""
+        return f"{id}.jpg"
+
+    def read_image(self, id: str) -> np.ndarray:
+        """Read a picture -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
+        data, name = self._file(self._images, id)
+        return decode_image(data.read(name), name)
+
+    def read_mask(self, id: str) -> np.ndarray:
+        """Read a mask -> u8 (H, W), 0 to 20, 255 is void. Raises BadImage (also for another size) or KeyError."""
+        data, name = self._file(self._masks, id)
+        mask = self._sbd.read_mask(id) if data is not self.data else decode_mask(data.read(name), name)
+        mask = class_mask(mask, self.num_classes, name)
+        return check_size(mask, self.shape(id), name, self._images[id][1])
+
+    def read_instances(self, id: str) -> np.ndarray | None:
+        """Read the objects -> u8 (H, W): 0 is none, then 1, 2, …, 255 is void; None where there is no such file.
+
+        Of SegmentationObject where the mask is official, else of SBD. Raises as read_mask.
+        """
+        data, _ = self._file(self._masks, id)
+        name = f"SegmentationObject/{id}.png" if data is self.data else f"inst/{id}.mat"
+        if not (data.root / name).is_file():
+            return None
+        found = decode_mask(data.read(name), name) if data is self.data else self._sbd.read_instances(id)
+        return check_size(found, self.shape(id), name, self._images[id][1])
+
+    def shape(self, id: str) -> tuple[int, int]:
+        """(H, W) of a picture, from its header."""
+        return picture_size(*self._file(self._images, id))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the ids, what each is for, and the names and sizes of their files; contents are not read."""
+        folders: dict[tuple[Path, str], dict[str, int]] = {}
+        rows = []
+        for id in self.ids:
+            for data, name in (self._images[id], self._masks[id]):
+                folder, _, file = name.rpartition("/")
+                if (data.root, folder) not in folders:
+                    folders[data.root, folder] = data.sizes(folder)
+                rows.append((id in self._held, name, folders[data.root, folder][file]))
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def _read_list(self, name: str, problems: list[str]) -> list[str]:
+        lists = DataFolder(self.data.root / "ImageSets")
+        return read_list(lists.read(f"Segmentation/{name}.txt"), f"ImageSets/Segmentation/{name}.txt", problems)
+
+    def _choose(self, train: str, train_list: set[str], val_list: set[str]) -> set[str]:
+        """The ids of the lists that `train` stands for; held-out ones may be among them."""
+        if train == "trainval":
+            return train_list | val_list
+        if train == "train_aug":
+            return train_list | {*self._sbd.train_ids, *self._sbd.val_ids}
+        return set(self._sbd.train_ids) if train == "sbd_train" else train_list
+
+    def _seg11valid(self, val: set[str], year: int, problems: list[str]) -> set[str]:
+        if (self.data.root / SEG11VALID).exists():
+            return set(self._read_list("seg11valid", problems))
+        if year == 2011 and self._sbd is not None:
+            return val - set(self._sbd.train_ids)
+        raise FileNotFoundError(
+            f"{self.data.root / SEG11VALID} is missing: put the list of Long et al.'s FCN there, or give "
+            "--year 2011 and --sbd-dir (year=2011 and sbd_dir), from which it is computed"
+        )
+
+    def _find_files(
+        self, official: str, sbd: str, more: set[str], problems: list[str]
+    ) -> dict[str, tuple[DataFolder, str]]:
+        """Map each id to its file: the official one, or SBD's for ids of `more`; those without go to `problems`."""
+        own = set(self.data.names(official.split("/")[0]))
+        added = set(self._sbd.data.names(sbd.split("/")[0])) if more else set()
+        files = {}
+        for id in self.ids:
+            names = official.format(id), sbd.format(id)
+            if Path(names[0]).name in own:
+                files[id] = self.data, names[0]
+            elif id in more and Path(names[1]).name in added:
+                files[id] = self._sbd.data, names[1]
+            else:
+                problems.append(f"{names[0]} is missing" + (f", as is SBD's {names[1]}" if id in more else ""))
+        return files
+
+    def _file(self, files: dict[str, tuple[DataFolder, str]], id: str) -> tuple[DataFolder, str]:
+        if id not in files:
+            raise KeyError(f"no picture {id!r} in the lists in use of {self.data.root}")
+        return files[id]
+
+    def _write_notes(self, year: int, train: str, held_out: str) -> tuple[str, ...]:
+        trained = len(self.ids) - len(self._held)
+        from_sbd = sum(data is not self.data for data, _ in self._masks.values())
+        source = SOURCES[train].format(year=year)
+        notes = [
+            f"Trained on {trained} pictures ({source}), scored on the {len(self._held)} of {held_out}.",
+            "Void (255), the outline drawn around objects and what was too hard to label, is neither trained on "
+            "nor scored.",
+        ]
+        if held_out == "seg11valid" and not (self.data.root / SEG11VALID).exists():
+            notes.append("seg11valid is computed: VOC 2011's val less SBD's train.")
+        if from_sbd:
+            notes.append(f"{from_sbd} masks are SBD's, which have no void; where there is an official one it is used.")
+        listed = len(self._sbd.train_ids) if train == "sbd_train" else trained
+        for name, found in ((held_out, len(self._held)), (train, listed)):
+            official = OFFICIAL.get((year, name), found)
+            if found != official:
+                notes.append(f"{name} has {found:,} pictures here, officially {official:,}: scores cannot be compared.")
+        return tuple(notes)
+
+
+def _check_choice(year: int, train: str, held_out: str, sbd_dir: Path | str | None) -> None:
+    if year not in {2011, 2012}:
+        raise ValueError(f"VOC of the year {year!r}, expected 2011 or 2012")
+    if train not in SOURCES or held_out not in {"val", "seg11valid"}:
+        raise ValueError(
+            f"train={train!r} and held_out={held_out!r}, expected one of {', '.join(map(repr, SOURCES))}, and 'val' or "
+            "'seg11valid'"
+        )
+    if train == "trainval" and held_out == "val":
+        raise ValueError("train='trainval' trains on all of val, so val cannot be held out; expected 'seg11valid'")
+    if train in FROM_SBD and sbd_dir is None:
+        raise ValueError(f"train={train!r} needs SBD; give --sbd-dir (sbd_dir), the folder of benchmark_RELEASE")
+
+
+def _find_root(data_dir: Path, year: int) -> Path:
+    name = f"VOC{year}"
+    places = [data_dir / path for path in (f"VOCdevkit/{name}", name, f"TrainVal/VOCdevkit/{name}")]
+    if not re.fullmatch(r"VOC\d{4}", data_dir.resolve().name) or data_dir.resolve().name == name:
+        places.append(data_dir)
+    root = next((place for place in places if (place / "ImageSets/Segmentation").is_dir()), None)
+    if root is None:
+        source = "voc" if year == 2012 else "voc2011"
+        raise FileNotFoundError(
+            f"{data_dir} holds no VOC {year}: expected VOCdevkit/{name}/ImageSets/Segmentation below it. "
+            f"Unpack VOC's trainval tar there, or fetch it into data/{source}: python -m kit download {source}"
+        )
+    return root

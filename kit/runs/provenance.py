@@ -1,0 +1,78 @@
+"""What a number depends on, in plain values: the configuration, the command, versions, commit and hardware."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from kit.system.files import digest
+
+
+def plain(config: object) -> dict:
+    """A recipe's Config as JSON holds it: paths as text, tuples as lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def origin(device: torch.device) -> dict:
+    """Where a number of this process comes from: the SHA-256 of its script, which may be edited, command, versions."""
+    script = Path(sys.argv[0])
+    recipe = digest(script) if script.is_file() else "unknown"
+    return {"recipe": recipe, "command": command(), "versions": versions(device)}
+
+
+def command() -> str:
+    """The command line of this process."""
+    return shlex.join([Path(sys.executable).name, *sys.argv])
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """What a number depends on besides the configuration: versions, commit, hardware."""
+    names = [
+        "torch",
+        "torchvision",
+        "segmentation-models-pytorch",
+        "timm",
+        "albumentations",
+        "numpy",
+        "opencv-python-headless",
+    ]
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "commit": commit(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in names},
+        "device": f"{gpu}, {os.cpu_count()} cores",
+        "processes": os.environ.get("WORLD_SIZE", "1"),
+    }
+
+
+def merged(origins: Sequence[dict[str, str]]) -> dict[str, str]:
+    """One table of several of the same keys, with all the values where they differ."""
+    return {key: " and ".join(dict.fromkeys(one.get(key, "unknown") for one in origins)) for key in origins[-1]}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # it may be there under another name, as opencv-python
+        return "unknown"
+
+
+def commit() -> str:
+    """The commit of kit's own checkout, with a + when files differ from it; "unknown" outside a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # else the commit could be that of a project around an installed kit
+        return "unknown"
+    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,86 @@
+"""Checkpoints: written whole or not at all, read without running anything that they contain.
+
+    last.safetensors, best.safetensors   the averaged (EMA) weights: what predicts
+    last.pt                              all that training needs to go on, self-contained
+
+The weights are written first and the state second. A process killed in between goes on from the older
+state and, since training is exactly repeatable, writes the same weights again: no pair needs repair.
+`torch.save` onto an existing file would destroy it when killed, hence `write_atomic`.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from kit.system.files import write_atomic
+
+
+def save_weights(path: Path, model: nn.Module, note: dict) -> None:
+    """Write the model's parameters and buffers as safetensors; `note` (plain values) goes into the header."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_atomic(path, safetensors.torch.save(tensors, metadata={"kit": json.dumps(note)}))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read weights written by save_weights into `model`. Raises ValueError with the difference if they do not fit."""
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+    check_fit(model, tensors, path)
+    model.load_state_dict(tensors)
+
+
+def save_state(path: Path, state: dict) -> None:
+    """Write a dictionary of tensors and plain values (numbers, strings, lists, dictionaries)."""
+    write_atomic(path, lambda file: torch.save(state, file))
+
+
+def load_state(path: Path) -> dict:
+    """Read what save_state wrote. Raises ValueError if it is damaged; what is no plain value is refused, never run."""
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if damaged := archive.testzip():  # torch.load takes a flipped bit in a tensor without a word
+                    raise zipfile.BadZipFile(f"the checksum of {damaged} does not hold")
+            file.seek(0)
+            return dict(torch.load(file, map_location="cpu", weights_only=True))
+        except MemoryError:
+            raise
+        except Exception as error:  # on odd bytes the two readers raise a dozen types
+            raise ValueError(
+                f"{path} is damaged, or no checkpoint of kit ({str(error).partition(chr(10))[0]:.200}). "
+                "Delete it to train this fold anew"
+            ) from error
+
+
+def check_fit(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Raise ValueError listing the tensors that `model` lacks, that it has besides, or whose shapes differ."""
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    problems = difference(own, found)
+    if problems:
+        raise ValueError(f"{path} is of another model (expected -> found): {problems}")
+
+
+def check_identity(path: Path, expected: dict, found: dict) -> None:
+    """Raise ValueError if a checkpoint was made by another fold or another configuration, with the difference."""
+    problems = difference(found, expected)
+    if problems:
+        raise ValueError(
+            f"{path} was made by another configuration (then -> now): {problems}. "
+            "Go back to those settings, choose another --run-dir, or delete this one (if no run is at work in it): "
+            f"{path.parent}"
+        )
+
+
+def difference(expected: dict, found: dict, most: int = 8) -> str:
+    """What differs between two dictionaries, in words; empty when nothing does."""
+    names = [name for name in {**expected, **found} if expected.get(name, "absent") != found.get(name, "absent")]
+    lines = [f"{name} {expected.get(name, 'absent')} -> {found.get(name, 'absent')}" for name in names[:most]]
+    return ", ".join(lines) + (f" and {len(names) - most} more" if len(names) > most else "")
