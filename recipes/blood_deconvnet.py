@@ -1,4 +1,4 @@
-"""SmallDeconvNet on blood cells: cut the white cell out of 128×128 pictures, then out of whole smears.
+"""SmallDeconvNet on blood cells: cut the white cell out of 128×128 images, then out of whole smears.
 
     python recipes/blood_deconvnet.py --fold all                      five folds and their OOF report
     python recipes/blood_deconvnet.py --fold all --test               the same, and Test_Data's smears as a CSV
@@ -6,12 +6,12 @@
     python recipes/blood_deconvnet.py --lr-sweep                      the loss for 1e-3, 1e-4 and 1e-5, as a plot
 
 Paper: "Semantic Segmentation on Variable Sized Images of Red Blood Cells using Deconvolution Networks"; the network is
-that of Noh, Hong & Han 2015 made small. Trained at 128×128, it takes a picture of any size: Test_Data is predicted at
+that of Noh, Hong & Han 2015 made small. Trained at 128×128, it takes a image of any size: Test_Data is predicted at
 its own. --paper is the paper's training: cross-entropy, no batch normalisation, Adam at a constant 1e-4, nothing else
 (the widths, which it does not tell, are half of VGG16's in both). Ours turns and mirrors, no more: the masks are
 32×32 ones enlarged, and shifting or scaling their grid of 4×4 pixels, or changing colours, made fold 0 worse. Folds 0
-and 2 chose the settings, so the report also tells the scores without them. Folds keep a photograph's pictures together.
-Measured on all 164 pictures out of fold (two cores of an AMD EPYC, 13 min 59 s, 85fbc6a): IoU of the cell 0.9202, with
+and 2 chose the settings, so the report also tells the scores without them. Folds keep a photograph's images together.
+Measured on all 164 images out of fold (two cores of an AMD EPYC, 13 min 59 s, 85fbc6a): IoU of the cell 0.9202, with
 the background 0.9506, means over images; 0.9192 and 0.9499 without folds 0 and 2. By --paper (one core, 23 min,
 012aedb): 0.8822 and 0.9264.
 """
@@ -27,18 +27,18 @@ import tyro
 from matplotlib.figure import Figure
 from torch import nn
 
-from kit.data.augment import cell_augment
+from kit.data import Resizing, cell_augment
 from kit.datasets.blood_cells import BloodCells
 from kit.datasets.files import require_data
-from kit.folds.kfold import group_kfold
-from kit.losses.region import bce, bce_jaccard
+from kit.folds import group_kfold
+from kit.losses import bce, bce_jaccard
 from kit.models.deconvnet import SmallDeconvNet
-from kit.prediction.predictor import TTA, VIEWS, Tiled
-from kit.runs.launch import launch
-from kit.runs.run import Run, open_run
-from kit.runs.submit import submit
+from kit.prediction import TTA, VIEWS, Frame, Tiled
+from kit.recipe import finish, launch
+from kit.runs import Count, Free, Plan, Run, Submission, fit_fold, open_run, scores, unfinished
 from kit.scoring.confusion import iou, mean_iou, pixel_accuracy
-from kit.training.loop import fit, parameter_groups, warmup_cosine
+from kit.submission import known
+from kit.training import parameter_groups, supervised, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # with Train_Data and Test_Data; else $KIT_DATA/blood_cells, data/blood_cells
     run_dir: Path = Path("runs/blood_deconvnet")
-    epochs: int = 30
-    image_size: tuple[int, int] | None = None  # None: the pictures' own, 128×128 in training and any in Test_Data
-    batch_size: int = 4
+    epochs: Count = 30
+    image_size: tuple[Count, Count] | None = None  # None: the images' own, 128×128 in training and any in Test_Data
+    batch_size: Count = 4
     lr: float | None = None  # None: 3e-3, the paper's 1e-4 with --paper
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
     folds: int = 5
     paper: bool = False  # the paper's training, for comparison
-    lr_sweep: bool = False  # only train `--fold` at three rates and plot the loss
-    test: bool = False  # predict Test_Data too
+    lr_sweep: Free[bool] = False  # only train `--fold` at three rates and plot the loss
+    test: Free[bool] = False  # predict Test_Data too
 
 
 def main() -> None:
@@ -69,38 +69,37 @@ def main() -> None:
     if config.lr_sweep:
         return sweep(config, cells)
     run = opened(config, cells)
-    for fold in run.unfinished(config.fold):
-        train(run, config, fold)
-        run.predict_oof(fold, trained(run, config, fold))
-    run.report(readings_of_the_claim)
-    if config.test:
-        submit(run, lambda fold: trained(run, config, fold), Path("submissions"))
+    submission = Submission(known.blood_cells(cells), write=config.test)
+    trained = lambda: network(config)  # noqa: E731
+    finish(run, config.fold, lambda fold: train(run, config, fold), trained, submission, readings_of_the_claim)
 
 
 def opened(config: Config, cells: BloodCells) -> Run:
     """Open the run folder; the paper's predictions are plain, ours the mean over the square's eight symmetries."""
-    tta = TTA(VIEWS["none" if config.paper else "d4"])
-    return open_run(config, cells, lambda: group_kfold(cells.groups, config.folds, config.seed), tta, __file__)
+    frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["none" if config.paper else "d4"])
+    return open_run(config, cells, lambda: group_kfold(cells.groups, config.folds, config.seed), frame, tta, __file__)
 
 
 def train(run: Run, config: Config, fold: int) -> None:
-    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
     model = network(config).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
-    state = run.new_state(fold, model, optimizer, ema_decay=None if config.paper else 0.99)
-    loaders = run.loaders(fold, None if config.paper else cell_augment(config.seed), config.batch_size)
-    schedule, criterion = (constant, bce) if config.paper else (warmup_cosine, bce_jaccard)
-    settings = run.settings(config.epochs, schedule, clip=math.inf if config.paper else 1.0)
-    fit(state, *loaders, criterion, settings, run.fold_folder(fold))
+    if config.paper:
+        plan, criterion = Plan(config.epochs, config.batch_size, constant, ema_decay=None, clip=math.inf), bce
+    else:
+        augment = cell_augment(config.seed)
+        plan, criterion = Plan(config.epochs, config.batch_size, warmup_cosine, augment, ema_decay=0.99), bce_jaccard
+    fit_fold(run, fold, model, optimizer, supervised(criterion), plan)
 
 
 def network(config: Config) -> nn.Module:
     """The architecture; edit it here. One sigmoid channel is the softmax of two classes, with half the weights.
 
-    Stains differ from smear to smear, so ours takes each picture's mean colour and contrast out of it first.
+    Stains differ from smear to smear, so ours takes each image's mean colour and contrast out of it first. Behind
+    that, images larger than 512 pixels go through in overlapping tiles: the smears of Test_Data.
     """
-    net = SmallDeconvNet(num_classes=1, width=32, batch_norm=not config.paper)
+    net = Tiled(SmallDeconvNet(num_classes=1, width=32, batch_norm=not config.paper), (512, 512))
     if not config.paper:
         net = nn.Sequential(nn.InstanceNorm2d(3), net)
     return net.to(memory_format=torch.channels_last)
@@ -111,19 +110,10 @@ def constant(progress: float) -> float:
     return 1.0
 
 
-def trained(run: Run, config: Config, fold: int) -> nn.Module:
-    """The network with the weights that `fold`'s training ended with; smears are predicted by overlapping tiles."""
-    net = run.load(fold, network(config))
-    if config.paper:
-        return Tiled(net, (512, 512))
-    net[1] = Tiled(net[1], (512, 512))  # behind the mean colour and contrast of the whole picture
-    return net
-
-
 def readings_of_the_claim(run: Run) -> dict[str, float]:
     """The paper claims "IoU more than 0.97 for most images": the share of images over 0.97, by what may be meant."""
-    scores = run.scores()
-    matrices, chosen_on = scores.matrices, np.isin(scores.images["fold"], (0, 2))
+    found = scores(run)
+    matrices, chosen_on = found.matrices, np.isin(found.images["fold"], (0, 2))
     readings = {
         "IoU of the cell": iou(matrices)[:, 1],
         "mean IoU of cell and background": mean_iou(matrices),
@@ -148,7 +138,7 @@ def sweep(config: Config, cells: BloodCells) -> None:
     for lr in (1e-3, 1e-4, 1e-5):
         tried = replace(config, lr=lr, run_dir=config.run_dir / f"lr_sweep/{lr:g}")
         run = opened(tried, cells)
-        for fold in run.unfinished(wanted):
+        for fold in unfinished(run, wanted):
             train(run, tried, fold)
         lines = run.history(wanted)
         axes.plot([line["epoch"] for line in lines], [line["loss"] for line in lines], label=f"{lr:g}")

@@ -4,8 +4,8 @@
     python recipes/camvid_segnet.py --encoder-weights none --image-size 180 240   smaller, from scratch
 
 Paper: Badrinarayanan, Kendall & Cipolla 2017, "SegNet" (PAMI): SGD at 0.1 with momentum 0.9 in batches of 12, weights
-of VGG16, cross-entropy weighted by median frequency. Published on the 233 test pictures: global accuracy 90.4, class
-average 71.2, mIoU 60.1, boundary F1 46.8 after 3,433 training pictures. After the 367 used here others give it an mIoU
+of VGG16, cross-entropy weighted by median frequency. Published on the 233 test images: global accuracy 90.4, class
+average 71.2, mIoU 60.1, boundary F1 46.8 after 3,433 training images. After the 367 used here others give it an mIoU
 of 46.4. Here instead: batch normalisation from the start of VGG16, a falling rate, an average of the weights, light
 augmentation, clipped gradients. val is in part of a street that is trained on: to compare, --held-out test.
 Measured from scratch on val at a sixteenth of the pixels, --encoder-weights none --image-size 90 120 --epochs 20
@@ -23,18 +23,17 @@ import torch
 import tyro
 from torch import nn
 
-from kit.data.augment import photo_augment
+from kit.data import Resizing, photo_augment
 from kit.datasets.camvid import CamVid
 from kit.datasets.files import require_data
-from kit.losses.region import cross_entropy
-from kit.losses.weights import median_frequency_weights
+from kit.losses import cross_entropy, median_frequency_weights
 from kit.models.segnet import SegNet
 from kit.models.vgg import load_vgg16, read_vgg16
-from kit.prediction.predictor import TTA, VIEWS
-from kit.runs.launch import launch
-from kit.runs.run import Run, open_run
+from kit.prediction import TTA, VIEWS, Frame
+from kit.recipe import finish, launch
+from kit.runs import Count, Plan, Run, Weights, fit_fold, oof_masks, open_run
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
-from kit.training.loop import fit, parameter_groups, warmup_poly
+from kit.training import parameter_groups, supervised, warmup_poly
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,14 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # train, trainannot, val, valannot; else $KIT_DATA/camvid, data/camvid
     run_dir: Path = Path("runs/camvid_segnet")
-    epochs: int = 100
-    image_size: tuple[int, int] = (360, 480)  # height and width the network sees; 360 480 is the pictures' own
-    batch_size: int = 12
+    epochs: Count = 100
+    image_size: tuple[Count, Count] = (360, 480)  # height and width the network sees; 360 480 is the images' own
+    batch_size: Count = 12
     lr: float = 0.1
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
-    encoder_weights: str = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file (vgg16's too)
+    encoder_weights: Weights = "imagenet"  # of torchvision's vgg16_bn: imagenet, none, or a file (vgg16's too)
     held_out: Literal["val", "test"] = "val"  # the list to score on
 
 
@@ -59,33 +58,30 @@ def main() -> None:
     """Train on CamVid's train list and report on the list held out."""
     config = tyro.cli(Config, description=__doc__)
     camvid = CamVid(require_data(CamVid, config.data_dir), held_out=config.held_out)
-    run = open_run(config, camvid, camvid.split, TTA(VIEWS["hflip"]), __file__)
-    for fold in run.unfinished(config.fold):
-        train(run, config, fold)
-        run.predict_oof(fold, run.load(fold, network(camvid)))
-    run.report(outlines)
+    frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["hflip"])
+    run = open_run(config, camvid, camvid.split, frame, tta, __file__)
+    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(camvid), further=outlines)
 
 
 def outlines(run: Run) -> dict[str, float]:
     """SegNet's fourth score."""
-    each = [boundary_f1(truth, found, run.competition.num_classes) for _, truth, found in run.oof_masks()]
+    each = [boundary_f1(truth, found, run.dataset.num_classes) for _, truth, found in oof_masks(run)]
     return {"boundary F1 within 0.75 % of the diagonal": mean_boundary_f1(np.stack(each))}
 
 
 def train(run: Run, config: Config, fold: int) -> None:
-    """Train the network that has not seen the held-out list; goes on from its last checkpoint."""
+    """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
-    model = network(run.competition)
-    if not run.goes_on(fold) and (weights := read_vgg16(config.encoder_weights, batch_norm=True)):
+    model = network(run.dataset)
+    if not run.is_begun(fold) and (weights := read_vgg16(config.encoder_weights, batch_norm=True)):
         load_vgg16(model.encoder, weights)
     model = model.to(run.world.device)
     optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)
-    state = run.new_state(fold, model, optimizer)
-    masks = (run.competition.read_mask(id) for id in run.trained_on(fold))
-    weights = median_frequency_weights(masks, run.competition.num_classes).to(run.world.device)
+    masks = (run.dataset.read_mask(id) for id in run.trained_on(fold))
+    weights = median_frequency_weights(masks, run.dataset.num_classes).to(run.world.device)
     criterion = functools.partial(cross_entropy, class_weights=weights)
-    loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
-    fit(state, *loaders, criterion, run.settings(config.epochs, warmup_poly), run.fold_folder(fold))
+    plan = Plan(config.epochs, config.batch_size, warmup_poly, photo_augment(config.seed))
+    fit_fold(run, fold, model, optimizer, supervised(criterion), plan)
 
 
 def network(camvid: CamVid) -> nn.Module:

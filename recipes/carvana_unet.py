@@ -6,7 +6,7 @@
     python recipes/carvana_unet.py --fold 0 --data-dir DIR     Kaggle's files, unpacked or as zips
 
 Paper: Ronneberger, Fischer, Brox 2015, U-Net; here with a pretrained encoder, batch normalisation and a decoder
-of half the usual width, which on a CPU sees twice as many pictures in the same time.
+of half the usual width, which on a CPU sees twice as many images in the same time.
 Measured on fold 0 of 32 of Carvana's cars, with MobileNetV2 at --image-size 256 384 (two cores of an AMD EPYC, 8 to
 15 min, 85fbc6a): Dice 0.9921 (0.9917-0.9925) from ImageNet's weights, 0.9892 (0.9886-0.9898) from scratch; see README.
 Where no data is found the recipe draws a small competition of its own and says so in all that it leaves behind.
@@ -20,18 +20,20 @@ import torch
 import tyro
 from torch import nn
 
-from kit.data.augment import photo_augment
+from kit.data import Resizing, photo_augment
 from kit.datasets import studio
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import find_data
-from kit.losses.region import bce_dice
+from kit.folds import area_group_kfold
+from kit.losses import bce_dice
+from kit.models.encoders import statistics
 from kit.models.pretrained import freeze_encoder, unet
-from kit.prediction.predictor import TTA, VIEWS, Tiled
-from kit.runs.launch import launch
-from kit.runs.run import Run, open_run
-from kit.runs.submit import submit
+from kit.prediction import TTA, VIEWS, Frame
+from kit.recipe import finish, launch
+from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run
+from kit.submission import known
 from kit.system.files import cache_folder
-from kit.training.loop import adamw, fit, warmup_cosine
+from kit.training import adamw, supervised, warmup_cosine
 from kit.training.processes import start
 
 
@@ -42,24 +44,26 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # Carvana's files; else $KIT_DATA/carvana, data/carvana, /kaggle/input
     run_dir: Path = Path("runs/carvana_unet")
-    epochs: int = 20
-    image_size: tuple[int, int] = (1024, 1536)  # height and width the network sees; 1280 1918 is the pictures' own
-    batch_size: int = 8  # pictures a step, over all processes
+    epochs: Count = 20
+    image_size: tuple[Count, Count] = (1024, 1536)  # height and width the network sees; 1280 1918 is the images' own
+    batch_size: Count = 8  # images a step, over all processes
     lr: float = 1e-3
     seed: int = 0
     device: str = "auto"
     workers: int | None = None  # processes that load data; None: as many as pay
     encoder: str = "resnet34"  # any of smp's, or timm's as tu-NAME
-    encoder_weights: str = "imagenet"  # imagenet, none, or a file
+    encoder_weights: Weights = "imagenet"  # imagenet, none, or a file
     encoder_lr: float = 0.3  # of --lr, for a pretrained encoder; 0 freezes it
     folds: int = 5
-    accumulate: int = 1  # split each step's pictures into so many parts, to save memory
-    crop: tuple[int, int] | None = None  # train on random crops of this size, predict by overlapping tiles of it
-    tta: Literal["none", "hflip", "flips", "d4"] = "hflip"
-    scales: tuple[float, ...] = (1.0,)  # of test-time augmentation
-    cache: bool = True  # keep the training pictures at --image-size on the disk
-    compile: bool = False  # torch.compile the network
-    test: bool = True  # predict the test pictures and write the submission
+    accumulate: Count = 1  # split each step's images into so many parts, to save memory
+    crop: tuple[Count, Count] | None = None  # train on random crops of this size, predict by overlapping tiles of it
+    tta: Free[Literal["none", "hflip", "flips", "d4"]] = "hflip"
+    scales: Free[tuple[float, ...]] = (1.0,)  # of test-time augmentation
+    cache: Free[bool] = True  # keep the training images at --image-size on the disk
+    compile: Free[bool] = False  # torch.compile the network
+    test: Free[bool] = True  # predict the test images and write the submission
+    keep_test: Free[bool] = False  # keep every fold's predictions of the test images
+    on_bad_image: Free[Literal["stop", "empty"]] = "stop"  # a test image that cannot be read: stop, or an empty mask
 
 
 # For the drawn competition: small enough for two CPU cores, and nothing to download.
@@ -80,34 +84,31 @@ def main() -> None:
     data_dir = find_data(Carvana.name, Carvana.slug, config.data_dir)
     if data_dir is None:
         config = tyro.cli(Config, default=DRAWN, description=__doc__)
-        if start(config.device).main:
-            print("No Carvana data found (see --data-dir): drawing a small competition. Its scores are its own.")
+        start(config.device).say("No Carvana data found (see --data-dir): drawing cars. Scores are of drawn images.")
         data_dir = studio.draw_studio(cache_folder() / f"studio-v{studio.VERSION}")
     carvana = Carvana(data_dir)
-    tta = TTA(VIEWS[config.tta], config.scales)
-    run = open_run(config, carvana, lambda: carvana.folds(config.folds, config.seed), tta, __file__)
-    for fold in run.unfinished(config.fold):
-        train(run, config, fold)
-        run.predict_oof(fold, trained(run, config, fold))
-    run.report()
-    if config.test:
-        submit(run, lambda fold: trained(run, config, fold), Path("submissions"))
+    encoder = statistics(config.encoder, config.encoder_weights)
+    frame = Frame(Resizing(config.image_size), encoder, tile=config.crop)
+    folds, tta = lambda: area_group_kfold(carvana, config.folds, config.seed), TTA(VIEWS[config.tta], config.scales)
+    run = open_run(config, carvana, folds, frame, tta, __file__)
+    competition = known.carvana(carvana)
+    submission = Submission(competition, config.test, keep_test=config.keep_test, on_bad_image=config.on_bad_image)
+    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)
 
 
 def train(run: Run, config: Config, fold: int) -> None:
-    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     pretrained = config.encoder_weights != "none"
     torch.manual_seed(config.seed + fold)
-    model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
+    model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     if pretrained and config.encoder_lr == 0:
         freeze_encoder(model)
     if config.compile:
         model.compile()
     optimizer = adamw(model, config.lr, encoder_factor=config.encoder_lr if pretrained else 1.0)
-    state = run.new_state(fold, model, optimizer)
     augment = photo_augment(config.seed, config.crop)
-    loaders = run.loaders(fold, augment, config.batch_size, cache=config.cache, parts=config.accumulate)
-    fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
+    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment, parts=config.accumulate, cache=config.cache)
+    fit_fold(run, fold, model, optimizer, supervised(bce_dice), plan)
 
 
 def network(config: Config, weights: str) -> nn.Module:
@@ -115,12 +116,6 @@ def network(config: Config, weights: str) -> nn.Module:
     return unet(config.encoder, weights, num_classes=1, decoder_channels=(128, 64, 32, 16, 16)).to(
         memory_format=torch.channels_last
     )
-
-
-def trained(run: Run, config: Config, fold: int) -> nn.Module:
-    """The network with the averaged weights of the last epoch of `fold`, ready to predict."""
-    model = run.load(fold, network(config, "none"))
-    return Tiled(model, config.crop) if config.crop else model
 
 
 if __name__ == "__main__":

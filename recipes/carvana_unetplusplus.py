@@ -15,16 +15,18 @@ import torch
 import tyro
 from torch import nn
 
-from kit.data.augment import photo_augment
+from kit.data import Resizing, photo_augment
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import require_data
-from kit.losses.region import bce_dice
+from kit.folds import area_group_kfold
+from kit.losses import bce_dice
+from kit.models.encoders import statistics
 from kit.models.pretrained import unetplusplus
-from kit.prediction.predictor import TTA, VIEWS
-from kit.runs.launch import launch
-from kit.runs.run import Run, open_run
-from kit.runs.submit import submit
-from kit.training.loop import adamw, fit, warmup_cosine
+from kit.prediction import TTA, VIEWS, Frame
+from kit.recipe import finish, launch
+from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run
+from kit.submission import known
+from kit.training import adamw, supervised, warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -34,42 +36,38 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # Kaggle's files; else $KIT_DATA/carvana, data/carvana
     run_dir: Path = Path("runs/carvana_unetplusplus")
-    epochs: int = 20
-    image_size: tuple[int, int] = (1024, 1536)  # height and width the network sees
-    batch_size: int = 4
+    epochs: Count = 20
+    image_size: tuple[Count, Count] = (1024, 1536)  # height and width the network sees
+    batch_size: Count = 4
     lr: float = 1e-3
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
     encoder: str = "resnet34"  # any of smp's, or timm's as tu-NAME
-    encoder_weights: str = "imagenet"  # imagenet, none, or a file
+    encoder_weights: Weights = "imagenet"  # imagenet, none, or a file
     folds: int = 5
-    test: bool = True  # predict the test pictures and write the submission
+    test: Free[bool] = True  # predict the test images and write the submission
 
 
 def main() -> None:
     """Train the fold or folds asked for, then report on and predict with every finished one."""
     config = tyro.cli(Config, description=__doc__)
     carvana = Carvana(require_data(Carvana, config.data_dir))
-    folds, tta = lambda: carvana.folds(config.folds, config.seed), TTA(VIEWS["hflip"])
-    run = open_run(config, carvana, folds, tta, __file__)
-    for fold in run.unfinished(config.fold):
-        train(run, config, fold)
-        run.predict_oof(fold, run.load(fold, network(config, "none")))
-    run.report()
-    if config.test:
-        submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
+    frame = Frame(Resizing(config.image_size), statistics(config.encoder, config.encoder_weights))
+    folds = lambda: area_group_kfold(carvana, config.folds, config.seed)  # noqa: E731
+    run = open_run(config, carvana, folds, frame, TTA(VIEWS["hflip"]), __file__)
+    submission = Submission(known.carvana(carvana), write=config.test)
+    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)
 
 
 def train(run: Run, config: Config, fold: int) -> None:
-    """Train the network that has not seen `fold`; goes on from its last checkpoint."""
+    """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
-    model = network(config, "none" if run.goes_on(fold) else config.encoder_weights).to(run.world.device)
+    model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate
     optimizer = adamw(model, config.lr, encoder_factor=factor)
-    state = run.new_state(fold, model, optimizer)
-    loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size)
-    fit(state, *loaders, bce_dice, run.settings(config.epochs, warmup_cosine), run.fold_folder(fold))
+    plan = Plan(config.epochs, config.batch_size, warmup_cosine, photo_augment(config.seed))
+    fit_fold(run, fold, model, optimizer, supervised(bce_dice), plan)
 
 
 def network(config: Config, weights: str) -> nn.Module:

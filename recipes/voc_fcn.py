@@ -6,11 +6,11 @@
     python recipes/voc_fcn.py --stage 32s --year 2011 --data-dir data/voc2011 --sbd-dir data/sbd --held-out seg11valid
 
 Paper: Long, Shelhamer & Darrell 2015, "Fully Convolutional Networks for Semantic Segmentation": SGD with momentum 0.9
-on whole pictures, 20 to a step, at a constant rate. Published mean IU on seg11valid: 59.4, 62.4, 62.7 (CVPR); the
+on whole images, 20 to a step, at a constant rate. Published mean IU on seg11valid: 59.4, 62.4, 62.7 (CVPR); the
 reference release, trained on SBD's train list, has 63.6, 65.0, 65.5: the last line above is that setting. Here
 instead: rates that begin at 1e-3, 1e-4 and 1e-5 by stage and fall (the paper's is 1e-4), light augmentation, clipped
 gradients, upsamplings that learn; from scratch (--encoder-weights none) the trunk gets batch normalisation.
-Measured on 250 pictures of train and 90 of val, from VGG16's convolutions alone, --image-size 160 160 --batch-size 10,
+Measured on 250 images of train and 90 of val, from VGG16's convolutions alone, --image-size 160 160 --batch-size 10,
 15 epochs at 0.01, then 4 and 4 at 0.003 (one core of an AMD EPYC, an hour, 2e79cca): mean IU 0.192, 0.226, 0.231 over
 the data set at own sizes, where background everywhere has 0.051.
 """
@@ -23,16 +23,16 @@ import torch
 import tyro
 from torch import nn
 
-from kit.data.augment import photo_augment
+from kit.data import Resizing, photo_augment
 from kit.datasets.files import require_data
 from kit.datasets.voc import CLASSES, VOC
-from kit.losses.region import cross_entropy
+from kit.losses import cross_entropy
 from kit.models.fcn import FCN8s, FCN16s, FCN32s
 from kit.models.vgg import read_vgg16
-from kit.prediction.predictor import TTA, VIEWS
-from kit.runs.launch import launch
-from kit.runs.run import Run, open_run
-from kit.training.loop import fit, parameter_groups, warmup_poly
+from kit.prediction import TTA, VIEWS, Frame
+from kit.recipe import finish, launch
+from kit.runs import Count, Free, Plan, Run, Weights, fit_fold, load_stage, open_run
+from kit.training import parameter_groups, supervised, warmup_poly
 
 RATES = {"32s": 1e-3, "16s": 1e-4, "8s": 1e-5}
 STAGES = {"32s": FCN32s, "16s": FCN16s, "8s": FCN8s}
@@ -45,17 +45,17 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out
     data_dir: Path | None = None  # VOCdevkit; else $KIT_DATA/voc, data/voc
     run_dir: Path = Path("runs/voc_fcn")
-    epochs: int = 40
-    image_size: tuple[int, int] | None = None  # what the network sees; None: whole pictures, one at a time
-    batch_size: int = 20
+    epochs: Count = 40
+    image_size: tuple[Count, Count] | None = None  # what the network sees; None: whole images, one at a time
+    batch_size: Count = 20
     lr: float | None = None  # None: 1e-3, 1e-4, 1e-5 by stage
     seed: int = 0
     device: str = "auto"
     workers: int | None = None
-    encoder_weights: str = "imagenet"  # of torchvision's vgg16: imagenet, none, or a file
+    encoder_weights: Weights = "imagenet"  # of torchvision's vgg16: imagenet, none, or a file
     stage: Literal["32s", "16s", "8s"] = "32s"  # each goes on from the one before it
     year: Literal[2011, 2012] = 2012
-    sbd_dir: Path | None = None  # train on SBD's train list, not on VOC's
+    sbd_dir: Free[Path | None] = None  # train on SBD's train list, not on VOC's
     held_out: Literal["val", "seg11valid"] = "val"  # the list to score on
 
 
@@ -65,23 +65,21 @@ def main() -> None:
     data_dir, train_list = require_data(VOC, config.data_dir), "sbd_train" if config.sbd_dir else "train"
     voc = VOC(data_dir, year=config.year, train=train_list, held_out=config.held_out, sbd_dir=config.sbd_dir)
     stage = replace(config, run_dir=config.run_dir / config.stage, lr=config.lr or RATES[config.stage])
-    run = open_run(stage, voc, voc.split, TTA(VIEWS["none"]), f"{Path(__file__).stem}_{config.stage}")
-    for fold in run.unfinished(config.fold):
-        train(run, stage, fold)
-        run.predict_oof(fold, run.load(fold, network(config.stage, config)))
-    run.report()
+    frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["none"])
+    run = open_run(stage, voc, voc.split, frame, tta, f"{Path(__file__).stem}_{config.stage}")
+    finish(run, config.fold, lambda fold: train(run, stage, fold), lambda: network(config.stage, config))
 
 
 def train(run: Run, config: Config, fold: int) -> None:
-    """Train the network that has not seen the held-out list; goes on from its last checkpoint."""
+    """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
     torch.manual_seed(config.seed + fold)
-    model = network(config.stage, config) if run.goes_on(fold) else start_network(run, config, fold)
+    model = network(config.stage, config) if run.is_begun(fold) else start_network(run, config, fold)
     model = model.to(run.world.device)
     optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)
-    state = run.new_state(fold, model, optimizer, ema_decay=None)
     parts = 1 if config.image_size else max(1, config.batch_size // run.world.size)
-    loaders = run.loaders(fold, photo_augment(config.seed), config.batch_size, parts=parts)
-    fit(state, *loaders, cross_entropy, run.settings(config.epochs, warmup_poly), run.fold_folder(fold))
+    augment = photo_augment(config.seed)
+    plan = Plan(config.epochs, config.batch_size, warmup_poly, augment, ema_decay=None, parts=parts)
+    fit_fold(run, fold, model, optimizer, supervised(cross_entropy), plan)
 
 
 def start_network(run: Run, config: Config, fold: int) -> nn.Module:
@@ -92,7 +90,7 @@ def start_network(run: Run, config: Config, fold: int) -> nn.Module:
             model.trunk.load_vgg16(weights)
         return model
     before = {"16s": "32s", "8s": "16s"}[config.stage]
-    coarser = run.load_stage(run.folder.parent / before, fold, network(before, config))
+    coarser = load_stage(run, run.folder.parent / before, fold, network(before, config))
     return FCN16s.from_fcn32s(coarser) if before == "32s" else FCN8s.from_fcn16s(coarser)
 
 

@@ -18,7 +18,7 @@ from torchmetrics.classification import BinaryJaccardIndex, MulticlassConfusionM
 from kit.bench.cars import SIZE, car_logits
 from kit.bench.measure import Contest, Row, contested
 from kit.models.pretrained import unet
-from kit.prediction.enlarge import encode_above, mask_above
+from kit.prediction.enlarge import edges_above, mask_above
 from kit.prediction.predictor import TTA, VIEWS, probabilities
 from kit.scoring.confusion import binary_scores, confusion_matrix
 from kit.submission import lint as submission
@@ -118,7 +118,11 @@ def _from_logits() -> Contest:
 
     others = {"F.interpolate, threshold, np.where(diff)": interpolated, "cv2.resize, threshold, kit's RLE": resized}
     wanted = {"F.interpolate, threshold, np.where(diff)": 30}
-    return Contest("512×512 logits to a full-size RLE", lambda: encode_above(logits, SIZE, 0.0), others, wanted)
+
+    def kit_way() -> str:
+        return rle.encode_edges(edges_above(logits, SIZE, 0.0), SIZE[0] * SIZE[1])
+
+    return Contest("512×512 logits to a full-size RLE", kit_way, others, wanted)
 
 
 def _confusion() -> Contest:

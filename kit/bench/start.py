@@ -29,8 +29,8 @@ def first_calls() -> dict[str, float]:
     kernels = {
         "rle.encode": lambda: rle.encode(mask),
         "rle.decode": lambda: rle.decode("5 3 90 10", mask.shape),
-        "encode_above, of logits": lambda: enlarge.encode_above(logits, mask.shape, 0.0),
-        "encode_above, of levels": lambda: enlarge.encode_above(levels, mask.shape, 127.5),
+        "edges_above, of logits": lambda: enlarge.edges_above(logits, mask.shape, 0.0),
+        "edges_above, of levels": lambda: enlarge.edges_above(levels, mask.shape, 127.5),
         "enlarge": lambda: enlarge.enlarge(levels, mask.shape),
         "confusion_matrix": lambda: metrics.confusion_matrix(mask, mask, 2),
         "binary_scores": lambda: metrics.binary_scores(mask, mask),

@@ -1,0 +1,21 @@
+"""How does a network become a mask?
+
+predictor.py   Predictor: networks, views, tiles and a rule; an image -> its mask, at its own size
+frame.py       Frame: how an image reaches the network, and which part of the network's map is the image
+views.py       test-time augmentation: views and scales
+tiles.py       overlapping tiles of large images
+levels.py      probabilities in 256 steps, uint8
+rule.py        Rule: levels -> mask
+enlarge.py     a map at the image's own size, and where it reaches a threshold
+store.py       the store of predictions: one PNG an image
+"""
+
+from kit.prediction.frame import Frame
+from kit.prediction.levels import quantise
+from kit.prediction.predictor import Predictor
+from kit.prediction.rule import Rule
+from kit.prediction.store import Store
+from kit.prediction.tiles import Tiled
+from kit.prediction.views import TTA, VIEWS, View, probabilities
+
+__all__ = ["TTA", "VIEWS", "Frame", "Predictor", "Rule", "Store", "Tiled", "View", "probabilities", "quantise"]

@@ -1,16 +1,16 @@
-"""A map enlarged to a picture's own size, and where it then reaches a threshold.
+"""A map enlarged to an image's own size, and where it then reaches a threshold.
 
     enlarge(levels, size)                -> the levels at that size, every pixel
     mask_above(map, size, threshold)     -> the mask of where the enlarged map reaches the threshold
-    encode_above(map, size, threshold)   -> that mask run-length encoded, with no picture in between
+    edges_above(map, size, threshold)    -> the edges of that mask, without an image in between
 
-Enlarging is bilinear between the centres of pixels, as by torch's `interpolate` with align_corners=False: pixel i of N
-lies at (i + 1/2) n/N - 1/2 in a map of n, and what is beyond the outermost centres takes their value. That is a whole
-number of 1/(2N), so weights are whole numbers too and sums of levels are exact: a pixel that lies on the threshold
-reaches it whatever the sizes, and the three functions agree on every pixel.
+Enlarging is bilinear between the centres of pixels, as torch's `interpolate` with align_corners=False does it: pixel i
+of N lies at (i + 1/2) n/N - 1/2 in a map of n, and a place beyond the outermost centres takes their value. That is a
+whole number of 1/(2N), so weights are whole numbers too and sums of levels are exact: a pixel that lies on the
+threshold reaches it at every size, and the three functions agree on every pixel.
 
-A cell is what lies between four centres. Where all four reach the threshold, or none does, so do all pixels of the
-cell, or none: only the cells whose corners disagree are computed, one in a hundred of a car's.
+A cell is the square between four centres. Where all four reach the threshold, or none does, so do all pixels of the
+cell, or none. Only the cells whose corners disagree are computed: one in a hundred for a car.
 """
 
 import functools
@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from kit.submission import rle
+from kit.system.edges import mask_of_edges, new_edges
 from kit.system.kernels import kernel
 
 
@@ -37,16 +37,20 @@ def mask_above(values: np.ndarray, size: tuple[int, int], threshold: float) -> n
 
     The sums of u8 are exact, those of f32 are rounded as f64. NaN reaches nothing. Raises ValueError on another type.
     """
-    return rle.decode_edges(_edges(values, size, threshold), size)
+    return mask_of_edges(_edges(values, size, threshold), size)
 
 
-def encode_above(values: np.ndarray, size: tuple[int, int], threshold: float, order: str = "C") -> str:
-    """What rle.encode would make of mask_above, in the `order` "C" or "F", at a fortieth of the usual cost."""
+def edges_above(values: np.ndarray, size: tuple[int, int], threshold: float, order: str = "C") -> np.ndarray:
+    """The edges of mask_above along its rows (order "C"), or along those of its transpose (order "F").
+
+    See kit.system.edges. Run lengths made from them cost a fortieth of enlarging, comparing and encoding.
+    Raises ValueError on another order, and as mask_above.
+    """
     if order == "F":
         values, size = values.T, size[::-1]
     elif order != "C":
         raise ValueError(f'order is "C" (along rows) or "F" (down columns), got {order!r}')
-    return rle.encode_edges(_edges(values, size, threshold), size[0] * size[1])
+    return _edges(values, size, threshold)
 
 
 def _edges(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.ndarray:
@@ -61,7 +65,7 @@ def _edges(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.nd
     above[:, width:] = above[:, width - 1 :][:, :1]  # the map ends in its outermost values
     rows, columns = _places(height, size[0]), _places(width, size[1])
     first = np.searchsorted(columns[0], np.arange(width + 1))  # the first pixel of each cell
-    edges = rle.new_edges(size[0] * size[1])
+    edges = new_edges(size[0] * size[1])
     level = float(threshold if values.dtype == np.uint8 else corner)
     return edges[: _find_edges(values, level, above, above.view(np.uint64), rows, (*columns, first), edges)]
 

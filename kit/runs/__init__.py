@@ -1,0 +1,37 @@
+"""What is a run?
+
+run.py         Run: its folder and what all its folds share; open_run
+flags.py       the flags of a recipe, and which of them decide a number
+folds.py       which folds are unfinished, and their locks
+training.py    fit_fold: a fold's samples, validation and state
+check.py       the network against the data set, before the first step
+oof.py         out-of-fold predictions and their scores
+testing.py     predictions of the test images
+submit.py      the submission
+provenance.py  where a number comes from: command, versions, commit, hardware
+"""
+
+from kit.runs.flags import Count, Free, Weights
+from kit.runs.folds import unfinished
+from kit.runs.oof import oof_masks, predict_oof, scores
+from kit.runs.run import Run, open_run
+from kit.runs.submit import Submission, submit
+from kit.runs.training import Plan, fit_fold, load, load_stage
+
+__all__ = [
+    "Count",
+    "Free",
+    "Plan",
+    "Run",
+    "Submission",
+    "Weights",
+    "fit_fold",
+    "load",
+    "load_stage",
+    "oof_masks",
+    "open_run",
+    "predict_oof",
+    "scores",
+    "submit",
+    "unfinished",
+]

@@ -1,8 +1,7 @@
-"""What a number depends on, in plain values: the configuration, the command, versions, commit and hardware."""
+"""Where a number comes from, in plain values: the command, versions, commit and hardware."""
 
-import dataclasses
+import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import shlex
@@ -16,13 +15,13 @@ import torch
 from kit.system.files import digest
 
 
-def plain(config: object) -> dict:
-    """A recipe's Config as JSON holds it: paths as text, tuples as lists."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+def short_hash(value: object) -> str:
+    """16 hexadecimal digits that change when the value's repr does."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
 def origin(device: torch.device) -> dict:
-    """Where a number of this process comes from: the SHA-256 of its script, which may be edited, command, versions."""
+    """Where this process's numbers come from: the SHA-256 of its script, which may be edited, the command, versions."""
     script = Path(sys.argv[0])
     recipe = digest(script) if script.is_file() else "unknown"
     return {"recipe": recipe, "command": command(), "versions": versions(device)}
@@ -34,7 +33,7 @@ def command() -> str:
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """What a number depends on besides the configuration: versions, commit, hardware."""
+    """Versions, commit and hardware: a number depends on them besides the configuration."""
     names = [
         "torch",
         "torchvision",
@@ -62,7 +61,7 @@ def merged(origins: Sequence[dict[str, str]]) -> dict[str, str]:
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # it may be there under another name, as opencv-python
+    except importlib.metadata.PackageNotFoundError:  # it may be installed under another name, as opencv-python
         return "unknown"
 
 

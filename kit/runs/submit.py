@@ -1,100 +1,174 @@
-"""The submission of a run: its test pictures predicted by the mean of its networks, written, linted, scored."""
+"""The submission of a run: its test images predicted by the mean of its networks, written, linted, scored.
+
+runs/<run>/test/<key>/ holds the rows of a submission in progress; the key names all that can change a row.
+"""
 
 import contextlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from kit.prediction.predictor import rle_at
+from kit.prediction.predictor import UnreadableImages
+from kit.prediction.rule import Rule
+from kit.runs.oof import finished, prediction_key
+from kit.runs.provenance import short_hash
 from kit.runs.run import Run
-from kit.submission import lint as submission
-from kit.submission.rle import decode
+from kit.runs.testing import TestPredictions
+from kit.submission import rle
+from kit.submission.competition import Competition
+from kit.submission.lint import lint
 from kit.submission.rows import RowParts, rows_in_order
+from kit.submission.score import score
+from kit.submission.tables import write
 from kit.system.files import raise_all, run_lock, write_atomic
 
 
-def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Path | None:
-    """Predict the test pictures with the mean of every finished fold's network, and write and lint the CSV.
+@dataclass(frozen=True)
+class Submission:
+    """What a competition asks of a run.
 
-    load(fold) -> the network with that fold's weights. Goes on where it was stopped. Returns the CSV's path,
-    None where there is nothing to predict. Raises ValueError listing what the linter found.
+    competition: its metric leads the report. write: also predict its test images and write the CSV, in `folder`.
+    keep_test: keep every fold's predictions, see TestPredictions.
+    on_bad_image: "stop" writes no CSV while a test image cannot be read; "empty" gives it an empty mask, and says so.
     """
-    test_ids, folds, started = run.competition.test_ids, run.finished(), time.perf_counter()
-    if not test_ids:
+
+    competition: Competition
+    write: bool = True
+    folder: Path = Path("submissions")
+    keep_test: bool = False
+    on_bad_image: Literal["stop", "empty"] = "stop"
+    rule: Rule = field(default_factory=Rule)
+
+
+def submit(
+    run: Run, submission: Submission, network: Callable[[], nn.Module], fold: int | Literal["all"] = "all"
+) -> Path | None:
+    """Predict the test images with the mean of several folds' networks, and write and lint the CSV.
+
+    network(): the architecture, without weights. fold: the one that was asked for, see `ensemble`.
+    Resumes where it was stopped. Returns the CSV's path, None where there is nothing to predict.
+    Raises ValueError listing what the linter found.
+    """
+    competition, started = submission.competition, time.perf_counter()
+    folds = ensemble(run, fold, submission.keep_test)
+    if not competition.test_ids or not folds:
         return None
-    parts = run.folder / "test" / f"{run.prediction_key(folds)}-{run.competition.test_fingerprint()[:16]}"
-    rows = {run.competition.csv_name(id): id for id in test_ids}
+    parts = (
+        run.folder / "test" / f"{prediction_key(run, folds)}-{short_hash((competition.fingerprint(), submission.rule))}"
+    )
+    predictions = TestPredictions(run, competition.dataset, folds, network, submission.keep_test)
     with _alone(run, parts), RowParts(parts, run.world.rank) as kept:
-        left = [id for name, id in rows.items() if name not in kept.done]
+        left = [id for id in competition.test_ids if id not in kept.done]
         run.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
-        todo = run.world.share(left)
-        models = [load(fold) for fold in folds] if todo else []
-
-        def row(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, str]:
-            return run.competition.csv_name(id), rle_at(levels, size, run.competition.order)
-
-        predicted = run.predict(models, todo, row)
-        for name, rle in tqdm(predicted, "test", total=len(todo), leave=False, disable=run.world.quiet):
-            kept.add(name, rle)
+        _predict_rows(predictions, run.world.share(left), kept, submission)
     run.world.wait()
     if not run.world.main:
         return None
     if left:  # else all was done by an earlier command, and timed there
-        seconds = {"seconds": round(time.perf_counter() - started, 2), "pictures": len(left)}
+        seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
         write_atomic(run.folder / "test.json", json.dumps(seconds))
-        run.write_report()
-    path = submissions / _csv_name(run, folds)
-    submission.write(rows_in_order(parts, list(rows)), path, run.competition.columns)
+    path = submission.folder / _csv_name(run, folds)
+    _write(path, parts, submission)
     _forget_parts(run, parts)
-    sample, shape = run.competition.sample_csv, lambda name: run.competition.shape(rows[name])
-    problems = submission.lint(path, sample, shape, run.competition.order, run.competition.columns)
-    raise_all(problems, f"problems in {path}")
-    print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
-    _score(run, path, rows)
+    check_submission(path, competition)
+    print(f"submission: {path}, folds {', '.join(map(str, folds))}", flush=True)
     return path
+
+
+def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]:
+    """The folds whose networks make the submission: all that are finished.
+
+    But where one fold was asked for, others are missing and no predictions are kept: that fold alone. Folds that are
+    trained side by side would otherwise predict the test images again after each of them.
+    """
+    done = finished(run)
+    if fold == "all" or keep_test or len(done) == run.num_folds:
+        return done
+    return [fold] if fold in done else []
+
+
+def encode_levels(levels: np.ndarray, size: tuple[int, int], rule: Rule, order: str) -> list[tuple[int, str]]:
+    """The run lengths of every foreground class, (class index, "start length …"), of levels (K, h, w).
+
+    size: (height, width) of the image. One foreground is encoded without its mask in between.
+    """
+    if len(levels) == 1:
+        return [(1, rle.encode_edges(rule.edges(levels, size, order), size[0] * size[1]))]
+    mask = rule.mask(levels, size)
+    return [(k, rle.encode(mask == k, order)) for k in range(1, len(levels))]
+
+
+def check_submission(path: Path, competition: Competition) -> None:
+    """Lint a CSV, print its warnings, and its score where the truth is known. Raises ValueError listing the errors."""
+    problems = lint(path, competition)
+    for problem in problems:
+        if problem.severity == "warning":
+            print(f"warning: {problem.where}: {problem.what}")
+    raise_all([f"{one.where}: {one.what}" for one in problems if one.severity == "error"], f"problems in {path}")
+    if competition.truth_csv is not None:
+        scores = score(path, competition.dialect, competition.read_truth)
+        if scores["images"]:
+            print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
+
+
+def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowParts, submission: Submission) -> None:
+    """Add the rows of the images `ids` to `kept`."""
+    dialect, rule = submission.competition.dialect, submission.rule
+
+    def rows(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
+        return id, dialect.cells(id, encode_levels(levels, size, rule, dialect.order))
+
+    taken, quiet = predictions.stream(ids, rows), predictions.run.world.quiet
+    try:
+        for id, cells in tqdm(taken, "test", total=len(ids), leave=False, disable=quiet):
+            kept.add(id, cells)
+    except UnreadableImages as error:
+        if submission.on_bad_image == "stop":
+            raise ValueError(f"{error}\n--on-bad-image empty gives such an image an empty mask") from error
+        print(error, flush=True)
+
+
+def _write(path: Path, parts: Path, submission: Submission) -> None:
+    """Write the CSV from the rows in `parts`. Rows of unreadable images are empty, where that was asked for."""
+    competition, missing = submission.competition, []
+    if submission.on_bad_image == "empty":
+        with RowParts(parts) as kept:
+            missing = [id for id in competition.test_ids if id not in kept.done]
+    rows = rows_in_order(parts, competition.test_ids, competition.dialect, competition.sample_csv, empty=missing)
+    write(rows, path, competition.dialect)
+    if missing:
+        total = len(competition.test_ids)
+        print(f"{len(missing)} of {total} test images cannot be read: their masks are empty", flush=True)
 
 
 def _csv_name(run: Run, folds: Sequence[int]) -> str:
     """After the recipe, and after the run folder where that has a name of its own: two settings, two files."""
-    drawn = "_drawn" if run.competition.drawn else ""
+    drawn = "_drawn" if run.dataset.drawn else ""
     own = run.folder.resolve().name.removesuffix(drawn)
     stem = own if own == run.name or own.startswith(f"{run.name}_") else f"{run.name}_{own}"
     which = f"_fold{folds[0]}" if len(folds) == 1 else ""
     return f"{stem}{which}{drawn}.csv"
 
 
-def _score(run: Run, path: Path, ids: dict[str, str]) -> None:
-    """Score the submission again from its own text, where the truth is known. ids: of the names in the CSV."""
-    if run.competition.truth_csv is not None:
-        columns, order = run.competition.columns, run.competition.order
-        truth = dict(submission.read_rows(run.competition.truth_csv, columns))
-
-        def read_truth(name: str) -> np.ndarray | None:
-            return decode(truth[name], run.competition.shape(ids[name]), order) if name in truth else None
-
-        scores = submission.score(path, read_truth, order, columns)
-        if scores["images"]:
-            name = run.competition.truth_csv.name
-            print(f"scored against {name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
-
-
 def _forget_parts(run: Run, keep: Path) -> None:
-    """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, but where a run is at work on them."""
+    """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, unless another run works on them."""
     for folder in run.folder.joinpath("test").iterdir():
-        if folder != keep:
+        if folder != keep and not folder.name.startswith("fold"):
             with contextlib.suppress(BlockingIOError), run_lock(folder):
                 shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
 def _alone(run: Run, folder: Path) -> Iterator[None]:
-    """Hold `folder` against the run of another fold, which may come to the same test pictures; waits for it."""
+    """Hold `folder` against the run of another fold, which may predict the same test images; waits for it."""
     with run_lock(folder, wait=-1) if run.world.main else contextlib.nullcontext():
         run.world.wait()
         yield

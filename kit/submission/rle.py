@@ -12,6 +12,7 @@ import operator
 import cv2
 import numpy as np
 
+from kit.system.edges import mask_of_edges, new_edges
 from kit.system.kernels import kernel
 
 _BLOCK = 128  # bytes looked at together; most blocks of a mask hold one value only
@@ -34,11 +35,6 @@ def encode(mask: np.ndarray, order: str = "C") -> str:
     return encode_edges(edges[:count], pixels.size)
 
 
-def new_edges(pixels: int) -> np.ndarray:
-    """Room for where the value of a mask of so many `pixels` changes: int32 (pixels + 1,), int64 from 2³¹ on."""
-    return np.empty(pixels + 1, np.int32 if pixels < 2**31 else np.int64)  # untouched pages of it cost nothing
-
-
 def encode_edges(edges: np.ndarray, pixels: int) -> str:
     """Run-length encode a mask of so many `pixels` given by where its value changes, counted from 0.
 
@@ -47,13 +43,6 @@ def encode_edges(edges: np.ndarray, pixels: int) -> str:
     text = np.empty(edges.size * (len(str(pixels)) + 1) + 24, np.uint8)  # and what is written in eights and clobbered
     begin = _format_runs(edges, text)
     return str(memoryview(text)[begin:], "ascii")
-
-
-def decode_edges(edges: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the mask that such edges describe along its rows: uint8 (H, W) of 0 and 1."""
-    mask = np.empty(shape, np.uint8)
-    _fill(edges, mask.reshape(-1))
-    return mask
 
 
 def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
@@ -66,7 +55,7 @@ def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
     height, width = _check_shape(shape)
     found = runs(rle, height * width)
     found[:, 1] += found[:, 0]
-    mask = decode_edges(found.reshape(-1), (height, width) if order == "C" else (width, height))
+    mask = mask_of_edges(found.reshape(-1), (height, width) if order == "C" else (width, height))
     return mask if order == "C" else _transpose(mask)
 
 
@@ -248,16 +237,6 @@ def _parse_runs(text, limit, found):
                 return -1
         tokens += 1
     return tokens // 2 if tokens % 2 == 0 else -1
-
-
-@kernel
-def _fill(edges, pixels):
-    end = 0
-    for i in range(0, edges.size, 2):
-        pixels[end : edges[i]] = 0
-        end = edges[i + 1]
-        pixels[edges[i] : end] = 1
-    pixels[end:] = 0
 
 
 def _complaint(pieces: list[str], limit: int) -> str:

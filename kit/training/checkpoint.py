@@ -68,9 +68,13 @@ def check_fit(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path) ->
         raise ValueError(f"{path} is of another model (expected -> found): {problems}")
 
 
-def check_identity(path: Path, expected: dict, found: dict) -> None:
-    """Raise ValueError if a checkpoint was made by another fold or another configuration, with the difference."""
-    problems = difference(found, expected)
+def check_identity(path: Path, expected: dict, found: dict, defaults: dict | None = None) -> None:
+    """Raise ValueError with the difference if a checkpoint was made by another fold, configuration or data.
+
+    defaults: of flags. What was made before a flag existed was made with its default, so it may lack that flag.
+    """
+    known = {name: value for name, value in (defaults or {}).items() if name in expected}
+    problems = difference({**known, **found}, expected)
     if problems:
         raise ValueError(
             f"{path} was made by another configuration (then -> now): {problems}. "

@@ -6,6 +6,7 @@ process or many. Evaluation shards by `ids[rank::world]`, which counts each imag
 torch's DistributedSampler pads, and counted 41 images on 2 processes as 42.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ class World:
         """True where no progress bar belongs: in other processes, and in logs."""
         return not self.main or not sys.stderr.isatty()
 
-    def tell(self, message: str) -> None:
+    def say(self, message: str) -> None:
         """Print `message`, once however many processes there are."""
         if self.main:
             print(message, flush=True)
@@ -46,6 +47,17 @@ class World:
     def share(self, items: Sequence) -> Sequence:
         """This process's part of `items`; over all processes each item comes up once."""
         return items[self.rank :: self.size]
+
+    @contextlib.contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the main process do the body, then the others: they find in the cache what it left there."""
+        if not self.main:
+            self.wait()
+        try:
+            yield
+        finally:  # after an error too, so that the others do not wait for ever
+            if self.main:
+                self.wait()
 
     def wait(self) -> None:
         """Return when every process has come here."""
@@ -105,7 +117,7 @@ def synchronise_batchnorm(model: nn.Module, world: World) -> nn.Module:
 
         return convert_sync_batchnorm(model)  # torch's own would drop the activations in timm's BatchNormAct2d
     if world.size > 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        world.tell("batch normalisation: statistics per process (PyTorch's SyncBatchNorm has no CPU form)")
+        world.say("batch normalisation: statistics per process (PyTorch's SyncBatchNorm has no CPU form)")
     return model
 
 

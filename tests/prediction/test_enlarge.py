@@ -7,8 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kit.prediction.enlarge import encode_above, enlarge, mask_above
+from kit.prediction.enlarge import edges_above, enlarge, mask_above
 from kit.submission import rle
+
+
+def encode_above(values, size, threshold, order="C"):
+    return rle.encode_edges(edges_above(values, size, threshold, order), size[0] * size[1])
+
 
 SIZES = [(1, 1), (1, 40), (40, 1), (7, 9), (13, 8), (16, 16), (5, 64), (33, 130)]
 ENLARGED = [(1, 1), (1, 97), (97, 1), (13, 17), (32, 32), (131, 97), (64, 200)]
@@ -62,7 +67,7 @@ def test_masks_and_encodings_are_those_of_torchs_interpolation(size, enlarged):
 
 @pytest.mark.parametrize("size", SIZES[3:6])
 @pytest.mark.parametrize("enlarged", [(1, 5), (13, 17), (21, 10), (32, 32)])
-def test_pixels_on_the_threshold_are_told_exactly(size, enlarged):
+def test_pixels_on_the_threshold_are_found_exactly(size, enlarged):
     """Levels of few values meet the threshold often: 0 and 255 halfway, 127 and 128 too."""
     rng = np.random.default_rng(0)
     ties = 0
@@ -81,7 +86,7 @@ def test_pixels_on_the_threshold_are_told_exactly(size, enlarged):
 
 @pytest.mark.parametrize("threshold", [0.5, 100.0, 127.5, 128.0, 255.0])
 def test_masks_are_the_enlarged_levels_cut(threshold):
-    """For thresholds of whole levels the rounded picture cannot say; halves can."""
+    """For thresholds of whole levels the rounded map cannot say; halves can."""
     rng = np.random.default_rng(1)
     levels = rng.integers(0, 256, (40, 60), dtype=np.uint8)
     expected = interpolated(levels, (131, 197)) >= threshold

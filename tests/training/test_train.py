@@ -8,34 +8,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
 from sklearn import metrics as sklearn_metrics
 from timm.utils import ModelEmaV3
 from tiny import TinyCompetition, tiny_network, triple
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from kit.data.cache import SizedReader
-from kit.data.samples import PictureBatches, Sample, SegmentationDataset, normalise
-from kit.losses.region import bce_dice, deep_supervision
-from kit.prediction.predictor import TTA, VIEWS, predict
-from kit.training.loop import (
+from kit.data.cache import sample_reader
+from kit.data.samples import Sample, SegmentationDataset
+from kit.losses import bce_dice, deep_supervision
+from kit.prediction import TTA, VIEWS, Frame, Predictor
+from kit.scoring.validation import count, validation
+from kit.training import (
+    EpochBatches,
     Settings,
+    World,
     adamw,
     best_dtype,
-    evaluate,
     fit,
     new_state,
     parameter_groups,
+    supervised,
     warmup_cosine,
     warmup_poly,
 )
-from kit.training.processes import EpochBatches, World
+from kit.training.loop import Float32Network
 
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-class Pictures(Dataset):
-    """Random pictures, u8 (3, 12, 20), their masks random among `labels`."""
+class Images(Dataset):
+    """Random images, u8 (3, 12, 20), their masks random among `labels`."""
 
     def __init__(self, n, labels=(0, 1)):
         random = np.random.default_rng(0)
@@ -47,11 +52,18 @@ class Pictures(Dataset):
 
     def __getitem__(self, key):
         index = key[1] if isinstance(key, tuple) else key
-        return Sample(torch.from_numpy(self.images[index]), torch.from_numpy(self.masks[index]), f"picture{index}")
+        return Sample(torch.from_numpy(self.images[index]), torch.from_numpy(self.masks[index]), f"image{index}")
 
 
-def settings(epochs=2, schedule=warmup_cosine, num_classes=2, **more):
-    return Settings(epochs, ALONE, torch.float32, schedule, num_classes=num_classes, **more)
+FRAME = Frame(Resizing((12, 20)), normalise=IMAGENET)
+
+
+def settings(epochs=2, schedule=warmup_cosine, **more):
+    return Settings(epochs, ALONE, torch.float32, schedule, IMAGENET, **more)
+
+
+def confusion(model, loader, num_classes=2):
+    return count(model, loader, FRAME, num_classes, ALONE, torch.float32)
 
 
 def network():
@@ -60,28 +72,31 @@ def network():
     return nn.Sequential(*layers)
 
 
-def train(folder, *, wrap=None, parts=1, criterion=bce_dice, epochs=3, optimizer=None, dataset=None, **more):
-    """The state after training the network above on 10 pictures, 4 a step; the last 2 of each epoch are dropped."""
+def train(
+    folder, *, wrap=None, parts=1, criterion=bce_dice, loss_of=None, epochs=3, optimizer=None, dataset=None, **more
+):
+    """The state after training the network above on 10 images, 4 a step; the last 2 of each epoch are dropped."""
     model = wrap(network()) if wrap else network()
     state = new_state(model, adamw(model, lr=0.01), torch.float32, {}, ema_decay=0.6)
     if optimizer is not None:
         state.optimizer = optimizer(model)
-    dataset = dataset or Pictures(10)
+    dataset = dataset or Images(10)
     batches = EpochBatches(len(dataset), 4, seed=3, world=ALONE, parts=parts)
     loader = DataLoader(dataset, batch_sampler=batches)
-    fit(state, loader, DataLoader(Pictures(5), 2), criterion, settings(epochs, seed=3, **more), folder)
+    evaluate = validation(DataLoader(Images(5), 2), FRAME, 2, ALONE, torch.float32)
+    fit(state, loader, loss_of or supervised(criterion), evaluate, settings(epochs, seed=3, **more), folder)
     return state
 
 
 @pytest.mark.parametrize(("channels", "labels"), [(1, (0, 1)), (1, (0, 1, 255)), (2, (0, 1)), (4, (0, 1, 2, 3, 255))])
 def test_evaluate_counts_as_scikit_learn_does(channels, labels):
-    model, pictures, num_classes = tiny_network(channels), Pictures(7, labels), max(2, channels)
-    matrix = evaluate(model, DataLoader(pictures, 3), settings(num_classes=num_classes))
+    model, images, num_classes = tiny_network(channels), Images(7, labels), max(2, channels)
+    matrix = confusion(model, DataLoader(images, 3), num_classes)
     with torch.no_grad():
-        logits = model(normalise(torch.from_numpy(pictures.images))).numpy()
+        logits = model(IMAGENET(torch.from_numpy(images.images))).numpy()
     predicted = (logits[:, 0] > 0) if channels == 1 else logits.argmax(axis=1)
-    counted = pictures.masks != 255
-    expected = sklearn_metrics.confusion_matrix(pictures.masks[counted], predicted[counted], labels=range(num_classes))
+    counted = images.masks != 255
+    expected = sklearn_metrics.confusion_matrix(images.masks[counted], predicted[counted], labels=range(num_classes))
     np.testing.assert_array_equal(matrix, expected)
     assert matrix.dtype == np.int64
     assert not model.training
@@ -110,15 +125,15 @@ def test_a_network_of_several_logits_is_trained_by_deep_supervision(tmp_path):
     assert first.history[-1]["val_dice"] == plain.history[-1]["val_dice"]
 
 
-def test_evaluate_of_no_pictures_counts_none():
-    matrix = evaluate(tiny_network(3), DataLoader(Pictures(0)), settings(num_classes=3))
+def test_evaluate_of_no_images_counts_none():
+    matrix = confusion(tiny_network(3), DataLoader(Images(0)), 3)
     np.testing.assert_array_equal(matrix, np.zeros((3, 3)))
 
 
 def test_fit_is_the_plain_loop_written_out(tmp_path, capsys):
     """Order, normalisation, learning rate, clipping, AdamW, EMA and the logged losses, all worked out again."""
     state = train(tmp_path, clip=0.2)
-    model, pictures, losses, norms = network(), Pictures(10), [], []
+    model, images, losses, norms = network(), Images(10), [], []
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW([{"params": weights, "weight_decay": 0.01}, {"params": others, "weight_decay": 0}])
@@ -129,8 +144,8 @@ def test_fit_is_the_plain_loop_written_out(tmp_path, capsys):
             group["lr"] = 0.01 * warmup_cosine(done / 6)
         rows = np.random.default_rng([3, epoch]).permutation(10)[4 * step : 4 * step + 4]
         mean, deviation = np.float32([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, :, None, None]
-        images = torch.from_numpy((pictures.images[rows] / np.float32(255) - mean) / deviation)
-        loss = bce_dice(model(images), torch.from_numpy(pictures.masks[rows]).long())
+        images = torch.from_numpy((images.images[rows] / np.float32(255) - mean) / deviation)
+        loss = bce_dice(model(images), torch.from_numpy(images.masks[rows]).long())
         optimizer.zero_grad()
         loss.backward()
         norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
@@ -151,7 +166,7 @@ def test_fit_is_the_plain_loop_written_out(tmp_path, capsys):
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     np.testing.assert_allclose([line["loss"] for line in lines], np.reshape(losses, (3, 2)).mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose([line["lr"] for line in lines], [0.01 * warmup_cosine(n / 6) for n in (1, 3, 5)])
-    matrix = evaluate(state.ema.module, DataLoader(Pictures(5), 5), settings())
+    matrix = confusion(state.ema.module, DataLoader(Images(5), 5))
     tn, fp, fn, tp = matrix.ravel()
     assert lines[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
     assert lines[-1]["val_iou"] == pytest.approx(tp / (tp + fp + fn))
@@ -159,13 +174,13 @@ def test_fit_is_the_plain_loop_written_out(tmp_path, capsys):
     assert capsys.readouterr().out.count("\n") == 3
 
 
-class Slow(Pictures):
+class Slow(Images):
     def __getitem__(self, key):
         time.sleep(0.02)
         return super().__getitem__(key)
 
 
-def test_the_epochs_line_tells_how_long_the_network_waited_for_pictures(tmp_path, capsys):
+def test_the_epochs_line_tells_how_long_the_network_waited_for_images(tmp_path, capsys):
     state = train(tmp_path, dataset=Slow(10))
     printed = capsys.readouterr().out
     for line in state.history:
@@ -190,6 +205,49 @@ def test_the_average_is_timms_and_its_batch_statistics_are_the_networks():
     for name, value in model.named_buffers():
         assert torch.equal(state.ema.module.get_buffer(name), value)
         assert not torch.equal(expected.module.get_buffer(name), value) or value.ndim == 0
+
+
+def test_a_loss_may_use_ids_and_any_outputs(tmp_path):
+    """Weights of single samples, from a table in the recipe: those of weight zero teach nothing."""
+    weights = {f"image{index}": float(index % 2) for index in range(10)}
+    seen = []
+
+    def loss_of(model, batch):
+        seen.extend(batch.id)
+        each = torch.stack([weights[id] * bce_dice(model(batch.image[i : i + 1]), batch.mask[i : i + 1])
+                            for i, id in enumerate(batch.id)])  # fmt: skip
+        return each.mean()
+
+    class Odd(Images):
+        def __getitem__(self, key):
+            sample, index = super().__getitem__(key), key[1] if isinstance(key, tuple) else key
+            return sample if index % 2 else sample._replace(mask=1 - sample.mask)  # the even masks are wrong
+
+    right, wrong = (train(tmp_path / kind.__name__, loss_of=loss_of, dataset=kind(10)) for kind in (Images, Odd))
+    assert set(seen) == set(weights)
+    for name, value in right.model.state_dict().items():
+        assert torch.equal(value, wrong.model.state_dict()[name])
+
+
+@pytest.mark.parametrize("loss", [lambda logits: logits.mean().bfloat16(), lambda logits: logits.flatten()])
+def test_a_loss_that_is_no_float32_scalar_is_refused(tmp_path, loss):
+    with pytest.raises(ValueError, match=r"loss_of returned torch\.\w+ .*expected a float32 scalar"):
+        train(tmp_path, loss_of=lambda model, batch: loss(model(batch.image)))
+
+
+def test_outputs_are_float32_whatever_holds_them(tmp_path):
+    class Many(nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, images):
+            logits = self.net(images)
+            return {"mask": logits.bfloat16(), "pair": (logits.half(), [logits.double()]), "count": torch.tensor(3)}
+
+    found = Float32Network(Many(network()), ALONE.device, torch.float32)(torch.zeros(1, 3, 12, 20))
+    assert [x.dtype for x in (found["mask"], found["pair"][0], found["pair"][1][0])] == [torch.float32] * 3
+    assert found["count"].dtype == torch.int64
 
 
 def test_accumulation_changes_nothing(tmp_path, capsys):
@@ -224,20 +282,20 @@ def test_batches_of_a_last_look_that_is_not_full_are_counted(tmp_path, capsys, m
         return loss
 
     monkeypatch.setattr("kit.training.loop.CHECK_EVERY", 3)
-    state = train(tmp_path, epochs=2, criterion=criterion, dataset=Pictures(30))  # 7 steps: 3, 3 and 1
+    state = train(tmp_path, epochs=2, criterion=criterion, dataset=Images(30))  # 7 steps: 3, 3 and 1
     expected = np.reshape(calls, (2, 7)).mean(axis=1)
     np.testing.assert_allclose([line["loss"] for line in state.history], expected, rtol=1e-6)
 
 
-def test_each_picture_is_augmented_once_an_epoch_by_epoch_and_index(tmp_path, capsys):
+def test_each_image_is_augmented_once_an_epoch_by_epoch_and_index(tmp_path, capsys):
     asked = []
 
     def augment(image, mask, epoch, index):
         asked.append((epoch, index))
         return image, mask
 
-    pictures = Pictures(8)
-    read = {f"p{i}": (pictures.images[i].transpose(1, 2, 0), pictures.masks[i]) for i in range(8)}
+    images = Images(8)
+    read = {f"p{i}": (images.images[i].transpose(1, 2, 0), images.masks[i]) for i in range(8)}
     train(tmp_path, epochs=2, dataset=SegmentationDataset(read.__getitem__, list(read), augment))
     assert sorted(asked) == list(itertools.product(range(2), range(8)))
 
@@ -313,42 +371,44 @@ def test_best_dtype_of_a_gpu():
     assert best_dtype(torch.device("cuda")) == (torch.bfloat16 if able else torch.float16)
 
 
-def go_on_with_discs(folder, world, epochs):
-    """Train a network on drawn discs up to `epochs`; the state, and the loader that it was validated on."""
-    competition, dtype = TinyCompetition(), best_dtype(world.device)
-    pictures = SegmentationDataset(SizedReader(competition, (32, 48)), competition.ids)
-    batches = EpochBatches(len(pictures), 4, seed=3, world=world, parts=2)
+def resume_discs(folder, world, epochs):
+    """Train a network on drawn discs up to `epochs`; the state, and the loader on which it was validated."""
+    dataset, dtype, resizing = TinyCompetition(), best_dtype(world.device), Resizing((32, 48))
+    samples = SegmentationDataset(sample_reader(dataset, resizing, None), dataset.ids)
+    batches = EpochBatches(len(samples), 4, seed=3, world=world, parts=2)
     pinned = {"pin_memory": world.device.type == "cuda"}
-    model = network().to(world.device, memory_format=torch.channels_last)
+    model = network().to(world.device)
     state = new_state(model, adamw(model, lr=0.01), dtype, {}, ema_decay=0.6)
-    val_loader = DataLoader(pictures, 5, **pinned)
-    train_loader = DataLoader(pictures, batch_sampler=batches, **pinned)
-    fit(state, train_loader, val_loader, bce_dice, Settings(epochs, world, dtype, warmup_cosine), folder)
+    val_loader = DataLoader(samples, 4, **pinned)
+    train_loader = DataLoader(samples, batch_sampler=batches, **pinned)
+    frame = Frame(resizing, normalise=IMAGENET)
+    evaluate = validation(val_loader, frame, 2, world, dtype)
+    how = Settings(epochs, world, dtype, warmup_cosine, IMAGENET)
+    fit(state, train_loader, supervised(bce_dice), evaluate, how, folder)
     return state, val_loader
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_trains_goes_on_evaluates_and_predicts(tmp_path, capsys):
-    world, competition = World(0, 1, torch.device("cuda", 0)), TinyCompetition()
-    dtype = best_dtype(world.device)
-    first, _ = go_on_with_discs(tmp_path, world, 1)
-    state, val_loader = go_on_with_discs(tmp_path, world, 3)
+def test_a_gpu_trains_resumes_validates_and_predicts(tmp_path, capsys):
+    world, dataset = World(0, 1, torch.device("cuda", 0)), TinyCompetition()
+    dtype, frame = best_dtype(world.device), Frame(Resizing((32, 48)), normalise=IMAGENET)
+    first, _ = resume_discs(tmp_path, world, 1)
+    state, val_loader = resume_discs(tmp_path, world, 3)
     assert state.history[0] == first.history[0]
     assert [line["epoch"] for line in state.history] == [1, 2, 3]
     assert state.step == 9
     assert np.isfinite([line["loss"] for line in state.history]).all()
-    (tn, fp), (fn, tp) = evaluate(state.ema.module, val_loader, Settings(3, world, dtype, warmup_cosine))
+    (tn, fp), (fn, tp) = count(state.ema.module, val_loader, frame, 2, world, dtype)
     assert tn + fp + fn + tp == 12 * 32 * 48
     assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
-    batches = PictureBatches(competition, competition.test_ids, (32, 48), 2)
-    found = list(predict([state.ema.module], batches, TTA(VIEWS["hflip"]), world.device, dtype, triple))
-    pinned = PictureBatches(competition, competition.test_ids[:4] * 20, (32, 48), 2, threads=2, pin=True)
-    many = list(predict([state.ema.module], pinned, TTA(VIEWS["hflip"]), world.device, dtype, triple, ahead=True))
+    predictor = Predictor([state.ema.module], frame, TTA(VIEWS["hflip"]), device=world.device, dtype=dtype)
+    found = list(predictor.stream(dataset, dataset.test_ids, triple))
+    many = list(predictor.stream(dataset, dataset.test_ids[:4] * 20, triple, threads=2))
     for (id, _, levels), (expected_id, _, expected) in zip(many, found[:4] * 20, strict=True):
         assert id == expected_id
         np.testing.assert_array_equal(levels, expected)
-    plain = predict([state.ema.module.cpu()], batches, TTA(VIEWS["hflip"]), torch.device("cpu"), torch.float32, triple)
+    plain = Predictor([state.ema.module.cpu()], frame, TTA(VIEWS["hflip"])).stream(dataset, dataset.test_ids, triple)
     for (id, size, levels), (expected_id, _, expected) in zip(found, plain, strict=True):
-        assert (id, size) == (expected_id, competition.size)
+        assert (id, size) == (expected_id, dataset.size)
         assert np.abs(levels.astype(int) - expected).max() <= 8  # of 256, as coarse as bfloat16 is

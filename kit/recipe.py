@@ -1,0 +1,73 @@
+"""The end of every recipe: the folds are trained, predicted, reported and submitted; errors become one message."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import nn
+
+from kit.report.of_run import report, write_run_report
+from kit.runs.folds import unfinished
+from kit.runs.oof import predict_oof
+from kit.runs.run import Run
+from kit.runs.submit import Submission, submit
+from kit.training import processes
+
+
+def finish(
+    run: Run,
+    fold: int | Literal["all"],
+    train: Callable[[int], None],
+    network: Callable[[], nn.Module],
+    submission: Submission | None = None,
+    further: Callable[[Run], dict[str, float]] | None = None,
+) -> None:
+    """Train the folds asked for that are not finished, predict what each holds out, report on all, and submit.
+
+    train(fold) trains a network and leaves its weights in the fold's folder. network(): the architecture, without
+    weights. submission: None for a data set without a competition. further: gives scores of the recipe's own, by name.
+    """
+    metric = submission.competition.metric if submission else None
+    for number in unfinished(run, fold):
+        train(number)
+        predict_oof(run, number, network, metric)
+    report(run, metric, further)
+    if submission and submission.write and submit(run, submission, network, fold):
+        write_run_report(run, metric)  # again: with the time that the test images took
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run a recipe. An error ends it with one message (exit 1); Ctrl-C leaves the last checkpoint (exit 130).
+
+    $KIT_TRACEBACK=1 shows where an error was raised.
+    """
+    try:
+        main()
+        processes.stop()  # not after an error: other processes may wait in the group, and torchrun ends them
+    except KeyboardInterrupt:
+        print("\nstopped. The last checkpoint, if any, is intact; the same command resumes from it.", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        advice = _advice(error)
+        if os.environ.get("KIT_TRACEBACK") or (isinstance(error, RuntimeError) and not advice):
+            raise
+        print(f"error: {error}{advice}\n(KIT_TRACEBACK=1 shows where it was raised)", file=sys.stderr)
+        sys.exit(1)
+
+
+def _advice(error: Exception) -> str:
+    """What to do about an error that torch raises and that is no mistake in the code; "" for any other."""
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return (
+            "\nThere is not enough memory. Lower --batch-size or --image-size, or where the recipe has them use "
+            "--accumulate or --crop, in another --run-dir; or use a larger device"
+        )
+    if isinstance(error, RuntimeError) and re.search(r"DataLoader worker \(pid|</torch_", str(error)):
+        return (
+            "\nA process that loads images ended, or could not hand them over. The likely cause is too little main "
+            "memory or /dev/shm (df -h /dev/shm). Lower --workers, 0 for none; the same command then resumes"
+        )
+    return ""

@@ -1,0 +1,97 @@
+"""The report of a run: its finished folds pooled into oof.csv, report.json and report.html."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from kit.prediction.rule import Rule
+from kit.report import summary, write_report
+from kit.report.results import Results
+from kit.runs.oof import finished, score_again, scored, scores
+from kit.runs.provenance import merged
+from kit.runs.run import Run, read_json
+from kit.scoring.counts import Scores
+from kit.scoring.metrics import Metric
+from kit.system.files import run_lock, write_atomic
+
+
+def report(run: Run, metric: Metric | None = None, further: Callable[[Run], dict[str, float]] | None = None) -> None:
+    """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen.
+
+    metric: the competition's own; the report leads with it. further: gives scores of the recipe's own, by name.
+    """
+    if not run.world.main:
+        return
+    score_again(run, metric)
+    done = finished(run)
+    own = {"folds": done, "scores": further(run) if further else {}}
+    write_atomic(run.folder / "further.json", json.dumps(own, default=float))
+    if other := ", ".join(str(fold) for fold in scored(run) if fold not in done):
+        print(f"left out: fold {other}, predicted by other settings; run it again with these")
+    print(summary(write_run_report(run, metric)))
+    print(f"report: {run.folder / 'report.html'}", flush=True)
+
+
+def write_run_report(run: Run, metric: Metric | None = None) -> dict:
+    """Write oof.csv, report.json and report.html anew. Returns the content of report.json."""
+    with run_lock(run.folder / "report.lock", wait=600):  # another fold may finish at the same time
+        found = scores(run)
+        write_atomic(run.folder / "oof.csv", found.images.to_csv(index=False))
+        return write_report(results(run, found, metric), run.folder)
+
+
+def results(run: Run, found: Scores, metric: Metric | None) -> Results:
+    """All that the page shows of the folds in `found`."""
+    folds = sorted({int(fold) for fold in found.images["fold"]})
+    begun = [read_json(run.fold_folder(fold) / "origin.json") for fold in folds]
+    origins = [*filter(None, begun), run.origin]
+    own = read_json(run.folder / "further.json")
+    return Results(
+        title=run.name,
+        drawn=run.dataset.drawn,
+        classes=run.dataset.classes,
+        notes=(*run.dataset.notes, *_split_notes(run)),
+        further=own["scores"] if own.get("folds") == folds else {},  # else of fewer folds than there are now
+        command="\n".join(dict.fromkeys(one["command"] for one in origins)),
+        config=run.flags.values,
+        versions=merged([one["versions"] for one in origins]),
+        tta=str(run.tta),
+        size=run.frame.resizing.size,
+        images=found.images,
+        matrices=found.matrices,
+        levels=found.levels,
+        metric=metric,
+        counts=found.counts,
+        history={fold: run.history(fold) for fold in folds},
+        seconds=_seconds(run, folds),
+        folds=run.num_folds,
+        read_image=run.dataset.read_image,
+        read_truth=run.dataset.read_mask,
+        read_prediction=lambda id: Rule().mask(run.store.read(id), run.dataset.shape(id)),
+    )
+
+
+def _seconds(run: Run, folds: list[int]) -> dict[str, float]:
+    """Run time of each stage."""
+    lines = [line for fold in folds for line in run.history(fold)]
+    test = read_json(run.folder / "test.json")
+    return {
+        "training": sum(line["seconds"] for line in lines),
+        "waiting for images in training": sum(line["waited"] for line in lines),
+        "validation after each epoch": sum(line["val_seconds"] for line in lines),
+        "out-of-fold prediction and scoring": sum(
+            read_json(run.fold_folder(fold) / "finished.json")["seconds"] for fold in folds
+        ),
+    } | ({f"prediction of {test['images']} test images": test["seconds"]} if test else {})
+
+
+def _split_notes(run: Run) -> list[str]:
+    """A sentence about images that no fold holds out."""
+    always = run.folds < 0
+    if not always.any():
+        return []
+    groups = np.asarray(run.dataset.groups)
+    leaks = sorted(set(groups[always]) & set(groups[~always]))
+    leak = f" Groups shared with the held-out ones: {', '.join(leaks[:5])} ({len(leaks)})." if leaks else ""
+    return [f"The data set's own split: {always.sum()} images are in no fold and always trained on.{leak}"]

@@ -1,0 +1,49 @@
+"""A check of the network against the data set, before the first step of training."""
+
+import torch
+from torch import Tensor, nn
+
+from kit.runs.run import Run
+
+ANY_SIZE = (64, 64)  # of an image for networks without a size of their own
+
+
+def check_network(run: Run, model: nn.Module) -> None:
+    """Predict one black image. Raises ValueError where channels or classes are not those of the data set.
+
+    The network, its statistics and the random numbers stay as they are.
+    """
+    modes = {module: module.training for module in model.modules()}
+    device = next(model.parameters()).device
+    size = run.frame.tile or run.frame.resizing.size or ANY_SIZE
+    image = torch.zeros(1, len(run.dataset.channels), *size, device=device)
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.random.fork_rng():
+            logits = model(image)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            f"the network does not take an image of {len(run.dataset.channels)} channels "
+            f"({', '.join(run.dataset.channels)}) and {size[0]}×{size[1]} pixels: {error}. "
+            "Give it in_channels=len(dataset.channels), or another --image-size"
+        ) from error
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    _check_logits(run, logits, size)
+
+
+def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
+    if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[2:]) != tuple(size):
+        found = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"in eval mode the network returns {found}, expected logits (N, K, {size[0]}, {size[1]})")
+    right = {1, 2} if run.dataset.num_classes == 2 else {run.dataset.num_classes}
+    if logits.shape[1] not in right:
+        classes = ", ".join(run.dataset.classes)
+        raise ValueError(
+            f"the network gives logits of {logits.shape[1]} channels, the data set has {run.dataset.num_classes} "
+            f"classes ({classes}): expected {' or '.join(map(str, sorted(right)))}. Give it num_classes={max(right)}"
+            + (" (1 with a loss for one foreground)" if right == {1, 2} else "")
+        )

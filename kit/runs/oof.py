@@ -1,0 +1,105 @@
+"""Out-of-fold predictions of a run, by networks that have not seen the image's group, and their scores."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from torch import nn
+
+from kit.data.dataset import code_key
+from kit.prediction.predictor import Predictor
+from kit.prediction.rule import Rule
+from kit.runs.provenance import short_hash
+from kit.runs.run import Run, read_json
+from kit.runs.training import load
+from kit.scoring.counts import Scores, score
+from kit.scoring.metrics import Metric
+from kit.system.files import digest, write_atomic
+
+
+def predictor(run: Run, networks: Sequence[nn.Module]) -> Predictor:
+    """How this run predicts: by the mean of `networks`."""
+    return Predictor(networks, run.frame, run.tta, Rule(), run.world.device, run.dtype)
+
+
+def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: Metric | None = None) -> None:
+    """Predict the images that `fold` holds out and score them; resumes where it was stopped.
+
+    network(): the architecture, without weights. It gets those of last.safetensors: of the last epoch, not of the best
+    one, because choosing the epoch by the held-out score would flatter that very score.
+    """
+    folder, started = run.fold_folder(fold), time.perf_counter()
+    key = prediction_key(run, [fold])
+    if _finished(run, fold).get("key") == key:
+        return
+    run.world.wait()  # until every process has read finished.json
+    if run.world.main and read_json(folder / "oof.json").get("key") != key:
+        (folder / "finished.json").unlink(missing_ok=True)
+        run.store.forget(run.held_out(fold))
+        write_atomic(folder / "oof.json", json.dumps({"key": key}))
+    run.world.wait()
+    left = [id for id in run.held_out(fold) if id not in run.store]
+    run.world.wait()  # until every process has seen what is left: shares of it are even, and no id is in two
+    if todo := run.world.share(left):
+        predict = predictor(run, [load(run, fold, network())])
+        for _ in predict.stream(run.dataset, todo, lambda id, size, levels: run.store.write(id, levels), run.workers):
+            pass
+    run.world.wait()
+    if run.world.main:
+        _score_fold(run, fold, metric)
+        facts = {"key": key, "metric": metric_key(metric), "seconds": round(time.perf_counter() - started, 2)}
+        write_atomic(folder / "finished.json", json.dumps(facts))
+    run.world.wait()
+
+
+def score_again(run: Run, metric: Metric | None) -> None:
+    """Score the finished folds that were scored by another metric. Their predictions are kept."""
+    for fold in finished(run):
+        facts = _finished(run, fold)
+        if facts.get("metric") != metric_key(metric):
+            _score_fold(run, fold, metric)
+            write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**facts, "metric": metric_key(metric)}))
+
+
+def _score_fold(run: Run, fold: int, metric: Metric | None) -> None:
+    ids, groups = run.held_out(fold), dict(zip(run.dataset.ids, run.dataset.groups, strict=True))
+    score(run.dataset, run.store, ids, [groups[id] for id in ids], fold, metric).write(run.fold_folder(fold))
+
+
+def prediction_key(run: Run, folds: Sequence[int]) -> str:
+    """A name of all that decides a prediction: weights, configuration, data, split, frame, views."""
+    weights = [digest(run.fold_folder(fold) / "last.safetensors") for fold in folds]
+    rest = (run.identity, run.folds.tolist(), run.frame, run.tta)
+    return short_hash((weights, rest))
+
+
+def metric_key(metric: Metric | None) -> str | None:
+    """A name of all that decides a metric's counts: its name, its values, its code."""
+    return None if metric is None else f"{metric.name}, {metric!r}, {code_key(type(metric))}"
+
+
+def finished(run: Run) -> list[int]:
+    """The folds that are trained, predicted and scored by this configuration, split and test-time augmentation."""
+    return [k for k in scored(run) if _finished(run, k)["key"] == prediction_key(run, [k])]
+
+
+def scored(run: Run) -> list[int]:
+    """The folds that are finished, by whatever settings."""
+    return [k for k in range(run.num_folds) if "key" in _finished(run, k)]
+
+
+def _finished(run: Run, fold: int) -> dict:
+    return read_json(run.fold_folder(fold) / "finished.json")
+
+
+def scores(run: Run) -> Scores:
+    """Those of the finished folds, one after the other."""
+    return Scores.join([Scores.read(run.fold_folder(fold)) for fold in finished(run)])
+
+
+def oof_masks(run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Id, truth and out-of-fold prediction, u8 (H, W) each, of every held-out image of the finished folds."""
+    for id in [id for fold in finished(run) for id in run.held_out(fold)]:
+        truth = run.dataset.read_mask(id)
+        yield id, truth, Rule().mask(run.store.read(id), truth.shape)

@@ -1,0 +1,121 @@
+"""How a run trains a fold: its samples, its validation, its state."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from kit.data.cache import sample_reader
+from kit.data.samples import SegmentationDataset, collate_samples
+from kit.runs.check import check_network
+from kit.runs.run import Run, read_json
+from kit.scoring.validation import validation
+from kit.system.files import cache_folder, digest
+from kit.training.checkpoint import load_weights
+from kit.training.loaders import loading
+from kit.training.loop import Evaluate, LossOf, Settings, fit
+from kit.training.processes import EpochBatches
+from kit.training.state import TrainState, new_state
+
+Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a fold is trained, besides network, optimizer and loss.
+
+    schedule: share of training done, 0..1 -> factor of the learning rate. augment: None for none.
+    ema_decay: of the average of the weights; None keeps none. clip: the largest norm of the gradient.
+    parts: micro-batches of a step. cache: keep the samples at the network's size on the disk.
+    samples: trained on in place of the images that the fold leaves.
+    """
+
+    epochs: int
+    batch_size: int
+    schedule: Callable[[float], float]
+    augment: Augmentation | None = None
+    ema_decay: float | None = 0.999
+    clip: float = 1.0
+    parts: int = 1
+    cache: bool = True
+    samples: SegmentationDataset | None = None
+
+
+def fit_fold(
+    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
+) -> None:
+    """Train the network that has not seen `fold`; resumes from its last checkpoint.
+
+    Raises ValueError where the network does not fit the channels or classes of the data set.
+    """
+    check_network(run, model)
+    state = new_fold_state(run, fold, model, optimizer, plan.ema_decay)
+    settings = Settings(
+        plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
+    )
+    fit(state, train_loader(run, fold, plan), loss_of, evaluator(run, fold, plan), settings, run.fold_folder(fold))
+
+
+def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
+    """This process's share of the batches, in an order that the seed and the epoch decide."""
+    samples = plan.samples
+    if samples is None:
+        samples = SegmentationDataset(_reader(run, plan.cache), run.trained_on(fold), plan.augment)
+    batches = EpochBatches(len(samples), plan.batch_size, seed=run.seed, world=run.world, parts=plan.parts)
+    load = {"persistent_workers": run.workers > 0, **loading(run.workers, run.world)}
+    return DataLoader(samples, batch_sampler=batches, collate_fn=collate_samples, **load)
+
+
+def evaluator(run: Run, fold: int, plan: Plan) -> Evaluate:
+    """The scores of the images that `fold` holds out, at the network's size.
+
+    No more images at once than in a micro-batch of training, and by the tiles that training crops: so a validation
+    needs no more memory than a step.
+    """
+    held_out = SegmentationDataset(_reader(run, plan.cache), run.world.share(run.held_out(fold)))
+    at_once = max(1, plan.batch_size // (run.world.size * plan.parts)) if run.frame.resizing.size else 1
+    loader = DataLoader(held_out, at_once, collate_fn=collate_samples, **loading(run.workers, run.world))
+    return validation(loader, run.frame, run.dataset.num_classes, run.world, run.dtype)
+
+
+def _reader(run: Run, cache: bool) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+    return sample_reader(run.dataset, run.frame.resizing, cache_folder() if cache else None)
+
+
+def new_fold_state(
+    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema_decay: float | None = 0.999
+) -> TrainState:
+    """A new training state, tagged so that a checkpoint of another fold, split or configuration is refused."""
+    held_out = hashlib.sha256("\n".join(run.held_out(fold)).encode()).hexdigest()[:16]
+    identity = {**run.identity, "fold": fold, "held out": held_out}
+    return new_state(model, optimizer, run.dtype, identity, ema_decay, run.flags.defaults)
+
+
+def load(run: Run, fold: int, model: nn.Module) -> nn.Module:
+    """Give `model` the weights with which the fold's training ended, on this run's device."""
+    load_weights(run.fold_folder(fold) / "last.safetensors", model)
+    return model.to(run.world.device)
+
+
+def load_stage(run: Run, earlier: Path, fold: int, model: nn.Module) -> nn.Module:
+    """Give `model` the weights with which `fold` ended in the run folder of an earlier stage of training.
+
+    Raises FileNotFoundError while that fold is not finished. Raises ValueError if it was trained on other data, lists
+    or folds: it may then have seen images that are held out here.
+    """
+    if not (earlier / f"fold{fold}/finished.json").exists():
+        raise FileNotFoundError(f"this stage continues {earlier}, where fold {fold} is not finished: run that first")
+    data = read_json(earlier / "config.json").get("identity", {}).get("data")
+    splits = [path / "folds.csv" for path in (earlier, run.folder)]
+    if data != run.identity["data"] or not all(map(Path.exists, splits)) or digest(splits[0]) != digest(splits[1]):
+        raise ValueError(
+            f"{earlier} was trained on other data, lists or folds than this stage is scored on, so its network may "
+            "have seen the held-out images. Give both stages the same flags for them"
+        )
+    load_weights(earlier / f"fold{fold}/last.safetensors", model)
+    return model
