@@ -1,29 +1,25 @@
-"""A competition of drawn discs, small enough for a unit test: orange discs on blue, every picture another."""
+"""A data set of drawn discs, small enough for a unit test: orange discs on blue, every image another."""
 
 import hashlib
 import zlib
 
 import numpy as np
 import torch
+from kit.data.dataset import Dataset
+from kit.scoring.metrics import MeanDice
+from kit.submission.competition import Competition
+from kit.submission.dialect import Dialect
 from torch import nn
 
 
-class TinyCompetition:
-    """What kit.data.Competition asks for, drawn in memory: `cars` groups of `views` pictures, and `tests` more.
+class TinyDataset(Dataset):
+    """Discs drawn in memory: `cars` groups of `views` images, and `tests` more to predict.
 
-    broken: ids whose picture cannot be read.
+    broken: ids whose image cannot be read.
     """
 
     name = "tiny"
-    slug = "tiny-discs"
-    num_classes = 2
     classes = ("blue", "disc")
-    notes = ()
-    drawn = False
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
 
     def __init__(self, cars=4, views=3, tests=5, size=(45, 61), broken=()):
         self.ids = [f"car{car}_{view:02}" for car in range(cars) for view in range(1, views + 1)]
@@ -44,9 +40,6 @@ class TinyCompetition:
     def shape(self, id):
         return self.size
 
-    def csv_name(self, id):
-        return f"{id}.jpg"
-
     def fingerprint(self):
         return hashlib.sha256(repr((self.ids, self.size)).encode()).hexdigest()
 
@@ -58,6 +51,13 @@ class TinyCompetition:
         rows, columns = np.mgrid[: self.size[0], : self.size[1]]
         height, width = self.size
         return ((rows - y * height) ** 2 + (columns - x * width) ** 2 < (radius * height) ** 2).astype(np.uint8)
+
+
+def tiny_competition(dataset=None, **changes):
+    """The competition of its test images, in Carvana's dialect."""
+    dataset = dataset or TinyDataset()
+    facts = {"dialect": Dialect(key="{id}.jpg"), "test_ids": dataset.test_ids, "metric": MeanDice()} | changes
+    return Competition(dataset, **facts)
 
 
 def tiny_network(channels=1, kernel=3, seed=0):

@@ -2,25 +2,39 @@
 
 import json
 
+import cv2
 import numpy as np
 import torch
-from tiny import TinyCompetition, tiny_network
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing, resize_image
+from tiny import TinyDataset, tiny_network
 
 from kit.folds.keeping import keep_folds
-from kit.prediction.predictor import TTA, VIEWS
-from kit.runs.run import Run
-from kit.training.checkpoint import load_weights, save_weights
+from kit.prediction import TTA, VIEWS, Frame
+from kit.runs.flags import Flags
+from kit.runs.oof import predict_oof
+from kit.runs.run import Run, begin
+from kit.training.checkpoint import save_weights
 from kit.training.processes import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 SIZE = (24, 40)
 
 
-def new_run(folder, competition=None, config=None, **changes):
-    competition = competition or TinyCompetition()
-    folds = np.arange(len(competition.ids)) // 3 % 2  # four cars of three views, in two folds
-    options = {"tta": TTA(VIEWS["hflip"]), "size": SIZE, "world": ALONE, "dtype": torch.float32} | changes
-    return Run(folder, "tiny", competition, folds, config or {"fold": 0, "lr": 0.1}, **options)
+def frame(size=SIZE):
+    return Frame(Resizing(size), normalise=IMAGENET)
+
+
+def flags(values, free=("fold", "workers")):
+    """Flags of which all but `free` decide a number."""
+    return Flags(values, {name: value for name, value in values.items() if name not in free}, {})
+
+
+def new_run(folder, dataset=None, config=None, size=SIZE, **changes):
+    dataset = dataset or TinyDataset()
+    folds = np.arange(len(dataset.ids)) // 3 % 2  # four cars of three views, in two folds
+    options = {"tta": TTA(VIEWS["hflip"]), "frame": frame(size), "world": ALONE, "dtype": torch.float32} | changes
+    return Run(folder, "tiny", dataset, folds, flags(config or {"fold": 0, "lr": 0.1}), **options)
 
 
 def train(run, fold, seed):
@@ -35,20 +49,23 @@ def train(run, fold, seed):
     return model
 
 
-def trained(run):
-    def load(fold):
-        model = tiny_network(seed=99)
-        load_weights(run.fold_folder(fold) / "last.safetensors", model)
-        return model
-
-    return load
-
-
 def finish_two_folds(folder):
     """Both folds trained, predicted and scored, with config.json and folds.csv; returns the folder."""
     run = new_run(folder)
-    keep_folds(folder, run.competition, ALONE, lambda: run.folds)
-    run.begin()
+    keep_folds(folder, run.dataset, ALONE, lambda: run.folds)
+    begin(run)
     for fold in (0, 1):
-        run.predict_oof(fold, train(run, fold, seed=fold))
+        train(run, fold, seed=fold)
+        predict_oof(run, fold, tiny_network)
     return folder
+
+
+def mask_by_hand(models, image, size):
+    """Resize, normalise, mean of the sigmoids with and without mirror, 256 steps, mean over models, enlarge, cut."""
+    small = resize_image(image, size).astype(np.float32) / 255
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    pixels = torch.from_numpy(((small - mean) / deviation).astype(np.float32).transpose(2, 0, 1))[None]
+    with torch.no_grad():
+        probs = [(m(pixels).sigmoid() + m(pixels.flip(3)).sigmoid().flip(3)) / 2 for m in models]
+    levels = np.mean([np.floor(256 * one[0, 0].numpy()).clip(0, 255) for one in probs], axis=0).astype(np.float32)
+    return (cv2.resize(levels, image.shape[1::-1]) >= 127.5).astype(np.uint8)

@@ -30,25 +30,28 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tiny import TinyCompetition
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
+from tiny import TinyDataset, tiny_competition
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 import kit.training.loop
 from kit.data.augment import photo_augment
-from kit.data.cache import sample_reader
-from kit.data.samples import SegmentationDataset
+from kit.folds.keeping import keep_folds
 from kit.folds.kfold import group_kfold
-from kit.losses.region import bce_dice
-from kit.prediction.predictor import TTA, VIEWS
-from kit.runs.launch import launch
-from kit.runs.run import Run, keep_folds
-from kit.runs.submit import submit
+from kit.losses import bce_dice
+from kit.prediction import TTA, VIEWS, Frame
+from kit.recipe import launch
+from kit.report.of_run import report
+from kit.runs import Plan, Run, Submission, load, predict_oof, submit
+from kit.runs.flags import Flags
+from kit.runs.folds import lock
+from kit.runs.run import begin
+from kit.runs.training import evaluator, new_fold_state, train_loader
 from kit.scoring.confusion import confusion_matrix
 from kit.submission.rle import decode, encode
-from kit.training.checkpoint import load_weights, save_state
-from kit.training.loop import Settings, adamw, evaluate, fit, new_state, warmup_cosine
-from kit.training.processes import EpochBatches, World
+from kit.training import Settings, World, adamw, fit, supervised, warmup_cosine
+from kit.training.checkpoint import save_state
 from kit.training.processes import start as join_group
 
 SIZE = (32, 48)  # height and width that the network sees
@@ -58,7 +61,7 @@ CHECK_EVERY = 2  # steps, in place of kit.training.loop's, so that an epoch of f
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is to do. fault: what happens to it meanwhile, see Competition, Criterion and strike."""
+    """What a process is to do. fault: what happens to it meanwhile, see Discs, Criterion and strike."""
 
     folder: str
     stages: tuple[str, ...] = ("train",)  # of train, evaluate, oof, report, submit; or overwrite alone
@@ -74,17 +77,17 @@ class Job:
     cars: int = 20
     views: int = 2
     tests: int = 7
-    picture: tuple = (45, 61)  # height and width
+    image: tuple = (45, 61)  # height and width
     save_minutes: float = 10
     fault: tuple = ()
 
 
-class Competition(TinyCompetition):
-    """The tiny one; fault ("kill at picture", id) ends the process that reads it."""
+class Discs(TinyDataset):
+    """The tiny one; fault ("kill at image", id) ends the process that reads it."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job.cars, job.views, job.tests, tuple(job.picture))
-        self.fatal = job.fault[1] if job.fault[:1] == ("kill at picture",) else None
+        super().__init__(job.cars, job.views, job.tests, tuple(job.image))
+        self.fatal = job.fault[1] if job.fault[:1] == ("kill at image",) else None
 
     def read_image(self, id: str) -> np.ndarray:
         if id == self.fatal:
@@ -182,72 +185,62 @@ def main(job: Job) -> None:
         save_state(Path(job.folder) / "last.pt", {"new": torch.arange(2000), "lr": 0.5})
         return
     kit.training.loop.CHECK_EVERY = CHECK_EVERY
-    run = begin(job, join_group("cpu"))
+    run = opened(job, join_group("cpu"))
     strike(job.fault)
-    with run.lock(job.fold):
+    with lock(run, job.fold):
         if "train" in job.stages:
             train(run, job)
         if "evaluate" in job.stages:
-            matrix = evaluate(trained(run, job, job.fold), *validation(run, job))
+            matrix = evaluator(run, job.fold, plan(job)).count(load(run, job.fold, network(job)))
             print(f"matrix: {matrix.tolist()}")
         if "oof" in job.stages:
-            run.predict_oof(job.fold, trained(run, job, job.fold))
+            predict_oof(run, job.fold, lambda: network(job))
     if "report" in job.stages:
-        run.report()
+        report(run)
     if "submit" in job.stages:
-        submit(run, lambda fold: trained(run, job, fold), Path(job.folder) / "submissions")
+        competition = tiny_competition(run.dataset)
+        submit(run, Submission(competition, folder=Path(job.folder) / "submissions"), lambda: network(job))
 
 
-def begin(job: Job, world: World) -> Run:
+def opened(job: Job, world: World) -> Run:
     """Open the run folder."""
-    folder, competition = Path(job.folder), Competition(job)
+    folder, dataset = Path(job.folder), Discs(job)
     asked = ("fold", "epochs", "batch_size", "width", "norm", "dropout", "seed", "workers")
+    values = {name: getattr(job, name) for name in asked}
+    identity = {name: value for name, value in values.items() if name not in {"fold", "workers"}}
     run = Run(
         folder=folder,
         name="tiny",
-        competition=competition,
-        folds=keep_folds(folder, competition, world, lambda: group_kfold(competition.groups, 2, seed=0)),
-        config={name: getattr(job, name) for name in asked},
+        dataset=dataset,
+        folds=keep_folds(folder, dataset, world, lambda: group_kfold(dataset.groups, 2, seed=0)),
+        flags=Flags(values, identity, {}),
+        frame=Frame(Resizing(SIZE), normalise=IMAGENET),
         tta=TTA(VIEWS["hflip"]),
-        size=SIZE,
         world=world,
         dtype=torch.float32,
         workers=job.workers,
+        seed=job.seed,
     )
-    run.begin()
+    begin(run)
     return run
 
 
+def plan(job: Job) -> Plan:
+    """How the fold is trained."""
+    return Plan(job.epochs, job.batch_size, warmup_cosine, AUGMENT, ema_decay=0.9, parts=job.accumulate, cache=False)
+
+
 def train(run: Run, job: Job) -> None:
-    """Train the fold that was asked for."""
-    world = run.world
-    train_set = SegmentationDataset(sample_reader(run.competition, SIZE, None), run.trained_on(job.fold), AUGMENT)
-    batches = EpochBatches(len(train_set), job.batch_size, seed=job.seed, world=world, parts=job.accumulate)
+    """Train the fold that was asked for; as fit_fold, but for the minutes between checkpoints."""
     torch.manual_seed(job.seed)
-    model = network(job)
-    val_loader, settings = validation(run, job)
-    fit(
-        new_state(model, adamw(model, lr=0.02), run.dtype, {**run.identity, "fold": job.fold}, 0.9),
-        DataLoader(train_set, batch_sampler=batches, num_workers=job.workers, persistent_workers=job.workers > 0),
-        val_loader,
-        Criterion(job.fault, world),
-        settings,
-        run.fold_folder(job.fold),
+    model, how = network(job), plan(job)
+    state = new_fold_state(run, job.fold, model, adamw(model, lr=0.02), how.ema_decay)
+    settings = Settings(
+        job.epochs, run.world, run.dtype, warmup_cosine, IMAGENET, job.seed, save_minutes=job.save_minutes
     )
-
-
-def validation(run: Run, job: Job) -> tuple[DataLoader, Settings]:
-    """This process's held-out pictures, and the settings."""
-    read = sample_reader(run.competition, SIZE, None)
-    settings = Settings(job.epochs, run.world, run.dtype, warmup_cosine, job.seed, save_minutes=job.save_minutes)
-    return DataLoader(SegmentationDataset(read, run.world.share(run.held_out(job.fold))), job.batch_size), settings
-
-
-def trained(run: Run, job: Job, fold: int) -> nn.Sequential:
-    """The network with a fold's averaged weights."""
-    model = network(job)
-    load_weights(run.fold_folder(fold) / "last.safetensors", model)
-    return model
+    loss_of = supervised(Criterion(job.fault, run.world))
+    loader = train_loader(run, job.fold, how)
+    fit(state, loader, loss_of, evaluator(run, job.fold, how), settings, run.fold_folder(job.fold))
 
 
 class Ended(NamedTuple):

@@ -14,11 +14,11 @@ from kit.data.cache import sample_reader
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.runs.check import check_network
 from kit.runs.run import Run, read_json
-from kit.scoring.validation import validation
+from kit.scoring.validation import Validation
 from kit.system.files import cache_folder, digest
 from kit.training.checkpoint import load_weights
 from kit.training.loaders import loading
-from kit.training.loop import Evaluate, LossOf, Settings, fit
+from kit.training.loop import LossOf, Settings, fit
 from kit.training.processes import EpochBatches
 from kit.training.state import TrainState, new_state
 
@@ -71,7 +71,7 @@ def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_samples, **load)
 
 
-def evaluator(run: Run, fold: int, plan: Plan) -> Evaluate:
+def evaluator(run: Run, fold: int, plan: Plan) -> Validation:
     """The scores of the images that `fold` holds out, at the network's size.
 
     No more images at once than in a micro-batch of training, and by the tiles that training crops: so a validation
@@ -80,7 +80,7 @@ def evaluator(run: Run, fold: int, plan: Plan) -> Evaluate:
     held_out = SegmentationDataset(_reader(run, plan.cache), run.world.share(run.held_out(fold)))
     at_once = max(1, plan.batch_size // (run.world.size * plan.parts)) if run.frame.resizing.size else 1
     loader = DataLoader(held_out, at_once, collate_fn=collate_samples, **loading(run.workers, run.world))
-    return validation(loader, run.frame, run.dataset.num_classes, run.world, run.dtype)
+    return Validation(loader, run.frame, run.dataset.num_classes, run.world, run.dtype)
 
 
 def _reader(run: Run, cache: bool) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:

@@ -1,6 +1,6 @@
 """The scores of held-out samples during training, at the network's size."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,39 +13,37 @@ from kit.scoring.confusion import confusion_matrix, dice, iou, mean_dice, mean_i
 from kit.training.processes import World
 
 
-def validation(
-    loader: DataLoader, frame: Frame, num_classes: int, world: World, dtype: torch.dtype
-) -> Callable[[nn.Module], dict[str, float]]:
+@dataclass(frozen=True)
+class Validation:
     """A function network -> {"dice", "iou", "accuracy"} of the data set, over every process's loader.
 
     loader: batches of Sample at the network's size. Of two classes the scores are those of the second, of more their
     mean. A loader may be empty, because there can be fewer images than processes. NaN where no pixel was counted.
     """
 
-    def evaluate(network: nn.Module) -> dict[str, float]:
-        return scores_of(count(network, loader, frame, num_classes, world, dtype))
+    loader: DataLoader
+    frame: Frame
+    num_classes: int
+    world: World
+    dtype: torch.dtype
 
-    return evaluate
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """The scores of a network."""
+        matrix = self.count(network)
+        binary = len(matrix) == 2
+        return {
+            "dice": float(dice(matrix)[1] if binary else mean_dice(matrix)),
+            "iou": float(iou(matrix)[1] if binary else mean_iou(matrix)),
+            "accuracy": float(pixel_accuracy(matrix)),
+        }
 
-
-def count(
-    network: nn.Module, loader: DataLoader, frame: Frame, num_classes: int, world: World, dtype: torch.dtype
-) -> np.ndarray:
-    """Confusion matrix i64 (K, K), rows = truth, at the network's size, over every process's loader."""
-    predictor = Predictor([network], frame, device=world.device, dtype=dtype)
-    matrix = np.zeros((num_classes, num_classes), np.int64)
-    for batch in loader:
-        [probs] = predictor.probabilities(batch.image)
-        predicted = probs[:, 0] >= 0.5 if probs.shape[1] == 1 else probs.argmax(dim=1)
-        matrix += confusion_matrix(batch.mask.numpy(), predicted.to(torch.uint8).cpu().numpy(), num_classes)
-    return world.sum(torch.from_numpy(matrix).to(world.device)).cpu().numpy()
-
-
-def scores_of(matrix: np.ndarray) -> dict[str, float]:
-    """Dice, IoU and pixel accuracy of a data set's confusion matrix."""
-    binary = len(matrix) == 2
-    return {
-        "dice": float(dice(matrix)[1] if binary else mean_dice(matrix)),
-        "iou": float(iou(matrix)[1] if binary else mean_iou(matrix)),
-        "accuracy": float(pixel_accuracy(matrix)),
-    }
+    def count(self, network: nn.Module) -> np.ndarray:
+        """Confusion matrix i64 (K, K) of a network, rows = truth, over every process's loader."""
+        predictor = Predictor([network], self.frame, device=self.world.device, dtype=self.dtype)
+        matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
+        for batch in self.loader:
+            [probs] = predictor.probabilities(batch.image)
+            predicted = probs[:, 0] >= 0.5 if probs.shape[1] == 1 else probs.argmax(dim=1)
+            predicted = predicted.to(torch.uint8).cpu().numpy()
+            matrix += confusion_matrix(batch.mask.numpy(), predicted, self.num_classes)
+        return self.world.sum(torch.from_numpy(matrix).to(self.world.device)).cpu().numpy()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TinyCompetition
+from tiny import TinyDataset
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -31,7 +31,7 @@ from kit.system.files import run_lock, write_atomic
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
 
 
-class Mislabelled(TinyCompetition):
+class Mislabelled(TinyDataset):
     """car1_02's mask has labels that are no class, car2_01's another size than its picture."""
 
     def read_mask(self, id):
@@ -220,7 +220,7 @@ def test_fault_44_neither_the_package_nor_the_home_can_be_written(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # said where there is one core
 def test_fault_45_augmentations_differ_between_epochs_and_workers(workers):
-    competition = TinyCompetition()
+    competition = TinyDataset()
     samples = SegmentationDataset(SizedReader(competition, (48, 64)), competition.ids[:1] * 12, photo_augment())
     keys = [[(epoch, index)] for epoch in (0, 1) for index in range(12)]
     loader = DataLoader(samples, batch_sampler=keys, num_workers=workers)

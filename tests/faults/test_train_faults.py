@@ -12,18 +12,22 @@ import pytest
 import safetensors
 import torch
 import train_tiny
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
 from torch import nn
 from torch.utils.data import DataLoader
 
 from kit.data.samples import Sample
-from kit.losses.region import bce_dice
+from kit.losses import bce_dice
+from kit.prediction import Frame
+from kit.scoring.validation import Validation
+from kit.training import EpochBatches, Settings, World, adamw, fit, new_state, supervised, warmup_cosine
 from kit.training.checkpoint import load_state, save_state
-from kit.training.loop import Settings, adamw, fit, new_state, resume, warmup_cosine
-from kit.training.processes import EpochBatches, World
+from kit.training.state import resume
 
 ALONE = World(0, 1, torch.device("cpu"))
 TIMES = {"seconds", "waited", "val_seconds"}
-STEPS = 5  # of an epoch of the tiny recipe: 20 pictures in batches of 4
+STEPS = 5  # of an epoch of the tiny recipe: 20 images in batches of 4
 
 
 def flat(value, name=""):
@@ -121,7 +125,7 @@ def test_fault_33_disk_full_while_saving_keeps_the_old_files(tmp_path, reference
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_fault_34_killed_in_and_after_epochs_the_same_command_goes_on(tmp_path, reference, workers):
+def test_fault_34_killed_in_and_after_epochs_the_same_command_resumes(tmp_path, reference, workers):
     command = {"workers": workers, "save_minutes": -1}  # a checkpoint at each look at the loss, every 2 steps
     for call, step in [(3, 2), (4, 5), (1, 5), (6, 10), (4, 12)]:  # killed in the n-th step of the process
         [ended] = train_tiny.start(tmp_path, fault=["kill", call], **command)
@@ -142,14 +146,14 @@ def test_fault_34_killed_at_random_times(tmp_path, reference):
     assert left_behind(tmp_path) == reference
 
 
-class Pictures(torch.utils.data.Dataset):
-    """Random pictures with a mask of their bright pixels; or one of `mask` everywhere."""
+class Images(torch.utils.data.Dataset):
+    """Random images with a mask of their bright pixels; or one of `mask` everywhere."""
 
     def __init__(self, n=8, mask=None):
         images = torch.randint(0, 256, (n, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
         masks = (images[:, 0] > 127).byte() if mask is None else torch.full((n, 16, 16), mask, dtype=torch.uint8)
         self.samples = [
-            Sample(image, mask, f"picture{i}") for i, (image, mask) in enumerate(zip(images, masks, strict=True))
+            Sample(image, mask, f"image{i}") for i, (image, mask) in enumerate(zip(images, masks, strict=True))
         ]
 
     def __len__(self):
@@ -167,9 +171,10 @@ def new_training(dtype=torch.float32, width=4, identity=None):
 
 def go_on(state, folder, epochs=4, criterion=bce_dice, dtype=torch.float32, validation=None):
     batches = EpochBatches(8, 4, seed=0, world=ALONE)
-    settings = Settings(epochs, ALONE, dtype, warmup_cosine, save_minutes=-1)
-    val_loader = DataLoader(validation or Pictures(), 4)
-    fit(state, DataLoader(Pictures(), batch_sampler=batches), val_loader, criterion, settings, folder)
+    settings = Settings(epochs, ALONE, dtype, warmup_cosine, IMAGENET, save_minutes=-1)
+    frame = Frame(Resizing((16, 16)), normalise=IMAGENET)
+    evaluate = Validation(DataLoader(validation or Images(), 4), frame, 2, ALONE, dtype)
+    fit(state, DataLoader(Images(), batch_sampler=batches), supervised(criterion), evaluate, settings, folder)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -204,7 +209,7 @@ def test_fault_35_all_of_the_state_is_restored(tmp_path, dtype, capsys):
     assert (restored.step, len(restored.history)) == (8, 4)
 
 
-def test_fault_35_a_checkpoint_without_a_scaler_goes_on_in_float16(tmp_path, capsys):
+def test_fault_35_a_checkpoint_without_a_scaler_resumes_in_float16(tmp_path, capsys):
     go_on(new_training(), tmp_path, epochs=1)  # as on a GPU with bfloat16
     older = new_training(torch.float16)
     go_on(older, tmp_path, epochs=2, dtype=torch.float16)
@@ -261,7 +266,7 @@ def test_fault_36_a_pickle_bomb_never_runs(tmp_path, finished):
     [
         ({"width": 4}, "config.json was made by another configuration (then -> now): width 8 -> 4."),
         ({"norm": "group", "seed": 1}, "(then -> now): norm batch -> group, seed 0 -> 1."),
-        ({"picture": [45, 62]}, "(then -> now): data "),
+        ({"image": [45, 62]}, "(then -> now): data "),
         ({"cars": 21}, "folds.csv lists other ids or groups than the data now has"),
     ],
 )
@@ -328,7 +333,7 @@ def test_fault_38_gradients_that_overflow_float16_for_ever_stop_the_run(tmp_path
 
 
 def test_fault_39_a_score_of_nan_is_never_the_best(tmp_path, capsys):
-    go_on(new_training(), tmp_path / "never", epochs=2, validation=Pictures(mask=255))
+    go_on(new_training(), tmp_path / "never", epochs=2, validation=Images(mask=255))
     state = new_training()
     resume(state, tmp_path / "never")
     assert np.isnan([line["val_dice"] for line in state.history]).all()
@@ -337,7 +342,7 @@ def test_fault_39_a_score_of_nan_is_never_the_best(tmp_path, capsys):
     go_on(new_training(), tmp_path, epochs=1)
     best = (tmp_path / "best.safetensors").read_bytes()
     state = new_training()
-    go_on(state, tmp_path, epochs=2, validation=Pictures(mask=255))
+    go_on(state, tmp_path, epochs=2, validation=Images(mask=255))
     assert state.best == state.history[0]["val_dice"] > 0
     assert (tmp_path / "best.safetensors").read_bytes() == best
 
@@ -383,7 +388,7 @@ def test_fault_47_the_lock_of_a_killed_run_is_free_while_its_workers_live(tmp_pa
 def test_fault_48_ctrl_c_keeps_the_last_epoch(tmp_path, reference, workers):
     [ended] = train_tiny.start(tmp_path, workers=workers, fault=["interrupt", STEPS + 3])
     assert ended.code == 130
-    assert ended.error == "\nstopped. The last checkpoint, if any, is intact; the same command goes on from it.\n"
+    assert ended.error == "\nstopped. The last checkpoint, if any, is intact; the same command resumes from it.\n"
     assert step_of(tmp_path) == STEPS
     assert train_tiny.start(tmp_path, workers=workers)[0].code == 0
     assert left_behind(tmp_path) == reference

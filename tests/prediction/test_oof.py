@@ -3,13 +3,13 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
-from tiny import TinyCompetition
+from tiny import TinyDataset
 from torch.nn import functional as F
 
 from kit.prediction.store import COLUMNS, OOFStore, Scores, read_oof_csv, score
 
 
-class Fixed(TinyCompetition):
+class Fixed(TinyDataset):
     """A competition with the truths that a test gives."""
 
     def __init__(self, truths, num_classes=2):
@@ -66,7 +66,7 @@ def test_damaged_predictions_are_refused(tmp_path):
 
 
 def test_scores_are_scikit_learns_at_the_pictures_own_size(tmp_path):
-    competition = TinyCompetition(size=(97, 131))
+    competition = TinyDataset(size=(97, 131))
     truths = {id: competition.read_mask(id) for id in competition.ids[:4]}
     truths["car1_01"] = truths["car1_01"].copy()
     truths["car1_01"][:30] = 255

@@ -5,7 +5,7 @@ import pytest
 import torch
 from kit.data.normalise import IMAGENET
 from kit.data.resize import Resizing
-from tiny import TinyCompetition, tiny_network, triple
+from tiny import TinyDataset, tiny_network, triple
 from torch import nn
 from torch.nn import functional as F
 
@@ -48,7 +48,7 @@ def symmetric_network(channels=1):
 @pytest.mark.parametrize("ahead", [False, True])
 def test_probabilities_that_are_not_finite_stop_it_and_name_the_images(ahead):
     """A mask of them would be empty, and valid."""
-    competition, network = TinyCompetition(), tiny_network()
+    competition, network = TinyDataset(), tiny_network()
     with torch.no_grad():
         network.bias.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="probabilities that are not finite for one of test_00, test_01"):
@@ -99,7 +99,7 @@ def test_several_classes_are_softmaxed_before_they_are_averaged():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_several_networks_are_averaged_over_their_levels(channels):
     """So that predictions which were stored fold by fold, and those that are made at once, are the same."""
-    dataset, nets = TinyCompetition(), [tiny_network(channels, seed=seed) for seed in (1, 2, 3)]
+    dataset, nets = TinyDataset(), [tiny_network(channels, seed=seed) for seed in (1, 2, 3)]
     image = dataset.read_image("car0_01")
     alone = [Predictor([net], frame()).predict_levels(image) for net in nets]
     together = Predictor(nets, frame())
@@ -116,7 +116,7 @@ def test_several_networks_are_averaged_over_their_levels(channels):
 
 def test_the_padding_of_kept_ratios_is_no_part_of_a_prediction():
     """A network that returns its first channel gives back the image, without the border that filled it up."""
-    dataset = TinyCompetition(size=(30, 80))
+    dataset = TinyDataset(size=(30, 80))
     net = tiny_network(kernel=1)
     with torch.no_grad():
         net.weight[:] = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1)
@@ -256,21 +256,21 @@ def run(ids, batch_size, threads=0, broken=()):
         nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(), nn.Conv2d(16, 1, 1)
     )
     network = net.to(memory_format=torch.channels_last)
-    return predict(network, TinyCompetition(tests=13, broken=broken), ids, batch_size, "hflip", threads)
+    return predict(network, TinyDataset(tests=13, broken=broken), ids, batch_size, "hflip", threads)
 
 
 def test_predictions_come_in_order_with_their_sizes_and_by_the_networks_own_probabilities():
-    ids, net = TinyCompetition().test_ids, tiny_network()
-    found = list(predict(net, TinyCompetition(), ids))
+    ids, net = TinyDataset().test_ids, tiny_network()
+    found = list(predict(net, TinyDataset(), ids))
     assert [(id, size) for id, size, _ in found] == [(id, (45, 61)) for id in ids]
-    image = ImageBatches(TinyCompetition(), ids, Resizing(SIZE), 2).read([ids[3]]).images[:1]
+    image = ImageBatches(TinyDataset(), ids, Resizing(SIZE), 2).read([ids[3]]).images[:1]
     with torch.no_grad():
         expected = (net(IMAGENET(image)).sigmoid()[0] * 256).floor()
     assert np.abs(found[3][2] - expected.numpy()).max() <= 1  # a sum in another order may cross a step
 
 
 def test_predictions_do_not_depend_on_what_else_is_in_the_batch():
-    ids = TinyCompetition(tests=13).test_ids
+    ids = TinyDataset(tests=13).test_ids
     whole = {id: levels.tobytes() for id, _, levels in run(ids, 4)}
     assert list(whole) == ids
     for some in (ids[:1], ids[3:9], ids[::-1], ids[5:]):
@@ -282,14 +282,14 @@ def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():
     """Kernels are chosen by a batch's shape, so an image alone in the last batch must not get others."""
     shapes, net = [], tiny_network()
     net.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
-    competition = TinyCompetition(tests=9, broken=["test_01"])
+    competition = TinyDataset(tests=9, broken=["test_01"])
     with pytest.raises(ValueError, match="1 image could not be predicted"):
         list(predict(net, competition, competition.test_ids, 4, "hflip"))
     assert shapes == [(8, 3, 32, 48)] * 3
 
 
 def test_bad_images_are_all_told_at_the_end_and_the_good_ones_predicted():
-    ids = TinyCompetition(tests=13).test_ids
+    ids = TinyDataset(tests=13).test_ids
     bad = [ids[0], *ids[4:8], ids[12]]
     good = []
     with pytest.raises(ValueError, match="6 images could not be predicted; all others were") as refusal:

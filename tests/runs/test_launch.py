@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kit.runs.launch import launch
+from kit.recipe import launch
 
 HINT = "(KIT_TRACEBACK=1 shows where it was raised)\n"
 
@@ -15,7 +15,7 @@ HINT = "(KIT_TRACEBACK=1 shows where it was raised)\n"
         (
             KeyboardInterrupt(),
             130,
-            "\nstopped. The last checkpoint, if any, is intact; the same command goes on from it.\n",
+            "\nstopped. The last checkpoint, if any, is intact; the same command resumes from it.\n",
         ),
     ],
 )

@@ -238,11 +238,11 @@ def test_predictions_killed_midway_go_on_with_other_processes(tmp_path, alone):
     folder = forget_predictions(alone, tmp_path / "copy")
     job = {"cars": 15, "views": 1, "stages": ["oof", "submit"], **EXACT}
     ids = [path.stem for path in sorted(alone.glob("oof/*.png"))]
-    [ended] = train_tiny.start(folder, fault=["kill at picture", "car9_01"], **job)  # in the second batch of four
+    [ended] = train_tiny.start(folder, fault=["kill at image", "car9_01"], **job)  # in the second batch of four
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("oof/*.png")}
     assert ended.code == -9
     assert 0 < len(kept) < len(ids)
-    first, second = train_tiny.start(folder, 2, fault=["kill at picture", "test_01"], **job)  # the second's first one
+    first, second = train_tiny.start(folder, 2, fault=["kill at image", "test_01"], **job)  # the second's first one
     assert first.code not in {0, None}
     assert second.code == -9
     assert rows_of_parts(folder) == {"part-0.csv": 4, "part-1.csv": 0}

@@ -12,7 +12,7 @@ from kit.data.normalise import IMAGENET
 from kit.data.resize import Resizing
 from sklearn import metrics as sklearn_metrics
 from timm.utils import ModelEmaV3
-from tiny import TinyCompetition, tiny_network, triple
+from tiny import TinyDataset, tiny_network, triple
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,7 +20,7 @@ from kit.data.cache import sample_reader
 from kit.data.samples import Sample, SegmentationDataset
 from kit.losses import bce_dice, deep_supervision
 from kit.prediction import TTA, VIEWS, Frame, Predictor
-from kit.scoring.validation import count, validation
+from kit.scoring.validation import Validation
 from kit.training import (
     EpochBatches,
     Settings,
@@ -63,7 +63,7 @@ def settings(epochs=2, schedule=warmup_cosine, **more):
 
 
 def confusion(model, loader, num_classes=2):
-    return count(model, loader, FRAME, num_classes, ALONE, torch.float32)
+    return Validation(loader, FRAME, num_classes, ALONE, torch.float32).count(model)
 
 
 def network():
@@ -83,7 +83,7 @@ def train(
     dataset = dataset or Images(10)
     batches = EpochBatches(len(dataset), 4, seed=3, world=ALONE, parts=parts)
     loader = DataLoader(dataset, batch_sampler=batches)
-    evaluate = validation(DataLoader(Images(5), 2), FRAME, 2, ALONE, torch.float32)
+    evaluate = Validation(DataLoader(Images(5), 2), FRAME, 2, ALONE, torch.float32)
     fit(state, loader, loss_of or supervised(criterion), evaluate, settings(epochs, seed=3, **more), folder)
     return state
 
@@ -372,8 +372,8 @@ def test_best_dtype_of_a_gpu():
 
 
 def resume_discs(folder, world, epochs):
-    """Train a network on drawn discs up to `epochs`; the state, and the loader on which it was validated."""
-    dataset, dtype, resizing = TinyCompetition(), best_dtype(world.device), Resizing((32, 48))
+    """Train a network on drawn discs up to `epochs`; the state, and its validation."""
+    dataset, dtype, resizing = TinyDataset(), best_dtype(world.device), Resizing((32, 48))
     samples = SegmentationDataset(sample_reader(dataset, resizing, None), dataset.ids)
     batches = EpochBatches(len(samples), 4, seed=3, world=world, parts=2)
     pinned = {"pin_memory": world.device.type == "cuda"}
@@ -382,24 +382,24 @@ def resume_discs(folder, world, epochs):
     val_loader = DataLoader(samples, 4, **pinned)
     train_loader = DataLoader(samples, batch_sampler=batches, **pinned)
     frame = Frame(resizing, normalise=IMAGENET)
-    evaluate = validation(val_loader, frame, 2, world, dtype)
+    evaluate = Validation(val_loader, frame, 2, world, dtype)
     how = Settings(epochs, world, dtype, warmup_cosine, IMAGENET)
     fit(state, train_loader, supervised(bce_dice), evaluate, how, folder)
-    return state, val_loader
+    return state, evaluate
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_trains_resumes_validates_and_predicts(tmp_path, capsys):
-    world, dataset = World(0, 1, torch.device("cuda", 0)), TinyCompetition()
+    world, dataset = World(0, 1, torch.device("cuda", 0)), TinyDataset()
     dtype, frame = best_dtype(world.device), Frame(Resizing((32, 48)), normalise=IMAGENET)
     first, _ = resume_discs(tmp_path, world, 1)
-    state, val_loader = resume_discs(tmp_path, world, 3)
+    state, evaluate = resume_discs(tmp_path, world, 3)
     assert state.history[0] == first.history[0]
     assert [line["epoch"] for line in state.history] == [1, 2, 3]
     assert state.step == 9
     assert np.isfinite([line["loss"] for line in state.history]).all()
-    (tn, fp), (fn, tp) = count(state.ema.module, val_loader, frame, 2, world, dtype)
+    (tn, fp), (fn, tp) = evaluate.count(state.ema.module)
     assert tn + fp + fn + tp == 12 * 32 * 48
     assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
     predictor = Predictor([state.ema.module], frame, TTA(VIEWS["hflip"]), device=world.device, dtype=dtype)
