@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from kit.data.dataset import Dataset
 from kit.data.images import decode_image
 from kit.prediction.enlarge import mask_above
+from kit.submission import known
+from kit.submission.competition import Competition
 
 SIZE = (1280, 1918)  # Carvana's
 LOW = (512, 512)
@@ -25,17 +28,12 @@ def car_logits(size: tuple[int, int] = LOW, seed: int = 0) -> np.ndarray:
     return (8 * np.maximum.reduce([body, cabin, *wheels]) + 0.3 * wave).clip(-12, 12).astype(np.float32)
 
 
-class Cars:
-    """What kit.data.Competition asks for: `count` photographs of 1918×1280, all of them to train on and to predict."""
+class Cars(Dataset):
+    """`count` photographs of 1918×1280, all of them to train on and to predict."""
 
-    name = slug = "bench-cars"
-    num_classes = 2
+    name = "bench-cars"
     classes = ("background", "car")
-    notes = ()
     drawn = True
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = truth_csv = None
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder = folder
@@ -59,13 +57,14 @@ class Cars:
         """Carvana's."""
         return SIZE
 
-    def csv_name(self, id: str) -> str:
-        """As Carvana names them."""
-        return f"{id}.jpg"
-
     def fingerprint(self) -> str:
-        """There is but one such data set of each size."""
+        """Of each size there is only one such data set."""
         return f"{len(self.ids):016}"
+
+
+def competition(cars: Cars) -> Competition:
+    """All of the cars, in Carvana's dialect."""
+    return Competition(cars, known.CARVANA, cars.test_ids)
 
 
 def _photograph(seed: int) -> bytes:
@@ -76,5 +75,5 @@ def _photograph(seed: int) -> bytes:
     wall, paint = light * rng.uniform(150, 220, 3), light * rng.uniform(20, 200, 3)
     texture = cv2.resize(rng.normal(0, 12, (80, 120, 3)), SIZE[::-1], interpolation=cv2.INTER_CUBIC)
     noise = cv2.GaussianBlur(rng.normal(0, 2, (*SIZE, 3)), (3, 3), 0)
-    picture = np.where(car, paint + texture, wall + texture / 3) + noise
-    return simplejpeg.encode_jpeg(picture.clip(0, 255).astype(np.uint8), 80, "RGB", "420")
+    image = np.where(car, paint + texture, wall + texture / 3) + noise
+    return simplejpeg.encode_jpeg(image.clip(0, 255).astype(np.uint8), 80, "RGB", "420")

@@ -11,15 +11,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.bench.cars import FILES, Cars, car_logits
+from kit.bench.cars import FILES, Cars, car_logits, competition
 from kit.bench.kernels import where_idiom
 from kit.bench.measure import Row
-from kit.bench.prediction import GPU, predict_to_csv
-from kit.data.samples import default_workers
+from kit.bench.prediction import GPU, frame, predict_to_csv
 from kit.models.pretrained import unet
-from kit.prediction.predictor import TTA, VIEWS, pictures_at_once
+from kit.prediction import TTA, VIEWS, Predictor
+from kit.prediction.predictor import images_at_once
 from kit.submission.lint import lint
 from kit.system.files import raise_all
+from kit.training.loaders import default_workers
 from kit.training.loop import best_dtype
 
 HFLIP = TTA(VIEWS["hflip"])
@@ -51,8 +52,12 @@ def rows(
     network = network.to(device, memory_format=torch.channels_last).eval()
     cars, few = Cars(scratch / "cars", count), Cars(scratch / "cars", min(count, 4 * FILES))
 
-    def own(folder: str, pictures: Cars = cars) -> int:
-        return predict_to_csv(pictures, network, scratch / folder, size, HFLIP, device, threads)
+    dtype = torch.float32 if device == "cpu" else best_dtype(torch.device(device))
+    predictor = Predictor([network], frame(size), HFLIP, device=device, dtype=dtype)
+
+    def own(folder: str, images: Cars = cars) -> int:
+        predict_to_csv(images, predictor, scratch / folder, threads)
+        return len(images.ids)
 
     def bare(rounds: int = max(1, count // 16)) -> int:
         return _forward(network, size, device, rounds)
@@ -62,7 +67,8 @@ def rows(
     _plain(network, scratch / "cars", size, device, 2)
     own("warm", few)
     rates = [(_rate(bare), _rate(partial(own, f"run{number}"))) for number in range(ROUNDS)]
-    raise_all(lint(scratch / "run0/submission.csv", None, cars.shape, cars.order), "problems in the CSV")
+    problems = lint(scratch / "run0/submission.csv", competition(cars))
+    raise_all([f"{one.where}: {one.what}" for one in problems], "problems in the CSV")
     alone, whole = np.median(rates, axis=0)
     plain = _rate(partial(_plain, network, scratch / "cars", size, device, max(1, count // 10)))
     job = f"prediction of 1918×1280 by U-Net-ResNet-34 at {size[0]}×{size[1]}, flips, to CSV row"
@@ -71,7 +77,7 @@ def rows(
 
 
 def _rate(job: Callable[[], int]) -> float:
-    """Pictures a second; the job returns how many it did."""
+    """Images a second; the job returns how many it did."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()  # what was queued before
     clock = time.perf_counter()
@@ -84,7 +90,7 @@ def _rate(job: Callable[[], int]) -> float:
 @torch.inference_mode()
 def _forward(network: nn.Module, size: tuple[int, int], device: str, rounds: int) -> int:
     """The network alone, both views of a batch already on the device."""
-    batch = pictures_at_once(HFLIP, size, GPU)
+    batch = images_at_once(HFLIP, size, GPU)
     images = torch.randn(2 * batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
     dtype = best_dtype(torch.device(device))
     for _ in range(rounds):
@@ -95,12 +101,12 @@ def _forward(network: nn.Module, size: tuple[int, int], device: str, rounds: int
 
 @torch.inference_mode()
 def _plain(network: nn.Module, folder: Path, size: tuple[int, int], device: str, count: int) -> int:
-    """What prediction scripts do: one picture after the other, Pillow, floats, logits at full size, then the mask."""
+    """What prediction scripts do: one image after the other, Pillow, floats, logits at full size, then the mask."""
     for number in range(count):
-        picture = Image.open(folder / f"{number % FILES}.jpg")
-        small = np.asarray(picture.resize(size[::-1], Image.BICUBIC), np.float32) / 255
+        photograph = Image.open(folder / f"{number % FILES}.jpg")
+        small = np.asarray(photograph.resize(size[::-1], Image.BICUBIC), np.float32) / 255
         image = torch.from_numpy(small.transpose(2, 0, 1).copy())[None].to(device)
         logits = (network(image) + network(image.flip(3)).flip(3)) / 2
-        full = F.interpolate(logits, picture.size[::-1], mode="bilinear")
+        full = F.interpolate(logits, photograph.size[::-1], mode="bilinear")
         where_idiom((torch.sigmoid(full)[0, 0] > 0.5).cpu().numpy().astype(np.uint8))
     return count

@@ -1,4 +1,4 @@
-"""How the cost of prediction grows with the number of pictures: time and memory, as rows and as a plot."""
+"""How the cost of prediction grows with the number of images: time and memory, as rows and as a plot."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +12,17 @@ COUNTS = (100, 1000, 10_000)
 
 
 def rows(scratch: Path, results: Path, counts: tuple[int, ...] = COUNTS) -> Iterator[Row]:
-    """Predict so many pictures with a network that costs nothing, from JPEG to CSV, and draw growth.png."""
+    """Predict so many images with a network that costs nothing, from JPEG to CSV, and draw growth.png."""
     found = [measured(scratch, count, asleep=0.0) for count in counts]
     each = [1000 * one["seconds"] / count for one, count in zip(found, counts, strict=True)]
     _draw(results / "growth.png", counts, [one["seconds"] for one in found], [one["peak"] for one in found])
     for column, unit, values in (
-        ("time a picture", "ms", each),
+        ("time an image", "ms", each),
         ("peak memory", "MiB", [one["peak"] for one in found]),
     ):
-        job = f"{column}, {counts[-1]:,} pictures"
+        job = f"{column}, {counts[-1]:,} images"
         texts = [f"{value:.4g} {unit}" for value in (values[-1], values[-2])]
-        yield Row(job, texts[0], f"{counts[-2]:,} pictures", texts[1], values[-2] / values[-1], 1 / 1.1)
+        yield Row(job, texts[0], f"{counts[-2]:,} images", texts[1], values[-2] / values[-1], 1 / 1.1)
 
 
 def _draw(path: Path, counts: tuple[int, ...], seconds: list[float], peaks: list[float]) -> None:
@@ -32,8 +32,8 @@ def _draw(path: Path, counts: tuple[int, ...], seconds: list[float], peaks: list
     time.loglog(
         counts, [seconds[0] * count / counts[0] for count in counts], ls=":", color="grey", label="in proportion"
     )
-    time.set(xlabel="pictures", ylabel="seconds")
+    time.set(xlabel="images", ylabel="seconds")
     time.legend()
     memory.semilogx(counts, peaks, marker="o")
-    memory.set(xlabel="pictures", ylabel="peak memory, MiB", ylim=(0, None))
+    memory.set(xlabel="images", ylabel="peak memory, MiB", ylim=(0, None))
     figure.savefig(path, dpi=150)

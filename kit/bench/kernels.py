@@ -210,7 +210,7 @@ def _views() -> Contest:
     dtype = best_dtype(images.device)
     cast = torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32)
     return Contest(
-        f"eight views of a picture of 256×256, U-Net on MobileNetV2 in {str(dtype).removeprefix('torch.')}",
+        f"eight views of an image of 256×256, U-Net on MobileNetV2 in {str(dtype).removeprefix('torch.')}",
         cast(lambda: probabilities([network], images, TTA(VIEWS["d4"]))),
         {"ttach": torch.inference_mode()(cast(lambda: wrapper(images)))},
         agree=lambda own, other: torch.allclose(own, other.float(), atol=1e-5 if dtype == torch.float32 else 1e-2),

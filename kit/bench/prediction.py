@@ -15,22 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kit.bench.cars import LOW, Cars, car_logits
+from kit.bench.cars import LOW, Cars, car_logits, competition
 from kit.bench.measure import Row
-from kit.data.samples import PictureBatches
-from kit.prediction.predictor import TTA, pictures_at_once, predict, rle_at
-from kit.submission.lint import lint, write
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
+from kit.data.samples import ImageBatches
+from kit.prediction import Frame, Predictor
+from kit.prediction.predictor import images_at_once
+from kit.runs.submit import encode_levels
+from kit.submission.lint import lint
 from kit.submission.rows import RowParts, rows_in_order
-from kit.training.loop import best_dtype
+from kit.submission.tables import write
 
-ASLEEP = 0.005  # seconds a picture
+ASLEEP = 0.005  # seconds an image
 THREADS = 2
-SINGLE = TTA()
-GPU = torch.device("cuda")  # which a network that sleeps stands for: batches are as large as there
+GPU = torch.device("cuda")  # a network that sleeps stands for one: batches are as large as there
 
 
 class Sleeper(nn.Module):
-    """A network that takes `seconds` a picture and no processor, and always finds the same car."""
+    """A network that takes `seconds` an image and no processor, and always finds the same car."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -42,56 +45,54 @@ class Sleeper(nn.Module):
         return self.logits.expand(len(images), 1, *LOW)
 
 
-def predict_to_csv(
-    cars: Cars,
-    network: nn.Module,
-    folder: Path,
-    size: tuple[int, int] = LOW,
-    tta: TTA = SINGLE,
-    device: str = "cpu",
-    threads: int = THREADS,
-) -> int:
-    """Every picture from its JPEG to its row of the CSV, as kit.runs.submit does it on a GPU; the number of rows."""
-    on = torch.device(device)
-    dtype = torch.float32 if device == "cpu" else best_dtype(on)
-    batches = PictureBatches(cars, cars.test_ids, size, pictures_at_once(tta, size, GPU), threads, device != "cpu")
+def predict_to_csv(cars: Cars, predictor: Predictor, folder: Path, threads: int = THREADS) -> Path:
+    """Predict every image from its JPEG to its row of the CSV, as kit.runs.submit does it on a GPU; the CSV's path."""
+    dialect, resizing = competition(cars).dialect, predictor.frame.resizing
+    count, pin = images_at_once(predictor.tta, resizing.size, GPU), predictor.device.type != "cpu"
+    batches = ImageBatches(cars, cars.test_ids, resizing, count, threads, pin)
 
-    def row(id: str, full: tuple[int, int], levels: np.ndarray) -> tuple[str, str]:
-        return cars.csv_name(id), rle_at(levels, full, cars.order)
+    def cells(id: str, full: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
+        return id, dialect.cells(id, encode_levels(levels, full, predictor.rule, dialect.order))
 
     with RowParts(folder / "rows", rank=0) as kept:
-        for name, rle in predict([network], batches, tta, on, dtype, row, ahead=True):
-            kept.add(name, rle)
-    names = [cars.csv_name(id) for id in cars.test_ids]
-    return write(rows_in_order(folder / "rows", names), folder / "submission.csv")
+        for id, rows in predictor.stream_batches(batches, cells, ahead=True):
+            kept.add(id, rows)
+    path = folder / "submission.csv"
+    write(rows_in_order(folder / "rows", cars.test_ids, dialect), path, dialect)
+    return path
+
+
+def frame(size: tuple[int, int] = LOW) -> Frame:
+    """Images at `size`."""
+    return Frame(Resizing(size), normalise=IMAGENET)
 
 
 def measured(folder: Path, count: int, asleep: float = ASLEEP) -> dict[str, float]:
-    """Seconds and peak memory (MiB) of predicting so many pictures, in a process of its own."""
+    """Seconds and peak memory (MiB) of predicting so many images, in a process of its own."""
     command = [sys.executable, "-m", "kit.bench.prediction", str(folder), str(count), str(asleep)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def rows(scratch: Path, results: Path, count: int = 2000) -> Iterator[Row]:
-    """The rate against the network's own, and memory against that of a tenth of the pictures."""
+    """The rate against the network's own, and memory against that of a tenth of the images."""
     few, many = measured(scratch, count // 10), measured(scratch, count)
     rate, limit = count / many["seconds"], 1 / ASLEEP
     job = f"prediction with a network of {1000 * ASLEEP:g} ms, 1918×1280 JPEG to CSV row"
     yield Row(job, f"{rate:.0f}/s", "the network alone", f"{limit:.0f}/s", rate / limit, 0.85)
-    memory = f"peak memory of predicting {count} pictures"
+    memory = f"peak memory of predicting {count} images"
     texts = [f"{one['peak']:.0f} MiB" for one in (many, few)]
-    yield Row(memory, texts[0], f"{count // 10} pictures", texts[1], few["peak"] / many["peak"], 1 / 1.1)
+    yield Row(memory, texts[0], f"{count // 10} images", texts[1], few["peak"] / many["peak"], 1 / 1.1)
 
 
 def _main(folder: Path, count: int, asleep: float) -> None:
     torch.set_num_threads(1)  # the other cores decode
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        predict_to_csv(Cars(folder / "cars", 16), Sleeper(0.0), Path(scratch, "warm"))
+        predict_to_csv(Cars(folder / "cars", 16), Predictor([Sleeper(0.0)], frame()), Path(scratch, "warm"))
         cars, clock = Cars(folder / "cars", count), time.perf_counter()
-        predict_to_csv(cars, Sleeper(asleep), Path(scratch, "run"))
+        path = predict_to_csv(cars, Predictor([Sleeper(asleep)], frame()), Path(scratch, "run"))
         seconds = time.perf_counter() - clock
-        if problems := lint(Path(scratch, "run/submission.csv"), None, cars.shape, cars.order):
-            raise ValueError("\n".join(problems))
+        if problems := lint(path, competition(cars)):
+            raise ValueError("\n".join(map(str, problems)))
     print(json.dumps({"seconds": seconds, "peak": _peak()}))
 
 

@@ -1,4 +1,4 @@
-"""Training with a network that only sleeps: how long it waits for its pictures."""
+"""Training with a network that only sleeps: how long it waits for its images."""
 
 import time
 from collections.abc import Iterator
@@ -12,9 +12,11 @@ from kit.bench.cars import Cars
 from kit.bench.measure import Row
 from kit.data.augment import photo_augment
 from kit.data.cache import ImageCache
-from kit.data.samples import SegmentationDataset, collate_samples, loading
-from kit.training.loop import Settings, adamw, fit, new_state, warmup_cosine
-from kit.training.processes import EpochBatches, World
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
+from kit.data.samples import Sample, SegmentationDataset, collate_samples
+from kit.training import EpochBatches, Settings, World, adamw, fit, new_state, warmup_cosine
+from kit.training.loaders import loading
 
 SIZE = (512, 512)
 STEP = 0.02  # seconds that a step of the network takes
@@ -29,7 +31,7 @@ class Sleeper(nn.Module):
         self.seconds, self.bias = seconds, nn.Parameter(torch.zeros(1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (N, 3, H, W) -> logits (N, 1, 1, 1), which the criterion below takes."""
+        """images (N, 3, H, W) -> logits (N, 1, 1, 1), which the loss below takes."""
         time.sleep(self.seconds)
         return self.bias.expand(len(images), 1, 1, 1)
 
@@ -37,14 +39,18 @@ class Sleeper(nn.Module):
 def rows(scratch: Path, results: Path, steps: int = STEPS) -> Iterator[Row]:
     """The share of the second epoch that the network was busy; the first starts the workers."""
     cars, world = Cars(scratch / "cars", BATCH * steps), World(0, 1, torch.device("cpu"))
-    samples = SegmentationDataset(ImageCache.open(cars, SIZE, scratch), cars.ids, photo_augment())
+    samples = SegmentationDataset(ImageCache.open(cars, Resizing(SIZE), scratch), cars.ids, photo_augment())
     batches = EpochBatches(len(samples), BATCH, seed=0, world=world)
     load = {"persistent_workers": True, "collate_fn": collate_samples, **loading(WORKERS, world)}
     model = Sleeper(STEP)
     state = new_state(model, adamw(model, 1e-3), torch.float32, {}, ema_decay=None)
-    settings = Settings(2, world, torch.float32, warmup_cosine)
-    loader, nothing = DataLoader(samples, batch_sampler=batches, **load), DataLoader([])
-    fit(state, loader, nothing, lambda logits, masks: logits.square().mean(), settings, scratch / "training")
+    settings = Settings(2, world, torch.float32, warmup_cosine, IMAGENET)
+    loader = DataLoader(samples, batch_sampler=batches, **load)
+
+    def loss_of(network: nn.Module, batch: Sample) -> Tensor:
+        return network(batch.image).square().mean()
+
+    fit(state, loader, loss_of, lambda network: {}, settings, scratch / "training")
     line = state.history[-1]
     share = line["waited"] / line["seconds"]
     job = f"training, steps of {1000 * STEP:g} ms, {BATCH} samples of {SIZE[0]}×{SIZE[1]} each"

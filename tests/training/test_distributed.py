@@ -250,7 +250,7 @@ def test_predictions_killed_midway_go_on_with_other_processes(tmp_path, alone):
     same_results(folder, alone)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # not predicted again
     assert rows_of_parts(folder) == {"part-0.csv": 4 + 2, "part-1.csv": 1}  # what was left, in even shares
-    assert json.loads((folder / "test.json").read_text())["pictures"] == 3
+    assert json.loads((folder / "test.json").read_text())["images"] == 3
 
 
 @pytest.mark.slow
