@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.prediction.store import COLUMNS
 from kit.report.page import page
 from kit.scoring.confusion import (
     dice,
@@ -26,6 +25,7 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.counts import COLUMNS
 from kit.system.files import write_atomic
 
 SCORES = ("dice_mean", "dice_dataset", "iou_mean", "iou_dataset")

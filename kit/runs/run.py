@@ -27,10 +27,11 @@ from kit.data.cache import sample_reader
 from kit.data.samples import Competition, PictureBatches, SegmentationDataset, collate_samples, default_workers, loading
 from kit.folds.keeping import is_trained, keep_folds
 from kit.prediction.predictor import TTA, mask_at, pictures_at_once, predict
-from kit.prediction.store import OOFStore, Scores, score
+from kit.prediction.store import OOFStore
 from kit.report import measure as report
 from kit.report.measure import Results
 from kit.runs.provenance import merged, origin, plain
+from kit.scoring.counts import Scores, score
 from kit.system.files import cache_folder, digest, run_lock, write_atomic
 from kit.system.threads import Result
 from kit.training import checkpoint

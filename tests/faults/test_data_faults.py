@@ -114,7 +114,8 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from kit.system.files import write_atomic
-from kit.prediction.store import OOFStore, Scores
+from kit.prediction.store import OOFStore
+from kit.scoring.counts import Scores
 import pandas as pd
 
 folder = Path(sys.argv[1])
