@@ -10,10 +10,11 @@ give the score at any threshold.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.metrics import Metric, check_counts
 from kit.system.files import write_atomic
 
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
@@ -43,27 +45,33 @@ class Scores:
     images: pd.DataFrame  # COLUMNS
     matrices: np.ndarray  # i64 (n, K, K), rows = truth, at the image's own size
     levels: np.ndarray | None  # i64 (n, 2, 256) [truth, level]; None for more than one foreground class
+    counts: np.ndarray | None = None  # f64 (n, M) of the competition's metric; None without one
 
     def write(self, folder: Path) -> None:
         """Write both files into `folder`. oof.csv comes last: where it exists, both are whole."""
-        counts = {"matrices": self.matrices} | ({} if self.levels is None else {"levels": self.levels})
+        arrays = {"matrices": self.matrices, "levels": self.levels, "counts": self.counts}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **counts)
+        np.savez_compressed(buffer, **{name: array for name, array in arrays.items() if array is not None})
         write_atomic(folder / "scores.npz", buffer.getvalue())
         write_atomic(folder / "oof.csv", self.images.to_csv(index=False))
 
     @classmethod
     def read(cls, folder: Path) -> "Scores":
         """Read the files that `write` left in `folder`."""
-        with np.load(folder / "scores.npz", allow_pickle=False) as counts:
-            return cls(read_oof_csv(folder / "oof.csv"), counts["matrices"], counts.get("levels"))
+        with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
+            images = read_oof_csv(folder / "oof.csv")
+            return cls(images, arrays["matrices"], arrays.get("levels"), arrays.get("counts"))
 
     @classmethod
     def join(cls, parts: Sequence["Scores"]) -> "Scores":
-        """Put the scores of several folds one after the other."""
-        levels = None if parts[0].levels is None else np.concatenate([part.levels for part in parts])
+        """Put the scores of several folds one after the other. Levels or counts that one fold lacks are left out."""
         images = pd.concat([part.images for part in parts], ignore_index=True)
-        return cls(images, np.concatenate([part.matrices for part in parts]), levels)
+        matrices = np.concatenate([part.matrices for part in parts])
+        return cls(images, matrices, _joined([p.levels for p in parts]), _joined([p.counts for p in parts]))
+
+
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    return None if any(array is None for array in arrays) else np.concatenate(arrays)
 
 
 def read_oof_csv(path: Path) -> pd.DataFrame:
@@ -73,30 +81,52 @@ def read_oof_csv(path: Path) -> pd.DataFrame:
 
 
 def score(
-    competition: Competition, store: OOFStore, ids: Sequence[str], groups: Sequence[str], fold: int, threads: int = 4
+    dataset: Competition,
+    store: OOFStore,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    fold: int,
+    metric: Metric | None = None,
+    threads: int = 4,
 ) -> Scores:
-    """Score the stored predictions of `ids` against their truth at full size, image by image in threads."""
+    """Score the stored predictions of `ids` against their truth at full size, image by image in threads.
+
+    metric: the competition's own; its counts of each image are kept beside the others. Raises ValueError naming the
+    image where the metric's counts are not what the metric says.
+    """
     with ThreadPoolExecutor(threads) as pool, single_threaded_cv2():
-        counted = list(pool.map(_counter(competition, store), ids))
-    rows = [[id, group, fold, *values] for id, group, (values, _, _) in zip(ids, groups, counted, strict=True)]
-    levels = None if counted[0][2] is None else np.stack([level for _, _, level in counted])
-    return Scores(pd.DataFrame(rows, columns=COLUMNS), np.stack([matrix for _, matrix, _ in counted]), levels)
+        counted = list(pool.map(lambda id: _count(dataset, store, id, metric), ids))
+    rows = [[id, group, fold, *one.scores] for id, group, one in zip(ids, groups, counted, strict=True)]
+    return Scores(
+        images=pd.DataFrame(rows, columns=COLUMNS),
+        matrices=np.stack([one.matrix for one in counted]),
+        levels=None if counted[0].levels is None else np.stack([one.levels for one in counted]),
+        counts=None if metric is None else check_counts(metric, [one.counts for one in counted], ids),
+    )
 
 
-def _counter(competition: Competition, store: OOFStore) -> Callable[[str], tuple]:
-    def binary(id: str) -> tuple:
-        truth = competition.read_mask(id)
-        levels = level_histogram(truth, enlarge(store.read(id)[0], truth.shape))
+class _Counted(NamedTuple):
+    """What is counted in one image."""
+
+    scores: tuple[float, float, float, float]  # iou, dice, accuracy, area
+    matrix: np.ndarray
+    levels: np.ndarray | None
+    counts: np.ndarray | None
+
+
+def _count(dataset: Competition, store: OOFStore, id: str, metric: Metric | None) -> _Counted:
+    truth, levels = dataset.read_mask(id), None
+    if store.channels == 1:
+        enlarged = enlarge(store.read(id)[0], truth.shape)
+        levels, prediction = level_histogram(truth, enlarged), (enlarged >= FOREGROUND).astype(np.uint8)
         matrix = np.stack([levels[:, :FOREGROUND].sum(axis=1), levels[:, FOREGROUND:].sum(axis=1)], axis=1)
-        return (*foreground_scores(matrix), _share(matrix)), matrix, levels
-
-    def many(id: str) -> tuple:
-        truth = competition.read_mask(id)
-        matrix = confusion_matrix(truth, mask_at(store.read(id), truth.shape), competition.num_classes)
-        values = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix), _share(matrix)
-        return values, matrix, None
-
-    return binary if store.channels == 1 else many
+        scores = foreground_scores(matrix)
+    else:
+        prediction = mask_at(store.read(id), truth.shape)
+        matrix = confusion_matrix(truth, prediction, dataset.num_classes)
+        scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
+    counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
+    return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
 
 
 def _share(matrix: np.ndarray) -> float:
