@@ -107,7 +107,9 @@ def interval_of_score(
     counts = np.asarray(counts, float)
     _check(counts, groups, level)
     names, sums = _sum_groups(np.column_stack([np.ones(len(counts)), counts]), groups)
-    whole, *without = np.asarray(score(np.concatenate([sums[:, 1:].sum(axis=0)[None], _leave_one_out(sums)[:, 1:]])))
+    parts = [sums.sum(axis=0)[None], *([_leave_one_out(sums)] if len(names) > 2 else [])]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a group may hold all that there is to score
+        whole, *without = np.asarray(score(np.concatenate(parts)[:, 1:]), float)
     if not np.isfinite(whole):
         return Interval(float("nan"), None, None, None, "none: there is nothing to score")
     if len(names) < 3:
@@ -116,7 +118,7 @@ def interval_of_score(
         name = names[int(np.argmin(np.isfinite(without)))]
         return Interval(float(whole), None, None, None, f"none: without group {name} there is no score")
     values, df = np.array([whole, *without]), degrees_of_freedom(sums[:, 0])
-    if logit and whole in (0, 1) and (values == whole).all():
+    if logit and whole in {0, 1} and (values == whole).all():
         return Interval(float(whole), None, None, None, _reason(len(names), whole))
     if logit and ((values > 0) & (values < 1)).all():
         etas = np.log(values) - np.log1p(-values)
@@ -173,7 +175,7 @@ def _around(
     if error <= 1e-12 * max(1, abs(eta)):
         notes = [*notes, "all groups score alike: no spread to measure"]
     elif count < 5:
-        notes = [*notes, f"{count} groups cannot show whether they are skewed"]
+        notes = [*notes, f"{count} groups are too few to check whether a few decide the score"]
     elif _is_skewed(deviations):
         notes = [*notes, "few groups decide it (skewed): the interval may be too narrow"]
     return Interval(float(value), float(low), float(high), df, "; ".join(notes))

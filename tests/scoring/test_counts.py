@@ -6,12 +6,14 @@ from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from tiny import TinyCompetition
 from torch.nn import functional as F
 
+from kit.prediction.predictor import mask_at
 from kit.prediction.store import OOFStore
+from kit.scoring import MeanDicePerClass, PrecisionOverThresholds
 from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
 
 
 class Fixed(TinyCompetition):
-    """A competition with the truths that a test gives."""
+    """A data set with the truths that a test gives."""
 
     def __init__(self, truths, num_classes=2):
         super().__init__()
@@ -27,14 +29,14 @@ def smooth_levels(seed, channels=1, size=(23, 31)):
     return (F.interpolate(coarse, size=size, mode="bicubic")[0].clamp(0, 0.999).numpy() * 256).astype(np.uint8)
 
 
-def scored(truths, predictions, tmp_path, num_classes=2):
+def scored(truths, predictions, tmp_path, num_classes=2, metric=None):
     store = OOFStore(tmp_path / "oof", channels=next(iter(predictions.values())).shape[0])
     for id, levels in predictions.items():
         store.write(id, levels)
-    return score(Fixed(truths, num_classes), store, list(truths), ["g"] * len(truths), fold=2)
+    return score(Fixed(truths, num_classes), store, list(truths), ["g"] * len(truths), fold=2, metric=metric)
 
 
-def test_scores_are_scikit_learns_at_the_pictures_own_size(tmp_path):
+def test_scores_are_scikit_learns_at_the_images_own_size(tmp_path):
     competition = TinyCompetition(size=(97, 131))
     truths = {id: competition.read_mask(id) for id in competition.ids[:4]}
     truths["car1_01"] = truths["car1_01"].copy()
@@ -114,3 +116,54 @@ def test_folds_join_row_by_row():
     assert both.images.index.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(both.matrices[2], second.matrices[0])
     np.testing.assert_array_equal(both.levels[:2], first.levels)
+
+
+@pytest.mark.parametrize(("channels", "metric"), [(1, PrecisionOverThresholds()), (3, MeanDicePerClass(3))])
+def test_the_counts_of_a_metric_are_kept_and_read_back(tmp_path, channels, metric):
+    random = np.random.default_rng(0)
+    num_classes = max(2, channels)
+    truths = {id: random.integers(0, num_classes, (40, 50)).astype(np.uint8) for id in "abc"}
+    predictions = {id: smooth_levels(number, channels) for number, id in enumerate(truths)}
+    found = scored(truths, predictions, tmp_path, num_classes, metric)
+    for id, counts in zip(truths, found.counts, strict=True):
+        np.testing.assert_array_equal(counts, metric.counts(truths[id], mask_at(predictions[id], (40, 50))))
+    found.write(tmp_path)
+    np.testing.assert_array_equal(Scores.read(tmp_path).counts, found.counts)
+    assert Scores.join([found, found]).counts.shape == (6, 2)
+    without = scored(truths, predictions, tmp_path, num_classes)
+    assert without.counts is None
+    assert Scores.join([found, without]).counts is None
+
+
+def test_a_metric_whose_counts_do_not_fit_names_the_image(tmp_path):
+    class Length:
+        name, ratio = "length", False
+
+        def counts(self, truth, prediction):
+            return truth[: 1 + truth[0, 0]].sum(axis=1)
+
+        def score(self, sums):
+            return sums[..., 0]
+
+    truths = {"first": np.zeros((4, 5), np.uint8), "second": np.ones((4, 5), np.uint8)}
+    predictions = {id: smooth_levels(0) for id in truths}
+    with pytest.raises(ValueError, match=r"metric length: the counts of second have shape \(2,\)"):
+        scored(truths, predictions, tmp_path, metric=Length())
+
+
+class InMemory(dict):
+    """A store of predictions without files."""
+
+    channels = 1
+    read = dict.__getitem__
+
+
+def test_ids_with_folders_in_them_are_scored_and_kept(tmp_path):
+    ids = ["case1/day0/slice_1", "case1/day2/slice_1", "case2/day0/slice_1"]
+    truths = {id: np.zeros((23, 31), np.uint8) for id in ids}
+    store = InMemory((id, smooth_levels(number)) for number, id in enumerate(ids))
+    groups = [id.split("/")[0] for id in ids]
+    score(Fixed(truths), store, ids, groups, fold=0, threads=2).write(tmp_path)
+    images = Scores.read(tmp_path).images
+    assert images["id"].tolist() == ids
+    assert images["group"].tolist() == ["case1", "case1", "case2"]
