@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from kit.report import measure as report
+from kit import report
 from kit.scoring.confusion import confusion_matrix, foreground_scores, level_histogram, mean_dice, mean_iou
 
 SCRIPT = "<script>document.title='broken'</script>"

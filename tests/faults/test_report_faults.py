@@ -3,7 +3,7 @@ import html.parser
 import numpy as np
 import pandas as pd
 
-from kit.report import measure as report
+from kit import report
 from kit.scoring.confusion import foreground_scores, mean_dice, mean_iou
 
 ATTACK = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from discs import class_results, classes, drawn_run
 
-from kit.report import measure as report
+from kit import report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
