@@ -68,6 +68,13 @@ def results_of(rows, truths, levels):
     )
 
 
+def with_metric(results, metric):
+    """The same results with a competition's metric."""
+    pairs = [(results.read_truth(id), results.read_prediction(id)) for id in results.images["id"]]
+    counts = np.stack([metric.counts(*pair) for pair in pairs])
+    return dataclasses.replace(results, metric=metric, counts=counts)
+
+
 def _epoch(fold, epoch):
     # the first epoch was not evaluated, as a recipe may choose
     score = None if epoch == 0 else 0.9 + 0.02 * epoch - 0.01 * fold

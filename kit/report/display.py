@@ -28,7 +28,8 @@ def describe(image: np.ndarray, channels: tuple[str, ...] | None = None) -> str:
     as_stored = image.dtype == np.uint8
     if as_stored and count == 3 and shown in (list(RGB), ["channel 1", "channel 2", "channel 3"]):
         return ""
-    what = f"{shown[0]} as grey" if len(shown) == 1 else f"{', '.join(shown[:2])} and {shown[2]} as red, green and blue"
+    what = f"{shown[0]} as grey" if len(shown) == 1 else f"{', '.join(shown[:2])} and {shown[2]}"
+    what += " as red, green and blue" if len(shown) == 3 and shown != list(RGB) else ""
     how = "" if as_stored else ", each stretched from its 1st to its 99th percentile in the image"
     return f"The images have {count} channel{'s' * (count > 1)} of {image.dtype}. Shown here: {what}{how}."
 
