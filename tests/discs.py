@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from kit.report import measure as report
+from kit import report
 from kit.scoring.confusion import confusion_matrix, foreground_scores, level_histogram, mean_dice, mean_iou
 
 SCRIPT = "<script>document.title='broken'</script>"
@@ -66,6 +66,13 @@ def results_of(rows, truths, levels):
         read_truth=truths.__getitem__,
         read_prediction=lambda name: (levels[name] >= 128).astype(np.uint8),
     )
+
+
+def with_metric(results, metric):
+    """The same results with a competition's metric."""
+    pairs = [(results.read_truth(id), results.read_prediction(id)) for id in results.images["id"]]
+    counts = np.stack([metric.counts(*pair) for pair in pairs])
+    return dataclasses.replace(results, metric=metric, counts=counts)
 
 
 def _epoch(fold, epoch):

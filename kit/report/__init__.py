@@ -1,0 +1,19 @@
+"""What does a person look at? The report of a run: its numbers as JSON, a page, and a short table.
+
+results.py       what a run hands over, checked
+measure.py       every number of the report, computed once
+thresholds.py    Dice at every threshold, and an honest score of a picked one
+conventions.py   the sentences that say what the numbers mean
+summary.py       the table for a terminal
+page.py          the page, one file; report.html is its template
+cards.py         the drawings of one image
+display.py       images of any kind as RGB
+plots.py         the charts
+"""
+
+from kit.report.measure import SCORES, measure
+from kit.report.page import page, write_report
+from kit.report.results import Results
+from kit.report.summary import summary
+
+__all__ = ["SCORES", "Results", "measure", "page", "summary", "write_report"]

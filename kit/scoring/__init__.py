@@ -1,0 +1,80 @@
+"""How good are the predictions, and how sure are we?
+
+confusion.py    the confusion matrix, and IoU, Dice and accuracy from it
+boundary.py     F1 of the outlines
+metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
+intervals.py    an interval around a score, from groups of images
+counts.py       the counts of all held-out images of a fold, kept in its folder
+"""
+
+from typing import TYPE_CHECKING
+
+from kit.scoring.boundary import boundary_f1, mean_boundary_f1
+from kit.scoring.confusion import (
+    binary_scores,
+    confusion_matrix,
+    dice,
+    foreground_scores,
+    frequency_weighted_iou,
+    iou,
+    level_histogram,
+    mean_accuracy,
+    mean_dice,
+    mean_iou,
+    pixel_accuracy,
+)
+from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
+from kit.scoring.metrics import (
+    DatasetDice,
+    DatasetIoU,
+    MeanDice,
+    MeanDicePerClass,
+    MeanIoU,
+    Metric,
+    PrecisionOverThresholds,
+)
+
+if TYPE_CHECKING:
+    from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
+
+__all__ = [
+    "COLUMNS",
+    "DatasetDice",
+    "DatasetIoU",
+    "Interval",
+    "MeanDice",
+    "MeanDicePerClass",
+    "MeanIoU",
+    "Metric",
+    "PrecisionOverThresholds",
+    "Scores",
+    "binary_scores",
+    "boundary_f1",
+    "confusion_matrix",
+    "dice",
+    "foreground_scores",
+    "frequency_weighted_iou",
+    "interval",
+    "interval_of_metric",
+    "interval_of_score",
+    "iou",
+    "level_histogram",
+    "mean_accuracy",
+    "mean_boundary_f1",
+    "mean_dice",
+    "mean_iou",
+    "pixel_accuracy",
+    "read_oof_csv",
+    "score",
+]
+
+_OF_COUNTS = {"COLUMNS", "Scores", "read_oof_csv", "score"}
+
+
+def __getattr__(name: str) -> object:
+    """Import counts.py at the first use of its names: it needs torch and pandas, which the arithmetic does not."""
+    if name not in _OF_COUNTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kit.scoring import counts
+
+    return getattr(counts, name)

@@ -1,14 +1,15 @@
 """The confusion matrix, and IoU, Dice and accuracy from it.
 
 Conventions, which every report repeats:
-- matrix[t, p] counts the pixels of truth t predicted as p; ignored truth is in no count.
+- matrix[t, p] counts the pixels of truth t predicted as p. A pixel with ignored truth is in no count.
 - A class in neither truth nor prediction has no score: NaN in an array over classes, left out of a mean.
 - One image's foreground, empty in truth and in prediction, scores IoU = Dice = 1.
+- Parts of a data set (one group left out) are compared over one set of classes, that of the whole data: `whole`.
 
 pixel_accuracy, mean_accuracy, mean_iou and frequency_weighted_iou are the four metrics of Long, Shelhamer and
 Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, section 5, with n_ij = matrix[i, j].
-Functions of a matrix take any leading dimensions, so (N, K, K) scores N matrices at once. A matrix that counted
-no pixel has nothing to score: NaN.
+Functions of a matrix take any leading dimensions, so (N, K, K) scores N matrices at once. A matrix without a counted
+pixel scores NaN.
 """
 
 import numpy as np
@@ -41,10 +42,10 @@ def confusion_matrix(
 
 
 def binary_scores(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
-    """Return IoU and Dice of the ones of two masks in one pass over them; of two empty masks both are 1.
+    """Return IoU and Dice of the ones of two masks, in one pass over them. Two empty masks score 1 and 1.
 
-    truth, prediction: bool or uint8 of 0 and 1, of one shape. Raises ValueError on others; where pixels are ignored,
-    take confusion_matrix and foreground_scores.
+    truth, prediction: bool or uint8 of 0 and 1, of one shape. Raises ValueError on others. For masks with ignored
+    pixels, use confusion_matrix and foreground_scores.
     """
     truth, prediction = _integers(truth, "truth"), _integers(prediction, "prediction")
     if truth.dtype != np.uint8 or prediction.dtype != np.uint8 or truth.shape != prediction.shape:
@@ -67,8 +68,8 @@ def binary_scores(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, flo
 def level_histogram(truth: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Count the pixels of each truth (rows) and quantised probability (columns): int64 (2, 256).
 
-    truth: uint8 of 0 and 1, 255 is ignored. levels: uint8 of the same shape. From it the matrix at every
-    threshold follows without the pixels: columns from the threshold on are predicted foreground.
+    truth: uint8 of 0 and 1, 255 is ignored. levels: uint8 of the same shape. The result gives the matrix at every
+    threshold without the pixels: the columns from the threshold on are predicted foreground.
     Raises ValueError on other dtypes, shapes that differ and other values in truth.
     """
     truth, levels = np.asarray(truth), np.asarray(levels)
@@ -94,14 +95,18 @@ def dice(matrix: np.ndarray) -> np.ndarray:
     return _ratio(2 * hits, truth + prediction)
 
 
-def mean_iou(matrix: np.ndarray) -> np.ndarray:
-    """Return the mean IoU over the classes that are in truth or prediction: float64 (...)."""
-    return _mean(iou(matrix))
+def mean_iou(matrix: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean IoU over the classes that are in truth or prediction: float64 (...).
+
+    whole: (K, K), the matrix of the whole data of which `matrix` is a part. The mean is then over the classes of the
+    whole. A class that is absent from the part keeps the IoU that it has in the whole.
+    """
+    return _mean(iou(matrix), None if whole is None else iou(whole))
 
 
-def mean_dice(matrix: np.ndarray) -> np.ndarray:
-    """Return the mean Dice over the classes that are in truth or prediction: float64 (...)."""
-    return _mean(dice(matrix))
+def mean_dice(matrix: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean Dice over the classes that are in truth or prediction: float64 (...). whole: as in mean_iou."""
+    return _mean(dice(matrix), None if whole is None else dice(whole))
 
 
 def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
@@ -126,11 +131,11 @@ def frequency_weighted_iou(matrix: np.ndarray) -> np.ndarray:
 def foreground_scores(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return IoU and Dice of class 1, and pixel accuracy, of an image's matrix (..., 2, 2): float64 (...) each.
 
-    Nothing to find and nothing found scores 1, also where every pixel was ignored: never NaN.
+    An empty truth predicted empty scores 1, also where every pixel is ignored. The result is never NaN.
     """
     hits, truth, prediction = _sums(matrix)
     if hits.shape[-1] != 2:
-        raise ValueError(f"foreground_scores wants a matrix (..., 2, 2), got {np.shape(matrix)}")
+        raise ValueError(f"foreground_scores takes a matrix (..., 2, 2), got {np.shape(matrix)}")
     overlap, total = hits[..., 1], truth[..., 1] + prediction[..., 1]
     return (
         _ratio(overlap, total - overlap, empty=1.0),
@@ -177,10 +182,11 @@ def _count_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 @kernel
 def _add_pairs(first, second, first_words, second_words, pairs):
-    """Add the pairs to `pairs`: where eight neighbours are alike in both arrays, in one step.
+    """Add the counts of the pairs to `pairs`.
 
-    first_words, second_words: the same bytes, eight at a time. Most of a mask is alike. Elsewhere neighbours go to two
-    tables in turn: a count that has just been written is slow to read again.
+    first_words, second_words: the same bytes, eight at a time. Eight equal neighbours in both arrays are one addition,
+    because most of a mask is uniform. Other neighbours go to two tables in turn, because a count that has just been
+    written is slow to read again.
     """
     repeat = np.uint64(0x0101010101010101)
     odd = np.zeros_like(pairs)
@@ -200,10 +206,10 @@ def _add_pairs(first, second, first_words, second_words, pairs):
 
 @kernel
 def _count_ones(truth, prediction, truth_rest, prediction_rest):
-    """Count the ones of both masks, of truth and of prediction, eight bytes at a time and then the rest.
+    """Count the ones in both masks, in truth and in prediction: eight bytes at a time, then the rest.
 
-    Returns hits, ones of truth, ones of prediction and whether any byte is above 1. A byte of a sum of words holds
-    up to 255, so words are added 255 times at most before their bytes are.
+    Returns hits, ones of truth, ones of prediction, and whether any byte is above 1. A byte of a sum of words holds
+    255 at most, so no more than 255 words are added before their bytes are.
     """
     hits = true = predicted = np.int64(0)
     alien = np.uint64(0)
@@ -242,7 +248,11 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan
     return np.divide(numerator, denominator, out=filled, where=denominator > 0)[()]
 
 
-def _mean(scores: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis of what is not NaN; NaN where all is."""
+def _mean(scores: np.ndarray, filling: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean over the last axis of the scores that are not NaN; NaN where all are.
+
+    filling: (K,), the scores that stand in for NaN.
+    """
+    scores = scores if filling is None else np.where(np.isnan(scores), filling, scores)
     known = ~np.isnan(scores)
     return _ratio(np.where(known, scores, 0.0).sum(axis=-1), known.sum(axis=-1))

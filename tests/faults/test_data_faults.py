@@ -25,7 +25,7 @@ from kit.folds.kfold import check_leaks
 from kit.losses.region import bce, bce_dice, cross_entropy, soft_dice
 from kit.models.pretrained import PadToStride, unet
 from kit.prediction.predictor import TTA, VIEWS, Tiled, probabilities
-from kit.prediction.store import OOFStore
+from kit.prediction.store import Store
 from kit.system.files import run_lock, write_atomic
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
@@ -114,7 +114,8 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from kit.system.files import write_atomic
-from kit.prediction.store import OOFStore, Scores
+from kit.prediction.store import Store
+from kit.scoring.counts import Scores
 import pandas as pd
 
 folder = Path(sys.argv[1])
@@ -123,7 +124,7 @@ scores = Scores(pd.DataFrame({"id": ["a" * 99] * 1000}), noise.astype(np.int64),
 writes = [
     lambda: write_atomic(folder / "file", b"x" * 100_000),
     lambda: write_atomic(folder / "file", lambda file: [file.write(b"x" * 99) for _ in range(1000)]),
-    lambda: OOFStore(folder).write("picture", noise),
+    lambda: Store(folder).write("picture", noise),
     lambda: scores.write(folder),
 ]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -273,7 +274,7 @@ def test_fault_47_a_second_run_is_refused_and_a_dead_ones_lock_taken_over(tmp_pa
 
 @pytest.mark.parametrize("id", ["../x", "../../etc/x", "/tmp/x", "a/b", "a\\b", "..", "", "a\0b"])
 def test_fault_51_an_id_that_is_a_path_reaches_no_file(tmp_path, id):
-    store, outside = OOFStore(tmp_path / "runs" / "oof"), tmp_path / "x.png"
+    store, outside = Store(tmp_path / "runs" / "oof"), tmp_path / "x.png"
     outside.write_bytes(b"mine")
     for use in (
         lambda: store.write(id, np.zeros((1, 2, 2), np.uint8)),

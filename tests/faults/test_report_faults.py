@@ -3,7 +3,7 @@ import html.parser
 import numpy as np
 import pandas as pd
 
-from kit.report import measure as report
+from kit import report
 from kit.scoring.confusion import foreground_scores, mean_dice, mean_iou
 
 ATTACK = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;"
@@ -47,7 +47,10 @@ def test_fault_16_empty_truth_and_empty_prediction_score_the_stated_one(tmp_path
     assert stated in (tmp_path / "report.html").read_text()
     only = report.measure(_results(np.array([empty, empty])))
     assert [only["pooled"][name]["value"] for name in report.SCORES] == [1, 1, 1, 1]
-    assert [only["pooled"][name]["low"] for name in report.SCORES] == [1, 1, 1, 1]
+    assert [only["pooled"][name]["low"] for name in report.SCORES] == [None] * 4
+    three = report.measure(_results(np.array([empty, empty, empty])))["pooled"]
+    assert three["dice_mean"]["note"] == "none: every group scores 1, so there is no spread to measure"
+    assert (three["dice_dataset"]["value"], three["dice_dataset"]["low"]) == (1, None)
 
 
 def test_fault_17_class_absent_everywhere_is_left_out_of_the_mean_and_said(tmp_path):

@@ -5,13 +5,16 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-from discs import class_results, classes, drawn_run, results_of
+from discs import class_results, classes, drawn_run, results_of, with_metric
 from PIL import Image
+from scipy import stats
 from sklearn.metrics import f1_score, jaccard_score, recall_score
 
-from kit.report import measure as report
-from kit.report import page as report_plots
+from kit import report
+from kit.report import cards, plots
+from kit.scoring import MeanDice, PrecisionOverThresholds, foreground_scores
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +43,70 @@ def test_scores_are_scikit_learns_on_the_pixels(drawn, measured):
         assert row["iou_mean"] == pytest.approx(np.mean([jaccard_score(*pair, zero_division=1) for pair in pairs]))
 
 
-def test_interval_is_that_of_a_plain_loop(drawn, measured):
+def jackknife(score, groups, df):
+    """The interval on the logit scale of score(rows) by a plain loop over the groups, of equal sizes."""
+    logits = []
+    for name in dict.fromkeys(groups):
+        share = score(np.flatnonzero(groups != name))
+        logits.append(np.log(share / (1 - share)))
+    whole = score(np.arange(len(groups)))
+    eta = np.log(whole / (1 - whole))
+    reach = stats.t.ppf(0.975, df) * np.sqrt((len(logits) - 1) / len(logits) * np.sum((logits - np.mean(logits)) ** 2))
+    return whole, 1 / (1 + np.exp(reach - eta)), 1 / (1 + np.exp(-reach - eta))
+
+
+def test_intervals_are_those_of_a_plain_loop(drawn, measured):
     images, matrices = drawn.results.images, drawn.results.matrices
-    names = images["group"].unique()
-    members = {name: np.flatnonzero(images["group"] == name) for name in names}
-    random = np.random.default_rng(0)
-    draws = []
-    for _ in range(report.RESAMPLES):
-        counts = random.multinomial(len(names), np.full(len(names), 1 / len(names)))
-        rows = np.concatenate([members[name] for name, count in zip(names, counts, strict=True) for _ in range(count)])
+
+    def dataset(rows):
         (_, false), (missed, hit) = matrices[rows].sum(axis=0)
-        dice, iou = images["dice"].to_numpy()[rows].mean(), images["iou"].to_numpy()[rows].mean()
-        draws.append([dice, 2 * hit / (2 * hit + false + missed), iou, hit / (hit + false + missed)])
-    expected = np.percentile(draws, [2.5, 97.5], axis=0)
-    for column, name in enumerate(report.SCORES):
+        return 2 * hit / (2 * hit + false + missed), hit / (hit + false + missed)
+
+    functions = (
+        lambda rows: images["dice"].to_numpy()[rows].mean(),
+        lambda rows: dataset(rows)[0],
+        lambda rows: images["iou"].to_numpy()[rows].mean(),
+        lambda rows: dataset(rows)[1],
+    )
+    for name, function in zip(report.SCORES, functions, strict=True):
         score = measured["pooled"][name]
-        assert [score["low"], score["high"]] == pytest.approx(expected[:, column])
+        expected = jackknife(function, images["group"].to_numpy(), score["df"])
+        assert (score["value"], score["low"], score["high"]) == pytest.approx(expected)
         assert score["low"] < score["value"] < score["high"]
+    assert measured["pooled"]["dice_mean"]["df"] == pytest.approx(11)  # 12 groups of four images
+    assert any("95 %, cluster jackknife over 12 groups" in sentence for sentence in measured["conventions"])
+
+
+def test_the_competitions_metric_leads_with_its_interval_over_all_and_by_fold(drawn):
+    measurements = report.measure(with_metric(drawn.results, PrecisionOverThresholds()))
+    images = drawn.results.images
+    pairs = [(drawn.truths[id].ravel(), drawn.levels[id].ravel() >= 128) for id in images["id"]]
+    union = np.array([jaccard_score(*pair, zero_division=1) for pair in pairs])
+    each = np.mean(union[:, None] > np.linspace(0.5, 0.95, 10) + 1e-12, axis=1)
+    metric = measurements["metric"]
+    assert metric["name"] == "mean precision over IoU thresholds"
+    expected = jackknife(lambda rows: each[rows].mean(), images["group"].to_numpy(), 11)
+    assert (metric["value"], metric["low"], metric["high"]) == pytest.approx(expected)
+    for row in measurements["per_fold"]:
+        inside = (images["fold"] == row["fold"]).to_numpy()
+        expected = jackknife(lambda rows, part=each[inside]: part[rows].mean(), images["group"][inside].to_numpy(), 3)
+        assert (row["metric"]["value"], row["metric"]["low"], row["metric"]["high"]) == pytest.approx(expected)
+    assert [row["metric"] for row in measurements["worst"]] == pytest.approx(
+        [each[list(images["id"]).index(row["id"])] for row in measurements["worst"]]
+    )
+    lines = report.summary(measurements).splitlines()
+    assert lines[3].startswith(f"mean precision over IoU thresholds: {metric['value']:.4f}  (95 % from ")
+    assert max(map(len, lines)) < 80
+
+
+def test_a_metric_that_does_not_fit_the_results_is_refused(drawn):
+    results = with_metric(drawn.results, MeanDice())
+    with pytest.raises(ValueError, match="there are no counts of the metric mean Dice over images: score the folds"):
+        dataclasses.replace(results, counts=None)
+    with pytest.raises(ValueError, match="48 images but 47 counts of the metric mean Dice"):
+        dataclasses.replace(results, counts=results.counts[1:])
+    with pytest.raises(ValueError, match=r"the counts of 00_000 have shape \(3,\), expected \(2,\)"):
+        dataclasses.replace(results, counts=np.ones((48, 3)))
 
 
 def test_a_fold_has_the_interval_of_its_own_groups(drawn, measured):
@@ -65,7 +115,8 @@ def test_a_fold_has_the_interval_of_its_own_groups(drawn, measured):
         drawn.results, images=drawn.results.images[inside], matrices=drawn.results.matrices[inside], levels=None
     )
     pooled = report.measure(alone)["pooled"]
-    assert measured["per_fold"][1]["intervals"] == {name: [s["low"], s["high"]] for name, s in pooled.items()}
+    ends = {name: {end: score[end] for end in ("low", "high", "df", "note")} for name, score in pooled.items()}
+    assert measured["per_fold"][1]["intervals"] == ends
 
 
 def test_groups_that_agree_widen_the_interval(drawn, measured):
@@ -76,14 +127,33 @@ def test_groups_that_agree_widen_the_interval(drawn, measured):
     assert by_group["high"] - by_group["low"] > 1.2 * (by_image["high"] - by_image["low"])
 
 
-def test_one_group_gets_no_interval_and_one_fold_no_honest_threshold(drawn):
-    images = drawn.results.images.assign(group="one", fold=2)
-    measurements = report.measure(dataclasses.replace(drawn.results, images=images))
-    assert all(score["low"] is score["high"] is None for score in measurements["pooled"].values())
-    assert any("No intervals" in sentence for sentence in measurements["conventions"])
+@pytest.mark.parametrize(("groups", "said"), [(1, "one group only"), (2, "two groups only")])
+def test_one_or_two_groups_get_no_interval_and_one_fold_no_honest_threshold(drawn, groups, said):
+    images = drawn.results.images.assign(fold=2, group=[f"group {row % groups}" for row in range(48)])
+    measurements = report.measure(with_metric(dataclasses.replace(drawn.results, images=images), MeanDice()))
+    for score in [measurements["metric"], *measurements["pooled"].values()]:
+        assert score["low"] is score["high"] is score["df"] is None
+        assert score["note"] == f"none: {said}, an interval needs three"
+    assert any(f"No intervals: there is {said}" in sentence for sentence in measurements["conventions"])
     assert measurements["threshold"]["honest"] is None
     assert measurements["folds"] == {"planned": 5, "finished": [2]}
-    assert "no interval" in report.summary(measurements)
+    assert f"interval none: {said}" in report.summary(measurements)
+
+
+def test_a_fold_of_two_groups_has_no_interval_though_the_pool_has_one(drawn):
+    keep = drawn.results.images["group"].isin(["car00", "car03", "car01", "car04", "car07"]).to_numpy()
+    part = {name: getattr(drawn.results, name)[keep] for name in ("images", "matrices", "levels")}
+    measurements = report.measure(dataclasses.replace(drawn.results, **part))
+    first, second = measurements["per_fold"]
+    assert first["intervals"]["dice_mean"]["note"] == "none: two groups only, an interval needs three"
+    assert second["intervals"]["dice_mean"]["df"] == pytest.approx(2)
+    assert measurements["pooled"]["dice_mean"]["df"] == pytest.approx(4)
+
+
+def test_one_fold_has_one_row_in_the_summary(drawn):
+    images = drawn.results.images.assign(fold=0)
+    lines = report.summary(report.measure(dataclasses.replace(drawn.results, images=images, folds=1))).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("fold", "pooled"))] == ["fold"]
 
 
 def test_threshold_curve_is_that_of_thresholded_predictions(drawn, measured):
@@ -111,7 +181,12 @@ def test_threshold_curve_is_that_of_thresholded_predictions(drawn, measured):
     assert curve["honest"]["dice_mean"]["value"] <= curve["best"]["dice_mean"]["value"]
     gain = curve["honest"]["dice_mean"]
     assert gain["gain"] == pytest.approx(np.mean(honest) - curve["half"]["dice_mean"])
-    assert gain["low"] < gain["gain"] < gain["high"]
+    order = [row for fold in range(3) for row in np.flatnonzero(images["fold"].to_numpy() == fold)]
+    gains = (
+        pd.Series(np.array(honest) - scores[order, 45], index=order).groupby(images["group"].to_numpy()[order]).mean()
+    )
+    reach = stats.t.ppf(0.975, 11) * stats.sem(gains)  # for groups of one size the jackknife of a mean
+    assert (gain["low"], gain["high"]) == pytest.approx((gain["gain"] - reach, gain["gain"] + reach))
 
 
 def test_a_flat_threshold_curve_stays_at_a_half(drawn):
@@ -152,7 +227,7 @@ def test_classes_against_scikit_learn(drawn):
         "pixel_accuracy": pytest.approx(np.mean(truths[kept] == commonest)),
         "mean_iou": pytest.approx(jaccard_score(truths[kept], constant, average="macro")),
     }
-    assert "too narrow" in measurements["conventions"][-2]  # three groups only
+    assert "cluster jackknife over 3 groups" in measurements["conventions"][-2]
     assert measurements["conventions"][-1] == "Discs are drawn."
 
 
@@ -161,6 +236,28 @@ def test_worst_and_median_images(drawn, measured):
     assert [row["id"] for row in measured["worst"]] == list(ranked["id"][:24])
     assert [row["id"] for row in measured["median"]] == list(ranked["id"][20:28])
     assert measured["by_group"][0]["dice_mean"] == pytest.approx(ranked.groupby("group")["dice"].mean().min())
+    assert [row["group"] for row in measured["worst_by_group"]] == [row["group"] for row in measured["by_group"]]
+    for row in measured["worst_by_group"]:
+        assert row["id"] == ranked["id"][ranked["group"] == row["group"]].iloc[0]
+
+
+def test_the_worst_image_of_each_group_is_there_when_one_group_has_all_the_worst(drawn):
+    """30 groups; the first holds the 24 worst images alone. Of the 30 the 24 worst are shown."""
+    random = np.random.default_rng(0)
+    groups = [f"g{0 if row < 24 else row - 23:02}" for row in range(60)]
+    dice = np.where(np.arange(60) < 24, 0.2, 0.8) + random.uniform(0, 0.1, 60)
+    hits = np.round(100_000 * dice / (2 - dice)).astype(int)  # IoU of dice, of a union of 100,000 pixels
+    matrices = np.stack([np.zeros(60, int), 100_000 - hits, 0 * hits, hits], axis=1).reshape(60, 2, 2)
+    iou, dice, accuracy = foreground_scores(matrices)
+    table = {"id": [f"i{row:02}" for row in range(60)], "group": groups, "fold": 0, "iou": iou, "dice": dice}
+    images = pd.DataFrame(table).assign(accuracy=accuracy, area=0.5)
+    measurements = report.measure(dataclasses.replace(drawn.results, images=images, matrices=matrices, levels=None))
+    assert {row["group"] for row in measurements["worst"]} == {"g00"}
+    shown = measurements["worst_by_group"]
+    assert len(shown) == 24
+    assert shown[0]["id"] == measurements["worst"][0]["id"]
+    means = images.groupby("group")["dice"].mean().sort_values()
+    assert [row["group"] for row in shown] == list(means.index[:24])
 
 
 def test_everything_that_does_not_fit_is_named_at_once(drawn):
@@ -188,7 +285,7 @@ def test_summary_fits_a_terminal_and_holds_the_numbers(measured):
     assert shown["fold 1"] == [f"{measured['per_fold'][1][name]:.4f}" for name in report.SCORES]
 
 
-# Pictures and charts
+# Drawings and charts
 
 
 def _pixels(uri):
@@ -211,14 +308,14 @@ def test_an_error_one_pixel_thin_shows_in_colour(drawn):
         read_truth=lambda name: truth,
         read_prediction=lambda name: prediction,
     )
-    pictures = {key: _pixels(uri) for key, uri in report_plots.card(shown, "x").items()}
+    pictures = {key: _pixels(uri) for key, uri in cards.card(shown, "x").items()}
     assert {picture.shape for picture in pictures.values()} == {(320, 480, 3)}
-    missed, false = _near(pictures["its errors"], report_plots.BLUE), _near(pictures["its errors"], report_plots.ORANGE)
+    missed, false = _near(pictures["its errors"], cards.BLUE), _near(pictures["its errors"], cards.ORANGE)
     assert missed[105:195, 150].mean() > 0.9
     assert false[200, 155:295].mean() > 0.9
     assert missed.sum() < 300
     assert false.sum() < 400
-    assert _near(pictures["its largest error, enlarged"], report_plots.ORANGE).any()
+    assert _near(pictures["its largest error, enlarged"], cards.ORANGE).any()
 
 
 def test_each_class_is_painted_in_its_own_colour_truth_and_prediction_apart(drawn):
@@ -226,21 +323,21 @@ def test_each_class_is_painted_in_its_own_colour_truth_and_prediction_apart(draw
     truths[:], predictions[:] = 0, 0
     truths[:, :, 15:], predictions[:, 10:] = 1, 2
     results = class_results(drawn, truths, predictions)
-    pictures = report_plots.card(results, results.images["id"][0])
-    paint = [tuple(round(0.6 * part) for part in colour) for colour in report_plots.palette(results.classes)]
+    pictures = cards.card(results, results.images["id"][0])
+    paint = [tuple(round(0.6 * part) for part in colour) for colour in cards.palette(results.classes)]
     truth, prediction, errors = (_pixels(uri) for uri in pictures.values())
     half, middle = truth.shape[0] // 2, truth.shape[1] // 2
     assert _near(truth, paint[0])[:, : middle - 8].all()
     assert _near(truth, paint[1])[:, middle + 8 :].all()
     assert _near(prediction, paint[2])[half + 8 :].all()
-    right = ~_near(errors, report_plots.ORANGE)
+    right = ~_near(errors, cards.ORANGE)
     assert right[: half - 8, : middle - 8].all()
     assert not right[: half - 8, middle + 8 :].any()
 
 
 @pytest.mark.parametrize("count", [3, 11, 21])
 def test_no_two_classes_have_nearly_the_same_colour(count):
-    colours = np.array(report_plots.palette([f"class {k}" for k in range(count)]))
+    colours = np.array(cards.palette([f"class {k}" for k in range(count)]))
     distances = np.abs(colours[:, None] - colours[None]).sum(axis=-1) + 999 * np.eye(count)
     assert distances.min() > 90
 
@@ -248,7 +345,7 @@ def test_no_two_classes_have_nearly_the_same_colour(count):
 @pytest.mark.parametrize(
     ("size", "shape"), [((1280, 1918), (320, 480)), ((2000, 900), (400, 180)), ((128, 128), (400, 400))]
 )
-def test_pictures_fit_their_box(drawn, size, shape):
+def test_drawings_fit_their_box(drawn, size, shape):
     blank = np.zeros(size, np.uint8)
     shown = dataclasses.replace(
         drawn.results,
@@ -256,48 +353,48 @@ def test_pictures_fit_their_box(drawn, size, shape):
         read_truth=lambda name: blank,
         read_prediction=lambda name: blank,
     )
-    assert {_pixels(uri).shape[:2] for uri in report_plots.card(shown, "x").values()} == {shape}
+    assert {_pixels(uri).shape[:2] for uri in cards.card(shown, "x").values()} == {shape}
 
 
 def test_a_prediction_of_another_size_is_refused_by_name(drawn):
     wrong = dataclasses.replace(drawn.results, read_prediction=lambda name: np.zeros((3, 4), np.uint8))
     with pytest.raises(ValueError, match=r"00_000: image \(60, 90\), truth \(60, 90\), prediction \(3, 4\)"):
-        report_plots.card(wrong, "00_000")
+        cards.card(wrong, "00_000")
 
 
 def test_the_zoom_goes_where_most_pixels_are_wrong():
     wrong = np.zeros((1000, 1500), bool)
     wrong[100, :] = True
     wrong[700:720, 900:930] = True
-    rows, columns = report_plots._error_window(wrong, (320, 480))
+    rows, columns = cards._error_window(wrong, (320, 480))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (80, 120)
     assert wrong[rows, columns].sum() == 600
     assert (rows.start + rows.stop, columns.start + columns.stop) == (700 + 720, 900 + 930)  # in the middle
     wrong[300:800, 300:1300] = True
-    rows, columns = report_plots._error_window(wrong, (320, 480))
+    rows, columns = cards._error_window(wrong, (320, 480))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (320, 480)
 
 
 @pytest.mark.parametrize("values", [[0.91, 0.998], [1.0, 1.0], [0.0, 0.0], [3, 120], [1e-4, 3e-4], [0.5]])
 def test_ticks_are_distinct_and_span_the_values(values):
-    ticks = report_plots._ticks(np.array(values), 5)
+    ticks = plots._ticks(np.array(values), 5)
     assert min(ticks) <= min(values) + 1e-9
     assert max(ticks) >= max(values) - 1e-9
     assert 2 <= len(set(ticks.values())) == len(ticks) <= 9
 
 
 def test_chart_leaves_out_what_is_not_a_number(drawn, measured):
-    charts = report_plots.charts(drawn.results, measured)
+    charts = plots.charts(drawn.results, measured)
     points = re.findall(r"[\d.]+,[\d.]+", charts["val_dice"]["paths"][0]["d"])
     assert len(points) == 3  # of four epochs one was not evaluated
     empty = dataclasses.replace(drawn.results, history={0: []})
-    assert report_plots.charts(empty, measured)["loss"] == {}
+    assert plots.charts(empty, measured)["loss"] == {}
 
 
 @pytest.mark.parametrize("score", [0.0, 0.93, 1.0])
 def test_charts_of_scores_that_are_all_alike(drawn, measured, score):
     images = drawn.results.images.assign(dice=score)
-    lines = report_plots.charts(SimpleNamespace(images=images, history={}), measured)["dice"]
+    lines = plots.charts(SimpleNamespace(images=images, history={}), measured)["dice"]
     heights = set(re.findall(r",([\d.]+)", lines["paths"][0]["d"]))
     places = [at for at, _ in lines["y_ticks"]]
     assert len(heights) == 1
@@ -307,5 +404,5 @@ def test_charts_of_scores_that_are_all_alike(drawn, measured, score):
 
 def test_a_score_of_zero_is_drawn(drawn, measured):
     history = {0: [{"epoch": 1, "val_dice": 0.0}, {"epoch": 2, "val_dice": 0.5}]}
-    lines = report_plots.charts(SimpleNamespace(images=drawn.results.images, history=history), measured)["val_dice"]
+    lines = plots.charts(SimpleNamespace(images=drawn.results.images, history=history), measured)["val_dice"]
     assert lines["paths"][0]["d"].count(",") == 2

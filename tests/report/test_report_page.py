@@ -3,10 +3,12 @@ import itertools
 import json
 import shutil
 
+import numpy as np
 import pytest
-from discs import class_results, classes, drawn_run
+from discs import class_results, classes, drawn_run, with_metric
 
-from kit.report import measure as report
+from kit import report
+from kit.scoring import MeanDice
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -74,11 +76,13 @@ def visit(browser):
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
-def test_page_shows_every_picture_and_fits(visit, written, width, height, scheme):
+def test_page_shows_every_drawing_and_fits(visit, written, width, height, scheme):
     page = visit(written[0] / "report.html", width, height, scheme)
-    assert page.locator("article.card").count() == 24 + 8
+    shown = len({row["id"] for part in ("worst", "worst_by_group", "median") for row in written[1][part]})
+    assert 24 < shown < 24 + 12 + 8
+    assert page.locator("article.card").count() == shown  # each image once
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("img").count() == 3 * 32
+    assert page.locator("img").count() == 3 * shown
     assert page.locator("img").first.bounding_box()["width"] == pytest.approx(358 if width == 390 else 368, abs=2)
     page.evaluate(
         "(async () => {for (const image of document.images) {image.scrollIntoView(); await image.decode()}})()"
@@ -108,20 +112,24 @@ def test_page_shows_the_numbers_of_the_json(visit, written):
     assert f"{low:.4f} – {high:.4f}" in page.locator(".hero div").first.inner_text()
 
     def bounded(scores, intervals):
-        return [f"{scores[name]:.4f}\n{intervals[name][0]:.4f} – {intervals[name][1]:.4f}" for name in report.SCORES]
+        ends = {name: f"{intervals[name]['low']:.4f} – {intervals[name]['high']:.4f}" for name in report.SCORES}
+        return [f"{scores[name]:.4f}\n{ends[name]}" for name in report.SCORES]
 
     rows = [
         [str(r["fold"]), str(r["images"]), str(r["groups"]), *bounded(r, r["intervals"]), str(r["best_epoch"])]
         for r in m["per_fold"]
     ]
-    ends = {name: [score["low"], score["high"]] for name, score in m["pooled"].items()}
-    assert cells("folds") == [*rows, ["pooled", "48", "12", *bounded(pooled, ends), ""]]
+    assert cells("folds") == [*rows, ["pooled", "48", "12", *bounded(pooled, m["pooled"]), ""]]
     groups = [[r["group"], str(r["images"]), f"{r['dice_mean']:.4f}", f"{r['dice_worst']:.4f}"] for r in m["by_group"]]
-    assert cells("groups") == groups
+    assert cells("groups") == [[*row, worst["id"]] for row, worst in zip(groups, m["worst_by_group"], strict=True)]
     honest = m["threshold"]["honest"]["dice_mean"]
     assert cells("threshold")[2][1].startswith(f"{honest['value']:.4f}")
     assert [row[:2] for row in cells("seconds")] == [["train", "2 min"], ["predict", "4.2 s"]]
-    assert page.locator("article b").all_inner_texts() == [row["id"] for row in m["worst"] + m["median"]]
+    order = dict.fromkeys(row["id"] for row in m["worst"] + m["worst_by_group"] + m["median"])
+    assert page.locator("article b").all_inner_texts() == list(order)
+    links = page.locator("table.groups a").all()
+    for link, row in zip(links, m["worst_by_group"], strict=True):
+        assert page.locator(f"{link.get_attribute('href')} b").inner_text() == row["id"]
     levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(heading => Number(heading.tagName[1]))")
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
@@ -140,5 +148,54 @@ def test_page_of_several_classes_real_data_and_no_history(visit, drawn, tmp_path
     assert page.locator("table.dataset tbody tr").last.locator("td").all_inner_texts() == ["boundary F1", "0.6250"]
     assert page.locator(".legend").last.locator("li").all_inner_texts() == ["sky", "tree", "road", "wrong", "ignored"]
     assert page.locator(".hero div").first.inner_text().startswith("Mean IoU, data set")
-    assert page.locator("article.card").count() == 10 + 8
+    assert page.locator("article.card").count() == 10
+    assert page.locator("#median").count() == 0  # all ten are among the worst
+    assert "two groups only" not in page.content()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+def test_the_metric_leads_the_page_and_is_not_repeated(visit, drawn, tmp_path):
+    m = report.write_report(with_metric(drawn.results, MeanDice()), tmp_path)
+    page = visit(tmp_path / "report.html", 390, 844)
+    first = page.locator(".hero div").first.inner_text()
+    metric = m["metric"]
+    assert first.startswith("mean Dice over images")
+    assert f"{metric['value']:.4f}" in first
+    assert f"95 % interval {metric['low']:.4f} – {metric['high']:.4f}, 11.0 degrees of freedom" in first
+    assert page.locator(".hero div").count() == 4  # Dice as a mean over images is that metric
+    assert page.locator("table.folds thead th").nth(3).inner_text() == "mean Dice over images"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+def test_two_groups_have_no_interval_and_the_page_says_so(visit, drawn, tmp_path):
+    images = drawn.results.images.assign(fold=0, group=["a", "b"] * 24)
+    report.write_report(dataclasses.replace(drawn.results, images=images, folds=1), tmp_path)
+    page = visit(tmp_path / "report.html")
+    assert page.locator(".caution").all_inner_texts() == ["Intervals: none: two groups only, an interval needs three."]
+    assert page.locator(".hero").inner_text().count("no interval") == 4
+    rows = page.locator("table.folds tr:has(td)")
+    assert rows.count() == 1  # one fold: nothing is pooled
+    assert "Fold 0: none: two groups only, an interval needs three." in page.locator("main").inner_text()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("dtype", "count", "channels", "said"),
+    [
+        (np.uint8, 1, ("x-ray",), "The images have 1 channel of uint8. Shown here: x-ray as grey."),
+        (np.uint16, 4, ("nir", "red", "green", "blue"), "uint16. Shown here: red, green and blue, each stretched"),
+        (np.float32, 2, None, "The images have 2 channels of float32. Shown here: channel 1 as grey, each stretched"),
+    ],
+)
+def test_images_of_other_kinds_are_shown_and_the_page_says_how(visit, drawn, tmp_path, dtype, count, channels, said):
+    top = 255 if dtype == np.uint8 else 4000
+    shown = dataclasses.replace(
+        drawn.results,
+        channels=channels,
+        read_image=lambda id: np.repeat(drawn.truths[id][..., None].astype(dtype) * top, count, axis=2).astype(dtype),
+    )
+    report.write_report(shown, tmp_path)
+    page = visit(tmp_path / "report.html")
+    assert said in page.locator("#worst + p").inner_text()

@@ -1,0 +1,111 @@
+"""What a run hands to its report, checked so that nothing in it contradicts anything else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from kit.scoring.confusion import foreground_scores
+from kit.scoring.counts import COLUMNS
+from kit.scoring.metrics import Metric, check_counts
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a run, over the folds finished so far: n images, K classes.
+
+    images: one row an image, with COLUMNS; dice, iou and area are shares in 0..1.
+    matrices: i64 (n, K, K) confusion matrices at the images' own size, rows = truth, in the order of `images`.
+    levels: i64 (n, 2, 256) pixels by truth and by level; a pixel is foreground at threshold t where its
+        level >= round(256 t). None for K > 2.
+    metric, counts: the competition's metric and its f64 (n, M) counts of each image; None without a competition.
+    history: for each fold the lines of its metrics.jsonl. seconds: run time of each stage.
+    folds: how many are planned. size: (height, width) of the images for the network, None for each image's own.
+    drawn: the toolkit drew the data. classes: K names. notes: further conventions, a sentence each.
+    further: the recipe's own scores, by name. channels: names of the images' channels, None where unknown.
+    read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> u8 (H, W), 255 = ignored.
+    """
+
+    title: str
+    drawn: bool
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    further: dict[str, float]
+    command: str
+    config: dict
+    versions: dict
+    tta: str
+    size: tuple[int, int] | None
+    images: pd.DataFrame
+    matrices: np.ndarray
+    levels: np.ndarray | None
+    history: dict[int, list[dict]]
+    seconds: dict[str, float]
+    folds: int
+    read_image: Callable[[str], np.ndarray]
+    read_truth: Callable[[str], np.ndarray]
+    read_prediction: Callable[[str], np.ndarray]
+    metric: Metric | None = None
+    counts: np.ndarray | None = None
+    channels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError listing everything that does not fit together."""
+        problems = _sizes(self) or [*_ids(self), *_scores(self), *_metric(self)]
+        if problems:
+            raise ValueError(f"no report for {self.title}: " + "; ".join(problems))
+
+
+def _sizes(results: Results) -> list[str]:
+    images, matrices, levels = results.images, results.matrices, results.levels
+    missing = [name for name in COLUMNS if name not in images.columns]
+    if missing:
+        return [f"the table of images lacks the columns {missing}, expected {list(COLUMNS)}"]
+    if not len(images):
+        return ["there is no image yet: finish a fold first"]
+    if len(matrices) != len(images) or (levels is not None and len(levels) != len(images)):
+        counts = f"{len(matrices)} confusion matrices, {'no' if levels is None else len(levels)} histograms"
+        return [f"{len(images)} images but {counts}: expected one of each for every image, in the same order"]
+    if len(results.classes) != matrices.shape[-1]:
+        return [f"{len(results.classes)} names of classes, but confusion matrices of {matrices.shape[-1]} classes"]
+    return []
+
+
+def _ids(results: Results) -> list[str]:
+    images, problems = results.images, []
+    if images["id"].duplicated().any():
+        problems.append(f"ids more than once: {sorted(set(images['id'][images['id'].duplicated()]))}")
+    if images[["id", "group", "fold"]].isna().any(axis=None):
+        rows = images[["id", "group", "fold"]].isna().any(axis=1)
+        problems.append(f"id, group or fold missing in rows {np.flatnonzero(rows).tolist()}")
+    return problems
+
+
+def _scores(results: Results) -> list[str]:
+    images, binary, problems = results.images, results.matrices.shape[-1] == 2, []
+    scores = images[["iou", "dice", "area"]]
+    wild = ~((scores >= 0) & (scores <= 1) | scores.isna() & (not binary)).all(axis=1)
+    if wild.any():
+        problems.append(f"iou, dice or area outside 0..1 for {list(images['id'][wild])}")
+    if binary:
+        wrong = ~np.isclose(foreground_scores(results.matrices)[1], images["dice"], atol=1e-4) & ~wild
+        if wrong.any():
+            names = list(images["id"][wrong])
+            problems.append(f"dice is not that of the confusion matrix (rows in another order?) for {names}")
+    return problems
+
+
+def _metric(results: Results) -> list[str]:
+    metric, counts, ids = results.metric, results.counts, results.images["id"].tolist()
+    if metric is None:
+        return []
+    if counts is None:
+        return [f"there are no counts of the metric {metric.name}: score the folds again with this metric"]
+    if len(counts) != len(ids):
+        return [f"{len(ids)} images but {len(counts)} counts of the metric {metric.name}"]
+    try:
+        check_counts(metric, counts, ids)
+    except ValueError as error:
+        return [str(error)]
+    return []

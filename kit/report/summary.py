@@ -1,0 +1,75 @@
+"""The report as a table for a terminal, under 80 columns."""
+
+import textwrap
+
+from kit.report.measure import SCORES
+
+WIDTH = 79
+
+
+def summary(measurements: dict) -> str:
+    """Return the measurements as text: the competition's metric first, then the folds, then what to look at."""
+    m, folds = measurements, measurements["folds"]
+    title = f"{m['title']}: out-of-fold scores" + (" on DRAWN data, not a competition's" if m["drawn"] else "")
+    counts = f"{m['images']} images, {m['groups']} groups, tta {m['tta']}"
+    lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
+    lines += [*_table(m), "", *_further(m), *_threshold(m)]
+    worst = m["worst"][0]
+    return "\n".join([*lines, "", f"worst image: {worst['id'][:48]} (Dice {_rounded(worst['dice'])})"])
+
+
+def _metric(m: dict) -> list[str]:
+    if m["metric"] is None:
+        return []
+    metric = m["metric"]
+    bounds = f"95 % from {metric['low']:.4f} to {metric['high']:.4f}" if metric["low"] is not None else ""
+    text = f"{metric['name']}: {_rounded(metric['value'])}" + (f"  ({bounds}, df {metric['df']:.1f})" if bounds else "")
+    return ["", *textwrap.wrap(text, WIDTH), *_note(metric["note"])]
+
+
+def _table(m: dict) -> list[str]:
+    lines = [f"{'':8}{'images':>7}{'Dice':>10}{'Dice':>10}{'IoU':>10}{'IoU':>10}"]
+    lines.append(f"{'':8}{'':7}" + f"{'mean':>10}{'data set':>10}" * 2)
+    rows = [(f"fold {row['fold']}", row["images"], [row[name] for name in SCORES]) for row in m["per_fold"]]
+    if len(rows) > 1:
+        rows.append(("pooled", m["images"], [m["pooled"][name]["value"] for name in SCORES]))
+    lines += [f"{name:8}{count:7}" + "".join(f"{_rounded(s):>10}" for s in scores) for name, count, scores in rows]
+    pooled = [m["pooled"][name] for name in SCORES]
+    if any(score["low"] is not None for score in pooled):
+        lines += [
+            f"{label:15}" + "".join(f"{_rounded(score[end]):>10}" for score in pooled)
+            for label, end in (("95 % from", "low"), ("     to", "high"))
+        ]
+    for note in dict.fromkeys(score["note"] for score in pooled):
+        lines += _note(note)
+    return lines
+
+
+def _note(note: str) -> list[str]:
+    return textwrap.wrap(f"interval {note}" if note.startswith("none:") else f"interval: {note}", WIDTH) if note else []
+
+
+def _further(m: dict) -> list[str]:
+    labels = {
+        "pixel accuracy": "pixel_accuracy",
+        "mean accuracy": "mean_accuracy",
+        "mean IoU of all classes": "mean_iou",
+    }
+    scores = {label: m["dataset"][name] for label, name in labels.items()} | m["further"]
+    constant = m["constant"]
+    return [
+        *(f"{label}: {_rounded(score)}" for label, score in scores.items()),
+        f"{constant['class']} everywhere would have a mean IoU of {_rounded(constant['mean_iou'])}",
+    ]
+
+
+def _threshold(m: dict) -> list[str]:
+    honest = (m["threshold"] or {}).get("honest")
+    if not honest:
+        return []
+    value, gain = honest["dice_mean"]["value"], round(honest["dice_mean"]["gain"], 5) + 0.0
+    return ["", f"threshold picked on the other folds: mean Dice {value:.4f} ({gain:+.5f} over 0.5)"]
+
+
+def _rounded(score: float | None) -> str:
+    return "none" if score is None else f"{score:.4f}"

@@ -1,0 +1,135 @@
+"""Count what is right and wrong in each held-out image, at the image's own size.
+
+    runs/<run>/fold<k>/oof.csv       one row an image: id, group, fold, iou, dice, accuracy, area
+    runs/<run>/fold<k>/scores.npz    the counts behind the rows: a confusion matrix an image; for one foreground class
+                                     also the number of pixels of each truth at each level; and the counts of the
+                                     competition's metric
+
+Every later number comes from sums of these counts, so nothing has to look at an image again. The counts of the levels
+give the score at any threshold.
+"""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kit.data.dataset import Dataset
+from kit.data.images import single_threaded_cv2
+from kit.prediction.enlarge import enlarge
+from kit.prediction.levels import FOREGROUND
+from kit.prediction.rule import Rule
+from kit.prediction.store import Store
+from kit.scoring.confusion import (
+    confusion_matrix,
+    foreground_scores,
+    level_histogram,
+    mean_dice,
+    mean_iou,
+    pixel_accuracy,
+)
+from kit.scoring.metrics import Metric, check_counts
+from kit.system.files import write_atomic
+
+COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The counts of n images; every field has one row an image, in the same order."""
+
+    images: pd.DataFrame  # COLUMNS
+    matrices: np.ndarray  # i64 (n, K, K), rows = truth, at the image's own size
+    levels: np.ndarray | None  # i64 (n, 2, 256) [truth, level]; None for more than one foreground class
+    counts: np.ndarray | None = None  # f64 (n, M) of the competition's metric; None without one
+
+    def write(self, folder: Path) -> None:
+        """Write both files into `folder`. oof.csv comes last: where it exists, both are whole."""
+        arrays = {"matrices": self.matrices, "levels": self.levels, "counts": self.counts}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{name: array for name, array in arrays.items() if array is not None})
+        write_atomic(folder / "scores.npz", buffer.getvalue())
+        write_atomic(folder / "oof.csv", self.images.to_csv(index=False))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Scores":
+        """Read the files that `write` left in `folder`."""
+        with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
+            images = read_oof_csv(folder / "oof.csv")
+            return cls(images, arrays["matrices"], arrays.get("levels"), arrays.get("counts"))
+
+    @classmethod
+    def join(cls, parts: Sequence["Scores"]) -> "Scores":
+        """Put the scores of several folds one after the other. Levels or counts that one fold lacks are left out."""
+        images = pd.concat([part.images for part in parts], ignore_index=True)
+        matrices = np.concatenate([part.matrices for part in parts])
+        return cls(images, matrices, _joined([p.levels for p in parts]), _joined([p.counts for p in parts]))
+
+
+def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+
+def read_oof_csv(path: Path) -> pd.DataFrame:
+    """Read oof.csv with ids and groups as text: `000123` and `NA` stay as they were written."""
+    no_score = dict.fromkeys(COLUMNS[3:], "")
+    return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False, na_values=no_score)
+
+
+def score(
+    dataset: Dataset,
+    store: Store,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    fold: int,
+    metric: Metric | None = None,
+    threads: int = 4,
+) -> Scores:
+    """Score the stored predictions of `ids` against their truth at full size, image by image in threads.
+
+    metric: the competition's own; its counts of each image are kept beside the others. Raises ValueError naming the
+    image where the metric's counts are not what the metric says.
+    """
+    with ThreadPoolExecutor(threads) as pool, single_threaded_cv2():
+        counted = list(pool.map(lambda id: _count(dataset, store, id, metric), ids))
+    rows = [[id, group, fold, *one.scores] for id, group, one in zip(ids, groups, counted, strict=True)]
+    return Scores(
+        images=pd.DataFrame(rows, columns=COLUMNS),
+        matrices=np.stack([one.matrix for one in counted]),
+        levels=None if counted[0].levels is None else np.stack([one.levels for one in counted]),
+        counts=None if metric is None else check_counts(metric, [one.counts for one in counted], ids),
+    )
+
+
+class _Counted(NamedTuple):
+    """What is counted in one image."""
+
+    scores: tuple[float, float, float, float]  # iou, dice, accuracy, area
+    matrix: np.ndarray
+    levels: np.ndarray | None
+    counts: np.ndarray | None
+
+
+def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
+    truth, levels = dataset.read_mask(id), None
+    if store.channels == 1:
+        enlarged = enlarge(store.read(id)[0], truth.shape)
+        levels, prediction = level_histogram(truth, enlarged), (enlarged >= FOREGROUND).astype(np.uint8)
+        matrix = np.stack([levels[:, :FOREGROUND].sum(axis=1), levels[:, FOREGROUND:].sum(axis=1)], axis=1)
+        scores = foreground_scores(matrix)
+    else:
+        prediction = Rule().mask(store.read(id), truth.shape)
+        matrix = confusion_matrix(truth, prediction, dataset.num_classes)
+        scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
+    counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
+    return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
+
+
+def _share(matrix: np.ndarray) -> float:
+    """The share of the truth's foreground in the image, 0..1."""
+    return float(matrix[1:].sum() / max(1, matrix.sum()))
