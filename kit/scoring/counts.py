@@ -36,6 +36,7 @@ from kit.scoring.confusion import (
 from kit.scoring.metrics import Metric, check_counts
 from kit.system.files import write_atomic
 
+THREADS = 4  # that score images: their kernels release the lock of Python
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
 
@@ -88,14 +89,13 @@ def score(
     groups: Sequence[str],
     fold: int,
     metric: Metric | None = None,
-    threads: int = 4,
 ) -> Scores:
     """Score the stored predictions of `ids` against their truth at full size, image by image in threads.
 
     metric: the competition's own; its counts of each image are kept beside the others. Raises ValueError naming the
     image where the metric's counts are not what the metric says.
     """
-    with ThreadPoolExecutor(threads) as pool, single_threaded_cv2():
+    with ThreadPoolExecutor(THREADS) as pool, single_threaded_cv2():
         counted = list(pool.map(lambda id: _count(dataset, store, id, metric), ids))
     rows = [[id, group, fold, *one.scores] for id, group, one in zip(ids, groups, counted, strict=True)]
     return Scores(

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
-from tiny import TinyCompetition
+from tiny import TinyDataset
 from torch.nn import functional as F
 
 from kit.prediction.predictor import mask_at
@@ -12,7 +12,7 @@ from kit.scoring import MeanDicePerClass, PrecisionOverThresholds
 from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
 
 
-class Fixed(TinyCompetition):
+class Fixed(TinyDataset):
     """A data set with the truths that a test gives."""
 
     def __init__(self, truths, num_classes=2):
@@ -37,7 +37,7 @@ def scored(truths, predictions, tmp_path, num_classes=2, metric=None):
 
 
 def test_scores_are_scikit_learns_at_the_images_own_size(tmp_path):
-    competition = TinyCompetition(size=(97, 131))
+    competition = TinyDataset(size=(97, 131))
     truths = {id: competition.read_mask(id) for id in competition.ids[:4]}
     truths["car1_01"] = truths["car1_01"].copy()
     truths["car1_01"][:30] = 255

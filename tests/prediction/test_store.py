@@ -34,7 +34,9 @@ def test_damaged_predictions_are_refused(tmp_path):
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 16
     for wrong in (1, 2, 4):
-        with pytest.raises(ValueError, match=rf"^c: levels of uint8 \({wrong}, 23, 31\), expected uint8 \(3, h, w\): give the network"):
+        with pytest.raises(
+            ValueError, match=rf"^c: levels of uint8 \({wrong}, 23, 31\), expected uint8 \(3, h, w\): give the network"
+        ):
             store.write("c", smooth_levels(0, wrong))
     assert "c" not in store
     Store(tmp_path, 1).write("b", smooth_levels(0)[:, :22])  # 22 rows are no three classes
