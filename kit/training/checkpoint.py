@@ -1,11 +1,11 @@
 """Checkpoints: written whole or not at all, read without running anything that they contain.
 
-    last.safetensors, best.safetensors   the averaged (EMA) weights: what predicts
-    last.pt                              all that training needs to go on, self-contained
+    last.safetensors, best.safetensors   the averaged (EMA) weights, which predict
+    last.pt                              all that training needs to resume, self-contained
 
-The weights are written first and the state second. A process killed in between goes on from the older
-state and, since training is exactly repeatable, writes the same weights again: no pair needs repair.
-`torch.save` onto an existing file would destroy it when killed, hence `write_atomic`.
+The weights are written first and the state second. A process killed in between resumes from the older state and writes
+the same weights again, because training is exactly repeatable: no pair needs repair. `torch.save` onto an existing file
+would destroy that file when killed, hence `write_atomic`.
 """
 
 import json
@@ -21,7 +21,7 @@ from kit.system.files import write_atomic
 
 
 def save_weights(path: Path, model: nn.Module, note: dict) -> None:
-    """Write the model's parameters and buffers as safetensors; `note` (plain values) goes into the header."""
+    """Write the model's parameters and buffers as safetensors, with `note` (plain values) in the header."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     write_atomic(path, safetensors.torch.save(tensors, metadata={"kit": json.dumps(note)}))
 
@@ -42,11 +42,11 @@ def save_state(path: Path, state: dict) -> None:
 
 
 def load_state(path: Path) -> dict:
-    """Read what save_state wrote. Raises ValueError if it is damaged; what is no plain value is refused, never run."""
+    """Read a file of save_state. Raises ValueError if it is damaged, or holds anything but tensors and plain values."""
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                if damaged := archive.testzip():  # torch.load takes a flipped bit in a tensor without a word
+                if damaged := archive.testzip():  # torch.load accepts a flipped bit in a tensor
                     raise zipfile.BadZipFile(f"the checksum of {damaged} does not hold")
             file.seek(0)
             return dict(torch.load(file, map_location="cpu", weights_only=True))
@@ -60,7 +60,7 @@ def load_state(path: Path) -> dict:
 
 
 def check_fit(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Raise ValueError listing the tensors that `model` lacks, that it has besides, or whose shapes differ."""
+    """Raise ValueError listing the tensors that only one of `model` and `tensors` has, or whose shapes differ."""
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     problems = difference(own, found)
@@ -84,7 +84,7 @@ def check_identity(path: Path, expected: dict, found: dict, defaults: dict | Non
 
 
 def difference(expected: dict, found: dict, most: int = 8) -> str:
-    """What differs between two dictionaries, in words; empty when nothing does."""
+    """The differences between two dictionaries, in words; empty when there are none."""
     names = [name for name in {**expected, **found} if expected.get(name, "absent") != found.get(name, "absent")]
     lines = [f"{name} {expected.get(name, 'absent')} -> {found.get(name, 'absent')}" for name in names[:most]]
     return ", ".join(lines) + (f" and {len(names) - most} more" if len(names) > most else "")

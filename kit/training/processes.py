@@ -1,9 +1,9 @@
-"""The process group: who this process is, which batches and images are its share.
+"""The process group: which place this process has, and which batches and images are its share.
 
-One process needs none of it; `torchrun --nproc-per-node N recipe.py` sets the environment that `start` reads.
-The batch size is always that of the whole group, so the same command trains the same network on one
-process or many. Evaluation shards by `ids[rank::world]`, which counts each image once:
-torch's DistributedSampler pads, and counted 41 images on 2 processes as 42.
+A single process needs none of it. `torchrun --nproc-per-node N recipe.py` sets the environment that `start` reads.
+The batch size is always that of the whole group, so the same command trains the same network on one process or many.
+Evaluation takes `ids[rank::world]`, which counts each image once: torch's DistributedSampler pads, and counted 41
+images on 2 processes as 42.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class World:
 
     @property
     def quiet(self) -> bool:
-        """True where no progress bar belongs: in other processes, and in logs."""
+        """True where there is to be no progress bar: in the other processes, and in logs."""
         return not self.main or not sys.stderr.isatty()
 
     def say(self, message: str) -> None:
@@ -45,7 +45,7 @@ class World:
             print(message, flush=True)
 
     def share(self, items: Sequence) -> Sequence:
-        """This process's part of `items`; over all processes each item comes up once."""
+        """This process's part of `items`. Over all processes, each item occurs once."""
         return items[self.rank :: self.size]
 
     @contextlib.contextmanager
@@ -60,7 +60,7 @@ class World:
                 self.wait()
 
     def wait(self) -> None:
-        """Return when every process has come here."""
+        """Return when every process has called this."""
         if self.size > 1:
             dist.barrier()
 
@@ -71,7 +71,7 @@ class World:
         return tensor
 
     def share_buffers(self, model: nn.Module) -> nn.Module:
-        """Return `model`, its buffers (batch normalisation's statistics) in all processes those of the main one."""
+        """Give the model in every process the buffers of the main one (statistics of batch normalisation); the model."""
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
@@ -81,7 +81,7 @@ class World:
 def start(device: str = "auto") -> World:
     """Join the process group if torchrun started this process, and choose the device.
 
-    device: "auto" (a GPU if there is one), or what torch.device takes. Raises ValueError if torch lacks it.
+    device: "auto" (a GPU if there is one), or a name that torch.device takes. Raises ValueError if torch lacks it.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -103,7 +103,7 @@ def stop() -> None:
 
 
 def data_parallel(model: nn.Module, world: World) -> nn.Module:
-    """What the group trains: `model` itself where there is one process, else its DistributedDataParallel."""
+    """The module that the group trains: `model` itself in a single process, else its DistributedDataParallel."""
     if world.size == 1:
         return model
     model = synchronise_batchnorm(model, world)
@@ -124,15 +124,15 @@ def synchronise_batchnorm(model: nn.Module, world: World) -> nn.Module:
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) keys: a new order each epoch, this process's share of each batch.
 
-    n: number of samples; batch_size: samples in a step of the whole group; parts: into how many
-    micro-batches each process splits its share (gradient accumulation). Incomplete last batches are
-    dropped. The order depends on (seed, epoch) alone, and `epoch` and `first_step` say where to begin,
-    so a resumed run goes on exactly where it stopped.
+    n: number of samples. batch_size: samples in a step of the whole group. parts: the number of micro-batches into
+    which each process splits its share (gradient accumulation). Incomplete last batches are dropped.
+    The order depends on (seed, epoch) alone, and `epoch` and `first_step` say where to begin: so a resumed run
+    continues exactly where it stopped.
     """
 
     def __init__(self, n: int, batch_size: int, *, seed: int, world: World, parts: int = 1) -> None:
         if batch_size > n:
-            raise ValueError(f"batch size {batch_size} is more than the {n} training images; lower --batch-size")
+            raise ValueError(f"batch size {batch_size} is more than the {n} training images: lower --batch-size")
         if batch_size % (world.size * parts):
             raise ValueError(
                 f"batch size {batch_size} does not split over {world.size} processes with {parts} parts each; "

@@ -163,7 +163,7 @@ def test_ids_with_folders_in_them_are_scored_and_kept(tmp_path):
     truths = {id: np.zeros((23, 31), np.uint8) for id in ids}
     store = InMemory((id, smooth_levels(number)) for number, id in enumerate(ids))
     groups = [id.split("/")[0] for id in ids]
-    score(Fixed(truths), store, ids, groups, fold=0, threads=2).write(tmp_path)
+    score(Fixed(truths), store, ids, groups, fold=0).write(tmp_path)
     images = Scores.read(tmp_path).images
     assert images["id"].tolist() == ids
     assert images["group"].tolist() == ["case1", "case1", "case2"]
