@@ -40,7 +40,7 @@ def _intervals(results: Results) -> str:
     groups = results.images["group"].nunique()
     if groups < 3:
         count = "one group" if groups == 1 else "two groups"
-        return f"No intervals: there is {count} only, and an interval needs three. Images of one group are alike."
+        return f"No intervals: {count} only, and an interval needs three. Images of one group are alike."
     units = "images, each a group of its own" if groups == len(results.images) else "groups"
     return (
         f"Intervals: 95 %, cluster jackknife over {groups} {units}, with a t distribution. They are about {ESTIMAND}; "

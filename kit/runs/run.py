@@ -29,6 +29,7 @@ from kit.data.samples import Competition, PictureBatches, SegmentationDataset, c
 from kit.folds.keeping import is_trained, keep_folds
 from kit.prediction.predictor import TTA, mask_at, pictures_at_once, predict
 from kit.prediction.store import OOFStore
+from kit.report import Results
 from kit.runs.provenance import merged, origin, plain
 from kit.scoring.counts import Scores, score
 from kit.system.files import cache_folder, digest, run_lock, write_atomic
@@ -323,7 +324,7 @@ class Run:
         leak = f" Groups shared with the held-out ones: {', '.join(leaks[:5])} ({len(leaks)})." if leaks else ""
         return [f"The data set's own split: {always.sum()} images are in no fold and always trained on.{leak}"]
 
-    def _results(self, scores: Scores) -> report.Results:
+    def _results(self, scores: Scores) -> Results:
         folds = sorted({int(fold) for fold in scores.images["fold"]})
         history = {fold: self.history(fold) for fold in folds}
         lines = [line for fold in folds for line in history[fold]]
@@ -338,7 +339,7 @@ class Run:
             "validation after each epoch": sum(line["val_seconds"] for line in lines),
             "out-of-fold prediction and scoring": sum(scoring),
         } | ({f"prediction of {test['pictures']} test pictures": test["seconds"]} if test else {})
-        return report.Results(
+        return Results(
             title=self.name,
             drawn=self.competition.drawn,
             classes=self.competition.classes,
