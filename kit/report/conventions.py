@@ -29,10 +29,11 @@ def _classes(results: Results) -> str:
     empty = int((matrices[:, 1:].sum(axis=(1, 2)) == 0).sum())
     absent = [results.classes[k] for k in np.flatnonzero(np.isnan(iou(matrices.sum(axis=0))))]
     of_what = "those of the foreground" if num_classes == 2 else f"means over the {num_classes} classes"
+    fixed = " An interval keeps this set of classes, and the mean of a fold is over the classes in that fold."
     return (
         f"IoU and Dice are {of_what}. An empty mask predicted empty scores 1; {empty} of {len(matrices)} images have "
         "an empty mask. A class absent from truth and prediction is left out of means over classes; over the whole set "
-        f"that is {', '.join(absent) or 'none'}."
+        f"that is {', '.join(absent) or 'none'}." + (fixed if num_classes > 2 else "")
     )
 
 
