@@ -29,10 +29,11 @@ def _classes(results: Results) -> str:
     empty = int((matrices[:, 1:].sum(axis=(1, 2)) == 0).sum())
     absent = [results.classes[k] for k in np.flatnonzero(np.isnan(iou(matrices.sum(axis=0))))]
     of_what = "those of the foreground" if num_classes == 2 else f"means over the {num_classes} classes"
+    fixed = " An interval keeps this set of classes, and the mean of a fold is over the classes in that fold."
     return (
         f"IoU and Dice are {of_what}. An empty mask predicted empty scores 1; {empty} of {len(matrices)} images have "
         "an empty mask. A class absent from truth and prediction is left out of means over classes; over the whole set "
-        f"that is {', '.join(absent) or 'none'}."
+        f"that is {', '.join(absent) or 'none'}." + (fixed if num_classes > 2 else "")
     )
 
 
@@ -40,7 +41,7 @@ def _intervals(results: Results) -> str:
     groups = results.images["group"].nunique()
     if groups < 3:
         count = "one group" if groups == 1 else "two groups"
-        return f"No intervals: there is {count} only, and an interval needs three. Images of one group are alike."
+        return f"No intervals: {count} only, and an interval needs three. Images of one group are alike."
     units = "images, each a group of its own" if groups == len(results.images) else "groups"
     return (
         f"Intervals: 95 %, cluster jackknife over {groups} {units}, with a t distribution. They are about {ESTIMAND}; "

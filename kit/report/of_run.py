@@ -63,6 +63,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         levels=found.levels,
         metric=metric,
         counts=found.counts,
+        channels=tuple(run.dataset.channels),
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,

@@ -62,12 +62,12 @@ def _headline(measurements: dict) -> list[dict]:
     }  # fmt: skip
     if measurements["classes"] > 2:
         labels = {name: f"Mean {label}" for name, label in reversed(labels.items())}
-    scores = [{"name": label} | measurements["pooled"][name] for name, label in labels.items()]
+    scores = [{"key": name, "name": label} | measurements["pooled"][name] for name, label in labels.items()]
     metric = measurements["metric"]
     if metric is None:
         return scores
     ends = ("value", "low", "high")
-    return [metric, *(score for score in scores if any(score[end] != metric[end] for end in ends))]
+    return [{"key": "metric"} | metric, *(score for score in scores if any(score[end] != metric[end] for end in ends))]
 
 
 def _notes(headline: list[dict], per_fold: list[dict]) -> dict[str, list[str]]:
@@ -79,11 +79,18 @@ def _notes(headline: list[dict], per_fold: list[dict]) -> dict[str, list[str]]:
         own = [row["metric"]["note"]] if row["metric"] else []
         for note in dict.fromkeys([*own, *(row["intervals"][name]["note"] for name in SCORES)]):
             folds.setdefault(note, []).append(str(row["fold"]))
-    every = len(headline)
+    subjects = {note: "" if len(names) == len(headline) else "; ".join(names) for note, names in pooled.items()}
+    about = {note: f"Fold{'s' * (len(which) > 1)} {', '.join(which)}" for note, which in folds.items()}
     return {
-        "pooled": [f"{', '.join(s) if len(s) < every else 'Intervals'}: {note}." for note, s in pooled.items() if note],
-        "folds": [f"Fold{'s' * (len(f) > 1)} {', '.join(f)}: {note}." for note, f in folds.items() if note],
+        "pooled": [_sentence(note, subject) for note, subject in subjects.items() if note],
+        "folds": [_sentence(note, subject) for note, subject in about.items() if note],
     }
+
+
+def _sentence(note: str, subject: str) -> str:
+    """A note of an interval as a sentence about the subject; "" for all scores."""
+    what = f"no interval: {note.removeprefix('none: ')}." if note.startswith("none: ") else f"interval: {note}."
+    return f"{subject} – {what}" if subject else what[0].upper() + what[1:]
 
 
 def _score(value: float | None) -> str:

@@ -40,13 +40,20 @@ def _table(m: dict) -> list[str]:
             f"{label:15}" + "".join(f"{_rounded(score[end]):>10}" for score in pooled)
             for label, end in (("95 % from", "low"), ("     to", "high"))
         ]
-    for note in dict.fromkeys(score["note"] for score in pooled):
-        lines += _note(note)
+    scores: dict[str, list[str]] = {}
+    for name, score in zip(SCORES, pooled, strict=True):
+        scores.setdefault(score["note"], []).append(name)
+    for note, names in scores.items():
+        lines += _note(note, "" if len(names) == len(SCORES) else f" of {' and '.join(names)}")
     return lines
 
 
-def _note(note: str) -> list[str]:
-    return textwrap.wrap(f"interval {note}" if note.startswith("none:") else f"interval: {note}", WIDTH) if note else []
+def _note(note: str, of: str = "") -> list[str]:
+    """The note of an interval in lines. of: the scores that it is about, "" for all."""
+    if not note:
+        return []
+    text = f"no interval{of}: {note.removeprefix('none: ')}" if note.startswith("none: ") else f"interval{of}: {note}"
+    return textwrap.wrap(text, WIDTH)
 
 
 def _further(m: dict) -> list[str]:

@@ -1,16 +1,16 @@
-"""Boundary F1: how well outlines are drawn, which IoU, a count of areas, hardly tells.
+"""Boundary F1: how well outlines are drawn. IoU counts areas and hardly shows it.
 
-Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013,
-averaged as in Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2017, section 4: of each class in an image's truth,
-precision is the share of the predicted outline that has some true outline of that class within the tolerance, recall
-the share of the true outline that has some predicted one. Their harmonic mean is the F1 of the class. Classes in the
-image's truth are averaged, then images. The tolerance is 0.75 % of the image's diagonal.
+Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013, averaged as in
+Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2017, section 4. For each class in the truth of an image, precision
+is the share of the predicted outline that has a true outline of that class within the tolerance. Recall is the share
+of the true outline that has a predicted one. Their harmonic mean is the F1 of the class. It is averaged over the
+classes in the image's truth, then over images. The tolerance is 0.75 % of the image's diagonal.
 
-Fixed here, as the papers leave it open:
+The papers leave these points open. Here:
 - The outline of a class is its pixels that have a neighbour of another label above, below, left or right. The edge of
-  the picture is no outline. Void is a label of its own, for in PASCAL VOC it is drawn around every object.
-- A predicted outline where truth is void counts neither as right nor as wrong, but a true outline may find it.
-- Of an empty outline all of it is found: a class that fills truth and prediction scores 1.
+  the image is no outline. Void is a label of its own, because PASCAL VOC draws it around every object.
+- A predicted outline where truth is void counts neither as right nor as wrong. A true outline may still find it.
+- An empty outline counts as found whole: a class that fills truth and prediction scores 1.
 """
 
 import cv2
@@ -22,7 +22,7 @@ def boundary_f1(
 ) -> np.ndarray:
     """F1 of the outlines of one image: f64 (K,), NaN for classes that its truth does not have.
 
-    truth, prediction: u8 (H, W) of one shape; tolerance: a share of the diagonal, up to and including it.
+    truth, prediction: u8 (H, W) of one shape. tolerance: a share of the diagonal; a distance equal to it still counts.
     Raises ValueError on other dtypes or shapes, and on truth outside 0 … K-1 that is not `ignore_index`.
     """
     if truth.dtype != np.uint8 or prediction.dtype != np.uint8 or truth.ndim != 2 or truth.shape != prediction.shape:
@@ -47,9 +47,9 @@ def boundary_f1(
 
 
 def mean_boundary_f1(scores: np.ndarray) -> float:
-    """The mean over images of each one's mean over the classes in its truth; scores (N, K) of boundary_f1.
+    """Return the mean over images of the mean over the classes in an image's truth. scores: (N, K) of boundary_f1.
 
-    An image without a class in its truth is left out; NaN if that leaves none.
+    An image without a class in its truth is left out. The result is NaN where no image is left.
     """
     counts = (~np.isnan(scores)).sum(axis=1)
     sums = np.nansum(scores, axis=1)
@@ -68,18 +68,18 @@ def _edges(labels: np.ndarray) -> np.ndarray:
 
 
 def _disc(tolerance: float, shape: tuple[int, int]) -> np.ndarray:
-    """The offsets within `tolerance` of the diagonal, u8 (2 r + 1, 2 r + 1): whole numbers, so nothing is rounded.
+    """The offsets within `tolerance` of the diagonal, u8 (2 r + 1, 2 r + 1). Whole numbers, so nothing is rounded.
 
-    A distance transform would do for any radius, but gives float32; that of a photograph's tolerance is 4 to 17 pixels.
+    A distance transform would work too, but it gives float32. The radius is 4 to 17 pixels for a photograph.
     """
-    squared = tolerance**2 * (shape[0] ** 2 + shape[1] ** 2) * (1 + 1e-9)  # 0.0075² × 400² is 9, a hair less in floats
+    squared = tolerance**2 * (shape[0] ** 2 + shape[1] ** 2) * (1 + 1e-9)  # 0.0075² × 400² is 9, or a little less
     radius = int(squared**0.5)
     offsets = np.arange(-radius, radius + 1) ** 2
     return (offsets[:, None] + offsets <= squared).astype(np.uint8)
 
 
 def _share_near(edges: np.ndarray, others: np.ndarray, disc: np.ndarray) -> float:
-    """The share of the pixels `edges` that have one of `others` within the disc; 1 of none."""
+    """The share of the pixels `edges` that have one of `others` within the disc; 1 where there are no edges."""
     total = np.count_nonzero(edges)
     near = cv2.dilate(others.astype(np.uint8), disc)
     return np.count_nonzero(edges & (near > 0)) / total if total else 1.0

@@ -123,6 +123,9 @@ def interval_of_score(
     if logit and ((values > 0) & (values < 1)).all():
         etas = np.log(values) - np.log1p(-values)
         return _around(whole, (etas[0], etas[1:]), df, level, [], back=expit)
+    if logit and ((values >= 0) & (values <= 1)).all():
+        notes = ["one group alone decides whether the score is 0 or 1: cut there, rough"]
+        return _around(whole, (whole, values[1:]), df, level, notes, back=lambda ends: np.clip(ends, 0, 1))
     return _around(whole, (whole, values[1:]), df, level, [])
 
 

@@ -71,7 +71,7 @@ class World:
         return tensor
 
     def share_buffers(self, model: nn.Module) -> nn.Module:
-        """Give the model in every process the buffers of the main one (statistics of batch normalisation); the model."""
+        """Give the model the buffers of the main process (statistics of batch normalisation); returns the model."""
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)

@@ -134,10 +134,10 @@ def test_one_or_two_groups_get_no_interval_and_one_fold_no_honest_threshold(draw
     for score in [measurements["metric"], *measurements["pooled"].values()]:
         assert score["low"] is score["high"] is score["df"] is None
         assert score["note"] == f"none: {said}, an interval needs three"
-    assert any(f"No intervals: there is {said}" in sentence for sentence in measurements["conventions"])
+    assert any(f"No intervals: {said}" in sentence for sentence in measurements["conventions"])
     assert measurements["threshold"]["honest"] is None
     assert measurements["folds"] == {"planned": 5, "finished": [2]}
-    assert f"interval none: {said}" in report.summary(measurements)
+    assert f"no interval: {said}" in report.summary(measurements)
 
 
 def test_a_fold_of_two_groups_has_no_interval_though_the_pool_has_one(drawn):
@@ -308,14 +308,14 @@ def test_an_error_one_pixel_thin_shows_in_colour(drawn):
         read_truth=lambda name: truth,
         read_prediction=lambda name: prediction,
     )
-    pictures = {key: _pixels(uri) for key, uri in cards.card(shown, "x").items()}
-    assert {picture.shape for picture in pictures.values()} == {(320, 480, 3)}
-    missed, false = _near(pictures["its errors"], cards.BLUE), _near(pictures["its errors"], cards.ORANGE)
+    drawings = {key: _pixels(uri) for key, uri in cards.card(shown, "x").items()}
+    assert {drawing.shape for drawing in drawings.values()} == {(320, 480, 3)}
+    missed, false = _near(drawings["its errors"], cards.BLUE), _near(drawings["its errors"], cards.ORANGE)
     assert missed[105:195, 150].mean() > 0.9
     assert false[200, 155:295].mean() > 0.9
     assert missed.sum() < 300
     assert false.sum() < 400
-    assert _near(pictures["its largest error, enlarged"], cards.ORANGE).any()
+    assert _near(drawings["its largest error, enlarged"], cards.ORANGE).any()
 
 
 def test_each_class_is_painted_in_its_own_colour_truth_and_prediction_apart(drawn):
@@ -323,9 +323,9 @@ def test_each_class_is_painted_in_its_own_colour_truth_and_prediction_apart(draw
     truths[:], predictions[:] = 0, 0
     truths[:, :, 15:], predictions[:, 10:] = 1, 2
     results = class_results(drawn, truths, predictions)
-    pictures = cards.card(results, results.images["id"][0])
+    drawings = cards.card(results, results.images["id"][0])
     paint = [tuple(round(0.6 * part) for part in colour) for colour in cards.palette(results.classes)]
-    truth, prediction, errors = (_pixels(uri) for uri in pictures.values())
+    truth, prediction, errors = (_pixels(uri) for uri in drawings.values())
     half, middle = truth.shape[0] // 2, truth.shape[1] // 2
     assert _near(truth, paint[0])[:, : middle - 8].all()
     assert _near(truth, paint[1])[:, middle + 8 :].all()

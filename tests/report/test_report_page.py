@@ -160,7 +160,7 @@ def test_the_metric_leads_the_page_and_is_not_repeated(visit, drawn, tmp_path):
     page = visit(tmp_path / "report.html", 390, 844)
     first = page.locator(".hero div").first.inner_text()
     metric = m["metric"]
-    assert first.startswith("mean Dice over images")
+    assert first.startswith("Mean Dice over images")
     assert f"{metric['value']:.4f}" in first
     assert f"95 % interval {metric['low']:.4f} – {metric['high']:.4f}, 11.0 degrees of freedom" in first
     assert page.locator(".hero div").count() == 4  # Dice as a mean over images is that metric
@@ -173,11 +173,11 @@ def test_two_groups_have_no_interval_and_the_page_says_so(visit, drawn, tmp_path
     images = drawn.results.images.assign(fold=0, group=["a", "b"] * 24)
     report.write_report(dataclasses.replace(drawn.results, images=images, folds=1), tmp_path)
     page = visit(tmp_path / "report.html")
-    assert page.locator(".caution").all_inner_texts() == ["Intervals: none: two groups only, an interval needs three."]
+    assert page.locator(".caution").all_inner_texts() == ["No interval: two groups only, an interval needs three."]
     assert page.locator(".hero").inner_text().count("no interval") == 4
     rows = page.locator("table.folds tr:has(td)")
     assert rows.count() == 1  # one fold: nothing is pooled
-    assert "Fold 0: none: two groups only, an interval needs three." in page.locator("main").inner_text()
+    assert "Fold 0 – no interval: two groups only, an interval needs three." in page.locator("main").inner_text()
 
 
 @pytest.mark.browser

@@ -68,7 +68,7 @@ def test_a_shift_counts_up_to_the_tolerance_and_not_a_pixel_beyond():
     assert boundary_f1(truth, np.roll(truth, 4, axis=0), 2)[1] == pytest.approx((2 * 118 + 2 * 4) / 556)
 
 
-def test_the_edge_of_the_picture_is_no_outline_and_a_full_class_scores_one():
+def test_the_edge_of_the_image_is_no_outline_and_a_full_class_scores_one():
     full = np.ones((20, 30), np.uint8)
     assert boundary_f1(full, full, 2)[1] == 1
     half = full.copy()

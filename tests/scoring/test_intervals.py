@@ -172,6 +172,18 @@ def test_a_ratio_as_a_score_on_the_logit_scale_is_the_ratio():
     assert score[:3] == pytest.approx(ratio[:3], rel=0.02)  # df by images here, by denominators there
 
 
+def test_a_score_that_one_group_keeps_from_one_ends_there():
+    def score(sums):
+        return np.sqrt(sums[..., 0] / sums[..., 1])
+
+    counts = np.array([[1.0, 1]] * 4 + [[0.5, 1]])
+    found = interval_of_score(counts, range(5), score, logit=True)
+    assert found.high == 1
+    assert found.low < found.value < 1
+    assert "one group alone decides" in found.note
+    assert interval_of_score(counts, range(5), score).high > 1  # on its own scale it may lie beyond
+
+
 def test_a_score_that_a_group_alone_carries_has_no_interval():
     counts = np.array([[3.0, 5], [0, 0], [0, 0], [0, 0]])
     found = interval_of_score(
