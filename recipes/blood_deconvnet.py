@@ -31,7 +31,7 @@ from kit.data.augment import cell_augment
 from kit.datasets.blood_cells import BloodCells
 from kit.datasets.files import require_data
 from kit.folds.kfold import group_kfold
-from kit.losses.region import bce, bce_jaccard
+from kit.losses import bce, bce_jaccard
 from kit.models.deconvnet import SmallDeconvNet
 from kit.prediction.predictor import TTA, VIEWS, Tiled
 from kit.runs.launch import launch

@@ -26,8 +26,7 @@ from torch import nn
 from kit.data.augment import photo_augment
 from kit.datasets.camvid import CamVid
 from kit.datasets.files import require_data
-from kit.losses.region import cross_entropy
-from kit.losses.weights import median_frequency_weights
+from kit.losses import cross_entropy, median_frequency_weights
 from kit.models.segnet import SegNet
 from kit.models.vgg import load_vgg16, read_vgg16
 from kit.prediction.predictor import TTA, VIEWS

@@ -24,7 +24,7 @@ from kit.data.augment import photo_augment
 from kit.datasets import studio
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import find_data
-from kit.losses.region import bce_dice
+from kit.losses import bce_dice
 from kit.models.pretrained import freeze_encoder, unet
 from kit.prediction.predictor import TTA, VIEWS, Tiled
 from kit.runs.launch import launch

@@ -18,7 +18,7 @@ from torch import nn
 from kit.data.augment import photo_augment
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import require_data
-from kit.losses.region import bce_dice
+from kit.losses import bce_dice
 from kit.models.pretrained import unetplusplus
 from kit.prediction.predictor import TTA, VIEWS
 from kit.runs.launch import launch

@@ -23,7 +23,7 @@ from torch import nn
 from kit.data.augment import photo_augment
 from kit.datasets.files import require_data
 from kit.datasets.pets import Pets
-from kit.losses.region import bce_log_dice
+from kit.losses import bce_log_dice
 from kit.models.dynamic_unet import DynamicUNet
 from kit.models.pretrained import encoder
 from kit.prediction.predictor import TTA, VIEWS

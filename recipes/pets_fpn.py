@@ -23,7 +23,7 @@ from torch import nn
 
 from kit.datasets.files import require_data
 from kit.datasets.pets import Pets
-from kit.losses.region import soft_dice
+from kit.losses import soft_dice
 from kit.models.pretrained import fpn
 from kit.prediction.predictor import TTA, VIEWS
 from kit.runs.launch import launch

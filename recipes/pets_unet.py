@@ -22,7 +22,7 @@ from torch import nn
 from kit.data.augment import photo_augment
 from kit.datasets.files import require_data
 from kit.datasets.pets import Pets
-from kit.losses.region import bce
+from kit.losses import bce
 from kit.models.unet import CompactUNet
 from kit.prediction.predictor import TTA, VIEWS
 from kit.runs.launch import launch

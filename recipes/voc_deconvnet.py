@@ -26,7 +26,7 @@ from kit.data.samples import SegmentationDataset
 from kit.datasets.files import require_data
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import ObjectCrops
-from kit.losses.region import cross_entropy
+from kit.losses import cross_entropy
 from kit.models.deconvnet import DeconvNet
 from kit.models.vgg import read_vgg16
 from kit.prediction.predictor import TTA, VIEWS

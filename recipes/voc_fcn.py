@@ -26,7 +26,7 @@ from torch import nn
 from kit.data.augment import photo_augment
 from kit.datasets.files import require_data
 from kit.datasets.voc import CLASSES, VOC
-from kit.losses.region import cross_entropy
+from kit.losses import cross_entropy
 from kit.models.fcn import FCN8s, FCN16s, FCN32s
 from kit.models.vgg import read_vgg16
 from kit.prediction.predictor import TTA, VIEWS

@@ -39,7 +39,7 @@ from kit.data.augment import photo_augment
 from kit.data.cache import sample_reader
 from kit.data.samples import SegmentationDataset
 from kit.folds.kfold import group_kfold
-from kit.losses.region import bce_dice
+from kit.losses import bce_dice
 from kit.prediction.predictor import TTA, VIEWS
 from kit.runs.launch import launch
 from kit.runs.run import Run, keep_folds

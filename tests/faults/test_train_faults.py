@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kit.data.samples import Sample
-from kit.losses.region import bce_dice
+from kit.losses import bce_dice
 from kit.training.checkpoint import load_state, save_state
 from kit.training.loop import Settings, adamw, fit, new_state, resume, warmup_cosine
 from kit.training.processes import EpochBatches, World

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kit.data.cache import SizedReader
 from kit.data.samples import PictureBatches, Sample, SegmentationDataset, normalise
-from kit.losses.region import bce_dice, deep_supervision
+from kit.losses import bce_dice, deep_supervision
 from kit.prediction.predictor import TTA, VIEWS, predict
 from kit.training.loop import (
     Settings,
