@@ -248,7 +248,7 @@ def test_float_masks_and_integer_logits_are_refused(channels, name):
     loss, (logits, masks) = named(channels, name)[0], drawn(channels)
     with pytest.raises(ValueError, match=r"float logits and integer masks, got torch.float32 and torch.float32"):
         loss(logits, masks.float())
-    with pytest.raises(ValueError, match="got torch.int64 and torch.int64"):
+    with pytest.raises(ValueError, match=r"got torch.int64 and torch.int64"):
         loss(logits.long(), masks)
 
 
