@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from kit.losses.region import (
+from kit.losses import (
     bce,
     bce_dice,
     bce_jaccard,
@@ -203,7 +203,7 @@ def named(channels, name):
 
 
 def drawn(channels, seed=0, scale=2.0):
-    """Logits (3, K, 17, 23) and blocky truth with a fifth ignored; of the second picture all is background."""
+    """Logits (3, K, 17, 23) and blocky truth with a fifth ignored; of the second image all is background."""
     rng = np.random.default_rng(seed)
     logits = torch.from_numpy(rng.normal(0, scale, (3, channels, 17, 23)).astype(np.float32))
     blocks = rng.integers(0, max(channels, 2) - (channels > 2), (3, 3, 4))  # for K > 2 a class that never occurs

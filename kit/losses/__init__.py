@@ -1,0 +1,44 @@
+"""Losses answer one question: what does training minimise? Each is a function (logits, masks) -> scalar, in float32.
+
+logits (N, K, H, W) of any float type; masks (N, H, W) of integers, 255 ignored. K = 1 is one foreground class against
+the background (sigmoid), and masks then hold 0 and 1. K > 1 is softmax. An image, or a batch, in which every pixel is
+ignored has a loss of zero and a zero gradient.
+
+    pixel.py             K = 1: bce. K > 1: cross_entropy, with class weights. Any K: focal; weighted_cross_entropy,
+                         with pixel weights
+    region.py            any K: soft_dice, soft_jaccard, tversky. K = 1: bce_dice, bce_jaccard, bce_log_dice
+    lovasz.py            K = 1: lovasz_hinge. K > 1: lovasz_softmax
+    border.py            K = 1: border_bce_dice
+    outputs.py           several outputs: deep_supervision, around any of these
+    weights.py           class weights by median frequency; U-Net's pixel weights
+    terms.py             the checks and terms that they share
+
+A function of three lines sums two of them; for K > 1 for instance
+    def criterion(logits, masks): return cross_entropy(logits, masks) + soft_dice(logits, masks)
+"""
+
+from kit.losses.border import border_bce_dice
+from kit.losses.lovasz import lovasz_hinge, lovasz_softmax
+from kit.losses.outputs import deep_supervision
+from kit.losses.pixel import bce, cross_entropy, focal, weighted_cross_entropy
+from kit.losses.region import bce_dice, bce_jaccard, bce_log_dice, soft_dice, soft_jaccard, tversky
+from kit.losses.weights import median_frequency_weights, unet_border_weights
+
+__all__ = [
+    "bce",
+    "bce_dice",
+    "bce_jaccard",
+    "bce_log_dice",
+    "border_bce_dice",
+    "cross_entropy",
+    "deep_supervision",
+    "focal",
+    "lovasz_hinge",
+    "lovasz_softmax",
+    "median_frequency_weights",
+    "soft_dice",
+    "soft_jaccard",
+    "tversky",
+    "unet_border_weights",
+    "weighted_cross_entropy",
+]

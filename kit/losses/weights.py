@@ -1,4 +1,4 @@
-"""Weights for a cross-entropy: one a class, from the masks of a data set; one a pixel, from U-Net's border map.
+"""Weights for a cross-entropy: for each class, by the masks of a data set, or for each pixel, by U-Net's border map.
 
 median_frequency_weights  Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels with a Common
     Multi-Scale Convolutional Architecture", ICCV 2015, section 3; SegNet's "median frequency balancing".
@@ -6,11 +6,11 @@ unet_border_weights       Ronneberger, Fischer and Brox, "U-Net", MICCAI 2015, e
 
 Where the U-Net paper leaves a choice, or this file departs from it:
 - w_c balances "the different frequency of pixels from a certain class in the training data set"; the paper gives
-  no formula. Give the training set's as `class_weights` (median_frequency_weights will do); without, both classes
-  of the one map weigh the same in sum, and its mean is 1.
-- d1 and d2 are distances to the nearest pixel of a cell, and the border term is added on the background alone, as
-  in figure 3d: equation 2 speaks of all pixels, and inside a cell "the border of the nearest cell" could be its own.
-- Cells further than 8 sigma away are left out: the term they would add is under w0 exp(-32) = w0 · 1e-14.
+  no formula. Give the training set's as `class_weights` (median_frequency_weights makes them). Without them the sum of
+  the weights of both classes of a map is equal, and the mean of the map is 1.
+- d1 and d2 are distances to the nearest pixel of a cell. The border term is added on the background alone, as in
+  figure 3d: equation 2 speaks of all pixels, and inside a cell "the border of the nearest cell" could be its own.
+- Cells further away than 8 sigma are left out: they would add less than w0 exp(-32) = w0 · 1e-14.
 """
 
 import math
@@ -23,13 +23,14 @@ from torch import Tensor
 
 
 def median_frequency_weights(masks: Iterable[np.ndarray], num_classes: int, ignore_index: int = 255) -> Tensor:
-    """median(freq) / freq(c) for each class: float32 (K,), for `cross_entropy(..., class_weights=)`.
+    """median(freq) / freq(c) for each class: float32 (K,), the class_weights of `cross_entropy`.
 
-    freq(c) is the pixels of c over the pixels of all masks in which c is present; pixels that are ignored count in
-    neither. The median is over the classes that occur. A class that never occurs gets 0, and a line is printed.
+    freq(c) is the number of pixels of c, divided by the number of pixels of all masks in which c is present. Ignored
+    pixels count in neither. The median is over the classes that occur. A class that never occurs gets 0, and a line
+    is printed.
 
     masks: integers (H, W), of any sizes, read one at a time. Raises ValueError on a label outside 0 … K-1 that
-    is not `ignore_index`, naming the mask by its number, and when no pixel counts.
+    is not `ignore_index`, and names the mask by its number; also when no pixel counts.
     """
     pixels, pixels_around = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     for number, mask in enumerate(masks):
@@ -56,13 +57,14 @@ def median_frequency_weights(masks: Iterable[np.ndarray], num_classes: int, igno
 def unet_border_weights(
     instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0, class_weights: Sequence[float] | None = None
 ) -> np.ndarray:
-    """w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))² / (2 sigma²)): float32 (H, W), for `weighted_cross_entropy`.
+    """w(x) = w_c(x) + w0 exp(-(d1(x) + d2(x))² / (2 sigma²)): float32 (H, W), the weights of `weighted_cross_entropy`.
 
-    d1 and d2 are the distances, in pixels, to the nearest and the second nearest cell, so that the thin background
-    between two cells weighs up to w0 more; with fewer than two cells near, nothing is added.
+    d1 and d2 are the distances, in pixels, to the nearest and the second nearest cell. So the thin background between
+    two cells gets up to w0 more; where fewer than two cells are near, nothing is added.
 
-    instances: unsigned integers (H, W), 0 background, then a number a cell; `scipy.ndimage.label(mask)[0]` makes them
-    from a mask. class_weights: w_c of the background and of the cells. Raises ValueError on anything else.
+    instances: integers (H, W), 0 for the background, then one number for each cell; `scipy.ndimage.label(mask)[0]`
+    makes them from a mask. sigma is in pixels. class_weights: w_c of the background and of the cells. Raises
+    ValueError on anything else.
     """
     instances = np.asarray(instances)
     if instances.ndim != 2 or instances.dtype.kind not in "ui" or instances.min() < 0:
@@ -79,7 +81,7 @@ def unet_border_weights(
 
 
 def _balance(cells: np.ndarray) -> tuple[float, float]:
-    """Weights of background and cells by which both weigh half of the picture; 1 where there is only one of them."""
+    """Weights of background and cells that give each half of the sum; 1 where there is only one of them."""
     share = cells.mean()
     return (0.5 / (1 - share), 0.5 / share) if 0 < share < 1 else (1.0, 1.0)
 

@@ -1,1 +1,38 @@
-"""Networks: images f32 (N, 3, H, W), normalised, -> logits (N, K, H, W). K = 1 means sigmoid, K > 1 softmax."""
+"""Networks answer one question: what is computed? Images f32 (N, C, H, W), normalised, -> logits (N, K, H, W).
+
+K = 1 means sigmoid, K > 1 softmax. Every network takes num_classes and in_channels=3, and images of any size.
+
+    unet.py, fcn.py, deconvnet.py, segnet.py   one paper each, written here: UNet, FCN8s, DeconvNet, SegNet ...
+    dynamic_unet.py                            DynamicUNet, a decoder for any encoder
+    vgg.py                                     VGG16, the trunk of three of them, and its weights
+    pretrained/                                smp's architectures with pretrained encoders: unet, fpn, segformer ...
+    encoders.py                                an encoder alone, and its weights from the hub or a file
+    hub.py                                     which encoders and weights there are, and what they expect
+    weight_files.py                            reads the files that other frameworks write
+    inputs.py                                  checks channels, pads images of any size
+
+All that needs smp and timm is imported from kit.models.pretrained, because importing these takes seconds.
+"""
+
+from kit.models.deconvnet import DeconvNet, SmallDeconvNet
+from kit.models.dynamic_unet import DynamicUNet
+from kit.models.fcn import FCN8s, FCN16s, FCN32s
+from kit.models.segnet import SegNet, SegNetBasic
+from kit.models.unet import CompactUNet, MirrorTiled, UNet
+from kit.models.vgg import load_vgg16, read_vgg16
+
+__all__ = [
+    "CompactUNet",
+    "DeconvNet",
+    "DynamicUNet",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
+    "MirrorTiled",
+    "SegNet",
+    "SegNetBasic",
+    "SmallDeconvNet",
+    "UNet",
+    "load_vgg16",
+    "read_vgg16",
+]

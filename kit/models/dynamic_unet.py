@@ -1,4 +1,4 @@
-"""The dynamic U-Net: a decoder that builds itself onto any pretrained encoder, enlarging by sub-pixel convolution.
+"""The dynamic U-Net: a decoder that fits itself to any pretrained encoder and enlarges by sub-pixel convolution.
 
 Papers: Ronneberger, Fischer, Brox 2015 (U-Net); Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution
 Using an Efficient Sub-Pixel Convolutional Neural Network", equations 3 and 4 (the enlarging); Aitken et al. 2017,
@@ -6,26 +6,27 @@ Using an Efficient Sub-Pixel Convolutional Neural Network", equations 3 and 4 (t
 "Super-Resolution using Convolutional Neural Networks without Any Checkerboard Artifacts" (the blur).
 The arrangement is that of fast.ai's DynamicUnet (Howard & Gugger 2020, fastai.vision.models.unet).
 
-Deviations from fast.ai's: sizes are padded to the encoder's multiple where fast.ai enlarges each map to the next;
-`middle_channels` can narrow the decoder; `blur` blurs after every enlarging, the last too; biases start at zero.
-The four channels that make a square are neighbours, as torch has them, where equation 4 has them C apart.
+Deviations from fast.ai's: images are padded to the encoder's multiple, where fast.ai enlarges each map to the size of
+the next; `middle_channels` can narrow the decoder; `blur` blurs after every enlarging, the last too; biases start at
+zero. The four channels that make a square are neighbours, as in torch, where equation 4 has them C apart.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.models.padding import pad_to_stride
+from kit.models.inputs import check_images, check_numbers, pad_to_stride
 
 
 class DynamicUNet(nn.Module):
     """fast.ai's U-Net on an encoder as `kit.models.pretrained.encoder` gives it: images -> list of feature maps.
 
-    encoder: has `.out_channels`, the channels of its maps of stride 1, 2, 4 ... 2**n, and `.multiple`, what both sides
-    of its pictures must be a multiple of; middle_channels: what the decoder starts from and, by halving, how wide all
-    of it is; None for fast.ai's choice, the encoder's own deepest (much for mobilenet_v2 with its 1280: 256 is several
-    times as fast); batch_norm: after each 3×3 convolution of the decoder, in place of its bias (fast.ai's default is
-    without; its skips are normalised either way); blur: against checkerboards.
+    encoder: has `.out_channels`, the channels of its maps of stride 1, 2, 4 ... 2**n, and `.multiple`: both sides of
+    its images must be multiples of it. in_channels: those of the encoder, because the images are joined to the last
+    map. middle_channels: the channels that the decoder starts with; each block halves them. None takes fast.ai's
+    choice, the encoder's own deepest (much for mobilenet_v2 with its 1280: 256 is several times as fast). batch_norm:
+    after each 3×3 convolution of the decoder, in place of its bias (fast.ai's default is without; its skips are
+    normalised either way). blur: against checkerboards. `.mean` and `.std` are the encoder's, where it has any.
     """
 
     def __init__(
@@ -39,6 +40,12 @@ class DynamicUNet(nn.Module):
         blur: bool = False,
     ) -> None:
         super().__init__()
+        check_numbers(num_classes, in_channels)
+        if (theirs := getattr(encoder, "in_channels", in_channels)) != in_channels:
+            raise ValueError(f"in_channels is {in_channels} here and {theirs} in the encoder: give both the same")
+        self.num_classes, self.in_channels = num_classes, in_channels
+        if getattr(encoder, "mean", None) is not None:
+            self.mean, self.std = encoder.mean, encoder.std
         *skips, deepest = encoder.out_channels[1:]
         channels = deepest if middle_channels is None else middle_channels
         self.encoder, self.frozen = encoder, False
@@ -60,6 +67,7 @@ class DynamicUNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) of any size -> logits (N, K, H, W)."""
+        check_images(images, self.in_channels)
         padded = pad_to_stride(images, self.encoder.multiple)
         _, *skips, deepest = self.encoder(padded)
         x = self.middle(deepest)
@@ -74,7 +82,7 @@ class DynamicUNet(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "DynamicUNet":
-        """As nn.Module.train, but for batch normalisation that was frozen."""
+        """As nn.Module.train, except that frozen batch normalisation stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             for module in self.encoder.modules():
@@ -86,7 +94,7 @@ class DynamicUNet(nn.Module):
 class SubPixel(nn.Module):
     """Enlarging by two: a 1×1 convolution to four times the channels, ReLU, and four channels make a 2×2 square.
 
-    It starts (ICNR) as a convolution enlarged to the nearest pixel, so it draws no checkerboard. blur: the mean of
+    It starts (ICNR) as a convolution enlarged by the nearest pixel, so it draws no checkerboard. blur: the mean of
     each pixel and its neighbours above, left and above left.
     """
 
@@ -107,7 +115,7 @@ class SubPixel(nn.Module):
 class _Block(nn.Module):
     """Enlarges by two to half the channels, joins the normalised skip, and convolves twice.
 
-    As many channels come out as were joined; half as many if `halve`. skip_channels 0: there is no skip.
+    The output has as many channels as were joined, or half as many if `halve`. skip_channels 0: there is no skip.
     """
 
     def __init__(self, in_channels: int, skip_channels: int, *, halve: bool, batch_norm: bool, blur: bool) -> None:
@@ -146,7 +154,7 @@ def _conv_relu(in_channels: int, out_channels: int, batch_norm: bool) -> list[nn
 
 
 def _start(*parts: nn.Module) -> None:
-    """He et al. 2015 for every convolution but those of SubPixel, which start themselves."""
+    """Start every convolution as He et al. 2015 advise, except those of SubPixel, which start themselves."""
     for part in parts:
         for name, module in part.named_modules():
             if isinstance(module, nn.Conv2d) and not name.endswith("up.conv"):

@@ -1,85 +1,63 @@
-"""smp's encoders and their weights: from the hub, from a file, or none; and what every network with one shares.
+"""smp's encoders and their weights: from the hub, from a file, or none. All networks with an encoder are built here.
 
-The architectures stand in pretrained.py. smp's classes hand options they do not know to timm or lose them in
-silence, so nothing but what is named here and there gets through.
+The architectures are in kit.models.pretrained. smp's classes pass options that they do not know to timm or drop them
+silently, so only the arguments named here and there reach them.
+
+in_channels other than 3: the first convolution of pretrained weights is adapted, as smp and timm do. For 1 channel it
+is the sum over the three, so an image of one channel gives the same as its repetition as RGB, normalised alike. For C
+channels it repeats the three in turn, times 3 / C. A file is adapted in the same way (kit.models.weight_files.adapt).
+
+Networks with pretrained weights carry `.mean` and `.std`, RGB in 0..1: the images that their weights expect. With
+weights "none" they have neither. `statistics` gives both without the network.
 """
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
-import huggingface_hub as hub
-import safetensors.torch
 import segmentation_models_pytorch as smp
 import timm
 import torch
 from torch import Tensor, nn
 
-from kit.models.padding import pad_to_stride
+from kit.models.hub import OFFLINE, check_encoder, check_hub, known_weights, statistics
+from kit.models.inputs import PadToStride, check_numbers
+from kit.models.weight_files import adapt, fit, read_weights
 
-
-class PadToStride(nn.Module):
-    """Runs `net` on pictures of any size: edges repeated up to a multiple of `stride`, logits cropped back exactly.
-
-    Pictures are enlarged to `smallest` in the same way. In training, raises ValueError where a batch leaves batch
-    normalisation one value a channel.
-    """
-
-    def __init__(self, net: nn.Module, stride: int = 32, smallest: int = 0) -> None:
-        super().__init__()
-        self.net, self.stride, self.smallest = net, stride, smallest
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (N, C, H, W) -> logits (N, K, H, W)."""
-        height, width = images.shape[2:]
-        try:
-            logits = self.net(pad_to_stride(images, self.stride, self.smallest))
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ValueError(_ONE_VALUE.format(count=len(images), height=height, width=width)) from error
-        return logits[:, :, :height, :width]
-
-
-_ONE_VALUE = (
-    "a batch of {count} picture of {height} x {width} leaves batch normalisation one value a channel, which has no "
-    "variance. Train with 2 pictures a batch or more (and drop a last batch of 1), or, unless the network pools whole "
-    "pictures, with larger ones"
-)
+__all__ = ["build", "check_encoder", "check_output", "encoder", "freeze_encoder", "load_encoder", "statistics"]
 
 
 def encoder(name: str, weights: str | None, in_channels: int = 3, depth: int = 5) -> nn.Module:
     """smp's encoder alone: images (N, C, H, W) -> a list of depth + 1 feature maps, of strides 1, 2, 4 ... 2**depth.
 
     name, weights and errors are those of `kit.models.pretrained.unet`. H and W must be multiples of `.multiple`, which
-    is 2**depth, or more for an encoder of one size, as some of timm's are. `.out_channels` lists the maps' channels.
-    The first map is the images themselves (in VGG, its first block); that of stride 2 has no channels in transformers
-    and ConvNeXt, which start at stride 4.
+    is 2**depth, or more for an encoder of one size (some of timm's). `.out_channels` lists the maps' channels. The
+    first map is the images themselves (in VGG, its first block); that of stride 2 has no channels in transformers and
+    ConvNeXt, which start at stride 4.
     """
+    check_numbers(1, in_channels)
 
     def construct(encoder_weights: str | bool | None, **any_size: bool) -> nn.Module:
         return smp.encoders.get_encoder(name, in_channels, depth, encoder_weights, **any_size)
 
     net, fixed = build(construct, "encoder", name, weights)
-    check(net, torch.zeros(1, in_channels, fixed or 64, fixed or 64), "encoder", name)
-    net.multiple = math.lcm(2**depth, fixed or 1)
+    check_output(net, torch.zeros(1, in_channels, fixed or 64, fixed or 64), "encoder", name)
+    net.multiple, net.in_channels = math.lcm(2**depth, fixed or 1), in_channels
     return net
 
 
 def build(
     construct: Callable[..., nn.Module], architecture: str, encoder: str, weights: str | None
 ) -> tuple[nn.Module, int | None]:
-    """construct(encoder_weights=..., timm's option for any size) -> the network, and its picture size if it has one.
+    """construct(encoder_weights=..., timm's option for any size) -> the network, and its image size if it has one.
 
-    Raises what `kit.models.pretrained.unet` says.
+    The network gets `.mean` and `.std` where weights are loaded. Raises the errors of `kit.models.pretrained.unet`.
     """
-    check_name(encoder)
+    check_encoder(encoder, weights)
     named = encoder.startswith("tu-")
-    settings = {} if named else smp.encoders.encoders[encoder]["pretrained_settings"]
-    from_hub = weights == "imagenet" or weights in settings
+    from_hub = weights in known_weights(encoder)
     if from_hub:
-        _check_hub(encoder, weights)
+        check_hub(encoder, weights)
     cfg = timm.get_pretrained_cfg(encoder[3:]) if named else None
     fixed = cfg.input_size[1] if cfg and cfg.fixed_input_size else None
     theirs = (True if named else weights) if from_hub else None
@@ -92,30 +70,21 @@ def build(
                 raise
             net = construct(encoder_weights=theirs)
     except OSError as error:
-        raise OSError(_OFFLINE.format(encoder=encoder, weights=weights)) from error
-    except Exception as error:  # of what does not go together smp and timm raise half a dozen types
-        raise ValueError(_UNFIT.format(what=architecture, encoder=encoder, why=_told(error))) from error
+        raise OSError(OFFLINE.format(encoder=encoder, weights=weights, file="a state dict of the encoder")) from error
+    except Exception as error:  # smp and timm raise half a dozen types for options that do not go together
+        raise ValueError(_UNFIT.format(what=architecture, encoder=encoder, why=_first(error))) from error
     if not from_hub and weights not in {"none", None}:
-        load_encoder(getattr(net, "encoder", net), Path(weights))
+        load_encoder(getattr(net, "encoder", net), Path(weights), encoder)
+    if found := statistics(encoder, weights):
+        net.mean, net.std = found
     return net, fixed
 
 
-def check_name(encoder: str) -> None:
-    """Raise ValueError with the nearest names if neither smp nor timm has this encoder."""
-    if encoder.startswith("tu-") and encoder[3:].split(".")[0] in timm.list_models():  # .tag names the weights
-        return
-    if encoder in smp.encoders.get_encoder_names():
-        return
-    every = [*smp.encoders.get_encoder_names(), *(f"tu-{model}" for model in timm.list_models())]
-    near = ", ".join(get_close_matches(encoder, every, n=4)) or "none at all alike"
-    raise ValueError(f"encoder {encoder!r}: smp has none of that name (timm's are called tu-NAME). Nearest: {near}")
-
-
-def check(net: nn.Module, images: Tensor, architecture: str, encoder: str) -> Tensor | list[Tensor]:
-    """Run `net` once and return what comes out: ValueError if it does not take these images.
+def check_output(net: nn.Module, images: Tensor, architecture: str, encoder: str) -> Tensor | list[Tensor]:
+    """Run `net` once and return its output: ValueError if it does not take these images.
 
     Parameters that no output needs stop training: the stages below a depth under 5, EfficientNet's last convolution.
-    They would have no gradient, for which DistributedDataParallel waits in vain.
+    They would have no gradient, and DistributedDataParallel would wait for it forever.
     """
     training = net.training
     net.eval()
@@ -123,7 +92,7 @@ def check(net: nn.Module, images: Tensor, architecture: str, encoder: str) -> Te
         try:
             outputs = net(images)
         except Exception as error:
-            raise ValueError(_UNFIT.format(what=architecture, encoder=encoder, why=_told(error))) from error
+            raise ValueError(_UNFIT.format(what=architecture, encoder=encoder, why=_first(error))) from error
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         if not torch.is_inference_mode_enabled():
             total = sum(output.sum() for output in outputs)
@@ -134,55 +103,53 @@ def check(net: nn.Module, images: Tensor, architecture: str, encoder: str) -> Te
     return outputs
 
 
-def _check_hub(encoder: str, weights: str) -> None:
-    """Ask the hub once, where its own retries take 23 s (smp's encoders) or 47 s (timm's) to find no network."""
-    if encoder.startswith("tu-"):
-        cfg = timm.get_pretrained_cfg(encoder[3:])
-        repo, revision = cfg.hf_hub_id if cfg else None, None
-    else:
-        settings = smp.encoders.encoders[encoder]["pretrained_settings"].get(weights, {})
-        repo, revision = settings.get("repo_id"), settings.get("revision")
-    if repo is None or isinstance(hub.try_to_load_from_cache(repo, "model.safetensors", revision=revision), str):
-        return
-    try:
-        hub.get_hf_file_metadata(hub.hf_hub_url(repo, "config.json", revision=revision), timeout=10)
-    except hub.errors.HfHubHTTPError:
-        pass  # it answers; the download will tell what is wrong
-    except Exception as error:  # whichever HTTP library the hub's client is built on has its own types
-        raise OSError(_OFFLINE.format(encoder=encoder, weights=weights)) from error
+def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
+    """Load an encoder's weights from a file: see kit.models.weight_files for what may be in it.
 
-
-def _told(error: Exception) -> str:
-    return str(error.args[0] if error.args and error.args[0] else type(error).__name__)
-
-
-_UNFIT = "{what} does not work with the encoder {encoder!r} and these options: {why}"
-
-_OFFLINE = (
-    "the weights {weights!r} of {encoder!r} are not on this machine and the hub cannot be reached. Either connect "
-    "once, or give a file with --encoder-weights FILE (a state dict of the encoder), or train from scratch with "
-    "--encoder-weights none"
-)
-
-
-def load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Load an encoder's state dict from a .safetensors or .pth file; nothing in it is run.
-
-    Raises FileNotFoundError, or ValueError naming the file when it is no state dict or not this encoder's.
+    name: of the encoder, for messages and to know a tu- encoder's whole network. Tensors of other parts, as a
+    classifier, are ignored, and a line says so. Raises FileNotFoundError, or ValueError that says first what the file
+    holds and then what does not fit.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"--encoder-weights {path}: no such file; expected 'imagenet', 'none' or a file")
-    try:
-        if path.suffix == ".safetensors":
-            tensors = safetensors.torch.load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        encoder.load_state_dict(tensors)
-    except Exception as error:  # of a damaged file torch raises whatever it stumbles on, a dozen types
-        told = str(error)[:500] or "cut short"
-        raise ValueError(f"{path} does not hold the weights of this encoder: {told}") from error
+    file, wanted = read_weights(path), encoder.state_dict()
+    found = fit(wanted, file, _whole_names(name))
+    if found.missing or found.shapes or found.deeper:
+        problems = "; ".join(
+            f"{len(names)} {what} ({', '.join(names[:3])})"
+            for what, names in (
+                ("tensors are missing", found.missing),
+                ("have another shape", found.shapes),
+                ("more belong to a deeper network", found.deeper),
+            )
+            if names
+        )
+        raise ValueError(f"{file}. It does not fit the encoder {name!r}, of {len(wanted)} tensors: {problems}")
+    tensors = {ours: adapt(file.tensors[theirs], wanted[ours]) for ours, theirs in found.names.items()}
+    kept = {ours: value for ours, value in wanted.items() if ours not in tensors}  # only counts of batches
+    nn.Module.load_state_dict(encoder, kept | tensors)  # not smp's own, which renames once more
+    if found.others:
+        shown = ", ".join(found.others[:4]) + (" ..." if len(found.others) > 4 else "")
+        print(
+            f"{path}, {file.kind}: {len(tensors)} tensors loaded into the encoder {name}, {len(found.others)} of other "
+            f"parts ignored ({shown})",
+            flush=True,
+        )
 
 
 def freeze_encoder(model: PadToStride) -> None:
     """Stop training the encoder: no gradients, and its batch normalisation keeps its statistics."""
     model.net.freeze_encoder()
+
+
+def _whole_names(name: str) -> set[str]:
+    """The names of timm's whole network, of which smp's encoder may keep the first stages alone."""
+    if not name.startswith("tu-"):
+        return set()
+    with torch.device("meta"):
+        return set(timm.create_model(name[3:]).state_dict())
+
+
+def _first(error: Exception) -> str:
+    return str(error.args[0] if error.args and error.args[0] else type(error).__name__)
+
+
+_UNFIT = "{what} does not work with the encoder {encoder!r} and these options: {why}"

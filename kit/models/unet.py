@@ -1,12 +1,12 @@
-"""U-Net as in its paper, and a compact one for small pictures or few cores.
+"""U-Net as in its paper, and a compact one for small images or few cores.
 
 Paper: Ronneberger, Fischer, Brox 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation", figure 1
-and sections 2 and 3. What the paper leaves open is taken from the network that its authors published: dropout of
-one half behind the fourth and the fifth level.
+and sections 2 and 3. Where the paper leaves a choice, this follows the network that its authors published: dropout of
+one half after the fourth and the fifth level.
 
-Deviations: the default convolutions are padded, so that logits have the picture's size (`valid=True` gives the
-paper's); one input channel became `in_channels`; batch normalisation can be asked for. As in figure 1 and unlike the
-published network, no ReLU follows an up-convolution.
+Deviations: the default convolutions are padded, so that logits have the image's size (`valid=True` gives the
+paper's); the paper's one input channel is `in_channels` here; batch normalisation is an option. As in figure 1 and
+unlike the published network, no ReLU follows an up-convolution.
 """
 
 from itertools import pairwise
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.models.padding import pad_to_stride
+from kit.models.inputs import check_images, check_numbers, pad_to_stride
 
 STRIDE = 16  # of the deepest level of UNet
 MARGIN = 92  # pixels that the valid convolutions take from each side: 572 -> 388
@@ -24,8 +24,9 @@ MARGIN = 92  # pixels that the valid convolutions take from each side: 572 -> 38
 class UNet(nn.Module):
     """The paper's U-Net: five levels, `width` channels in the first and twice as many in each that follows.
 
-    valid: unpadded convolutions, as in the paper; the picture is extended by mirroring first, so that logits have
-    its size (figure 2). batch_norm: after each 3×3 convolution, in place of its bias; not in the paper.
+    in_channels: of the images, 1 in the paper. valid: unpadded convolutions, as in the paper; the image is extended by
+    mirroring first, so that logits have its size (figure 2). batch_norm: after each 3×3 convolution, in place of its
+    bias; not in the paper.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class UNet(nn.Module):
         valid: bool = False,
     ) -> None:
         super().__init__()
+        check_numbers(num_classes, in_channels)
+        self.num_classes, self.in_channels = num_classes, in_channels
         widths = [width * 2**level for level in range(5)]
         pairs = list(pairwise(widths))
         padding = 0 if valid else 1
@@ -56,6 +59,7 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) of any size -> logits (N, K, H, W)."""
+        check_images(images, self.in_channels)
         height, width = images.shape[2:]
         if self.valid:
             images = mirror(images, (_valid_size(height), _valid_size(width)))
@@ -66,7 +70,7 @@ class UNet(nn.Module):
     def unpadded(self, images: Tensor) -> Tensor:
         """The network alone: images (N, C, H, W) -> logits (N, K, H, W), or (N, K, H - 184, W - 184) if valid.
 
-        H and W must be multiples of 16, if valid 16 n + 60 (from 188), so that each pooling meets an even size.
+        H and W must be multiples of 16, or 16 n + 60 (from 188) if valid, so that each pooling meets an even size.
         """
         least, rest = (188, 60 % STRIDE) if self.valid else (STRIDE, 0)
         if any(side < least or side % STRIDE != rest for side in images.shape[2:]):
@@ -86,18 +90,18 @@ class UNet(nn.Module):
 
 
 class MirrorTiled(nn.Module):
-    """Runs a valid `net` on tiles of a large picture, each fed its true or mirrored surroundings (section 2).
+    """Runs a valid `net` on tiles of a large image, each with its true or mirrored surroundings (section 2).
 
-    The logits equal those of the whole picture to rounding, in the memory of one tile: the tiles neither overlap
-    nor need blending. For that a tile must begin where the poolings of the whole picture do, so `tile`, its side in
-    the logits, is a multiple of 16. The paper's 388 is none: its tiles are seamless, yet depend on where they begin.
+    The logits equal those of the whole image to rounding, in the memory of one tile. The tiles neither overlap nor need
+    blending. A tile must begin where the poolings of the whole image begin, so `tile`, its side in the logits, is a
+    multiple of 16. The paper's 388 is not a multiple: its tiles are seamless, but depend on where they begin.
     """
 
     def __init__(self, net: UNet, tile: int = 384) -> None:
         super().__init__()
         if not net.valid:
             raise ValueError(
-                "MirrorTiled needs a UNet(valid=True); for padded networks kit.prediction.Tiled blends tiles"
+                "MirrorTiled needs a UNet(valid=True); for padded networks take kit.prediction's Tiled, which blends"
             )
         if tile < STRIDE or tile % STRIDE:
             raise ValueError(f"the side of a tile must be a multiple of {STRIDE}, got {tile}")
@@ -125,12 +129,14 @@ class MirrorTiled(nn.Module):
 class CompactUNet(nn.Module):
     """A U-Net of 4.8 million parameters: 64, 128 and 256 channels, and 256 in the middle.
 
-    Two 3×3 convolutions a block, each with batch normalisation; nearest-neighbour enlarging in place of the
-    paper's up-convolutions, so that nothing learnt can draw a checkerboard.
+    Not of a paper: two 3×3 convolutions in each block, each with batch normalisation; nearest-neighbour enlarging in
+    place of the paper's up-convolutions, so that no learnt kernel can draw a checkerboard.
     """
 
     def __init__(self, *, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
+        check_numbers(num_classes, in_channels)
+        self.num_classes, self.in_channels = num_classes, in_channels
         down, up = [(in_channels, 64), (64, 128), (128, 256), (256, 256)], [(512, 256), (384, 128), (192, 64)]
         self.contracting = nn.ModuleList(_double_conv(before, after, 1, True) for before, after in down)
         self.expanding = nn.ModuleList(_double_conv(before, after, 1, True) for before, after in up)
@@ -139,6 +145,7 @@ class CompactUNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) of any size -> logits (N, K, H, W)."""
+        check_images(images, self.in_channels)
         skips, x = [], pad_to_stride(images, 8)
         for level, block in enumerate(self.contracting):
             x = block(F.max_pool2d(x, 2) if level else x)
@@ -153,7 +160,7 @@ class CompactUNet(nn.Module):
 def mirror(images: Tensor, size: tuple[int, int]) -> Tensor:
     """images (N, C, H, W) -> (N, C, *size): 92 mirrored pixels above and left, the rest below and right (figure 2).
 
-    The edge itself is not repeated; where a picture is narrower than its margin it is mirrored again and again.
+    The edge itself is not repeated. An image narrower than its margin is mirrored again and again.
     """
     for axis, wanted in zip((2, 3), size, strict=True):
         period = max(1, 2 * (images.shape[axis] - 1))

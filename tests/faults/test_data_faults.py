@@ -22,7 +22,7 @@ from kit.data.augment import Augment, photo_augment
 from kit.data.cache import ImageCache, SizedReader
 from kit.data.samples import SegmentationDataset
 from kit.folds.kfold import check_leaks
-from kit.losses.region import bce, bce_dice, cross_entropy, soft_dice
+from kit.losses import bce, bce_dice, cross_entropy, soft_dice
 from kit.models.pretrained import PadToStride, unet
 from kit.prediction.predictor import TTA, VIEWS, Tiled, probabilities
 from kit.prediction.store import Store

@@ -3,8 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from kit.losses.region import cross_entropy, weighted_cross_entropy
-from kit.losses.weights import median_frequency_weights, unet_border_weights
+from kit.losses import cross_entropy, median_frequency_weights, unet_border_weights, weighted_cross_entropy
 
 
 def test_median_frequency_weights_by_hand(capsys):
@@ -58,7 +57,7 @@ def loop_border_weights(instances, w0, sigma, class_weights):
 
 @pytest.mark.parametrize(("dtype", "w0", "sigma"), [(np.uint16, 10.0, 5.0), (np.uint8, 3.0, 1.0), (np.int32, 1.0, 4.0)])
 def test_border_weights_agree_with_loops(dtype, w0, sigma):
-    """Four cells, one in two parts, two that touch, numbers with gaps, one at the picture's corner."""
+    """Four cells, one in two parts, two that touch, numbers with gaps, one at the image's corner."""
     instances = np.zeros((24, 31), dtype)
     instances[2:8, 3:9] = 1
     instances[2:8, 11:15] = 7
@@ -87,7 +86,7 @@ def test_border_weights_by_hand():
 
 
 def test_border_weights_leave_out_only_what_float32_cannot_see():
-    """Cells on a large picture, from windows, against whole-picture distances."""
+    """Cells on a large image, from windows, against whole-image distances."""
     rng = np.random.default_rng(0)
     seeds = np.zeros((200, 260), bool)
     seeds[rng.integers(0, 200, 12), rng.integers(0, 260, 12)] = True

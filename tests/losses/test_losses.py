@@ -8,7 +8,7 @@ from segmentation_models_pytorch.losses import LovaszLoss
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from kit.losses.region import (
+from kit.losses import (
     bce,
     bce_dice,
     bce_jaccard,
@@ -35,7 +35,7 @@ def logits():
 
 @pytest.fixture
 def masks():
-    """Truth of 0 and 1 with a fifth ignored; the second picture's truth is empty."""
+    """Truth of 0 and 1 with a fifth ignored; the second image's truth is empty."""
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 2, (3, 17, 23))
     truth[1] = 0
@@ -43,13 +43,13 @@ def masks():
     return torch.from_numpy(truth)
 
 
-@pytest.mark.parametrize("ignored", ["a fifth", "none", "a picture"])
+@pytest.mark.parametrize("ignored", ["a fifth", "none", "a image"])
 @pytest.mark.parametrize(("channels", "name"), EVERY)
 def test_every_loss_agrees_with_plain_numpy(channels, name, ignored):
     logits, masks = drawn(channels)
     if ignored == "none":
         masks = torch.where(masks == 255, 1, masks)
-    elif ignored == "a picture":
+    elif ignored == "a image":
         masks[0] = 255
     loss, reference = named(channels, name)
     assert loss(logits, masks).item() == pytest.approx(reference(logits, masks), rel=2e-5)
@@ -97,11 +97,11 @@ def test_what_is_ignored_has_no_influence_and_no_gradient(channels, name):
     assert (gradient[~ignored] != 0).any()
 
 
-@pytest.mark.parametrize("part", ["a picture", "all"])
+@pytest.mark.parametrize("part", ["a image", "all"])
 @pytest.mark.parametrize(("channels", "name"), EVERY)
-def test_a_picture_that_is_wholly_ignored_has_no_loss_and_no_gradient(channels, name, part):
+def test_a_image_that_is_wholly_ignored_has_no_loss_and_no_gradient(channels, name, part):
     loss, (logits, masks) = named(channels, name)[0], drawn(channels)
-    masks[0 if part == "a picture" else slice(None)] = 255
+    masks[0 if part == "a image" else slice(None)] = 255
     logits.requires_grad_()
     value = loss(logits, masks)
     (gradient,) = torch.autograd.grad(value, logits)
@@ -181,7 +181,7 @@ def test_losses_are_float32_and_take_any_integers_as_masks(channels, name):
     ("channels", "name"), [(1, name) for name in ONE] + [(2, name) for name in MANY if name not in BY_CLASS]
 )
 def test_fault_40_half_precision_at_1024(channels, name):
-    """From -60,000 to 60,000: a sum over the picture would overflow float16, whose largest number is 65,504."""
+    """From -60,000 to 60,000: a sum over the image would overflow float16, whose largest number is 65,504."""
     loss = named(channels, name)[0]
     masks = torch.zeros(1, 1024, 1024, dtype=torch.uint8)
     masks[:, :512] = 1
@@ -205,7 +205,7 @@ def test_shapes_that_would_broadcast_are_refused(channels, name, wrong):
         masks = masks.transpose(1, 2)
     else:
         logits = logits.squeeze(1) if channels == 1 else logits[:, :, 0]
-    expected = r"expected logits \(N, (1|K), H, W\) and masks \(N, H, W\), got \(2, .*\(2, "
+    expected = r"expected logits \(N, (1|K|K > 1), H, W\) and masks \(N, H, W\), got \(2, .*\(2, "
     with pytest.raises(ValueError, match=expected):
         named(channels, name)[0](logits, masks)
 
@@ -218,8 +218,57 @@ def test_losses_of_one_class_refuse_several_channels(loss):
 
 @pytest.mark.parametrize(("loss", "other"), [(cross_entropy, "bce"), (lovasz_softmax, "lovasz_hinge")])
 def test_losses_of_several_classes_refuse_one_channel(loss, other):
-    with pytest.raises(ValueError, match=rf"needs K > 1 channels, got .*\(2, 1, 5, 7\); for K = 1 use {other}"):
+    with pytest.raises(ValueError, match=rf"\(N, K > 1, H, W\), got \(2, 1, 5, 7\): .* for K = 1 use .*{other}"):
         loss(torch.zeros(2, 1, 5, 7), torch.zeros(2, 5, 7, dtype=torch.long))
+
+
+@pytest.mark.parametrize(("channels", "name"), EVERY)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_a_label_that_no_channel_stands_for_is_refused(channels, name, dtype):
+    """A loss of one channel on masks of three classes, or a label K; ignored pixels are no labels."""
+    loss, (logits, masks) = named(channels, name)[0], drawn(channels)
+    masks = masks.to(dtype)
+    loss(logits, masks)
+    masks[2, 3, 4] = wrong = max(channels, 2)
+    with pytest.raises(
+        ValueError, match=rf"label {wrong}, but logits of {channels} channels? stand for .* 0 to {wrong - 1}"
+    ):
+        loss(logits, masks)
+
+
+def test_a_negative_label_is_refused(logits, masks):
+    masks[0, 0, 0] = -1
+    with pytest.raises(ValueError, match="hold the label -1"):
+        bce_dice(logits, masks)
+
+
+@pytest.mark.parametrize(("channels", "name"), EVERY)
+def test_float_masks_and_integer_logits_are_refused(channels, name):
+    """A mask of 0.0 ... 1.0 would be cut off to 0, or taken for a probability, by the loss."""
+    loss, (logits, masks) = named(channels, name)[0], drawn(channels)
+    with pytest.raises(ValueError, match=r"float logits and integer masks, got torch.float32 and torch.float32"):
+        loss(logits, masks.float())
+    with pytest.raises(ValueError, match=r"got torch.int64 and torch.int64"):
+        loss(logits.long(), masks)
+
+
+def test_values_are_not_read_where_that_would_wait_for_the_device():
+    """On the meta device, where no value can be read, the checks of shapes pass and those of labels are left out."""
+    logits, masks = torch.zeros(2, 3, 5, 7, device="meta"), torch.zeros(2, 5, 7, dtype=torch.uint8, device="meta")
+    assert cross_entropy(logits, masks).shape == soft_dice(logits, masks).shape == ()
+    assert bce_dice(logits[:, :1], masks).shape == border_bce_dice(logits[:, :1], masks).shape == ()
+
+
+def test_class_weights_of_another_number_are_refused(masks):
+    with pytest.raises(ValueError, match=r"expected class_weights \(4,\), got \(3,\)"):
+        cross_entropy(torch.zeros(3, 4, 17, 23), masks, class_weights=torch.ones(3))
+
+
+def test_the_room_offers_every_loss_by_name():
+    import kit.losses
+
+    assert all(callable(getattr(kit.losses, name)) for name in kit.losses.__all__)
+    assert {"bce_dice", "cross_entropy", "median_frequency_weights"} <= set(kit.losses.__all__)
 
 
 def test_lovasz_agrees_with_smp_in_value_and_gradient():
@@ -233,7 +282,7 @@ def test_lovasz_agrees_with_smp_in_value_and_gradient():
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-7)
 
 
-def test_lovasz_keeps_its_digits_on_a_large_picture():
+def test_lovasz_keeps_its_digits_on_a_large_image():
     """The median pixel's weight at 1024 x 1024 is within 1e-5 of float64's; as a float32 difference it is 2.6 % off."""
     rng = np.random.default_rng(0)
     truth, order = rng.random(1024 * 1024) < 0.3, rng.permutation(1024 * 1024)
@@ -275,7 +324,7 @@ def test_weights_of_the_wrong_shape_are_refused(logits, masks):
 
 
 def test_border_weights_favour_the_border_and_no_other_edge():
-    """Three times as dear by the mask's border, and alike at the picture's edge and beside what is ignored."""
+    """Three times as dear by the mask's border, and alike at the image's edge and beside what is ignored."""
     masks = torch.zeros(1, 30, 40, dtype=torch.long)
     masks[:, :, 20:] = 1
     masks[:, :10, :8] = 255

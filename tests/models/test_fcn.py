@@ -140,7 +140,7 @@ def test_with_padding_100_the_logits_are_the_releases(trunk):
 
 @pytest.fixture(scope="module")
 def passing_trunk():
-    """Hands each of the picture's four channels through, pooled and otherwise as it is."""
+    """Hands each of the image's four channels through, pooled and otherwise as it is."""
     trunk = empty(FCNTrunk, in_channels=4, batch_norm=False, pad_100=False, dropout=0.5)
     with torch.no_grad():
         for parameter in trunk.parameters():
@@ -234,7 +234,7 @@ def test_at_once_scales_the_skips(trunk):
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 20)])
 @torch.inference_mode()
-def test_small_pictures(trunk, size):
+def test_small_images(trunk, size):
     for build in FCNS.values():
         logits = on_trunk(trunk, build, num_classes=1)(noise(2, 3, *size))
         assert logits.shape == (2, 1, *size)

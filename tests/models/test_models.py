@@ -52,7 +52,7 @@ def network(name):
     return model
 
 
-def picture(size=SIZE, seed=1):
+def image(size=SIZE, seed=1):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(1, 3, *size)).astype(np.float32))
 
 
@@ -64,8 +64,8 @@ def golden(logits):
 
 @ALL
 @torch.inference_mode()
-def test_logits_of_the_pictures_size_and_value(name):
-    logits = network(name)(picture())
+def test_logits_of_the_images_size_and_value(name):
+    logits = network(name)(image())
     assert logits.shape == (1, 3, *SIZE)
     assert logits.isfinite().all()
     assert golden(logits) == pytest.approx(NETWORKS[name][2], rel=1e-3)
@@ -79,7 +79,7 @@ def test_as_many_parameters_as_counted_by_hand(name):
 @ALL
 def test_a_gradient_reaches_every_parameter(name):
     model = network(name)
-    model(picture()).square().mean().backward()
+    model(image()).square().mean().backward()
     dead = [key for key, value in model.named_parameters() if value.grad is None or not value.grad.any()]
     model.zero_grad(set_to_none=True)
     assert dead == []
@@ -87,17 +87,17 @@ def test_a_gradient_reaches_every_parameter(name):
 
 @ALL
 @torch.inference_mode()
-def test_one_picture_in_training(name):
+def test_one_image_in_training(name):
     """By a copy of the statistics: the networks here are shared."""
     model = network(name)
     kept = {key: value.clone() for key, value in model.named_buffers()}
     model.train()
     try:
         if name == "DeconvNet":
-            with pytest.raises(ValueError, match="2 pictures a batch or more"):
-                model(picture())
+            with pytest.raises(ValueError, match="2 images a batch or more"):
+                model(image())
         else:
-            assert model(picture()).isfinite().all()
+            assert model(image()).isfinite().all()
     finally:
         model.eval()
         for key, value in model.named_buffers():
@@ -107,9 +107,9 @@ def test_one_picture_in_training(name):
 @ALL
 @torch.inference_mode()
 def test_bfloat16_is_close_to_float32(name):
-    exact = network(name)(picture())
+    exact = network(name)(image())
     with torch.autocast("cpu", torch.bfloat16):
-        rough = network(name)(picture())
+        rough = network(name)(image())
     assert rough.dtype == torch.bfloat16
     assert (rough.float() - exact).abs().mean() < (0.3 if name in UNPOOLING else 0.05) * exact.abs().mean()
 
@@ -120,11 +120,11 @@ def test_one_graph_for_compile(name):
     torch.compiler.reset()
     compiled = torch.compile(network(name), backend="eager", fullgraph=True)
     with torch.inference_mode():
-        torch.testing.assert_close(compiled(picture()), network(name)(picture()))
+        torch.testing.assert_close(compiled(image()), network(name)(image()))
 
 
 @ALL
 def test_export_gives_the_same_network(name):
     with torch.no_grad():
-        exported = torch.export.export(network(name), (picture(),)).module()
-        torch.testing.assert_close(exported(picture(seed=2)), network(name)(picture(seed=2)))
+        exported = torch.export.export(network(name), (image(),)).module()
+        torch.testing.assert_close(exported(image(seed=2)), network(name)(image(seed=2)))

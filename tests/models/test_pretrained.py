@@ -37,7 +37,7 @@ KITS_NAMES = {
 }
 FIXED = {
     "activation": "None: losses and metrics want logits",
-    "aux_params": "None: no data of kit's has labels of whole pictures",
+    "aux_params": "None: no data of kit's has labels of whole images",
     "kwargs": "smp's tunnel to timm, and its deprecated names",
 }
 
@@ -71,14 +71,14 @@ def test_every_option_of_smp_is_offered_with_its_default_or_fixed(name):
 
 @ALL
 @torch.inference_mode()
-def test_logits_of_the_pictures_size_in_float32_and_bfloat16(name):
+def test_logits_of_the_images_size_in_float32_and_bfloat16(name):
     net = network(name).eval()
     for size in (SIZE, (32, 48)):
-        exact = net(picture(*size))
+        exact = net(image(*size))
         assert exact.shape == (2, 3, *size)
         assert exact.isfinite().all()
     with torch.autocast("cpu", torch.bfloat16):
-        rough = net(picture(*size))
+        rough = net(image(*size))
     assert (rough.float() - exact).abs().mean() < 0.1 * exact.abs().mean()
 
 
@@ -86,7 +86,7 @@ def test_logits_of_the_pictures_size_in_float32_and_bfloat16(name):
 def test_gradients_reach_every_parameter_that_trains(name):
     """PSPNet stops at stride 8, DPT reads blocks, not timm's norm and head; a bias before a normalisation cancels."""
     net = network(name).train()
-    net(picture(*SIZE)).square().mean().backward()
+    net(image(*SIZE)).square().mean().backward()
     dead = [key for key, value in net.named_parameters() if value.requires_grad and not (value.grad != 0).any()]
     none = [key for key, value in net.named_parameters() if value.grad is None]
     still = [key for key, value in net.named_parameters() if not value.requires_grad]
@@ -108,10 +108,10 @@ def test_what_is_not_run_is_not_trained():
 def test_a_batch_of_one_trains_or_says_why_not(name):
     net = build(name).train()
     if name in {"pan", "deeplabv3", "deeplabv3plus", "upernet"}:
-        with pytest.raises(ValueError, match="1 picture of 97 x 131 leaves batch normalisation one value a channel"):
-            net(picture(*SIZE)[:1])
+        with pytest.raises(ValueError, match="1 image of 97 x 131 leaves batch normalisation one value a channel"):
+            net(image(*SIZE)[:1])
     else:
-        assert net(picture(*SIZE)[:1]).shape == (1, 3, *SIZE)
+        assert net(image(*SIZE)[:1]).shape == (1, 3, *SIZE)
 
 
 @pytest.mark.slow
@@ -121,10 +121,10 @@ def test_one_graph_for_compile_and_export(name):
     torch.compiler.reset()
     compiled = torch.compile(net, backend="eager", fullgraph=True)
     with torch.inference_mode():
-        torch.testing.assert_close(compiled(picture(*SIZE)), net(picture(*SIZE)))
+        torch.testing.assert_close(compiled(image(*SIZE)), net(image(*SIZE)))
     with torch.no_grad():
-        exported = torch.export.export(net, (picture(*SIZE),)).module()
-        torch.testing.assert_close(exported(picture(*SIZE)), net(picture(*SIZE)))
+        exported = torch.export.export(net, (image(*SIZE),)).module()
+        torch.testing.assert_close(exported(image(*SIZE)), net(image(*SIZE)))
 
 
 @ALL
@@ -157,7 +157,7 @@ def test_a_depth_that_needs_another_upsampling_is_told():
         pspnet("resnet18", None, num_classes=1, encoder_depth=4)
     with torch.inference_mode():
         net = fpn("resnet18", None, num_classes=1, encoder_depth=3, upsampling=1).eval()
-        assert net(picture(*SIZE)).shape == (2, 1, *SIZE)
+        assert net(image(*SIZE)).shape == (2, 1, *SIZE)
 
 
 def test_an_encoder_that_does_not_fit_the_architecture_is_refused_by_both_names():
@@ -182,7 +182,7 @@ def test_an_encoder_that_does_not_fit_the_architecture_is_refused_by_both_names(
 @torch.inference_mode()
 def test_a_transformer_of_a_fixed_size_takes_any():
     net = unet("tu-swin_tiny_patch4_window7_224", None, num_classes=1, **NARROW).eval()
-    assert net(picture(*SIZE)).shape == (2, 1, *SIZE)
+    assert net(image(*SIZE)).shape == (2, 1, *SIZE)
 
 
 SMALL = {"num_classes": 1, "decoder_channels": (16, 8, 8, 8, 8)}
@@ -194,18 +194,18 @@ def net():
     return unet("mobilenet_v2", "none", **SMALL)
 
 
-def picture(*size):
+def image(*size):
     return torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, *size)).astype(np.float32))
 
 
 @pytest.mark.parametrize("size", [(97, 131), (64, 96)])
-def test_logits_have_the_pictures_size(net, size):
+def test_logits_have_the_images_size(net, size):
     with torch.inference_mode():
-        assert net(picture(*size)).shape == (2, 1, *size)
+        assert net(image(*size)).shape == (2, 1, *size)
         three = unet(
             "resnet18", None, num_classes=3, in_channels=4, decoder_attention="scse", decoder_channels=(16,) * 5
         )
-        assert three(picture(*size)[:, [0, 1, 2, 0]]).shape == (2, 3, *size)
+        assert three(image(*size)[:, [0, 1, 2, 0]]).shape == (2, 3, *size)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -301,7 +301,7 @@ def test_a_frozen_encoder_keeps_its_weights_and_statistics():
     net.train()
     trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trainable, lr=0.1)
-    net(picture(32, 32)).square().mean().backward()
+    net(image(32, 32)).square().mean().backward()
     optimizer.step()
     for name, tensor in net.state_dict().items():
         if ".encoder." in name:
