@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from kit.data.cache import sample_reader
 from kit.data.samples import Competition, PictureBatches, SegmentationDataset, collate_samples, default_workers, loading
-from kit.folds.keeping import is_trained, keep_folds
+from kit.folds.keeping import freeze_folds, is_trained, keep_folds
 from kit.prediction.predictor import TTA, mask_at, pictures_at_once, predict
 from kit.prediction.store import OOFStore, Scores, score
 from kit.report import measure as report
@@ -109,6 +109,7 @@ class Run:
                 self._check_recipe(fold)
                 continue
             with self.lock(fold):
+                freeze_folds(self.folder, fold, self.folds, self.world)
                 self._check_recipe(fold)
                 if wanted == "all":
                     self.world.tell(f"fold {fold}:")
