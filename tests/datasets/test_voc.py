@@ -13,7 +13,7 @@ from miniatures import draw_voc
 from PIL import Image
 
 from kit.data.cache import sample_reader
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
 from kit.data.samples import SegmentationDataset
 from kit.datasets.voc import CLASSES, VOC
 from kit.datasets.voc_mat import read_labels
@@ -57,7 +57,6 @@ def test_the_official_lists(folder):
     voc = VOC(folder)
     assert (trained(voc), held_out(voc)) == (TRAIN, VAL)
     assert voc.ids == voc.groups == TRAIN + VAL
-    assert voc.test_ids == []
     assert voc.classes == CLASSES
     assert voc.num_classes == len(set(CLASSES)) == 21
     assert [CLASSES[label] for label in (0, 1, 7, 8, 15, 20)] == [
@@ -201,7 +200,7 @@ def test_every_problem_is_listed_at_once(folder, root, sbd):
         f"SegmentationClass/{VAL[1]}.png is missing",
         f"SegmentationClass/{EXTRA[3]}.png is missing, as is SBD's cls/{EXTRA[3]}.mat",
         f"val.txt, line 5: {VAL[0]} is listed twice",
-        "val.txt, line 6: the id '../../x' is no file name",
+        "val.txt, line 6: '../../x' is no file name",
         f"{TRAIN[3]} is in train.txt and in val",
     ):
         assert told in str(caught.value)
