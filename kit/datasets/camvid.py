@@ -51,6 +51,7 @@ class CamVid(Dataset):
     name = "camvid"
     slug = "camvid"
     classes = CLASSES
+    absent = CLASSES  # a part of the data may lack some
 
     def __init__(self, data_dir: Path | str, *, held_out: Literal["val", "test"] = "val"):
         if held_out not in {"val", "test"}:

@@ -138,7 +138,7 @@ class Folder(Dataset):
             image = decode_image(self.data.read(name), name)
             count = image.shape[2]
             opaque = image.dtype.kind == "u" and count in {2, 4} and (image[..., -1] == np.iinfo(image.dtype).max).all()
-            most = max(most, count - opaque)
+            most = max(most, count - int(opaque))
         return _channel_names(most)
 
 
@@ -152,7 +152,7 @@ def _channel_names(channels: int | Sequence[str]) -> tuple[str, ...]:
     """Names of channels from their number, or as given."""
     if isinstance(channels, str):
         raise ValueError(f"channels={channels!r}, expected a number or several names, such as ('red', 'nir')")
-    if not isinstance(channels, int):
+    if not isinstance(channels, (int, np.integer)):
         return tuple(channels)
     if channels < 1:
         raise ValueError(f"channels={channels}, expected 1 or more")

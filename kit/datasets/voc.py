@@ -85,6 +85,7 @@ class VOC(Dataset):
     name = "voc"
     slug = "pascal-voc-2012"
     classes = CLASSES
+    absent = CLASSES  # a part of the data may lack some
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class ObjectCrops(Dataset):
     name = "voc-objects"
 
     def __init__(self, voc: VOC, ids: Iterable[str], min_area: int = MIN_AREA):
-        self.voc, self.classes = voc, voc.classes
+        self.voc, self.classes, self.absent = voc, voc.classes, voc.classes
         self._crops: dict[str, tuple[str, Crop]] = {}
         from_parts = 0
         for id, crops, whole in _read_crops(voc, list(ids), min_area):
