@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.images import decode_image, decode_mask, threshold_mask
+from kit.data.images import decode_image
+from kit.data.masks import decode_mask, threshold_mask
 from kit.datasets.files import DataFolder, check_size, files_by_id, fingerprint_of, picture_size
 from kit.system.files import raise_all
 
@@ -73,7 +74,7 @@ class BloodCells:
     def read_image(self, id: str) -> np.ndarray:
         """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name)
+        return decode_image(self.data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a train mask -> u8 (H, W), 1 is cell. Raises BadImage (also if not of its image's size) or KeyError."""

@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import class_mask, decode_image, decode_mask
+from kit.data.images import decode_image
+from kit.data.masks import class_mask, decode_mask
 from kit.datasets.files import DataFolder, check_size, files_by_id, fingerprint_of, picture_size
 from kit.system.files import raise_all
 
@@ -79,7 +80,7 @@ class CamVid:
     def read_image(self, id: str) -> np.ndarray:
         """Read a picture -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name)
+        return decode_image(self.data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read the labels -> u8 (H, W), 0 to 10, 255 is void. Raises BadImage (also for another size) or KeyError."""

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.images import binary_mask, decode_image, decode_mask
-from kit.data.samples import foreground_shares
+from kit.data.check import foreground_shares
+from kit.data.images import decode_image
+from kit.data.masks import binary_mask, decode_mask
 from kit.datasets.files import STUDIO_MARKER, DataFolder, check_size, files_by_id, fingerprint_of, picture_size
 from kit.folds.kfold import quantile_labels, stratified_group_kfold
 from kit.submission.rle import decode
@@ -78,7 +79,7 @@ class Carvana:
 
     def read_image(self, id: str) -> np.ndarray:
         """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
-        return decode_image(self.data.read(self._file(self._images, id)), self._images[id])
+        return decode_image(self.data.read(self._file(self._images, id)), self._images[id], channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a train mask -> u8 (H, W), 1 is car. Raises BadImage (also if not of its image's size) or KeyError."""

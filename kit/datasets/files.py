@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.data.images import BadImage, image_size
-from kit.system.files import cache_folder, check_id, list_some, write_atomic
+from kit.system.files import cache_folder, check_id, check_name, list_some, write_atomic
 
 if TYPE_CHECKING:
-    from kit.data.samples import Competition
+    from kit.data.dataset import Dataset
 
 HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 STUDIO_MARKER = "studio.json"  # lies in a folder of Carvana's layout that kit drew (studio.py)
@@ -40,7 +40,7 @@ def find_data(competition_name: str, slug: str, data_dir: Path | str | None = No
     return next((place for place in places if place.is_dir()), None)
 
 
-def require_data(competition: type["Competition"], data_dir: Path | str | None = None) -> Path:
+def require_data(competition: type["Dataset"], data_dir: Path | str | None = None) -> Path:
     """Return find_data's folder of a competition's class. Raises FileNotFoundError naming every place and a way out."""
     name, slug = competition.name, competition.slug
     found = find_data(name, slug, data_dir)
@@ -139,8 +139,8 @@ class DataFolder:
     def read(self, path: str, count: int = -1) -> bytes:
         """Return the bytes of `path`, or its first `count`. Raises ValueError or OSError, with the file named."""
         top, _, name = path.rpartition("/")
-        check_id(top or name)  # one folder deep, and never outside the root
-        check_id(name)
+        check_name(top or name)  # one folder deep, and never outside the root
+        check_name(name)
         if (self.root / (top or path)).exists():
             if not (self.root / path).is_file():  # a pipe would wait for ever
                 raise FileNotFoundError(f"{self.root / path} is missing, or no regular file")

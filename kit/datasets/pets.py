@@ -18,7 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import BadImage, decode_image, decode_mask
+from kit.data.images import BadImage, decode_image
+from kit.data.masks import decode_mask
 from kit.datasets.files import DataFolder, check_size, fingerprint_of, picture_size
 from kit.folds.kfold import stratified_group_kfold
 from kit.system.files import check_id, raise_all
@@ -99,7 +100,7 @@ class Pets:
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._image(id)
-        return decode_image(self.data.read(name), name, strict=id not in DAMAGED)
+        return decode_image(self.data.read(name), name, channels=3, strict=id not in DAMAGED)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a trimap -> u8 (H, W) by the border's rule; 0 is background, 1 pet.

@@ -16,7 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import class_mask, decode_image, decode_mask
+from kit.data.images import decode_image
+from kit.data.masks import class_mask, decode_mask
 from kit.datasets.files import DataFolder, check_size, picture_size
 from kit.datasets.voc_sbd import SBD, read_list
 from kit.system.files import raise_all
@@ -124,7 +125,7 @@ class VOC:
     def read_image(self, id: str) -> np.ndarray:
         """Read a picture -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         data, name = self._file(self._images, id)
-        return decode_image(data.read(name), name)
+        return decode_image(data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a mask -> u8 (H, W), 0 to 20, 255 is void. Raises BadImage (also for another size) or KeyError."""

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.data.samples import Competition
+from kit.data.dataset import Dataset
 from kit.folds.kfold import check_leaks
 from kit.system.files import write_atomic
 from kit.training.processes import World
 
 
-def keep_folds(folder: Path, competition: Competition, world: World, make: Callable[[], np.ndarray]) -> np.ndarray:
+def keep_folds(folder: Path, competition: Dataset, world: World, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The folds (n,) in `folder`/folds.csv: made by `make()`, and kept once a fold is in training.
 
     Fold -1 is for pictures that are always trained on, as a data set's official split may ask.
