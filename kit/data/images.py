@@ -94,6 +94,9 @@ def load_with_pillow(data: bytes, name: str) -> Image.Image:
         if image.format == "PNG":
             PngImageFile(io.BytesIO(data)).verify()  # the checksums, which decoding skips
         image.load()
+        if image.format == "BMP" and image.mode == "1" and data[28] != 1:
+            # Pillow 13 reads the 4 or 8 bits of a palette of black and white as single bits; OpenCV reads them rightly
+            image = Image.fromarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) > 0)
     check_upright(image, name)  # again: a PNG may carry its EXIF after the pixels
     return image
 

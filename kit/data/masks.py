@@ -63,7 +63,7 @@ def binary_mask(values: np.ndarray, name: str) -> np.ndarray:
     """
     if getattr(values, "colours", None) is None:
         values = values if np.max(values) <= 1 else _greys(values)
-    elif (greys := _greys(values)) is not None:
+    elif (greys := _greys(values)) is not None and not _look_alike(values):
         values = greys
     elif not _is_black_first(values):
         raise _ambiguous(values, name, "black and white")
@@ -197,7 +197,7 @@ def _equal_channels(pixels: np.ndarray, name: str) -> np.ndarray:
                 f"{name}: a mask with transparency, and it may be the mask. Save the one meant as plain grey"
             )
         pixels = pixels[..., :-1]
-    if (pixels != pixels[..., :1]).any():
+    if pixels.shape[2] > 1 and (pixels != pixels[..., :1]).any():
         raise BadImage(
             f"{name}: a mask in colour, expected class numbers or greys. Map its colours to class numbers: "
             "colour_mask(decode_image(data, name, channels=3), {(255, 0, 0): 1, …}, name)"
@@ -212,6 +212,12 @@ def _greys(values: np.ndarray) -> np.ndarray | None:
         return values * np.uint8(STEPS[bits]) if bits < 8 else values
     used = colours[np.unique(values)]
     return colours[values, 0] if (used == used[:, :1]).all() else None
+
+
+def _look_alike(values: np.ndarray) -> bool:
+    """Whether several indices are in use and all have one colour."""
+    used = values.colours[np.unique(np.asarray(values))]
+    return len(used) > 1 and bool((used == used[0]).all())
 
 
 def _is_black_first(values: np.ndarray) -> bool:
