@@ -21,7 +21,7 @@ import tyro
 from torch import nn
 
 from kit.data.augment import photo_augment
-from kit.data.samples import foreground_shares
+from kit.data.check import foreground_shares
 from kit.datasets.carvana import Carvana
 from kit.datasets.places import require_data
 from kit.folds.kfold import quantile_labels, stratified_group_kfold

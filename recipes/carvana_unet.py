@@ -22,7 +22,7 @@ import tyro
 from torch import nn
 
 from kit.data.augment import photo_augment
-from kit.data.samples import foreground_shares
+from kit.data.check import foreground_shares
 from kit.datasets import studio
 from kit.datasets.carvana import Carvana
 from kit.datasets.places import find_data

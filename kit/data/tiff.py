@@ -84,7 +84,7 @@ def _check_pillow_keeps_all(page: "TiffPage", data: bytes, name: str) -> None:
     if not alike or (page.bitspersample > 8 and page.samplesperpixel > 1):
         raise BadImage(
             f"{name}: a TIFF of {page.samplesperpixel} channels of {page.bitspersample} bits, compressed by "
-            f"{page.compression.name}, expected no compression, Deflate, LZW, LZMA or PackBits. Save it anew as one of these"
+            f"{page.compression.name}, expected none, Deflate, LZW, LZMA or PackBits. Save it anew so"
         )
 
 
@@ -146,7 +146,11 @@ def _unpack_bits(packed: bytes, size: int) -> bytes:
 
 
 def _inflate(packed: bytes, size: int) -> bytes:
-    return zlib.decompressobj().decompress(packed, size)  # no more than `size`: a small file may claim gigabytes
+    stream = zlib.decompressobj()
+    unpacked = stream.decompress(packed, size)  # no more than `size`: a small file may unpack to gigabytes
+    if not stream.decompress(stream.unconsumed_tail, 1) and not stream.eof:  # this reads the checksum too
+        raise ValueError("a Deflate stream is cut short")
+    return unpacked
 
 
 def _unpack_lzma(packed: bytes, size: int) -> bytes:

@@ -98,7 +98,7 @@ def check_id(name: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return `name` if it is safe as the name of one file or folder, else raise ValueError: check_id without slashes."""
+    """Return `name` if it is safe as the name of one file or folder: check_id without slashes. Raises ValueError."""
     safe = _has_safe_characters(name) and "/" not in name and len(name.encode()) <= MAX_BYTES
     if not safe or _has_odd_part(name):
         raise ValueError(

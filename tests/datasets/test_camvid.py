@@ -10,6 +10,7 @@ from PIL import Image
 
 from kit.data.cache import sample_reader
 from kit.data.formats import BadImage
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.datasets.camvid import CLASSES, CamVid
 
@@ -108,7 +109,7 @@ def test_fingerprint_tells_sizes_and_names_apart_and_zips_are_the_same(folder):
 
 def test_trains_through_kits_own_reader_and_travels_to_workers(folder):
     camvid = pickle.loads(pickle.dumps(CamVid(folder)))
-    sample = SegmentationDataset(sample_reader(camvid, (36, 48), cache=None), camvid.ids)[3]
+    sample = SegmentationDataset(sample_reader(camvid, Resizing((36, 48)), cache=None), camvid.ids)[3]
     assert sample.image.shape == (3, 36, 48)
     assert sample.mask.shape == (36, 48)
     assert set(sample.mask.unique().tolist()) <= {*range(11), 255}

@@ -14,6 +14,7 @@ from PIL import Image
 
 from kit.data.cache import sample_reader
 from kit.data.formats import BadImage
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.datasets.voc import CLASSES, VOC
 from kit.datasets.voc_mat import read_labels
@@ -301,7 +302,7 @@ def test_trains_through_kits_own_reader_and_travels_to_workers(folder):
     voc = pickle.loads(pickle.dumps(VOC(folder, train="train_aug", sbd_dir=folder)))
     assert 255 in voc.read_mask(TRAIN[0])
     assert 255 not in voc.read_mask(EXTRA[0])
-    sample = SegmentationDataset(sample_reader(voc, (48, 64), cache=None), voc.ids)[0]
+    sample = SegmentationDataset(sample_reader(voc, Resizing((48, 64)), cache=None), voc.ids)[0]
     assert sample.image.shape == (3, 48, 64)
     assert set(sample.mask.unique().tolist()) <= {0, 1, 7, 8, 15, 255}
 
