@@ -5,8 +5,6 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-import pandas as pd
-
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 
@@ -36,7 +34,7 @@ def _group_finder(groups: Groups, data: DataFolder) -> Callable[[str], object]:
         return lambda id: found[1] if (found := regex.search(id)) else None
     if isinstance(groups, tuple):
         groups = _read_column(data, *groups)
-    if isinstance(groups, pd.Series):
+    if hasattr(groups, "to_dict"):  # a column of pandas, which is not imported here because it takes a second
         groups = groups.to_dict()
     if isinstance(groups, Mapping):
         known = {nfc(str(id)): group for id, group in groups.items()}
@@ -72,4 +70,5 @@ def _read_column(data: DataFolder, file: str, id_column: str, group_column: str)
 
 
 def _is_missing(group: object) -> bool:
-    return group == "" or (pd.api.types.is_scalar(group) and bool(pd.isna(group)))
+    """Whether a group is None, "", or the NaN, NaT or NA of pandas."""
+    return group is None or str(group) in {"", "nan", "NaN", "NaT", "<NA>"}
