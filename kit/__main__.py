@@ -50,11 +50,11 @@ class Lint:
     def problems(self) -> list[str]:
         """The problems, a line each."""
         if self.path.is_dir():
-            from kit.datasets.carvana import Carvana  # here: it imports PyTorch, which takes seconds
+            from kit.datasets.scan import scan  # here: it imports the readers of all data sets
 
-            carvana = Carvana(self.path)
-            print(f"{self.path}: {len(carvana.ids)} pictures with masks, {len(carvana.test_ids)} to predict")
-            return carvana.problems() + carvana.mask_csv_problems()
+            found, problems = scan(self.path)
+            print(found)
+            return problems
         if self.sample is None:
             print("no --sample: the ids are not checked")
         print(f"masks are checked for pictures of {self.shape[0]} x {self.shape[1]} (--shape)")

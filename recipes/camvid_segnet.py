@@ -25,7 +25,7 @@ from torch import nn
 
 from kit.data import Resizing, photo_augment
 from kit.datasets.camvid import CamVid
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.losses import cross_entropy, median_frequency_weights
 from kit.models.segnet import SegNet
 from kit.models.vgg import load_vgg16, read_vgg16

@@ -18,11 +18,10 @@ from torch import nn
 
 from kit.data import Resizing, photo_augment
 from kit.datasets.carvana import Carvana
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.folds import area_group_kfold
 from kit.losses import border_bce_dice
-from kit.models.encoders import statistics
-from kit.models.pretrained import unet
+from kit.models.pretrained import statistics, unet
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run

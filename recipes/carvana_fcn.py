@@ -21,7 +21,7 @@ from torch import nn
 
 from kit.data import Resizing, photo_augment
 from kit.datasets.carvana import Carvana
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.folds import area_group_kfold
 from kit.losses import bce_dice
 from kit.models.fcn import FCN8s

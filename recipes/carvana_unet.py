@@ -23,11 +23,10 @@ from torch import nn
 from kit.data import Resizing, photo_augment
 from kit.datasets import studio
 from kit.datasets.carvana import Carvana
-from kit.datasets.files import find_data
+from kit.datasets.places import find_data
 from kit.folds import area_group_kfold
 from kit.losses import bce_dice
-from kit.models.encoders import statistics
-from kit.models.pretrained import freeze_encoder, unet
+from kit.models.pretrained import freeze_encoder, statistics, unet
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run

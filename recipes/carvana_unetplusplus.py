@@ -17,11 +17,10 @@ from torch import nn
 
 from kit.data import Resizing, photo_augment
 from kit.datasets.carvana import Carvana
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.folds import area_group_kfold
 from kit.losses import bce_dice
-from kit.models.encoders import statistics
-from kit.models.pretrained import unetplusplus
+from kit.models.pretrained import statistics, unetplusplus
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run

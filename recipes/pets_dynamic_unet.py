@@ -22,13 +22,12 @@ import tyro
 from torch import nn
 
 from kit.data import Resizing, photo_augment
-from kit.datasets.files import require_data
 from kit.datasets.pets import Pets
+from kit.datasets.places import require_data
 from kit.folds import stratified_group_kfold
 from kit.losses import bce_log_dice
 from kit.models.dynamic_unet import DynamicUNet
-from kit.models.encoders import statistics
-from kit.models.pretrained import encoder
+from kit.models.pretrained import encoder, statistics
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Plan, Run, Weights, fit_fold, open_run

@@ -23,12 +23,11 @@ import tyro
 from torch import nn
 
 from kit.data import Resizing
-from kit.datasets.files import require_data
 from kit.datasets.pets import Pets
+from kit.datasets.places import require_data
 from kit.folds import stratified_group_kfold
 from kit.losses import soft_dice
-from kit.models.encoders import statistics
-from kit.models.pretrained import fpn
+from kit.models.pretrained import fpn, statistics
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Plan, Run, Weights, fit_fold, open_run

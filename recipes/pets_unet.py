@@ -21,8 +21,8 @@ import tyro
 from torch import nn
 
 from kit.data import Resizing, photo_augment
-from kit.datasets.files import require_data
 from kit.datasets.pets import Pets
+from kit.datasets.places import require_data
 from kit.folds import stratified_group_kfold
 from kit.losses import bce
 from kit.models.unet import CompactUNet

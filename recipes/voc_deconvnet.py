@@ -23,7 +23,7 @@ from torch import nn
 from kit.data import Resizing, photo_augment
 from kit.data.cache import sample_reader
 from kit.data.samples import SegmentationDataset
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import ObjectCrops
 from kit.losses import cross_entropy

@@ -13,8 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.images import decode_image, decode_mask, threshold_mask
-from kit.datasets.files import DataFolder, check_size, files_by_id, fingerprint_of, picture_size
+from kit.data.dataset import Dataset
+from kit.data.images import decode_image
+from kit.data.masks import decode_mask, threshold_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.fingerprints import fingerprint_of
+from kit.datasets.names import files_by_id, unpaired
+from kit.datasets.reading import check_size, read_size
 from kit.system.files import raise_all
 
 IMAGE_NAME = re.compile(r"(train-[0-9]+)\.jpe?g", re.IGNORECASE)
@@ -24,7 +29,7 @@ GROUP, FIRST = 11, 8  # groups end before the numbers 8, 19, 30, …
 THRESHOLD = 127  # the masks are JPEGs: 0 to 9 and 246 to 255 where 0 and 255 are meant
 
 
-class BloodCells:
+class BloodCells(Dataset):
     """The images and masks by id, `train-<number>`, and the test images by their names.
 
     ids: the train images by number; test_ids: sorted. groups: 11 neighbouring numbers each, for neighbours tend to be
@@ -39,7 +44,6 @@ class BloodCells:
 
     name = "blood_cells"
     slug = "blood-cells"
-    num_classes = 2
     classes = ("background", "white cell")
     notes = (
         f"The masks are JPEGs: a pixel is cell where its grey is above {THRESHOLD}.",
@@ -50,7 +54,6 @@ class BloodCells:
     columns = ("img", "rle_mask")
     sample_csv = None
     truth_csv = None
-    drawn = False
 
     def __init__(self, data_dir: Path | str):
         self.data = DataFolder(data_dir)
@@ -73,7 +76,7 @@ class BloodCells:
     def read_image(self, id: str) -> np.ndarray:
         """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name)
+        return decode_image(self.data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a train mask -> u8 (H, W), 1 is cell. Raises BadImage (also if not of its image's size) or KeyError."""
@@ -83,7 +86,7 @@ class BloodCells:
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a train or test image, from its header. Raises BadImage or KeyError."""
-        return picture_size(self.data, self._file(self._images, id))
+        return read_size(self.data, self._file(self._images, id))
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and sizes in bytes of Train_Data."""
@@ -110,6 +113,5 @@ def _pair_files(names: list[str], problems: list[str]) -> tuple[dict[str, str], 
     example = "train-<number>.jpg or train-<number>-mask.jpg"
     images = files_by_id(others, "Train_Data", IMAGE_NAME, example, problems)
     masks = files_by_id(masked, "Train_Data", MASK_NAME, example, problems)
-    problems += [f"{images[id]} has no mask" for id in sorted(images.keys() - masks)]
-    problems += [f"{masks[id]} has no image" for id in sorted(masks.keys() - images)]
+    problems += unpaired(images, masks, "mask Train_Data/{}-mask.jpg", "image Train_Data/{}.jpg")
     return images, masks

@@ -18,10 +18,15 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import BadImage, decode_image, decode_mask
-from kit.datasets.files import DataFolder, check_size, fingerprint_of, picture_size
-from kit.folds.kfold import stratified_group_kfold
-from kit.system.files import check_id, raise_all
+from kit.data.dataset import Dataset
+from kit.data.formats import BadImage
+from kit.data.images import decode_image
+from kit.data.masks import decode_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.fingerprints import fingerprint_of
+from kit.datasets.names import nfc
+from kit.datasets.reading import check_size, read_size
+from kit.system.files import check_name, raise_all
 
 ID = re.compile(r".+_[0-9]+")
 RULES = {  # what the trimap's 1, 2 and 3 become, by the name of the rule for the border
@@ -42,7 +47,7 @@ NOTES = {
 }
 
 
-class Pets:
+class Pets(Dataset):
     """The images and masks by id, `<breed>_<number>`.
 
     border: what a trimap's 3 is in the masks, "foreground" (pet), "ignored" (255) or "class" (2).
@@ -56,18 +61,12 @@ class Pets:
 
     name = "pets"
     slug = "oxford-iiit-pet"
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
-    drawn = False
 
     def __init__(self, data_dir: Path | str, *, border: Literal["foreground", "ignored", "class"] = "foreground"):
         if border not in RULES:
             raise ValueError(f"border={border!r}, expected one of {', '.join(map(repr, RULES))}")
         self.border = border
         self.classes = ("background", "pet", "border") if border == "class" else ("background", "pet")
-        self.num_classes = len(self.classes)
         self.data, self._annotations = DataFolder(data_dir), DataFolder(Path(data_dir, "annotations"))
         lists, problems = {}, []
         for name in ("trainval.txt", "test.txt"):
@@ -76,7 +75,6 @@ class Pets:
         problems += [f"{id} is in trainval.txt and in test.txt" for id in sorted(set(self.train_ids) & set(held_out))]
         self.ids = self.train_ids + held_out
         self.groups, self.breeds = [TWINS.get(id, id) for id in self.ids], [id.rpartition("_")[0] for id in self.ids]
-        self.test_ids = []
         self._known = frozenset(self.ids)
         damaged = [
             f"{id}.jpg is published damaged, and is decoded as far as it goes." for id in DAMAGED if id in self.ids
@@ -88,18 +86,10 @@ class Pets:
         """The official split as folds, i64 (n,): 0 (held out) for test.txt, -1 (always trained on) for trainval.txt."""
         return np.repeat([-1, 0], [len(self.train_ids), len(self.ids) - len(self.train_ids)])
 
-    def folds(self, k: int, seed: int) -> np.ndarray:
-        """k folds (n,) of all pictures, breeds alike in each and twins together; the official split for k = 0."""
-        return stratified_group_kfold(self.breeds, self.groups, k, seed) if k else self.split()
-
-    def csv_name(self, id: str) -> str:
-        """The name of an image in a CSV of this kit's: the data set has none."""
-        return f"{id}.jpg"
-
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._image(id)
-        return decode_image(self.data.read(name), name, strict=id not in DAMAGED)
+        return decode_image(self.data.read(name), name, channels=3, strict=id not in DAMAGED)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a trimap -> u8 (H, W) by the border's rule; 0 is background, 1 pet.
@@ -115,7 +105,7 @@ class Pets:
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image, from its header. Raises BadImage or KeyError."""
-        return picture_size(self.data, self._image(id))
+        return read_size(self.data, self._image(id))
 
     def fingerprint(self) -> str:
         """SHA-256 over the border's rule, the lists, and the names and sizes in bytes of images and trimaps."""
@@ -130,7 +120,7 @@ class Pets:
     def _read_list(self, name: str, problems: list[str]) -> list[str]:
         """The ids of a list; what is wrong with it goes to `problems`."""
         try:
-            lines = self._annotations.read(name).decode().splitlines()
+            lines = self._annotations.read(name).decode("utf-8-sig").splitlines()
         except FileNotFoundError:
             problems.append(f"annotations/{name} is missing")
             return []
@@ -141,7 +131,7 @@ class Pets:
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
-            id = line.split()[0]
+            id = nfc(line.split()[0])
             if complaint := _complaint(id):
                 problems.append(f"annotations/{name}, line {number}: {complaint}")
             elif id in ids:
@@ -160,7 +150,7 @@ class Pets:
             if not names:
                 problems.append(f"no files in {folder}/")
                 continue
-            missing = {file.format(id) for id in self.ids} - set(names)
+            missing = {file.format(id) for id in self.ids} - set(map(nfc, names))
             problems += [f"{folder}/{name} is missing" for name in sorted(missing)]
         return problems
 
@@ -170,7 +160,7 @@ def _complaint(id: str) -> str | None:
     if not ID.fullmatch(id):
         return f"{id!a} is not named like <breed>_<number>"
     try:
-        check_id(id)
+        check_name(id)
     except ValueError as error:
         return str(error)
     return None

@@ -26,10 +26,9 @@ import numpy as np
 from PIL import Image
 
 from kit.datasets import studio_car
-from kit.datasets.files import STUDIO_MARKER
+from kit.datasets.carvana import STUDIO_MARKER
 from kit.datasets.studio_car import Body
 from kit.datasets.studio_render import Camera, Mesh, draw_mesh
-from kit.submission.rle import encode
 from kit.system.files import run_lock, write_atomic
 
 VERSION = 2  # raised whenever the drawing changes, so that an older one in a cache is not taken for this
@@ -217,8 +216,16 @@ def draw_car(folder: Path, part: str, number: int, seed: int, size: tuple[int, i
         Image.fromarray(photograph(image, rng)).save(folder / part / f"{stem}.jpg", quality=92)
         if part == "train":
             (folder / "train_masks" / f"{stem}_mask.gif").write_bytes(encode_gif(mask))
-        rows.append(f"{stem}.jpg,{encode(mask)}")
+        rows.append(f"{stem}.jpg,{run_lengths(mask)}")
     return rows, about
+
+
+def run_lengths(mask: np.ndarray) -> str:
+    """A mask u8 (H, W) of 0 and 1 as Carvana's CSV has it: "start length …" along rows, counted from 1."""
+    padded = np.zeros(mask.size + 2, np.int8)
+    padded[1:-1] = mask.ravel()
+    starts, ends = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
+    return " ".join(f"{start + 1} {end - start}" for start, end in zip(starts, ends, strict=True))
 
 
 def encode_gif(mask: np.ndarray) -> bytes:

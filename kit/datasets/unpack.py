@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from kit.system.files import check_id, raise_all
+from kit.system.files import check_name, raise_all
 
 MAX_BYTES, MAX_FILES = 8 << 30, 100_000  # of all that is unpacked; VOC takes 2 GB and 40,000 files
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError, RuntimeError)
@@ -148,7 +148,7 @@ def _path_fault(name: str) -> str | None:
     """What makes `name` unfit as a path below a folder, on any system; None if nothing does."""
     try:
         for part in name.split("/"):
-            if ":" in check_id(part):
+            if ":" in check_name(part):
                 return "a colon is a drive or a stream on Windows"
     except ValueError:
         return "leads out of the folder, or has an empty, overlong or odd part"

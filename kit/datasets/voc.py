@@ -16,8 +16,12 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import class_mask, decode_image, decode_mask
-from kit.datasets.files import DataFolder, check_size, picture_size
+from kit.data.dataset import Dataset
+from kit.data.images import decode_image
+from kit.data.masks import class_mask, decode_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.names import nfc
+from kit.datasets.reading import check_size, read_size
 from kit.datasets.voc_sbd import SBD, read_list
 from kit.system.files import raise_all
 
@@ -64,7 +68,7 @@ SOURCES = {  # what each `train` stands for, in the notes
 FROM_SBD = {"train_aug", "sbd_train"}  # which of them take pictures and masks of SBD
 
 
-class VOC:
+class VOC(Dataset):
     """The pictures and masks by id, such as 2007_000032: those to train on, and those held out.
 
     data_dir: holds VOCdevkit/VOC<year>, VOC<year> or TrainVal/VOCdevkit/VOC<year>, or is that folder.
@@ -81,12 +85,7 @@ class VOC:
     name = "voc"
     slug = "pascal-voc-2012"
     classes = CLASSES
-    num_classes = len(CLASSES)
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
-    drawn = False
+    absent = CLASSES  # a part of the data may lack some
 
     def __init__(
         self,
@@ -106,7 +105,7 @@ class VOC:
         problems += [f"{id} is in train.txt and in {held_out}" for id in sorted(train_list & held)]
         trained = self._choose(train, train_list, val_list) - held
         self.ids, self._held = sorted(trained) + sorted(held), held
-        self.groups, self.test_ids = list(self.ids), []
+        self.groups = list(self.ids)
         more = trained if train in FROM_SBD else set()  # what SBD may stand in for
         self._images = self._find_files("JPEGImages/{}.jpg", "img/{}.jpg", more, problems)
         self._masks = self._find_files("SegmentationClass/{}.png", "cls/{}.mat", more, problems)
@@ -117,14 +116,10 @@ class VOC:
         """0 for the ids that are held out, -1 for those to train on, which are in no fold: int (n,)."""
         return np.array([0 if id in self._held else -1 for id in self.ids])
 
-    def csv_name(self, id: str) -> str:
-        """The name of a picture in a CSV; there is no official one."""
-        return f"{id}.jpg"
-
     def read_image(self, id: str) -> np.ndarray:
         """Read a picture -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         data, name = self._file(self._images, id)
-        return decode_image(data.read(name), name)
+        return decode_image(data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a mask -> u8 (H, W), 0 to 20, 255 is void. Raises BadImage (also for another size) or KeyError."""
@@ -147,7 +142,7 @@ class VOC:
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a picture, from its header."""
-        return picture_size(*self._file(self._images, id))
+        return read_size(*self._file(self._images, id))
 
     def fingerprint(self) -> str:
         """SHA-256 over the ids, what each is for, and the names and sizes of their files; contents are not read."""
@@ -157,7 +152,7 @@ class VOC:
             for data, name in (self._images[id], self._masks[id]):
                 folder, _, file = name.rpartition("/")
                 if (data.root, folder) not in folders:
-                    folders[data.root, folder] = data.sizes(folder)
+                    folders[data.root, folder] = {nfc(name): size for name, size in data.sizes(folder).items()}
                 rows.append((id in self._held, name, folders[data.root, folder][file]))
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
@@ -187,8 +182,8 @@ class VOC:
         self, official: str, sbd: str, more: set[str], problems: list[str]
     ) -> dict[str, tuple[DataFolder, str]]:
         """Map each id to its file: the official one, or SBD's for ids of `more`; those without go to `problems`."""
-        own = set(self.data.names(official.split("/")[0]))
-        added = set(self._sbd.data.names(sbd.split("/")[0])) if more else set()
+        own = set(map(nfc, self.data.names(official.split("/")[0])))
+        added = set(map(nfc, self._sbd.data.names(sbd.split("/")[0]))) if more else set()
         files = {}
         for id in self.ids:
             names = official.format(id), sbd.format(id)

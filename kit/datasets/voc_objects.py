@@ -18,6 +18,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from kit.data.dataset import Dataset
 from kit.datasets.voc import VOC
 from kit.system.files import raise_all
 
@@ -46,7 +47,7 @@ def object_crops(mask: np.ndarray, instances: np.ndarray | None = None, min_area
     return sorted(crops, key=lambda crop: crop.label)
 
 
-class ObjectCrops:
+class ObjectCrops(Dataset):
     """A view of VOC in which each object of `ids` is a picture of its own: all that kit.data.Competition asks for.
 
     ids: "<picture>_<number>", the number from 0; groups: the picture of each. Nothing is held out: split() is -1.
@@ -54,14 +55,9 @@ class ObjectCrops:
     """
 
     name = "voc-objects"
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
-    drawn = False
 
     def __init__(self, voc: VOC, ids: Iterable[str], min_area: int = MIN_AREA):
-        self.voc, self.slug, self.classes, self.num_classes = voc, voc.slug, voc.classes, voc.num_classes
+        self.voc, self.classes, self.absent = voc, voc.classes, voc.classes
         self._crops: dict[str, tuple[str, Crop]] = {}
         from_parts = 0
         for id, crops, whole in _read_crops(voc, list(ids), min_area):
@@ -69,16 +65,12 @@ class ObjectCrops:
             from_parts += not whole
         if not self._crops:
             raise ValueError(f"no object of {min_area} pixels or more in the pictures; lower min_area")
-        self.ids, self.test_ids = list(self._crops), []
+        self.ids = list(self._crops)
         self.groups = [self._crops[id][0] for id in self.ids]
         notes = [f"{len(self.ids):,} objects of {min_area} pixels or more, each in a window {GROWTH} times its size."]
         if from_parts:
             notes.append(f"In {from_parts:,} pictures without a map of objects, connected parts count as objects.")
         self.notes = tuple(notes)
-
-    def csv_name(self, id: str) -> str:
-        """The name of a crop in a CSV; there is no official one."""
-        return f"{id}.jpg"
 
     def read_image(self, id: str) -> np.ndarray:
         """Read a crop -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""

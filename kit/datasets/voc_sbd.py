@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
 from kit.datasets.files import DataFolder
+from kit.datasets.names import nfc
 from kit.datasets.voc_mat import read_labels
-from kit.system.files import check_id, raise_all
+from kit.system.files import check_name, raise_all
 
 MAX_BYTES = 4 << 20  # of one .mat; they take tens of kilobytes
 
@@ -64,11 +65,11 @@ def read_list(content: bytes, name: str, problems: list[str]) -> list[str]:
         return []
     ids: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
-        id = line.strip()
+        id = nfc(line.strip())
         if not id:
             continue
         try:
-            check_id(id)
+            check_name(id)
         except ValueError as error:
             problems.append(f"{name}, line {number}: {error}")
             continue

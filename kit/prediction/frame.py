@@ -13,7 +13,7 @@ class Frame:
     """An image's way to the network and back.
 
     resizing: brings images to the network's size.
-    statistics: mean and deviation that an encoder's weights expect (kit.models.encoders.statistics); None: the data
+    statistics: mean and deviation that an encoder's weights expect (kit.models.pretrained.statistics); None: the data
     set's own.
     tile: (height, width) of overlapping tiles, for a network that was trained on crops; None for the whole image.
     normalise: takes mean and deviation out of images on the device; open_run fills it in.

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Literal
 
+from kit.folds.keeping import freeze_folds
 from kit.runs.oof import finished
 from kit.runs.run import Run, planned, read_json
 from kit.system.files import run_lock, write_atomic
@@ -18,6 +19,7 @@ def unfinished(run: Run, wanted: int | Literal["all"]) -> Iterator[int]:
             _check_recipe(run, fold)
             continue
         with lock(run, fold):
+            freeze_folds(run.folder, fold, run.folds, run.world)
             _check_recipe(run, fold)
             if wanted == "all":
                 run.world.say(f"fold {fold}:")

@@ -8,7 +8,7 @@ from encoded import save
 from miniatures import draw_blood_cells
 from PIL import Image
 
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
 from kit.datasets.blood_cells import BloodCells
 from kit.folds.kfold import check_leaks, group_kfold
 
@@ -84,15 +84,15 @@ def test_all_problems_are_told_at_once(folder):
     with pytest.raises(ValueError, match="9 problems with the files of the blood cells") as caught:
         BloodCells(folder)
     for told in (
-        "Train_Data/train-0-mask.jpg has no image",
-        "Train_Data/train-5.jpg has no mask",
+        "Train_Data/train-0-mask.jpg has no image Train_Data/train-0.jpg",
+        "Train_Data/train-5.jpg has no mask Train_Data/train-5-mask.jpg",
         "Train_Data/train-10.jpg has the same id as Train_Data/train-10.jpeg",
         "Train_Data/'notes.txt' is not named like train-<number>.jpg or train-<number>-mask.jpg",
         "Train_Data/'cell-7.jpg' is not named like",
         "Test_Data/'smear.png' is not named like <name>.jpg",
         "Test_Data/smear-0.jpg has the same id as Test_Data/SMEAR-0.jpeg",
         "Test_Data/train-15.jpg has the id of a train image",
-        "Test_Data/'a\\tb.jpg': the id 'a\\tb' is no file name",
+        "Test_Data/'a\\tb.jpg': 'a\\tb' is no file name",
     ):
         assert told in str(caught.value)
 

@@ -13,7 +13,8 @@ from miniatures import draw_voc
 from PIL import Image
 
 from kit.data.cache import sample_reader
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.datasets.voc import CLASSES, VOC
 from kit.datasets.voc_mat import read_labels
@@ -57,7 +58,6 @@ def test_the_official_lists(folder):
     voc = VOC(folder)
     assert (trained(voc), held_out(voc)) == (TRAIN, VAL)
     assert voc.ids == voc.groups == TRAIN + VAL
-    assert voc.test_ids == []
     assert voc.classes == CLASSES
     assert voc.num_classes == len(set(CLASSES)) == 21
     assert [CLASSES[label] for label in (0, 1, 7, 8, 15, 20)] == [
@@ -201,7 +201,7 @@ def test_every_problem_is_listed_at_once(folder, root, sbd):
         f"SegmentationClass/{VAL[1]}.png is missing",
         f"SegmentationClass/{EXTRA[3]}.png is missing, as is SBD's cls/{EXTRA[3]}.mat",
         f"val.txt, line 5: {VAL[0]} is listed twice",
-        "val.txt, line 6: the id '../../x' is no file name",
+        "val.txt, line 6: '../../x' is no file name",
         f"{TRAIN[3]} is in train.txt and in val",
     ):
         assert told in str(caught.value)
@@ -302,7 +302,7 @@ def test_trains_through_kits_own_reader_and_travels_to_workers(folder):
     voc = pickle.loads(pickle.dumps(VOC(folder, train="train_aug", sbd_dir=folder)))
     assert 255 in voc.read_mask(TRAIN[0])
     assert 255 not in voc.read_mask(EXTRA[0])
-    sample = SegmentationDataset(sample_reader(voc, (48, 64), cache=None), voc.ids)[0]
+    sample = SegmentationDataset(sample_reader(voc, Resizing((48, 64)), cache=None), voc.ids)[0]
     assert sample.image.shape == (3, 48, 64)
     assert set(sample.mask.unique().tolist()) <= {0, 1, 7, 8, 15, 255}
 

@@ -13,25 +13,26 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TinyDataset
+from tiny import TinyCompetition
 from torch import nn
 from torch.utils.data import DataLoader
 
 import kit
 from kit.data.augment import Augment, photo_augment
 from kit.data.cache import ImageCache, SizedReader
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.folds.kfold import check_leaks
-from kit.losses import bce, bce_dice, cross_entropy, soft_dice
+from kit.losses.region import bce, bce_dice, cross_entropy, soft_dice
 from kit.models.pretrained import PadToStride, unet
 from kit.prediction.predictor import TTA, VIEWS, Tiled, probabilities
-from kit.prediction.store import Store
+from kit.prediction.store import OOFStore
 from kit.system.files import run_lock, write_atomic
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
 
 
-class Mislabelled(TinyDataset):
+class Mislabelled(TinyCompetition):
     """car1_02's mask has labels that are no class, car2_01's another size than its picture."""
 
     def read_mask(self, id):
@@ -43,17 +44,17 @@ class Mislabelled(TinyDataset):
 
 def test_fault_13_a_label_that_is_no_class_never_reaches_training():
     with pytest.raises(ValueError, match=r"car1_02: mask labels \[7\], expected 0 to 1 or 255"):
-        SizedReader(Mislabelled(), (32, 40))("car1_02")
+        SizedReader(Mislabelled(), Resizing((32, 40)))("car1_02")
 
 
 def test_fault_14_a_mask_of_another_size():
     with pytest.raises(ValueError, match=r"car2_01: the mask is \(61, 45\), its image \(45, 61\)"):
-        SizedReader(Mislabelled(), (32, 40))("car2_01")
+        SizedReader(Mislabelled(), Resizing((32, 40)))("car2_01")
 
 
 def test_fault_13_and_14_are_listed_together_before_training_starts(tmp_path):
     with pytest.raises(ValueError, match="2 samples cannot be read") as refusal:
-        ImageCache.open(Mislabelled(), (32, 40), tmp_path)
+        ImageCache.open(Mislabelled(), Resizing((32, 40)), tmp_path)
     assert "car1_02" in str(refusal.value)
     assert "car2_01" in str(refusal.value)
 
@@ -114,8 +115,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from kit.system.files import write_atomic
-from kit.prediction.store import Store
-from kit.scoring.counts import Scores
+from kit.prediction.store import OOFStore, Scores
 import pandas as pd
 
 folder = Path(sys.argv[1])
@@ -124,7 +124,7 @@ scores = Scores(pd.DataFrame({"id": ["a" * 99] * 1000}), noise.astype(np.int64),
 writes = [
     lambda: write_atomic(folder / "file", b"x" * 100_000),
     lambda: write_atomic(folder / "file", lambda file: [file.write(b"x" * 99) for _ in range(1000)]),
-    lambda: Store(folder).write("picture", noise),
+    lambda: OOFStore(folder).write("picture", noise),
     lambda: scores.write(folder),
 ]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -214,15 +214,17 @@ def test_fault_44_neither_the_package_nor_the_home_can_be_written(tmp_path):
     for folder in (package, *(path for path in package.rglob("*") if path.is_dir())):
         folder.chmod(0o755)  # so that pytest can clear up
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["1", "1", "4", "1", str(package / "rle.py")]
+    assert done.stdout.split() == ["1", "1", "4", "1", str(package / "submission/rle.py")]
     assert not list(package.rglob("*.nbi"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # said where there is one core
 def test_fault_45_augmentations_differ_between_epochs_and_workers(workers):
-    competition = TinyDataset()
-    samples = SegmentationDataset(SizedReader(competition, (48, 64)), competition.ids[:1] * 12, photo_augment())
+    competition = TinyCompetition()
+    samples = SegmentationDataset(
+        SizedReader(competition, Resizing((48, 64))), competition.ids[:1] * 12, photo_augment()
+    )
     keys = [[(epoch, index)] for epoch in (0, 1) for index in range(12)]
     loader = DataLoader(samples, batch_sampler=keys, num_workers=workers)
     seen = {batch.image.numpy().tobytes() for batch in loader}
@@ -272,9 +274,9 @@ def test_fault_47_a_second_run_is_refused_and_a_dead_ones_lock_taken_over(tmp_pa
         pass
 
 
-@pytest.mark.parametrize("id", ["../x", "../../etc/x", "/tmp/x", "a/b", "a\\b", "..", "", "a\0b"])
+@pytest.mark.parametrize("id", ["../x", "../../etc/x", "/tmp/x", "a//b", "a/", "a/../b", "a\\b", "..", "", "a\0b"])
 def test_fault_51_an_id_that_is_a_path_reaches_no_file(tmp_path, id):
-    store, outside = Store(tmp_path / "runs" / "oof"), tmp_path / "x.png"
+    store, outside = OOFStore(tmp_path / "runs" / "oof"), tmp_path / "x.png"
     outside.write_bytes(b"mine")
     for use in (
         lambda: store.write(id, np.zeros((1, 2, 2), np.uint8)),
