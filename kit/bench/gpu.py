@@ -18,7 +18,7 @@ from kit.bench.prediction import GPU, predict_to_csv
 from kit.data.samples import default_workers
 from kit.models.pretrained import unet
 from kit.prediction.predictor import TTA, VIEWS, pictures_at_once
-from kit.submission.lint import lint
+from kit.submission import Dialect, errors_of, lint
 from kit.system.files import raise_all
 from kit.training.loop import best_dtype
 
@@ -62,7 +62,8 @@ def rows(
     _plain(network, scratch / "cars", size, device, 2)
     own("warm", few)
     rates = [(_rate(bare), _rate(partial(own, f"run{number}"))) for number in range(ROUNDS)]
-    raise_all(lint(scratch / "run0/submission.csv", None, cars.shape, cars.order), "problems in the CSV")
+    problems = lint(scratch / "run0/submission.csv", Dialect(order=cars.order), shapes=cars.shape)
+    raise_all(errors_of(problems), "problems in the CSV")
     alone, whole = np.median(rates, axis=0)
     plain = _rate(partial(_plain, network, scratch / "cars", size, device, max(1, count // 10)))
     job = f"prediction of 1918×1280 by U-Net-ResNet-34 at {size[0]}×{size[1]}, flips, to CSV row"

@@ -19,8 +19,8 @@ from kit.bench.cars import LOW, Cars, car_logits
 from kit.bench.measure import Row
 from kit.data.samples import PictureBatches
 from kit.prediction.predictor import TTA, pictures_at_once, predict, rle_at
-from kit.submission.lint import lint, write
-from kit.submission.rows import RowParts, rows_in_order
+from kit.submission import Dialect, RowParts, errors_of, lint, rows_in_order, write
+from kit.system.files import raise_all
 from kit.training.loop import best_dtype
 
 ASLEEP = 0.005  # seconds a picture
@@ -59,11 +59,12 @@ def predict_to_csv(
     def row(id: str, full: tuple[int, int], levels: np.ndarray) -> tuple[str, str]:
         return cars.csv_name(id), rle_at(levels, full, cars.order)
 
+    dialect = Dialect(order=cars.order)
     with RowParts(folder / "rows", rank=0) as kept:
         for name, rle in predict([network], batches, tta, on, dtype, row, ahead=True):
-            kept.add(name, rle)
+            kept.add(name, dialect.cells(name, [(1, rle)]))
     names = [cars.csv_name(id) for id in cars.test_ids]
-    return write(rows_in_order(folder / "rows", names), folder / "submission.csv")
+    return write(rows_in_order(folder / "rows", names, dialect), folder / "submission.csv", dialect)
 
 
 def measured(folder: Path, count: int, asleep: float = ASLEEP) -> dict[str, float]:
@@ -90,8 +91,8 @@ def _main(folder: Path, count: int, asleep: float) -> None:
         cars, clock = Cars(folder / "cars", count), time.perf_counter()
         predict_to_csv(cars, Sleeper(asleep), Path(scratch, "run"))
         seconds = time.perf_counter() - clock
-        if problems := lint(Path(scratch, "run/submission.csv"), None, cars.shape, cars.order):
-            raise ValueError("\n".join(problems))
+        problems = lint(Path(scratch, "run/submission.csv"), Dialect(order=cars.order), shapes=cars.shape)
+        raise_all(errors_of(problems), "problems in the CSV")
     print(json.dumps({"seconds": seconds, "peak": _peak()}))
 
 

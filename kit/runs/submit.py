@@ -13,9 +13,8 @@ from tqdm import tqdm
 
 from kit.prediction.predictor import rle_at
 from kit.runs.run import Run
-from kit.submission import lint as submission
+from kit.submission import Dialect, RowParts, errors_of, lint, read_rows, rows_in_order, score, write
 from kit.submission.rle import decode
-from kit.submission.rows import RowParts, rows_in_order
 from kit.system.files import raise_all, run_lock, write_atomic
 
 
@@ -30,6 +29,7 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
         return None
     parts = run.folder / "test" / f"{run.prediction_key(folds)}-{run.competition.test_fingerprint()[:16]}"
     rows = {run.competition.csv_name(id): id for id in test_ids}
+    dialect = Dialect(tuple(run.competition.columns), order=run.competition.order)
     with _alone(run, parts), RowParts(parts, run.world.rank) as kept:
         left = [id for name, id in rows.items() if name not in kept.done]
         run.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
@@ -41,7 +41,7 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
 
         predicted = run.predict(models, todo, row)
         for name, rle in tqdm(predicted, "test", total=len(todo), leave=False, disable=run.world.quiet):
-            kept.add(name, rle)
+            kept.add(name, dialect.cells(name, [(1, rle)]))
     run.world.wait()
     if not run.world.main:
         return None
@@ -50,13 +50,15 @@ def submit(run: Run, load: Callable[[int], nn.Module], submissions: Path) -> Pat
         write_atomic(run.folder / "test.json", json.dumps(seconds))
         run.write_report()
     path = submissions / _csv_name(run, folds)
-    submission.write(rows_in_order(parts, list(rows)), path, run.competition.columns)
+    write(rows_in_order(parts, list(rows), dialect), path, dialect)
     _forget_parts(run, parts)
     sample, shape = run.competition.sample_csv, lambda name: run.competition.shape(rows[name])
-    problems = submission.lint(path, sample, shape, run.competition.order, run.competition.columns)
-    raise_all(problems, f"problems in {path}")
+    problems = lint(path, dialect, sample, shape)
+    raise_all(errors_of(problems), f"problems in {path}")
+    for problem in problems:
+        print(problem, flush=True)
     print(f"submission: {path}, {len(rows)} rows, folds {', '.join(map(str, folds))}", flush=True)
-    _score(run, path, rows)
+    _score(run, path, rows, dialect)
     return path
 
 
@@ -69,16 +71,15 @@ def _csv_name(run: Run, folds: Sequence[int]) -> str:
     return f"{stem}{which}{drawn}.csv"
 
 
-def _score(run: Run, path: Path, ids: dict[str, str]) -> None:
+def _score(run: Run, path: Path, ids: dict[str, str], dialect: Dialect) -> None:
     """Score the submission again from its own text, where the truth is known. ids: of the names in the CSV."""
     if run.competition.truth_csv is not None:
-        columns, order = run.competition.columns, run.competition.order
-        truth = dict(submission.read_rows(run.competition.truth_csv, columns))
+        truth = dict(read_rows(run.competition.truth_csv, dialect))
 
         def read_truth(name: str) -> np.ndarray | None:
-            return decode(truth[name], run.competition.shape(ids[name]), order) if name in truth else None
+            return decode(truth[name], run.competition.shape(ids[name]), dialect.order) if name in truth else None
 
-        scores = submission.score(path, read_truth, order, columns)
+        scores = score(path, dialect, read_truth)
         if scores["images"]:
             name = run.competition.truth_csv.name
             print(f"scored against {name}: mean Dice {scores['mean_dice']:.4f}", flush=True)

@@ -22,7 +22,7 @@ from kit.runs.provenance import plain, versions
 from kit.runs.run import keep_folds, open_run
 from kit.runs.submit import submit
 from kit.scoring.confusion import confusion_matrix, foreground_scores
-from kit.submission.lint import read_rows, write
+from kit.submission import Dialect, read_rows, write
 from kit.submission.rle import decode, encode
 from kit.system.files import run_lock
 from kit.training.loop import adamw, resume, save
@@ -260,10 +260,10 @@ def test_drawn_submissions_are_scored_against_their_truth(tmp_path, two_folds, c
     competition = TinyCompetition()
     rows = [(competition.csv_name(id), encode(competition._disc(id))) for id in competition.test_ids]
     competition.truth_csv = tmp_path / "test_masks.csv"
-    write(rows[1:], competition.truth_csv)
+    write(rows[1:], competition.truth_csv, Dialect())
     run = new_run(shutil.copytree(two_folds, tmp_path / "run"), competition)
     path = submit(run, trained(run), tmp_path)
-    masks = [decode(rle, competition.size) for _, rle in read_rows(path)]
+    masks = [decode(rle, competition.size) for _, rle in read_rows(path, Dialect())]
     truths = [competition._disc(id) for id in competition.test_ids]
     expected = np.mean([f1_score(t.ravel(), m.ravel()) for t, m in list(zip(truths, masks, strict=True))[1:]])
     assert f"scored against test_masks.csv: mean Dice {expected:.4f}" in capsys.readouterr().out
@@ -296,7 +296,7 @@ def test_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, capsy
     run = new_run(shutil.copytree(two_folds, tmp_path / "tiny"))
     path = submit(run, trained(run), tmp_path)
     assert path == tmp_path / "tiny.csv"
-    rows = dict(read_rows(path))
+    rows = dict(read_rows(path, Dialect()))
     assert list(rows) == [f"{id}.jpg" for id in run.competition.test_ids]
     models, filled = [trained(run)(fold) for fold in (0, 1)], 0
     for id in run.competition.test_ids:
@@ -337,7 +337,7 @@ def test_submission_of_other_test_pictures_starts_anew(tmp_path, two_folds):
     submit(run, trained(run), tmp_path)
     assert json.loads((run.folder / "test.json").read_text())["pictures"] == 5
     more = new_run(run.folder, TinyCompetition(tests=6))
-    assert len(list(read_rows(submit(more, trained(more), tmp_path)))) == 6
+    assert len(list(read_rows(submit(more, trained(more), tmp_path), Dialect()))) == 6
     assert json.loads((run.folder / "test.json").read_text())["pictures"] == 6
 
 

@@ -14,7 +14,7 @@ from kit.datasets.carvana import Carvana
 from kit.prediction.predictor import TTA, VIEWS, mask_at, pictures_at_once, predict
 from kit.runs.run import Run
 from kit.runs.submit import submit
-from kit.submission.lint import lint
+from kit.submission import errors_of, known, lint
 from kit.submission.rle import decode
 from kit.training.checkpoint import load_weights, save_weights
 from kit.training.processes import World
@@ -87,4 +87,4 @@ def test_the_csv_of_carvanas_test_pictures_gives_back_the_predicted_masks(tmp_pa
     run = finished_run(tmp_path, carvana, (64, 96))
     path = submit(run, lambda fold: loaded(run, fold), tmp_path)
     assert_exact(run, path)
-    assert lint(path, carvana.sample_csv, lambda name: carvana.shape(name.removesuffix(".jpg")), "C") == []
+    assert errors_of(lint(path, known.CARVANA, carvana.sample_csv, carvana.shape)) == []

@@ -4,15 +4,15 @@ import zipfile
 
 import pytest
 
-from kit.__main__ import main
-from kit.submission.lint import write
+from kit.cli import main
+from kit.submission import Dialect, write
 
 
 @pytest.fixture
 def lint(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
-    write([("a.jpg", "1 2"), ("b.jpg", "")], tmp_path / "good.csv")
+    write([("a.jpg", "1 2"), ("b.jpg", "")], tmp_path / "good.csv", Dialect())
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["kit", "lint", *arguments, "--shape", "3", "4"])
@@ -23,7 +23,7 @@ def lint(tmp_path, monkeypatch, capsys):
 
 def test_valid_and_not(lint, tmp_path):
     assert lint("good.csv", "--sample", "good.csv")[0] == 0
-    write([("a.jpg", "11 4")], tmp_path / "bad.csv")
+    write([("a.jpg", "11 4")], tmp_path / "bad.csv", Dialect())
     code, told = lint("bad.csv", "--sample", "good.csv")
     assert code == 1
     assert "missing: 'b.jpg'" in told
@@ -35,7 +35,7 @@ def test_a_sample_in_kaggles_zip(lint, tmp_path, sample):
     with zipfile.ZipFile(tmp_path / "sample_submission.csv.zip", "w") as archive:
         archive.write(tmp_path / "good.csv", "sample_submission.csv")
     assert lint("good.csv", "--sample", sample)[0] == 0
-    write([("a.jpg", "1 2")], tmp_path / "fewer.csv")
+    write([("a.jpg", "1 2")], tmp_path / "fewer.csv", Dialect())
     assert "missing: 'b.jpg' of the sample file" in lint("fewer.csv", "--sample", sample)[1]
 
 
