@@ -7,7 +7,7 @@ from kit.submission.competition import Competition
 from kit.submission.dialect import Cells, Dialect
 from kit.submission.names import form_of, one_name, rough_name
 from kit.submission.problems import Problems
-from kit.submission.tables import Row, check_key, read_table
+from kit.submission.tables import FATAL, Row, check_key, read_table
 
 Name = tuple[str, str | None]  # the key, and the cell of the class's column where there is one
 SHORT = 100  # characters of a mask that may be a sample's placeholder
@@ -43,14 +43,17 @@ class Expected:
 
 
 def expected_of_sample(path: Path, dialect: Dialect, problems: Problems) -> Expected | None:
-    """Return the rows of the sample file; None if it cannot be read. Its errors are told as the sample's."""
+    """Return the rows of the sample file; None if it cannot be read.
+
+    What hinders the reading is told as the sample's problem. Another separator or a byte-order mark does not.
+    """
     expected, own = Expected("the sample file", dialect), Problems()
     for row in read_table(path, dialect, own):
         if row.cells is None:
             expected.places.setdefault((one_name(row.key), None), (len(expected.places), (row.key, None)))
         else:
             expected.add(row.cells)
-    for problem in own.list():
+    for problem in own.list(None if own.unread else (*FATAL, "columns")):
         if problem.severity == "error":
             problems.error("problems of the sample file", f"sample file {path.name}: {problem.where}", problem.what)
     return None if own.unread else expected

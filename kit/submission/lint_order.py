@@ -14,8 +14,9 @@ images (a transposed mask is as smooth), thin lines and bands. A vote against th
 raggedness of 0.1: a smoother mask may well be right.
 
 Where one side is k times the other, k lines of the short side are exactly one of the long side. Columns read as rows
-then look smooth too, only k times less. So there a vote against the order needs less: 1.4 times as ragged, and a
-smooth other order. A right mask does not come near it, as moved by the short side it hits other pixels of its row.
+then look smooth too, only k times less. So there the order with the short lines gets the vote already when the other
+is 1.4 times as ragged. A mask made with the long lines does not come near it: moved by the short side, its runs meet
+other pixels of their row.
 """
 
 import numpy as np
@@ -51,7 +52,8 @@ def vote(runs: np.ndarray, shape: tuple[int, int], order: str) -> int | None:
         return -1
     if _is_multiple(along, across) and other < SMOOTH and other * MULTIPLE_MARGIN < claimed:
         return -1
-    return int(claimed * MARGIN < other)
+    margin = MULTIPLE_MARGIN if _is_multiple(across, along) and claimed < SMOOTH else MARGIN
+    return int(claimed * margin < other)
 
 
 def _is_multiple(along: int, across: int) -> bool:

@@ -35,10 +35,12 @@ class Problems:
         """Add a warning. kind: as of an error."""
         self._add(kind, Problem("warning", where, what))
 
-    def list(self) -> list[Problem]:
-        """The problems: errors first, a kind after the other, in the order in which each kind was first met."""
+    def list(self, kinds: tuple[str, ...] | None = None) -> list[Problem]:
+        """The problems of these kinds, or all: errors first, a kind after the other, in the order they were met in."""
         found = []
         for (kind, severity), problems in sorted(self._kinds.items(), key=lambda item: item[0][1] == "warning"):
+            if kinds is not None and kind not in kinds:
+                continue
             found += problems
             if more := self._counts[kind, severity] - len(problems):
                 found.append(Problem(severity, "", f"... and {more:,} more {kind}"))
