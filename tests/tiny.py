@@ -5,11 +5,12 @@ import zlib
 
 import numpy as np
 import torch
+from torch import nn
+
 from kit.data.dataset import Dataset
 from kit.scoring.metrics import MeanDice
 from kit.submission.competition import Competition
 from kit.submission.dialect import Dialect
-from torch import nn
 
 
 class TinyDataset(Dataset):

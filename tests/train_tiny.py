@@ -30,13 +30,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from kit.data.normalise import IMAGENET
-from kit.data.resize import Resizing
 from tiny import TinyDataset, tiny_competition
 from torch import Tensor, nn
 
 import kit.training.loop
 from kit.data.augment import photo_augment
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
 from kit.folds.keeping import keep_folds
 from kit.folds.kfold import group_kfold
 from kit.losses import bce_dice

@@ -21,8 +21,7 @@ from kit.models.pretrained import unet
 from kit.prediction.enlarge import edges_above, mask_above
 from kit.prediction.predictor import TTA, VIEWS, probabilities
 from kit.scoring.confusion import binary_scores, confusion_matrix
-from kit.submission import lint as submission
-from kit.submission import rle
+from kit.submission import CARVANA, rle, write
 from kit.training.loop import best_dtype
 
 
@@ -183,12 +182,12 @@ def _csv(folder: Path) -> Contest:
     names = [f"{number:012x}_{number % 16:02}.jpg" for number in range(count)]
 
     def written() -> Path:
-        submission.write(((name, text) for name in names), folder / "kit.csv")
+        write(((name, text) for name in names), folder / "kit.csv", CARVANA)
         return folder / "kit.csv"
 
     def by_pandas() -> Path:
         path = folder / "pandas.csv"
-        pd.DataFrame(columns=submission.COLUMNS).to_csv(path, index=False)
+        pd.DataFrame(columns=CARVANA.columns).to_csv(path, index=False)
         for name in names:
             pd.DataFrame([[name, text]]).to_csv(path, mode="a", header=False, index=False)
         return path

@@ -24,9 +24,9 @@ from kit.runs.run import Run
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
 from kit.submission.competition import Competition
-from kit.submission.lint import lint
+from kit.submission.lint import errors_of, lint
 from kit.submission.rows import RowParts, rows_in_order
-from kit.submission.score import score
+from kit.submission.score import score, truth_reader
 from kit.submission.tables import write
 from kit.system.files import raise_all, run_lock, write_atomic
 
@@ -111,10 +111,11 @@ def check_submission(path: Path, competition: Competition) -> None:
     problems = lint(path, competition)
     for problem in problems:
         if problem.severity == "warning":
-            print(f"warning: {problem.where}: {problem.what}")
-    raise_all([f"{one.where}: {one.what}" for one in problems if one.severity == "error"], f"problems in {path}")
+            print(problem)
+    raise_all(errors_of(problems), f"problems in {path}")
     if competition.truth_csv is not None:
-        scores = score(path, competition.dialect, competition.read_truth)
+        truth = truth_reader(competition.truth_csv, competition.dialect, competition.shape)
+        scores = score(path, competition.dialect, truth)
         if scores["images"]:
             print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
 

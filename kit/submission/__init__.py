@@ -1,0 +1,41 @@
+"""What does the competition accept?
+
+dialect.py       Dialect: how a competition writes its CSV; masks to rows and back (runtext.py: other starts)
+competition.py   Competition: a data set with its test images, metric, sample and dialect
+known.py         the dialects of competitions that have recipes
+detect.py        find a dialect from the competition's own files
+rle.py           masks to run lengths and back
+tables.py        write and read the CSV (formats.py: encodings, separators, blank lines; names.py: NFC)
+rows.py          the rows kept while predicting
+lint.py          is a CSV right? (lint_ids.py, lint_masks.py, lint_order.py; problems.py: Problem)
+score.py         the score of a CSV where the truth is known
+compare.py       a CSV of true masks against the data set's own masks
+"""
+
+from kit.submission.compare import compare_masks
+from kit.submission.competition import Competition
+from kit.submission.detect import detect
+from kit.submission.dialect import Dialect
+from kit.submission.known import CARVANA
+from kit.submission.lint import errors_of, lint
+from kit.submission.problems import Problem
+from kit.submission.rows import RowParts, rows_in_order
+from kit.submission.score import score, truth_reader
+from kit.submission.tables import read_rows, write
+
+__all__ = [
+    "CARVANA",
+    "Competition",
+    "Dialect",
+    "Problem",
+    "RowParts",
+    "compare_masks",
+    "detect",
+    "errors_of",
+    "lint",
+    "read_rows",
+    "rows_in_order",
+    "score",
+    "truth_reader",
+    "write",
+]

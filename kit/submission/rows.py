@@ -1,49 +1,40 @@
 """The rows of a submission in progress, kept so that a killed prediction resumes where it stopped.
 
-Each process appends to a file of its own, `part-<rank>.csv`; when all are there, `rows_in_order` hands them out
-in the order of the sample file, so the submission has the same bytes whatever the number of processes, the order
-of arrival or the restarts. The folder belongs to one set of weights: clear it when they change.
+Each process appends to a file of its own, `part-<rank>.csv`. When all images are there, `rows_in_order` gives their
+rows in the order of the sample file. So the submission has the same bytes whatever the number of processes, the order
+of arrival or the restarts. The folder belongs to one set of weights and one dialect: clear it when they change.
+
+A part holds a block an image: a line with the number of rows and the id, then the rows. A block is written at once.
+An image may have no row at all; its block says so.
 """
 
+import functools
+import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from kit.system.files import check_id
+from kit.submission.dialect import Cells, Dialect
+from kit.submission.names import one_name
+from kit.submission.tables import check_key, join_cells, read_rows, split_cells
 
-
-def check_name(name: str) -> str:
-    """Return `name` if it may stand in a CSV as an id, else raise ValueError.
-
-    Refused: what is no file name (see `kit.system.files.check_id`), because ids become paths elsewhere; and a first
-    character that a spreadsheet takes for a formula: = + - @.
-    """
-    if not isinstance(name, str):
-        raise ValueError(f"an id is a str, got {type(name).__name__} {name!r:.40}")
-    if check_id(name)[0] in "=+-@":
-        raise ValueError(f"the id {name!r} begins with {name[0]}, which a spreadsheet takes for a formula: rename it")
-    return name
+Places = dict[str, "_Block | None"]  # by id; None: its masks are empty
 
 
-def format_row(name: str, rle: str) -> bytes:
-    """Return the line `name,rle\\n` in UTF-8, the name quoted where CSV demands it.
+class _Block(NamedTuple):
+    """Where the rows of an image are: the file, and the offset and size of its block in bytes."""
 
-    Raises ValueError on a name that `check_name` refuses and on an rle of other things than digits and blanks.
-    """
-    check_name(name)
-    encoded = rle.encode(errors="replace") if isinstance(rle, str) else b"?"
-    if encoded.translate(None, b"0123456789 "):
-        raise ValueError(f"the mask of {name!r} is no run-length encoding: {rle!r:.60}")
-    quoted = '"' + name.replace('"', '""') + '"' if '"' in name or "," in name else name
-    return b"%b,%b\n" % (quoted.encode(), encoded)
+    path: Path
+    offset: int
+    size: int
 
 
 class RowParts:
-    """Append rows to `<folder>/part-<rank>.csv`; `done` holds the names that any process finished before.
+    """Append the rows of images to `<folder>/part-<rank>.csv`; `done` holds the ids that any process finished before.
 
-    A line is handed to the system as soon as it is added, so a killed process loses at most the one that it was
-    writing, and so does a full disk; such a torn last line is cut off when its file is opened again.
+    A block is handed to the system as soon as it is added. So a killed process, or a full disk, loses at most the
+    image that it was writing; such a torn last block is cut off when its file is opened again.
     Raises ValueError naming file and line when a whole line is no row.
     """
 
@@ -51,115 +42,192 @@ class RowParts:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"part-{rank}.csv"
-        self._file = self.path.open("ab")
+        self._file = self.path.open("ab", buffering=0)
         try:
-            self._file.truncate(_end_of_last_line(self.path))
+            self._file.truncate(sum(block.size for _, block in _blocks(self.path)))
             self.done = frozenset(_index(folder))
         except BaseException:
             self._file.close()
             raise
 
-    def add(self, name: str, rle: str) -> None:
-        """Append one row. Raises ValueError as `format_row` does."""
-        self._file.write(format_row(name, rle))
-        self._file.flush()
+    def add(self, id: str, rows: Sequence[Cells]) -> None:
+        """Append all rows of one image, as `Dialect.cells` makes them.
+
+        Raises ValueError on an unsafe id and on a cell with a line break.
+        """
+        left = memoryview(_format_block(id, rows))
+        while left:  # the system may take a part of it, as on a disk that is nearly full
+            left = left[self._file.write(left) :]
 
     def __enter__(self) -> "RowParts":
         return self
 
     def __exit__(self, *error: object) -> None:
         try:
-            self._file.flush()
             os.fsync(self._file.fileno())
         finally:
             self._file.close()
 
 
-def rows_in_order(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Return (name, rle) of each of `names`, in their order; what else the parts hold is left out.
+def rows_in_order(
+    folder: Path, ids: Sequence[str], dialect: Dialect, sample_csv: Path | None = None, empty: Collection[str] = ()
+) -> Iterator[Cells]:
+    """Return the rows of `ids`, ready for `write`; what else the parts hold is left out.
 
-    Keeps where each row lies, not the rows. Raises ValueError, before the first row, when some are missing
-    (naming 20 of them and their number) and when two parts give one name different masks.
+    In the order of the sample file's keys, and in its spelling of them; else image by image in the order of `ids`.
+    empty: ids whose masks are empty where the parts do not have them, because their images cannot be read.
+    Rows that the sample does not have come last, and keys of it that no image has are left out: `lint` reports both.
+    Keeps where each image lies, not its rows. Raises ValueError, before the first row, when images are missing
+    (naming 20 of them and their number) and when two parts give one image different rows.
     """
     places = _index(Path(folder))
-    missing = [name for name in names if name not in places]
+    missing = [id for id in ids if id not in places and id not in empty]
     if missing:
         more = f" and {len(missing) - 20:,} more" if len(missing) > 20 else ""
         raise ValueError(
-            f"{folder} has no row for {len(missing):,} of {len(names):,} images: {', '.join(missing[:20])}{more}. "
+            f"{folder} has no rows for {len(missing):,} of {len(ids):,} images: {', '.join(missing[:20])}{more}. "
             "Run the prediction again: it resumes"
         )
-    return _rows_at([places[name] for name in names])
+    places = {id: places.get(id) for id in ids}
+    if sample_csv is None:
+        return _in_order_of_ids(places, dialect)
+    return _in_order_of(sample_csv, places, dialect)
 
 
-def _rows_at(places: list[tuple[Path, int]]) -> Iterator[tuple[str, str]]:
-    files: dict[Path, BinaryIO] = {}
+def _in_order_of_ids(places: Places, dialect: Dialect) -> Iterator[Cells]:
+    """Yield the rows image by image."""
+    with _Reader(places, dialect) as read:
+        for id in places:
+            yield from read(id)
+
+
+def _in_order_of(sample_csv: Path, places: Places, dialect: Dialect) -> Iterator[Cells]:
+    """Yield the rows of the images in the order of the sample's keys."""
+    names = {one_name(id): id for id in places}
+    given: dict[str, set[int | None]] = {}  # the classes of each image that were yielded
+    at = dialect.columns.index(dialect.key_column)
+    with _Reader(places, dialect) as read:
+        for sample in read_rows(sample_csv, dialect):
+            id, index = _image_of(sample, names, dialect)
+            if id is None or index in given.setdefault(id, set()):
+                continue
+            given[id].add(index)
+            for row in read(id):
+                if dialect.parse_key(*dialect.name_of(row))[1] == index:
+                    yield (*row[:at], sample[at], *row[at + 1 :])
+        for id in places:
+            if id in given and not dialect.has_classes:
+                continue
+            for row in read(id):
+                if dialect.parse_key(*dialect.name_of(row))[1] not in given.get(id, ()):
+                    yield row
+
+
+def _image_of(sample: Cells, names: dict[str, str], dialect: Dialect) -> tuple[str | None, int | None]:
+    """Return the id and the class that a row of the sample is of; (None, None) where no image has it."""
     try:
-        for path, offset in places:
-            if path not in files:
-                files[path] = path.open("rb")
-            yield _read_row(files[path], offset)
-    finally:
-        for file in files.values():
+        id, index = dialect.parse_key(*dialect.name_of(sample))
+    except ValueError:
+        return None, None
+    return names.get(one_name(id)), index
+
+
+class _Reader:
+    """Reads the rows of an image by its id; those of the last few images are kept."""
+
+    def __init__(self, places: Places, dialect: Dialect):
+        self._places, self._dialect = places, dialect
+        self._files: dict[Path, BinaryIO] = {}
+        self.read = functools.lru_cache(16)(self._read)
+
+    def __call__(self, id: str) -> list[Cells]:
+        return self.read(id)
+
+    def __enter__(self) -> "_Reader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files.values():
             file.close()
 
+    def _read(self, id: str) -> list[Cells]:
+        block = self._places[id]
+        if block is None:
+            return self._dialect.cells(id, [])
+        if block.path not in self._files:
+            self._files[block.path] = block.path.open("rb")
+        file = self._files[block.path]
+        file.seek(block.offset)
+        return _parse_block(io.BytesIO(file.read(block.size)), block.path, 0)[1]
 
-def _index(folder: Path) -> dict[str, tuple[Path, int]]:
-    """Return where each name's row begins: the file and the offset. Torn last lines are passed over."""
-    places: dict[str, tuple[Path, int]] = {}
+
+def _index(folder: Path) -> Places:
+    """Return where the block of each image lies. Torn last blocks are passed over."""
+    places: Places = {}
     for path in sorted(folder.glob("part-*.csv")):
-        with path.open("rb") as file:
-            offset = 0
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                name, rle = _parse_row(line, path, number)
-                if name in places:
-                    _check_same(name, rle, places[name], path)
-                else:
-                    places[name] = (path, offset)
-                offset += len(line)
+        for id, block in _blocks(path):
+            if places.setdefault(id, block) != block:
+                _check_same(id, places[id], block)
     return places
 
 
-def _check_same(name: str, rle: str, earlier: tuple[Path, int], path: Path) -> None:
-    """Two processes may both have done an image around a restart; they must agree."""
-    with earlier[0].open("rb") as file:
-        if _read_row(file, earlier[1])[1] != rle:
-            raise ValueError(
-                f"{earlier[0]} and {path} give {name!r} different masks: they come from different weights or "
-                f"settings. Delete {path.parent} and predict again"
-            )
+def _blocks(path: Path) -> Iterator[tuple[str, _Block]]:
+    """Yield the id and the place of each whole block of a part."""
+    offset, line = 0, 1
+    with path.open("rb") as file:
+        while (block := _parse_block(file, path, line)) is not None:
+            end = file.tell()
+            yield block[0], _Block(path, offset, end - offset)
+            offset, line = end, line + 1 + len(block[1])
 
 
-def _read_row(file: BinaryIO, offset: int) -> tuple[str, str]:
-    file.seek(offset)
-    return _parse_row(file.readline(), Path(file.name), 0)
+def _check_same(id: str, earlier: _Block, later: _Block) -> None:
+    """Raise ValueError unless both hold the same rows: two processes may both do an image around a restart."""
+    contents = []
+    for block in (earlier, later):
+        with block.path.open("rb") as file:
+            file.seek(block.offset)
+            contents.append(file.read(block.size))
+    if contents[0] != contents[1]:
+        raise ValueError(
+            f"{earlier.path} and {later.path} give {id!r} different rows: they come from different weights or "
+            f"settings. Delete {later.path.parent} and predict again"
+        )
 
 
-def _parse_row(line: bytes, path: Path, number: int) -> tuple[str, str]:
-    """Undo `format_row`. The csv module would refuse a mask of more than 128 KiB."""
+def _format_block(id: str, rows: Sequence[Cells]) -> bytes:
+    lines = [(str(len(rows)), check_key(id)), *rows]
+    for cells in lines:
+        if any(not isinstance(cell, str) or "\n" in cell or "\r" in cell for cell in cells):
+            raise ValueError(f"the cells of {id!r} are texts without a line break, got {cells!r:.90}")
+    return b"".join(map(join_cells, lines))
+
+
+def _parse_block(file: BinaryIO, path: Path, number: int) -> tuple[str, list[Cells]] | None:
+    """Undo `_format_block`; None at the end of the file or of a torn block. number: of its first line."""
+    head = _parse_line(file, path, number)
+    if head is None:
+        return None
+    if len(head) != 2 or not (head[0].isascii() and head[0].isdigit()):
+        raise ValueError(f"{path}, line {number}: no rows of a submission ({','.join(head)!r:.60}). Delete the file")
+    rows = []
+    for line in range(number + 1, number + 1 + int(head[0])):
+        cells = _parse_line(file, path, line)
+        if cells is None:
+            return None
+        rows.append(cells)
+    return head[1], rows
+
+
+def _parse_line(file: BinaryIO, path: Path, number: int) -> Cells | None:
+    """Return the cells of the next line; None where it is torn or missing."""
+    line = file.readline()
+    if not line.endswith(b"\n"):
+        return None
     try:
-        name, _, rle = line.decode().removesuffix("\n").rpartition(",")
-        if name.startswith('"'):
-            name = name[1:-1].replace('""', '"')
-        if format_row(name, rle) != line:
+        cells = split_cells(line)
+        if join_cells(cells) != line:
             raise ValueError("not as it was written")
     except ValueError as error:
         raise ValueError(f"{path}, line {number}: no row of a submission ({error}). Delete the file") from None
-    return name, rle
-
-
-def _end_of_last_line(path: Path) -> int:
-    """Return the size of `path` without its torn last line: what a kill in the middle of a write leaves."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        position = size
-        while position:
-            begin = max(position - 65536, 0)
-            file.seek(begin)
-            found = file.read(position - begin).rfind(b"\n")
-            if found >= 0:
-                return begin + found + 1
-            position = begin
-    return 0
+    return cells

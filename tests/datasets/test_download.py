@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from serving import Server, tar, zipped
 
-from kit.__main__ import main
+from kit.cli import main
 from kit.datasets import download as module
 from kit.datasets.download import SOURCES, Archive, Source, contents_digest, download
 from kit.datasets.unpack import MAX_BYTES

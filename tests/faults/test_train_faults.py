@@ -12,11 +12,11 @@ import pytest
 import safetensors
 import torch
 import train_tiny
-from kit.data.normalise import IMAGENET
-from kit.data.resize import Resizing
 from torch import nn
 from torch.utils.data import DataLoader
 
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
 from kit.data.samples import Sample
 from kit.losses import bce_dice
 from kit.prediction import Frame

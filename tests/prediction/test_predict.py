@@ -3,12 +3,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from kit.data.normalise import IMAGENET
-from kit.data.resize import Resizing
 from tiny import TinyDataset, tiny_network, triple
 from torch import nn
 from torch.nn import functional as F
 
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
 from kit.data.samples import ImageBatches
 from kit.models.pretrained import PadToStride
 from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule, Tiled, View, probabilities, quantise

@@ -20,7 +20,7 @@ from kit.data.resize import resize_image
 from kit.datasets.carvana import Carvana
 from kit.datasets.studio import VERSION
 from kit.models.pretrained import unet
-from kit.submission.lint import lint
+from kit.submission import CARVANA, errors_of, lint
 from kit.submission.rle import decode
 from kit.system.files import cache_folder
 from kit.training.checkpoint import load_weights
@@ -85,7 +85,7 @@ def test_the_report_has_the_scores_of_the_table_and_says_drawn(finished):
 @pytest.mark.slow
 def test_the_submission_is_valid_and_holds_the_mean_of_both_networks(finished, drawn):
     path = finished[0] / "submissions/carvana_unet_drawn.csv"
-    assert lint(path, drawn.sample_csv, lambda name: drawn.shape(name.removesuffix(".jpg")), "C") == []
+    assert errors_of(lint(path, CARVANA, drawn.sample_csv, drawn.shape)) == []
     with path.open(newline="") as file:
         rows = dict(list(csv.reader(file))[1:])
     assert list(rows) == [f"{id}.jpg" for id in drawn.test_ids]

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kit.data.dataset import data_key
 from tiny import TinyDataset, tiny_network
 from tiny_run import ALONE, SIZE, finish_two_folds, flags, frame, mask_by_hand, new_run, train
 
+from kit.data.dataset import data_key
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA
 from kit.report.of_run import report

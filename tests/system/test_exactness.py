@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kit.data.normalise import IMAGENET
-from kit.data.resize import Resizing
 from tiny import TinyDataset, tiny_competition, tiny_network, triple
 
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
 from kit.datasets.carvana import Carvana
 from kit.prediction import TTA, VIEWS, Frame, Rule
 from kit.runs import Run, Submission, load, predict_oof, submit

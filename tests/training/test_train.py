@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kit.data.normalise import IMAGENET
-from kit.data.resize import Resizing
 from sklearn import metrics as sklearn_metrics
 from timm.utils import ModelEmaV3
 from tiny import TinyDataset, tiny_network, triple
@@ -17,6 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from kit.data.cache import sample_reader
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing
 from kit.data.samples import Sample, SegmentationDataset
 from kit.losses import bce_dice, deep_supervision
 from kit.prediction import TTA, VIEWS, Frame, Predictor

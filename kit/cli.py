@@ -1,0 +1,208 @@
+"""python -m kit: the small jobs around a recipe.
+
+python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
+python -m kit lint data/carvana                                      is every image and mask sound?
+python -m kit download pets                                          fetch a data set; without a name, list them
+python -m kit bench                                                  time kit against other packages, on this machine
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from kit.bench import JOBS
+from kit.datasets.download import SOURCES, download, list_sources
+from kit.datasets.files import DataFolder
+from kit.submission import Dialect, Problem, lint, score, truth_reader
+from kit.submission.detect import Look, dialect_of, look
+from kit.submission.formats import read_header
+
+
+@dataclass(frozen=True)
+class Lint:
+    """Check a submission, or a folder of data; print every problem, and exit 1 if one is an error."""
+
+    path: Annotated[Path, tyro.conf.Positional]  # a CSV, or a data folder
+    sample: Path | None = None  # the sample submission: its keys, all of them, in its order
+    shape: tuple[int, int] | None = None  # height and width of the images, where all have the same
+    images: Path | None = None  # the folder of the images, whose sizes are read from their headers
+    order: Literal["C", "F"] | None = None  # of the pixels in a run: C along rows (as without it), F down columns
+    columns: tuple[str, ...] | None = None  # the key, the mask and perhaps the class; as in the sample's header
+    rows: Literal["image", "class", "instance"] | None = None  # what has a row; as in the sample and the file
+    empty: str | None = None  # the cell of an empty mask; as in the sample
+    drop_empty: bool = False  # an empty mask has no row
+    base: Literal[0, 1] = 1  # the number of the first pixel
+    relative: bool = False  # starts count from the end of the run before
+    truth: Path | None = None  # a CSV of true masks of the same dialect, to score against
+
+    def run(self) -> int:
+        """Print how the file is read, the problems and the verdict; 1 if there is an error."""
+        try:
+            problems = self.problems()
+        except ValueError as error:
+            problems = [Problem("error", "", str(error))]
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError) and error.filename
+            print(f"{missing}: no such file" if missing else error)
+            print(f"{self.path}: could not be checked, see above")
+            return 1
+        for problem in problems:
+            print(problem)
+        wrong = any(problem.severity == "error" for problem in problems)
+        verdict = "not valid, see above" if wrong else "valid, but see the warnings" if problems else "valid"
+        print(f"{self.path}: {verdict}")
+        return int(wrong)
+
+    def problems(self) -> list[Problem]:
+        """The problems of the file or folder."""
+        if self.path.is_dir():
+            return _problems_of_folder(self.path)
+        sample = _unzipped(self.sample)
+        dialect, shapes = self.dialect(sample), self._shapes()
+        print(_described(dialect, self.order is None))
+        print("no --sample: the ids are not checked" if sample is None else f"ids are those of {self.sample}")
+        if self.shape:
+            print(f"masks are checked for images of {self.shape[0]} x {self.shape[1]} (--shape)")
+        problems = [*self._doubts(dialect), *lint(self.path, dialect, sample, shapes)]
+        if self.truth is not None and not any(problem.severity == "error" for problem in problems):
+            if shapes is None:
+                raise ValueError("--truth needs the sizes of the images: --shape H W, or --images DIR")
+            scores = score(self.path, dialect, truth_reader(self.truth, dialect, shapes))
+            print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in scores.items()))
+        return problems
+
+    def dialect(self, sample: Path | None) -> Dialect:
+        """The dialect: flags first, then the sample file, then the submission. Raises ValueError or OSError."""
+        source = self.path if sample is None else sample
+        seen = _look(source, self.columns)
+        header = list(self.columns or read_header(source))
+        if seen is None:
+            found = Dialect(tuple(header))
+        else:
+            found = dialect_of(replace(seen, empties=seen.empties if self.empty is None else {self.empty}), header)
+        changes = {"rows": self.rows} if self.rows else {}
+        if not self.rows and found.rows == "image" and self._repeats():
+            changes = {"rows": "instance"}
+        if self.rows in ("image", "instance") and found.has_classes:
+            changes |= {"key": "{id}", "labels": ()} if found.class_column is None else {}
+        if self.empty is not None:
+            changes["empty"] = self.empty
+        keep = not self.drop_empty and found.keep_empty
+        return replace(
+            found, order=self.order or "C", base=self.base, relative=self.relative, keep_empty=keep, **changes
+        )
+
+    def _repeats(self) -> bool:
+        seen = _look(self.path, self.columns)
+        return seen is not None and seen.repeats
+
+    def _doubts(self, dialect: Dialect) -> list[Problem]:
+        """What the flags leave open and the files answer: to be looked at."""
+        if dialect.rows != "instance" or self.rows:
+            return []
+        what = (
+            "an id has several rows, so each row is read as an object of its image. If the competition wants one row "
+            "an image: --rows image"
+        )
+        return [Problem("warning", "", what)]
+
+    def _shapes(self) -> tuple[int, int] | Callable[[str], tuple[int, int]] | None:
+        if self.images is None:
+            return self.shape
+        from kit.submission.sizes import sizes_in  # imported here: most lints need no decoder of images
+
+        return sizes_in(self.images)
+
+
+def _look(csv: Path, columns: tuple[str, ...] | None) -> Look | None:
+    """What the cells of a CSV show; None where it cannot be read, which lint then tells by line."""
+    try:
+        seen = look(csv, columns)
+    except ValueError:
+        return None
+    return seen if columns is None or {seen.key, seen.mask} <= set(columns) else None
+
+
+def _described(dialect: Dialect, by_default: bool) -> str:
+    """How a file is read, in a line."""
+    along = "along rows (C)" if dialect.order == "C" else "down columns (F)"
+    default = "; name the other with --order F" if by_default else ""
+    what = {"image": "image", "class": "class of an image", "instance": "object"}[dialect.rows]
+    classes = f", classes {', '.join(dialect.labels[:12])}" if dialect.labels else ""
+    return (
+        f"read as: columns {','.join(dialect.columns)}; a row for each {what}{classes}; runs {along}{default}; "
+        f"an empty mask is {dialect.empty!r}"
+    )
+
+
+def _problems_of_folder(folder: Path) -> list[Problem]:
+    """Check a data folder. kit.datasets finds out which data set it is."""
+    from kit.datasets.scan import scan  # imported here: it imports the readers of all data sets
+
+    found, problems = scan(folder)
+    print(found)
+    return [Problem("error", "", line) for line in problems]
+
+
+def _unzipped(csv: Path | None) -> Path | None:
+    """The file itself, or a copy from the zip of its name in which Kaggle hands it out."""
+    if csv is None or (csv.is_file() and csv.suffix != ".zip"):
+        return csv
+    return DataFolder(csv.parent).path(csv.name.removesuffix(".zip")) or csv
+
+
+@dataclass(frozen=True)
+class Download:
+    """Fetch a data set, check and unpack it; without a name, list them with their sizes and licences."""
+
+    name: Annotated[Literal[*SOURCES] | None, tyro.conf.Positional] = None
+    to: Path | None = None  # the folder; data/<name>
+    url: str | None = None  # another address of its archive, as of a mirror; the checksum stays the same
+
+    def run(self) -> int:
+        """Fetch or list; 1 if it could not be fetched, 130 after Ctrl-C."""
+        if self.name is None:
+            print("\n".join(list_sources()))
+            return 0
+        try:
+            download(self.name, self.to, self.url)
+        except (ValueError, OSError) as error:
+            print(error)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted; the same command resumes the download")
+            return 130
+        return 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time kit against other packages on this machine: a table in Markdown with ratios, and plots of how cost grows.
+
+    Needs the extra: pip install -e '.[bench]'.
+    """
+
+    jobs: Annotated[tuple[Literal[*JOBS], ...], tyro.conf.Positional] = JOBS
+    results: Path = Path("runs/bench")  # the folder of bench.md and growth.png
+    strict: bool = False  # exit 1 where a ratio is below its target
+
+    def run(self) -> int:
+        """Measure and print; 1 if a package is missing, or with --strict if a ratio is too low."""
+        from kit.bench.run import bench
+
+        try:
+            rows = bench(self.jobs, self.results)
+        except ImportError as error:
+            print(f"{error}: the benchmarks need more packages, pip install -e '.[bench]'")
+            return 1
+        return int(self.strict and not all(row.met for row in rows))
+
+
+def main() -> int:
+    """Run the command that was asked for; return its exit status."""
+    commands = {"lint": Lint, "download": Download, "bench": Bench}
+    about = __doc__.splitlines()[0]
+    return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m kit", description=about).run()

@@ -1,0 +1,73 @@
+"""What a competition adds to a data set: the images to predict, the metric, and how its CSV is written."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.submission.dialect import Dialect
+
+
+@dataclass(frozen=True)
+class Competition:
+    """A data set with its competition.
+
+    dataset: a `kit.data.Dataset`; it reads the test images too. test_ids: str, each once, the order of the rows where
+    there is no sample file. metric: a `kit.scoring` metric, or None. sample_csv: the sample submission; its keys and
+    their order are those of the submission. truth_csv: the true masks of test images, where they are known.
+    Raises ValueError if the dialect cannot hold the data set's classes, or if test ids are not text or repeat.
+    """
+
+    dataset: object
+    dialect: Dialect
+    test_ids: Sequence[str] = ()
+    metric: object | None = None
+    sample_csv: Path | None = None
+    truth_csv: Path | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "test_ids", tuple(self.test_ids))
+        object.__setattr__(self, "dialect", _with_classes(self.dialect, tuple(self.dataset.classes)))
+        odd = [id for id in self.test_ids if not isinstance(id, str)]
+        if odd:
+            raise ValueError(
+                f"test_ids are str, got {type(odd[0]).__name__} {odd[0]!r:.60}: test_ids = [str(id) for id in …]"
+            )
+        if len(set(self.test_ids)) < len(self.test_ids):
+            twice = sorted({id for id in self.test_ids if self.test_ids.count(id) > 1})
+            raise ValueError(
+                f"{len(twice)} test ids are given more than once, {', '.join(twice[:5])}: list(dict.fromkeys(test_ids))"
+            )
+
+    def fingerprint(self) -> str:
+        """A hash of all of the competition that can change a row: the test ids, the dialect and the test images."""
+        facts = self.dialect, self.test_ids, self.dataset.test_fingerprint()
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    def shape(self, id: str) -> tuple[int, int]:
+        """(H, W) of a test image."""
+        return self.dataset.shape(id)
+
+
+def rules_of(rules: "Competition | Dialect") -> tuple[Dialect, "Competition | None"]:
+    """Return the dialect, and the competition where one was given."""
+    return (rules.dialect, rules) if isinstance(rules, Competition) else (rules, None)
+
+
+def shape_reader(shapes: object, competition: "Competition | None" = None) -> Callable[[str], tuple] | None:
+    """Return id -> (H, W). shapes: one for all, a mapping, a function, or None: the competition's, if there is one."""
+    if shapes is None:
+        return None if competition is None else competition.shape
+    if callable(shapes):
+        return shapes
+    return shapes.__getitem__ if hasattr(shapes, "keys") else lambda id: shapes
+
+
+def _with_classes(dialect: Dialect, classes: tuple[str, ...]) -> Dialect:
+    """Return the dialect with labels for the foreground classes, else raise ValueError."""
+    if dialect.has_classes or len(classes) <= 2:
+        return dialect.with_labels(len(classes) - 1)
+    raise ValueError(
+        f"the data set has {len(classes)} classes ({', '.join(classes)}) and the dialect writes rows of one class. "
+        'Say how the CSV names a class: Dialect(rows="class", key="{id}_{class}", labels=…), or class_column="…"'
+    )

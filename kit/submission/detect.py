@@ -1,0 +1,271 @@
+"""Find the dialect of a competition from its own files: the sample submission, and the CSV of the training masks.
+
+The sample says how rows look: columns, keys, classes, empty masks. The training masks say how the numbers are meant:
+order, first number, relative starts. What the files do not say is not guessed; the error names the choices.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from kit.submission import rle as rle_codec
+from kit.submission import runtext
+from kit.submission.competition import shape_reader
+from kit.submission.dialect import Dialect
+from kit.submission.formats import read_columns, read_header
+from kit.submission.lint_order import LEAST_SHARE, vote
+from kit.submission.names import IMAGE_ENDING
+
+CLASS_NAMES = ("class", "label", "category", "type")  # in the name of a class's column
+ENOUGH = 400  # masks that are looked at
+
+
+@dataclass
+class Look:
+    """What the cells of a CSV show. The names of its columns; class_column is None where there is none."""
+
+    key: str
+    mask: str
+    class_column: str | None
+    keys: list[str] = field(default_factory=list)  # of the rows, as they come
+    labels: dict[str, None] = field(default_factory=dict)  # of the class's column, in the order of their first rows
+    empties: set[str] = field(default_factory=set)
+    masks: list[tuple[str, str]] = field(default_factory=list)  # (key, cell) of the first filled ones
+    repeats: bool = False  # whether a key, with its class, has several rows
+
+
+def detect(
+    train_csv: Path | None,
+    sample_csv: Path,
+    shapes: object = None,
+    read_mask: Callable[[str], np.ndarray] | None = None,
+) -> Dialect:
+    """Return the dialect of a competition.
+
+    train_csv: the true masks of training images; its columns may differ from the sample's. shapes: (H, W) of all
+    images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files;
+    with it square images can be told too.
+    Found from the sample: columns, class column, key, labels, and from both: the empty cell and rows. Found from the
+    training masks: order, base and relative. base is 1 unless the masks say 0.
+    Raises ValueError naming the choices where the data cannot tell.
+    """
+    sample = look(sample_csv)
+    train = None if train_csv is None else look(train_csv)
+    dialect = dialect_of(sample, read_header(sample_csv), train)
+    if train is None or not train.masks:
+        raise ValueError(
+            f"{train_csv or sample_csv} holds no masks, so it cannot tell how pixels are numbered. Give the CSV of the "
+            'training masks, or write the dialect: order="C" (along rows) or "F" (down columns), base=1 or 0'
+        )
+    return _with_numbers(dialect, train, shape_reader(shapes), read_mask)
+
+
+def look(csv: Path, columns: Iterable[str] | None = None) -> Look:
+    """Read a CSV and note what its cells show. columns: of the key, the mask and perhaps the class; None: all."""
+    rows = read_columns(Path(csv))
+    first = list(itertools.islice(rows, ENOUGH))
+    names = read_header(csv)
+    seen_columns = [name for name in names if columns is None or name in set(columns)]
+    found, seen = _find_columns(csv, seen_columns, first), set()
+    for row in itertools.chain(first, rows):
+        key, cell = row[found.key], row[found.mask]
+        label = row[found.class_column] if found.class_column else None
+        found.repeats |= (key, label) in seen
+        seen.add((key, label))
+        found.keys.append(key)
+        if label is not None:
+            found.labels.setdefault(label)
+        if cell in runtext.EMPTY_TOKENS:
+            found.empties.add(cell)
+        elif len(found.masks) < ENOUGH:
+            found.masks.append((key, cell))
+    return found
+
+
+def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> Dialect:
+    """Return what a sample says of its dialect; order, base and relative stay as they are by default.
+
+    Raises ValueError where empty masks are written in two ways.
+    """
+    key, labels = ("{id}", tuple(sample.labels)) if sample.class_column else _find_key(sample.keys)
+    classes = bool(labels)
+    instances = sample.repeats or (train is not None and not classes and train.class_column is None and train.repeats)
+    empties = sample.empties or (set() if train is None else train.empties)
+    if len(empties) > 1:
+        raise ValueError(
+            f"empty masks are written in {len(empties)} ways, {', '.join(map(repr, sorted(empties)))}: name the one "
+            "that the competition reads, Dialect(empty=…) or --empty"
+        )
+    return Dialect(
+        columns=tuple(name for name in columns if name in (sample.key, sample.mask, sample.class_column)),
+        rows="instance" if instances else "class" if classes else "image",
+        empty=next(iter(empties), ""),
+        keep_empty=not (instances and classes),
+        key=key,
+        class_column=sample.class_column,
+        labels=labels,
+    )
+
+
+def _find_columns(csv: Path, names: list[str], rows: list[dict[str, str]]) -> Look:
+    """Find which column is which: the mask's by its cells, the class's by its name; the key is the first other one."""
+    if len(names) < 2:
+        raise ValueError(
+            f"{csv}: a submission has a column of keys and one of masks, the header is {','.join(names)!r:.90}"
+        )
+    filled = {name: sum(_is_mask(row[name]) for row in rows) for name in names[1:]}
+    likely = [name for name in names[1:] if rows and filled[name] > 0.5 * len(rows)]
+    blank = [
+        name for name in names[1:] if all(_is_mask(row[name]) or row[name] in runtext.EMPTY_TOKENS for row in rows)
+    ]
+    known = [name for name in names[1:] if any(word in name.casefold() for word in ("rle", "pixel", "mask", "segment"))]
+    candidates = [name for name in likely or known or blank if not _is_class(name)] or names[-1:]
+    rest = [name for name in names if name != candidates[0]]
+    classes = [name for name in rest[1:] if _is_class(name)] if len(names) > 2 else []
+    return Look(rest[0], candidates[0], classes[0] if classes else None)
+
+
+def _is_class(name: str) -> bool:
+    return any(word in name.casefold() for word in CLASS_NAMES)
+
+
+def _is_mask(cell: str) -> bool:
+    numbers = cell.split()
+    return len(numbers) >= 2 and len(numbers) % 2 == 0 and all(number.isdecimal() for number in numbers)
+
+
+def _find_key(keys: list[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the key's form and the labels in it: "{id}.jpg_{class}" where each id comes with the same few endings."""
+    split = [key.rpartition("_") for key in keys]
+    endings = dict.fromkeys(ending for _, _, ending in split)
+    stems = {stem for stem, _, _ in split}
+    every = len(set(keys)) == len(stems) * len(endings)
+    if 2 <= len(endings) <= 100 and every and len(stems) > 1 and all(stem for stem, _, _ in split):
+        return f"{{id}}{_common_ending(stems)}_{{class}}", tuple(endings)
+    return f"{{id}}{_common_ending(keys)}", ()
+
+
+def _common_ending(names: Iterable[str]) -> str:
+    """The image's ending, as ".jpg", where all names have the same."""
+    endings = {match[0] if (match := IMAGE_ENDING.search(name)) else "" for name in names}
+    return endings.pop() if len(endings) == 1 else ""
+
+
+def _with_numbers(
+    dialect: Dialect, train: Look, shape: Callable | None, read_mask: Callable[[str], np.ndarray] | None
+) -> Dialect:
+    """Return the dialect with order, base and relative as the training masks have them."""
+    readings = [replace(dialect, base=0, relative=True), replace(dialect, base=0), replace(dialect, base=1)]
+    fitting = [reading for reading in readings if _all_fit(reading, train, shape)]
+    if not fitting:
+        raise ValueError(
+            "the training masks are no run lengths that leave no image, counted from 1 or 0, absolute or relative: "
+            f"{train.masks[0][1]!r:.60}. Check that shapes are (height, width)"
+        )
+    if read_mask is not None:
+        return _by_masks(fitting, train, read_mask)
+    if shape is None:
+        raise ValueError(
+            'without shapes or masks nothing tells order="C" (along rows) from "F" (down columns): give '
+            "shapes=(H, W), or a mapping from id, or read_mask"
+        )
+    ordered = [reading for reading in fitting if not reading.relative] or fitting
+    order = _order_of(ordered[-1], train, shape)
+    best = max(ordered, key=lambda reading: (_touches(replace(reading, order=order), train, shape), reading.base))
+    return replace(best, order=order)
+
+
+def _runs(reading: Dialect, cell: str, pixels: int | None = None) -> np.ndarray:
+    return rle_codec.runs(reading.parse_mask(cell), pixels)
+
+
+def _all_fit(reading: Dialect, train: Look, shape: Callable | None) -> bool:
+    try:
+        for key, cell in train.masks:
+            size = _of_key(shape, key, reading)
+            _runs(reading, cell, None if size is None else size[0] * size[1])
+    except ValueError:
+        return False
+    return True
+
+
+def _of_key(read: Callable | None, key: str, dialect: Dialect):
+    """What `read` gives for the image of a key of the training CSV, whose keys may be written in another way."""
+    if read is None:
+        return None
+    names = [key, IMAGE_ENDING.sub("", key)]
+    for form in (dialect.key, dialect.key.replace("_{class}", "")):
+        try:
+            names.append(replace(dialect, key=form).parse_key(key)[0])
+        except ValueError:
+            continue
+    for name in names:
+        try:
+            return read(name)
+        except LookupError:
+            continue
+    raise ValueError(f"the image of the key {key!r:.90} is not known by that name, nor by {', '.join(names[1:])}")
+
+
+def _order_of(reading: Dialect, train: Look, shape: Callable) -> str:
+    votes = {"C": 0, "F": 0}
+    for key, cell in train.masks:
+        size = _of_key(shape, key, reading)
+        runs = _runs(reading, cell)
+        for order in votes:
+            votes[order] += vote(runs, size, order) == 1
+    (first, most), (_, least) = sorted(votes.items(), key=lambda item: -item[1])
+    if most < 2 * least or most < LEAST_SHARE / 2 * len(train.masks) or most == 0:
+        raise ValueError(
+            f'order="C" (along rows) and order="F" (down columns) fit {votes["C"]} and {votes["F"]} of '
+            f"{len(train.masks)} training masks: square images and thin masks cannot tell. Give read_mask where masks "
+            "are also files, or write the order yourself"
+        )
+    return first
+
+
+def _touches(reading: Dialect, train: Look, shape: Callable) -> int:
+    """Count the runs that begin or end exactly with a line: with the wrong first number they miss it by a pixel."""
+    count = 0
+    for key, cell in train.masks:
+        height, width = _of_key(shape, key, reading)
+        line = width if reading.order == "C" else height
+        runs = _runs(reading, cell)
+        count += int((runs[:, 0] % line == 0).sum() + (runs.sum(1) % line == 0).sum())
+    return count
+
+
+def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np.ndarray]) -> Dialect:
+    """Return the one reading in which the cells are the masks. Rows of one image are united."""
+    cells: dict[str, list[str]] = {}
+    for key, cell in train.masks:
+        cells.setdefault(key, []).append(cell)
+    if len(train.masks) == ENOUGH:
+        cells.pop(train.masks[-1][0])  # its further rows were not kept
+    found = []
+    for reading in (replace(each, order=order) for each in reversed(fitting) for order in "CF"):
+        if all(_is_mask_of(reading, key, texts, read_mask) for key, texts in list(cells.items())[:40]):
+            found.append(reading)
+    if len(found) == 1:
+        return found[0]
+    choices = " or ".join(f'order="{each.order}", base={each.base}, relative={each.relative}' for each in found)
+    raise ValueError(
+        f"the masks fit {choices}: name it in the dialect"
+        if found
+        else "the masks that were read differ from the training CSV in either order: is it of the same images?"
+    )
+
+
+def _is_mask_of(reading: Dialect, key: str, texts: list[str], read_mask: Callable[[str], np.ndarray]) -> bool:
+    truth = _of_key(read_mask, key, reading)
+    union = np.zeros(truth.shape, np.uint8)
+    try:
+        for text in texts:
+            union |= rle_codec.decode(reading.parse_mask(text), truth.shape, reading.order)
+    except ValueError:
+        return False
+    counted = truth != 255
+    return bool((union.view(bool) == (truth > 0))[counted].all())

@@ -1,0 +1,121 @@
+"""The masks of a submission: well formed, inside their image, not all empty, objects of one image apart."""
+
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from kit.submission import rle as rle_codec
+from kit.submission.dialect import Dialect
+from kit.submission.lint_order import OrderLint
+from kit.submission.problems import Problems
+from kit.submission.tables import Row
+
+Shape = tuple[int, int]
+
+
+class Object(NamedTuple):
+    """A row of an image that has several. runs: i64 (R, 2), start from 0 and length."""
+
+    line: int
+    where: str
+    runs: np.ndarray
+    own: bool  # the sample's own row: a placeholder
+
+
+class MaskLint:
+    """Checks the masks row by row; `finish` tells what only all rows together show."""
+
+    def __init__(self, problems: Problems, dialect: Dialect, shape: Callable[[str], Shape] | None):
+        self._problems = problems
+        self._dialect = dialect
+        self._shape_of = shape
+        self._order = OrderLint(problems, dialect.order)
+        self._mask_at = dialect.columns.index(dialect.mask_column)
+        self._rows = self._filled = self._own = self._own_filled = 0  # own: the sample's own rows
+        self._objects: dict[tuple, list[Object]] = {}  # of each image and class that may have several
+
+    def check(self, row: Row, where: str, name: tuple[str, int | None] | None, own: bool) -> None:
+        """Check one mask. name: (id, class), None for an image of unknown size. own: it is the sample's own row."""
+        self._rows += 1
+        self._own += own
+        shape = None if name is None or self._shape_of is None else self._shape(where, name[0])
+        try:
+            rle = self._dialect.parse_mask(row.cells[self._mask_at])
+            self._filled += bool(rle)
+            self._own_filled += bool(rle) and own
+            runs = rle_codec.runs(rle, None if shape is None else shape[0] * shape[1])
+        except ValueError as error:
+            self._problems.error("malformed masks", where, str(error))
+            return
+        if shape is not None and len(runs) and not own:
+            self._order.check(runs, shape)
+        if name is not None and self._dialect.rows == "instance":
+            self._objects.setdefault(name, []).append(Object(row.line, where, runs, own))
+
+    def finish(self) -> None:
+        """Tell overlaps, empty files, swapped orders and what could not be checked."""
+        for objects in self._objects.values():
+            if len(objects) > 1 and not all(each.own for each in objects):
+                self._check_objects(objects)
+        self._check_whole_file()
+        if self._shape_of is None and self._filled:
+            what = (
+                "the sizes of the images are unknown, so runs are not checked against the image's end, nor rows and "
+                "columns against each other. Give them: shapes=…, --shape H W, or --images DIR"
+            )
+            self._problems.warning("unknown sizes", "", what)
+        elif self._shape_of is not None:
+            self._order.finish(self._filled - self._own_filled)
+
+    def _check_whole_file(self) -> None:
+        if not self._rows:
+            tell = self._problems.error if self._dialect.keep_empty else self._problems.warning
+            tell("empty files", "", "no rows")
+        elif self._own == self._rows and self._filled:
+            what = f"all {self._rows:,} rows are the sample file's own: nothing was predicted"
+            self._problems.warning("empty files", "", what)
+        elif not self._filled:
+            what = f"all {self._rows:,} masks are empty. After a short training this happens; else look at the report"
+            self._problems.warning("empty files", "", what)
+
+    def _check_objects(self, objects: list[Object]) -> None:
+        """Tell the objects of one image that overlap, and empty rows beside others."""
+        filled = [each for each in objects if len(each.runs)]
+        for each in [each for each in objects if not len(each.runs)][0 if filled else 1 :]:
+            what = "an empty row beside other rows of its image. Only an image without objects has one: delete it"
+            self._problems.error("empty rows", each.where, what)
+        for later, earlier, pixel in overlaps([each.runs for each in filled]):
+            what = f"overlaps line {filled[earlier].line}: both hold pixel {pixel + 1}. Give each pixel to one object"
+            self._problems.error("overlaps", filled[later].where, what)
+
+    def _shape(self, where: str, id: str) -> Shape | None:
+        try:
+            height, width = (operator.index(side) for side in self._shape_of(id))
+        except (LookupError, ValueError, TypeError, OSError) as error:
+            what = f"the size of its image is unknown ({error!r:.200}), so its end is not checked"
+            self._problems.warning("images of unknown size", where, what)
+            return None
+        return height, width
+
+
+def overlaps(masks: list[np.ndarray]) -> list[tuple[int, int, int]]:
+    """Return (mask, an earlier one, a pixel of both) of each mask that overlaps a mask before it.
+
+    One pass over the sorted runs. masks: int (R, 2) each, start from 0 and length. Of several earlier masks one is
+    named.
+    """
+    if not masks:
+        return []
+    runs = np.concatenate(masks)
+    owner = np.repeat(np.arange(len(masks)), [len(mask) for mask in masks])
+    order = np.argsort(runs[:, 0], kind="stable")
+    starts, ends, owner = runs[order, 0], runs[order].sum(1), owner[order]
+    highest = np.maximum.accumulate(ends)  # the run that reaches furthest: of another mask, as a mask's own are apart
+    furthest = np.maximum.accumulate(np.where(ends == highest, np.arange(len(ends)), 0))
+    found: dict[int, tuple[int, int, int]] = {}
+    for at in np.flatnonzero(starts[1:] < highest[:-1]) + 1:
+        earlier, later = sorted((int(owner[at]), int(owner[furthest[at - 1]])))
+        found.setdefault(later, (later, earlier, int(starts[at])))
+    return [found[later] for later in sorted(found)]

@@ -1,0 +1,135 @@
+"""Whether rows and columns of pixels are swapped: each mask votes by how ragged it is in either order.
+
+The runs of a mask are a line of N = H·W pixels. Order "C" cuts it into lines of W pixels, order "F" into lines of H.
+Cut rightly, a line is much like the line before it; cut wrongly, neighbouring lines lie shifted against each other. So
+the raggedness of a mask in an order of L pixels a line is
+
+    pixels that differ from the pixel L before them / the most that could: 2·Σ min(run, L), over runs or over gaps
+
+The cap at L matters: a band of whole lines is one long run. It differs from itself, moved by L, at its two ends only,
+and would look smooth in the order with the shorter lines, whichever order is right. With the cap both are 1.
+
+A mask votes for the order in which it is less than a third as ragged. It does not vote when both are alike: square
+images (a transposed mask is as smooth), thin lines and bands. A vote against the dialect's order also needs a
+raggedness of 0.1: a smoother mask may well be right.
+
+Where one side is k times the other, k lines of the short side are exactly one of the long side. Columns read as rows
+then look smooth too, only k times less. So there the order with the short lines gets the vote already when the other
+is 1.4 times as ragged. A mask made with the long lines does not come near it: moved by the short side, its runs meet
+other pixels of their row.
+"""
+
+import numpy as np
+
+from kit.submission.problems import Problems
+
+MARGIN = 3  # times as ragged
+RAGGED = 0.1  # below it, a mask is no evidence against the order
+MULTIPLE_MARGIN = 1.4  # times as ragged, where one side is a multiple of the other
+SMOOTH = 0.3  # and the other order at most so ragged
+LEAST_SIDE = 8  # pixels; of a mask of fewer lines little can be said
+LEAST_DIFFERENCE = 8  # pixels between the sides; below it, slanted outlines look straight in the other order
+LEAST_PIXELS = 16  # of a mask, and of what it leaves free
+LEAST_SHARE = 0.2  # of the masks that could vote; fewer votes are chance
+FEW = 3  # votes; from here on, and with no vote for the dialect's order, they are an error
+
+
+def vote(runs: np.ndarray, shape: tuple[int, int], order: str) -> int | None:
+    """Return 1 if the mask speaks for `order`, -1 if for the other, 0 if it cannot tell; None if it never could.
+
+    runs: int (R, 2), start from 0 and length. shape: (H, W) of the image.
+    """
+    along, across = shape if order == "F" else shape[::-1]
+    runs = joined(runs)
+    filled = int(runs[:, 1].sum())
+    sides = min(shape), abs(along - across)
+    if sides[0] < LEAST_SIDE or sides[1] < max(LEAST_DIFFERENCE, 0.02 * max(shape)):
+        return None
+    if min(filled, along * across - filled) < LEAST_PIXELS:
+        return None
+    claimed, other = raggedness(runs, along * across, along), raggedness(runs, along * across, across)
+    if other * MARGIN < claimed and claimed >= RAGGED:
+        return -1
+    if _is_multiple(along, across) and other < SMOOTH and other * MULTIPLE_MARGIN < claimed:
+        return -1
+    margin = MULTIPLE_MARGIN if _is_multiple(across, along) and claimed < SMOOTH else MARGIN
+    return int(claimed * margin < other)
+
+
+def _is_multiple(along: int, across: int) -> bool:
+    times = round(along / across)
+    return times >= 2 and abs(along - times * across) <= 0.02 * along
+
+
+def joined(runs: np.ndarray) -> np.ndarray:
+    """Return the runs with those that touch made one: some encoders end a run with each line."""
+    apart = np.flatnonzero(runs[1:, 0] > runs[:-1].sum(1))
+    if len(apart) == len(runs) - 1:
+        return runs
+    first, last = np.concatenate([[0], apart + 1]), np.concatenate([apart, [len(runs) - 1]])
+    return np.column_stack([runs[first, 0], runs[last].sum(1) - runs[first, 0]])
+
+
+def raggedness(runs: np.ndarray, pixels: int, line: int) -> float:
+    """Return the raggedness of a mask cut into lines of so many pixels: 0 smooth, 1 as ragged as it could be."""
+    most = 2 * min(np.minimum(lengths, line).sum() for lengths in (runs[:, 1], _gaps(runs, pixels)))
+    return min(1.0, differing(runs, pixels, line) / most) if most else 0.0
+
+
+def differing(runs: np.ndarray, pixels: int, line: int) -> int:
+    """Return how many pixels differ from the pixel `line` before them, of those that have one.
+
+    The number of mask pixels before a position grows along the runs and is level between them; from it follows how
+    many lie in a stretch, so no mask is decoded.
+    """
+    starts, lengths = runs[:, 0], runs[:, 1]
+    edges = np.column_stack([starts, starts + lengths]).reshape(-1)
+    counts = np.repeat(np.cumsum(lengths), 2)
+    counts[::2] -= lengths
+
+    def before(position: np.ndarray | int) -> np.ndarray:
+        return np.interp(position, edges, counts)
+
+    in_both = (before(edges[1::2] - line) - before(edges[::2] - line)).sum()
+    later, earlier = counts[-1] - before(line), before(pixels - line)
+    return round(float(later + earlier - 2 * in_both))
+
+
+def _gaps(runs: np.ndarray, pixels: int) -> np.ndarray:
+    """The lengths of the stretches between the runs, before the first and after the last."""
+    ends = np.concatenate([[0], runs.sum(1)])
+    return np.concatenate([runs[:, 0], [pixels]]) - ends
+
+
+class OrderLint:
+    """Collects the votes of the masks; `finish` tells what they say, or that none could say it."""
+
+    def __init__(self, problems: Problems, order: str):
+        self._problems = problems
+        self._order = order
+        self._votes = {-1: 0, 0: 0, 1: 0, None: 0}
+
+    def check(self, runs: np.ndarray, shape: tuple[int, int]) -> None:
+        """Count the vote of one mask."""
+        self._votes[vote(runs, shape, self._order)] += 1
+
+    def finish(self, filled: int) -> None:
+        """Tell the verdict. filled: masks that are not empty."""
+        swapped, right, unsure = self._votes[-1], self._votes[1], self._votes[0]
+        other = "F" if self._order == "C" else "C"
+        if swapped > right and swapped >= LEAST_SHARE * (swapped + right + unsure):
+            what = (
+                f"rows and columns look swapped: {swapped:,} of {swapped + right:,} masks are ragged in order "
+                f'"{self._order}" and smooth in "{other}". If the competition reads masks in order "{self._order}", '
+                f'encode them so, and check that shapes are (height, width); else the dialect is order="{other}" '
+                f"(--order {other})"
+            )
+            tell = self._problems.error if swapped >= FEW else self._problems.warning
+            tell("orders", "", what)
+        elif filled and not swapped + right:
+            what = (
+                "swapped rows and columns could not be looked for: the images are square or nearly so, or all masks "
+                "are thin, small or bands. Compare the training CSV with the training masks: "
+                "kit.submission.compare_masks"
+            )
+            self._problems.warning("orders", "", what)

@@ -1,0 +1,107 @@
+"""Score a submission against true masks, where they are known."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kit.scoring.confusion import confusion_matrix, foreground_scores
+from kit.submission import rle as rle_codec
+from kit.submission.competition import shape_reader
+from kit.submission.dialect import Dialect
+from kit.submission.tables import read_rows
+
+ReadTruth = Callable[[str], np.ndarray | None]
+
+
+def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str] = ()) -> dict[str, float | None]:
+    """Score a submission where truth exists: the number of images, mean Dice and mean IoU.
+
+    The means are over images; with rows of classes, over images × classes. The objects of an image are united.
+    read_truth: id -> u8 (H, W) of class indices, 255 ignored, or bool (H, W, K) where classes overlap, the first of
+    them class 1; None where there is no truth. Without any, the means are None.
+    ids: images that count although they may have no row; their masks are empty.
+    Raises ValueError naming the image whose mask is malformed or does not fit.
+    """
+    ious, dices, scored, seen = [], [], set(), set()
+    for id, index, texts in _masks(csv, dialect):
+        seen.add((id, index))
+        truth = read_truth(id)
+        if truth is None:
+            continue
+        scored.add(id)
+        try:
+            ious_and_dices = _score(truth, index, texts, dialect.order)
+        except ValueError as error:
+            raise ValueError(f"{csv}, {id}: {error}") from None
+        ious.append(ious_and_dices[0])
+        dices.append(ious_and_dices[1])
+    counted = {*ids} if dialect.keep_empty else {*ids, *(id for id, _ in seen)}
+    for id, index in _left_out(dialect, counted, seen):
+        truth = read_truth(id)
+        if truth is not None:
+            scored.add(id)
+            found = _score(truth, index, [], dialect.order)
+            ious.append(found[0])
+            dices.append(found[1])
+    means = (float(np.mean(dices)), float(np.mean(ious))) if ious else (None, None)
+    return {"images": len(scored), "mean_dice": means[0], "mean_iou": means[1]}
+
+
+def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
+    """Return id -> the true mask in a CSV of the same dialect, as `score` reads it. shapes: as for `lint`."""
+    masks: dict[str, list[tuple[int, str]]] = {}
+    for cells in read_rows(csv, dialect):
+        id, index, rle = dialect.parse(cells)
+        masks.setdefault(id, []).append((index or 1, rle))
+    shape = shape_reader(shapes)
+
+    def read(id: str) -> np.ndarray | None:
+        if id not in masks and dialect.keep_empty:
+            return None
+        height, width = shape(id)
+        truth = np.zeros((height, width, max([1, len(dialect.labels), *(k for k, _ in masks.get(id, []))])), bool)
+        for index, rle in masks.get(id, []):
+            truth[..., index - 1] |= rle_codec.decode(rle, (height, width), dialect.order).view(bool)
+        return truth
+
+    return read
+
+
+def _masks(csv: Path, dialect: Dialect) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield (id, class, run lengths of its objects), as each row comes where an image and class has one row."""
+    objects: dict[tuple[str, int], list[str]] = {}
+    for cells in read_rows(csv, dialect):
+        try:
+            id, index, rle = dialect.parse(cells)
+        except ValueError as error:
+            raise ValueError(f"{csv}, {dialect.name_of(cells)[0]}: {error}") from None
+        if dialect.rows != "instance":
+            yield id, index or 1, [rle]
+        else:
+            objects.setdefault((id, index or 1), []).append(rle)
+    for (id, index), texts in objects.items():
+        yield id, index, texts
+
+
+def _left_out(dialect: Dialect, ids: set[str], seen: set[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    """Yield each image and class without a row where that means an empty mask."""
+    count = len(dialect.labels) if dialect.has_classes else 1
+    for id in sorted(ids):
+        for index in range(1, count + 1):
+            if (id, index) not in seen:
+                yield id, index
+
+
+def _score(truth: np.ndarray, index: int, texts: list[str], order: str) -> tuple[float, float]:
+    """IoU and Dice of one class of one image."""
+    shape = truth.shape[:2]
+    mask = np.zeros(shape, np.uint8)
+    for text in texts:
+        mask |= rle_codec.decode(text, shape, order)
+    if truth.ndim == 3:
+        truth = (truth[..., index - 1] if index <= truth.shape[2] else np.zeros(shape)).astype(np.uint8)
+    else:
+        truth = np.where(truth == 255, 255, truth == index).astype(np.uint8)
+    iou, dice, _ = foreground_scores(confusion_matrix(truth, mask, num_classes=2))
+    return iou, dice
