@@ -19,7 +19,7 @@ from kit.bench.cars import SIZE, car_logits
 from kit.bench.measure import Contest, Row, contested
 from kit.models.pretrained import unet
 from kit.prediction.enlarge import edges_above, mask_above
-from kit.prediction.predictor import TTA, VIEWS, probabilities
+from kit.prediction import TTA, VIEWS, probabilities
 from kit.scoring.confusion import binary_scores, confusion_matrix
 from kit.submission import CARVANA, rle, write
 from kit.training.loop import best_dtype
@@ -210,7 +210,7 @@ def _views() -> Contest:
     cast = torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32)
     return Contest(
         f"eight views of an image of 256×256, U-Net on MobileNetV2 in {str(dtype).removeprefix('torch.')}",
-        cast(lambda: probabilities([network], images, TTA(VIEWS["d4"]))),
+        cast(lambda: probabilities(network, images, TTA(VIEWS["d4"]))),
         {"ttach": torch.inference_mode()(cast(lambda: wrapper(images)))},
         agree=lambda own, other: torch.allclose(own, other.float(), atol=1e-5 if dtype == torch.float32 else 1e-2),
     )

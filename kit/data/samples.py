@@ -7,12 +7,9 @@ Normalisation(images)                  ->  f32 on the device (see normalise.py)
 """
 
 import contextlib
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +20,6 @@ from kit.data.dataset import RGB, Dataset
 from kit.data.resize import Resizing, single_threaded_cv2
 from kit.data.sample_checks import check_image, describe_error
 from kit.system.threads import ordered_map
-from kit.training.processes import World
 
 
 class Sample(NamedTuple):
@@ -126,34 +122,3 @@ class ImageBatches:
         filled = np.stack([*images, *images[-1:] * (self.count - len(images))])
         batch = torch.from_numpy(filled).permute(0, 3, 1, 2)
         return ImageBatch(batch.pin_memory() if self.pin else batch, list(kept), list(sizes), problems)
-
-
-def default_workers(device: torch.device, wanted: int | None) -> int:
-    """Processes that load data for this one: `wanted`, else none where a CPU does it all, and for a GPU up to eight,
-    one a core, shared with the other processes that torchrun started on this machine.
-    """
-    if wanted is not None:
-        return wanted
-    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return max(1, min(8, cores)) if device.type == "cuda" else 0
-
-
-def loading(workers: int, world: World) -> dict:
-    """How a DataLoader loads: its arguments for `workers` processes, pinned memory, and the way they start.
-
-    In a group of processes they come from a server process that was started clean: a process forked while a
-    communication thread holds one of Python's locks waits for that lock for ever (seen with gloo on Python 3.11).
-    """
-    options = {"num_workers": workers, "worker_init_fn": start_worker, "pin_memory": world.device.type == "cuda"}
-    if workers and world.size > 1:
-        multiprocessing.set_forkserver_preload(["torch", "kit.data.samples"])
-        options["multiprocessing_context"] = "forkserver"
-    return options
-
-
-def start_worker(number: int) -> None:
-    """Set up a process that loads data: without OpenCV's own threads, for there are as many such processes as cores.
-
-    0 and not 1: in a forked process 1 waits for ever for the parent's threads, which did not come along.
-    """
-    cv2.setNumThreads(0)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kit.data.dataset import Dataset
-from kit.data.samples import foreground_shares
+from kit.data.check import foreground_shares
 from kit.folds.kfold import quantile_labels, stratified_group_kfold
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch import nn
 
-from kit.data.dataset import code_key
+from kit.data.identity import plain_values, reading_code
 from kit.prediction.predictor import Predictor
 from kit.prediction.rule import Rule
 from kit.runs.provenance import short_hash
@@ -76,7 +76,7 @@ def prediction_key(run: Run, folds: Sequence[int]) -> str:
 
 def metric_key(metric: Metric | None) -> str | None:
     """A name of all that decides a metric's counts: its name, its values, its code."""
-    return None if metric is None else f"{metric.name}, {metric!r}, {code_key(type(metric))}"
+    return None if metric is None else short_hash((metric.name, plain_values(metric), reading_code(metric, object)))
 
 
 def finished(run: Run) -> list[int]:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from kit.data.dataset import Dataset
-from kit.data.images import single_threaded_cv2
+from kit.data.resize import single_threaded_cv2
 from kit.prediction.enlarge import enlarge
 from kit.prediction.levels import FOREGROUND
 from kit.prediction.rule import Rule

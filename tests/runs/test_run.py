@@ -271,9 +271,9 @@ def test_other_weights_take_the_finished_mark_back_first(tmp_path):
     train(run, 0, seed=0)
     predict_oof(run, 0, tiny_network)
     run.dataset.broken = {run.held_out(0)[5]}
-    with pytest.raises(ValueError, match="1 picture could not be predicted"):
-        train(run, 0, seed=1)
-    predict_oof(run, 0, tiny_network)
+    train(run, 0, seed=1)
+    with pytest.raises(ValueError, match="1 image could not be predicted"):
+        predict_oof(run, 0, tiny_network)
     assert finished(run) == []  # the old scores are of other weights
     assert sum(id in run.store for id in run.held_out(0)) == 5  # all others were predicted
 

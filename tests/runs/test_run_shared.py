@@ -81,7 +81,7 @@ def test_a_stage_takes_the_weights_of_a_finished_one_on_the_same_data(tmp_path, 
     expected = load(new_run(two_folds), 1, tiny_network()).state_dict()
     loaded = load_stage(run, two_folds, 1, tiny_network(seed=5)).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in expected.items())
-    with pytest.raises(FileNotFoundError, match="where fold 7 is not finished: run that stage first"):
+    with pytest.raises(FileNotFoundError, match="where fold 7 is not finished: run that first"):
         load_stage(run, two_folds, 7, tiny_network())
     other = new_run(tmp_path / "later", TinyDataset(size=(45, 62)))
     with pytest.raises(ValueError, match="may have seen the held-out images"):

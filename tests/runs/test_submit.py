@@ -35,9 +35,14 @@ def make(run, folder, fold="all", network=tiny_network, facts=None, **how):
     return submit(run, Submission(competition, folder=folder, **how), network, fold)
 
 
+def decoded(path, dialect, size=(45, 61)):
+    parsed = [dialect.parse(cells) for cells in read_rows(path, dialect)]
+    return {id: decode(rle, size, dialect.order) for id, _, rle in parsed}
+
+
 def masks(path, size=(45, 61)):
     """{id: mask} of a CSV."""
-    return {id: decode(rle, size) for id, _, rle in read_rows(path, CARVANA_LIKE)}
+    return decoded(path, CARVANA_LIKE, size)
 
 
 def networks(run, folds=(0, 1)):
@@ -131,7 +136,7 @@ def test_a_corrected_dialect_or_other_test_images_give_other_rows(tmp_path, two_
     assert rows_folder(run) != rows
     dialect = change.get("dialect", CARVANA_LIKE)
     expected = mask_by_hand(networks(run), run.dataset.read_image("test_03"), SIZE)
-    found = {id: decode(rle, (45, 61), dialect.order) for id, _, rle in read_rows(path, dialect)}
+    found = decoded(path, dialect)
     assert list(found) == change.get("test_ids", run.dataset.test_ids)
     assert (found["test_03"] != expected).sum() <= 2
 
