@@ -11,7 +11,7 @@ places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's 
 download.py     python -m kit download; unpack.py: archives that cannot reach outside
 scan.py         python -m kit lint FOLDER; pairs.py guesses which files are masks of which
 
-files.py        DataFolder: files in folders or in zips, by paths; archives.py, walking.py: what is in either
+files.py        DataFolder: files in folders or in zips, by paths; archives.py, walking.py: the contents of either
 names.py        ids from file names, in Unicode's composed form
 reading.py      sizes from headers, strict decoding of all
 fingerprints.py a hash of files' names and sizes

@@ -1,10 +1,10 @@
-"""CamVid as SegNet's tutorial packs it: road scenes filmed from a car, 360×480, 11 classes, fixed lists of pictures.
+"""CamVid as SegNet's tutorial packs it: road scenes filmed from a car, 360×480, 11 classes, fixed lists of images.
 
-Files, unpacked or as zips of the folders: train/, val/, test/ with the photographs (.png, also .jpg), trainannot/,
-valannot/, testannot/ with the labels under the same names: grey PNGs of 0 to 10, and 11 for what is not scored, which
-becomes 255 here. The data: Brostow, Fauqueur and Cipolla, "Semantic object classes in video", Pattern Recognition
-Letters 30 (2009). Its 32 classes put into 11, and the lists of 367, 101 and 233 pictures: Badrinarayanan, Kendall and
-Cipolla, "SegNet", PAMI 2017, and the tutorial's files.
+Files, unpacked or as zips of the folders: train/, val/, test/ with the photographs (.png, also .jpg), and trainannot/,
+valannot/, testannot/ with the labels under the same names. The labels are grey PNGs of 0 to 10, and 11 for pixels that
+are not scored; 11 becomes 255 here. The data: Brostow, Fauqueur and Cipolla, "Semantic object classes in video",
+Pattern Recognition Letters 30 (2009). The merging of its 32 classes into 11 and the lists of 367, 101 and 233 images:
+Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2017, and the tutorial's files.
 """
 
 import re
@@ -41,11 +41,11 @@ MASK_NAME = re.compile(r"(.+)\.png", re.IGNORECASE)
 
 
 class CamVid(Dataset):
-    """The pictures and labels by id, `<sequence>_<frame>`, of train and of what is held out.
+    """The images and labels by id, `<sequence>_<frame>`, of train and of the held-out list.
 
     ids: those of train, then the held-out ones, both sorted; groups: the sequence of each, such as 0016E5.
     held_out: "val", or "test" (then val is not read).
-    Raises one ValueError with every missing, extra, double, misnamed or unsafe file, and every picture in both lists.
+    Raises one ValueError with every missing, extra, double, misnamed or unsafe file, and every image in both lists.
     """
 
     name = "camvid"
@@ -69,11 +69,11 @@ class CamVid(Dataset):
         self.notes = self._write_notes()
 
     def split(self) -> np.ndarray:
-        """0 for the ids that are held out, -1 for those of train, which are in no fold: int (n,)."""
+        """The official lists as folds, int (n,): 0 (held out), or -1 (in no fold, always trained on) for train."""
         return np.array([0 if id in self._held else -1 for id in self.ids])
 
     def read_image(self, id: str) -> np.ndarray:
-        """Read a picture -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
+        """Read an image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
         return decode_image(self.data.read(name), name, channels=3)
 
@@ -85,7 +85,7 @@ class CamVid(Dataset):
         return np.where(mask == VOID, np.uint8(255), mask)
 
     def shape(self, id: str) -> tuple[int, int]:
-        """(H, W) of a picture, from its header."""
+        """(H, W) of an image, from its header."""
         return read_size(self.data, self._file(self._images, id))
 
     def fingerprint(self) -> str:
@@ -93,7 +93,7 @@ class CamVid(Dataset):
         return fingerprint_of(self.data, [folder + annot for folder in self._folders for annot in ("", "annot")])
 
     def _find_pairs(self, folder: str, problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-        """The pictures and the labels of a folder by id; those without their partner go to `problems`."""
+        """The images and the labels of a folder by id; those without a partner go to `problems`."""
         images = self._find_files(folder, IMAGE_NAME, problems)
         masks = self._find_files(f"{folder}annot", MASK_NAME, problems)
         problems += unpaired(images, masks, f"labels {folder}annot/{{}}.png", f"image {folder}/{{}}.png")
@@ -107,12 +107,12 @@ class CamVid(Dataset):
 
     def _file(self, files: dict[str, str], id: str) -> str:
         if id not in files:
-            raise KeyError(f"no picture {id!r} in {' or '.join(self._folders)} of {self.data.root}")
+            raise KeyError(f"no image {id!r} in {' or '.join(self._folders)} of {self.data.root}")
         return files[id]
 
     def _write_notes(self) -> tuple[str, ...]:
         trained = len(self.ids) - len(self._held)
         return (
-            f"Trained on the {trained} pictures of train/, scored on the {len(self._held)} of {self._folders[1]}/.",
+            f"Trained on the {trained} images of train/, scored on the {len(self._held)} of {self._folders[1]}/.",
             "Label 11 (void) is neither trained on nor scored.",
         )

@@ -13,7 +13,7 @@ from kit.system.files import cache_folder, check_name, list_some, write_atomic
 
 
 class DataFolder:
-    """The files of a data set, by paths such as "train/a.jpg", in folders or in zips of the same name.
+    """The files of a data set, by paths ("train/a.jpg"), in folders or in zips of the same name.
 
     "train/a.jpg" is root/train/a.jpg, else "train/a.jpg" or "a.jpg" inside root/train.zip; "labels.csv" is
     root/labels.csv, else inside root/labels.csv.zip. A folder or file wins over the zip. A path is found in either
@@ -32,7 +32,7 @@ class DataFolder:
     def names(self, folder: str) -> list[str]:
         """The sorted file names in `folder`, as spelt on the disk, without hidden ones; none where it does not exist.
 
-        Raises ValueError listing all that is neither a regular file nor a link to one: folders, pipes, broken links.
+        Raises ValueError listing all that is no regular file and no link to one: folders, pipes, broken links.
         """
         place = self.root / self._spelt(folder)
         if not place.is_dir():
@@ -51,7 +51,7 @@ class DataFolder:
         return {name: self.size(f"{folder}/{name}") for name in self.names(folder)}
 
     def files(self, folder: str = "") -> tuple[list[str], list[str]]:
-        """Sorted paths of all files below `folder`, however deep, also those in zips; and a line for what is no file.
+        """Sorted paths of all files below `folder`, also in zips; and a line for each entry that is no file.
 
         Raises ValueError for a damaged or unsafe zip.
         """

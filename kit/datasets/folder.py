@@ -37,10 +37,10 @@ class Folder(Dataset):
 
     Arguments:
         root: the folder. Its parts may be zips of the same names (train.zip in place of train/).
-        images: a pattern of the images' paths, such as "images/*.tif" or "case*/scans/*.png", or a folder. An id is
+        images: a pattern of the images' paths, "images/*.tif" or "case*/scans/*.png", or a folder. An id is
             the path without the folders before the first wildcard and without the suffix; {id} in the pattern names it.
-        masks: a pattern with {id}, such as "masks/{id}_mask.png"; or a folder in which the masks lie as the images do
-            in theirs; or a pattern with the same wildcards as `images`, such as "case*/masks/*.png".
+        masks: a pattern with {id}, as in "masks/{id}_mask.png"; or a folder in which the masks lie as the images do
+            in theirs; or a pattern with the same wildcards as `images`, as in "case*/masks/*.png".
         classes: names, the background first.
         values: what a mask's values mean. "binary": 0 and 1, or 0 and 255; "labels": class numbers; a number: pixels
             above it are 1; {0: 0, 128: 1, 255: 2}: the class of each value; {(255, 0, 0): 1, …}: of each colour.
@@ -151,7 +151,7 @@ def _names(names: Sequence[str]) -> tuple[str, ...]:
 def _channel_names(channels: int | Sequence[str]) -> tuple[str, ...]:
     """Names of channels from their number, or as given."""
     if isinstance(channels, str):
-        raise ValueError(f"channels={channels!r}, expected a number or several names, such as ('red', 'nir')")
+        raise ValueError(f"channels={channels!r}, expected a number or several names: ('red', 'green', 'nir')")
     if not isinstance(channels, (int, np.integer)):
         return tuple(channels)
     if channels < 1:

@@ -26,7 +26,7 @@ def group_ids(ids: Sequence[str], groups: Groups, data: DataFolder, problems: li
 def _group_finder(groups: Groups, data: DataFolder) -> Callable[[str], object]:
     """A function from an id to its group, or to None."""
     if isinstance(groups, str):
-        regex = re.compile(groups)
+        regex = re.compile(nfc(groups))
         if regex.groups != 1:
             raise ValueError(
                 f"groups={groups!r} has {regex.groups} parentheses that capture, expected one: the group's name"

@@ -53,11 +53,10 @@ def _mask_folders(folder: str) -> list[str]:
 def _compare(folder: str, partner: str, images: list[str], masks: list[str]) -> Pairs | None:
     """Pair two folders by the files' stems, or by the stems of masks without their ending; None where none agree."""
     by_stem = {_stem(path): path for path in images}
-    for strip in (False, True):
-        keyed = {(_without_ending(_stem(path)) if strip else _stem(path)): path for path in masks}
-        if shared := by_stem.keys() & keyed:
-            return _pairs(folder, partner, by_stem, keyed, shared)
-    return None
+    whole, cut = {_stem(path): path for path in masks}, {_without_ending(_stem(path)): path for path in masks}
+    keyed = max(whole, cut, key=lambda stems: len(by_stem.keys() & stems))
+    shared = by_stem.keys() & keyed
+    return _pairs(folder, partner, by_stem, keyed, shared) if shared else None
 
 
 def _compare_within(folder: str, files: list[str]) -> Pairs | None:

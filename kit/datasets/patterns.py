@@ -7,6 +7,7 @@ images                   a folder: every image file in it, however deep
 """
 
 import re
+from pathlib import PurePath
 
 from kit.datasets.names import nfc
 
@@ -21,12 +22,17 @@ class Pattern:
     Raises ValueError for a pattern that is absolute or leads out of the folder.
     """
 
-    def __init__(self, text: str, id_pattern: str = "[^/]+"):
-        text = nfc(text)
+    def __init__(self, text: str | PurePath, id_pattern: str = "[^/]+"):
+        text = nfc(text.as_posix() if isinstance(text, PurePath) else text)
+        text = text.removesuffix("/")  # of a folder
+        if unknown := [name for name in re.findall(r"\{.*?\}", text) if name != "{id}"]:
+            raise ValueError(
+                f"the pattern {text!r} has {', '.join(unknown)}, expected no other name in braces than {{id}}"
+            )
         if any(part in {"", ".", ".."} for part in text.split("/")) or "\\" in text:
             raise ValueError(
                 f"the pattern {text!r} is no path below the data's folder: expected parts with / between them, without "
-                "a / at the start or the end, and no . or .."
+                "a / at the start, and no . or .."
             )
         self.text, self.is_folder = text, WILDCARD.search(text) is None
         if self.is_folder:

@@ -2,13 +2,13 @@
 
 Parkhi, Vedaldi, Zisserman, Jawahar: "Cats and Dogs", CVPR 2012. Files as the two archives of the data set unpack:
 images/<breed>_<number>.jpg, annotations/trimaps/<breed>_<number>.png, annotations/trainval.txt and test.txt (the id is
-a line's first word). A trimap holds 1 pet, 2 background, 3 border: a band along the outline, and thin parts such as
-whiskers, which the data set's README calls "not classified". It is no small matter: in 393 pictures the border was
-12 % of the area and the pet within it 30 %.
+a line's first word). A trimap holds 1 pet, 2 background, 3 border: a band along the outline, and thin parts like
+whiskers, which the data set's README calls "not classified". The border matters: in 393 images it covered 12 % of the
+area, and the pet inside it 30 %.
 
-Only what the two lists name is read. The whole data set also has images/*.mat, hidden files beside the trimaps, about
-forty photographs that no list names, and pictures that are GIF or PNG under a .jpg name: kit.data.images tells a format
-from the bytes.
+Only images that the two lists name are read. The whole data set also has images/*.mat, hidden files beside the
+trimaps, about forty photographs that no list names, and GIF or PNG images under a .jpg name: kit.data.images knows a
+format by the bytes.
 """
 
 import hashlib
@@ -34,28 +34,28 @@ RULES = {  # what the trimap's 1, 2 and 3 become, by the name of the rule for th
     "ignored": (1, 0, 255),
     "class": (1, 0, 2),
 }
-# The same photograph at two sizes. Only 393 of the 7,349 were searched (correlation 1.00 at 32×32, the next pair 0.80):
-# the whole data set may well have more, also between its two lists.
+# The same photograph at two sizes. Only 393 of the 7,349 were searched (correlation 1.00 at 32×32, the next pair 0.80).
+# The whole data set may have more, also between its two lists.
 TWINS = {"Abyssinian_172": "Abyssinian_122", "Abyssinian_177": "Abyssinian_11"}
-# Decoders complain of these two as they are published (tensorflow/datasets, pull request 5349) and go on.
+# Published damaged (tensorflow/datasets, pull request 5349); decoders warn and go on.
 DAMAGED = ("beagle_116", "chihuahua_121")
 NOTES = {
     "foreground": "The border of a trimap (3, a band along the outline) counts as pet.",
     "ignored": "The border of a trimap (3, a band along the outline) is ignored: neither trained on nor scored, so "
     "that an outline anywhere inside the band costs nothing.",
-    "class": "The border of a trimap (3, a band along the outline) is a class of its own; the pet is what lies inside.",
+    "class": "The border of a trimap (3, a band along the outline) is a class of its own; pet is the area inside it.",
 }
 
 
 class Pets(Dataset):
     """The images and masks by id, `<breed>_<number>`.
 
-    border: what a trimap's 3 is in the masks, "foreground" (pet), "ignored" (255) or "class" (2).
-    ids: those of trainval.txt, sorted, then those of test.txt, sorted; train_ids: the former; breeds: of each id.
-    groups: each picture its own, but one for TWINS. A breed is no group, for each is in both official lists: a score
-    is for other pets of known breeds. For folds with a like share of each, give kit.folds.stratified_group_kfold the
-    breeds and the groups.
-    There is no submission: test_ids is empty, and the pictures of test.txt have masks (see split).
+    border: the value of a trimap's 3 in the masks: "foreground" (pet), "ignored" (255) or "class" (2).
+    ids: those of trainval.txt, sorted, then those of test.txt, sorted. train_ids: the former.
+    breeds: of each id; stratify by them: kit.folds.stratified_group_kfold(breeds, groups, …).
+    groups: every image is its own, except TWINS. A breed is no group, because both official lists hold each breed: a
+    score holds for other pets of known breeds.
+    There is no submission. The images of test.txt have masks (see split).
     Raises one ValueError with every missing file, and every id that is double, misnamed or unsafe.
     """
 
@@ -114,11 +114,11 @@ class Pets(Dataset):
 
     def _image(self, id: str) -> str:
         if id not in self._known:
-            raise KeyError(f"no picture of the id {id!r} in the lists of {self.data.root}")
+            raise KeyError(f"no image of the id {id!r} in the lists of {self.data.root}")
         return f"images/{id}.jpg"
 
     def _read_list(self, name: str, problems: list[str]) -> list[str]:
-        """The ids of a list; what is wrong with it goes to `problems`."""
+        """The ids of a list; its faults go to `problems`."""
         try:
             lines = self._annotations.read(name).decode("utf-8-sig").splitlines()
         except FileNotFoundError:
@@ -141,7 +141,7 @@ class Pets(Dataset):
         return list(ids)
 
     def _missing(self) -> list[str]:
-        """A line for each file that an id lacks, or one for a folder that is not there at all."""
+        """A line for each file that an id lacks, or one for a folder without files."""
         problems = []
         for folder, file, names in (
             ("images", "{}.jpg", self.data.names("images")),
@@ -156,7 +156,7 @@ class Pets(Dataset):
 
 
 def _complaint(id: str) -> str | None:
-    """What is wrong with an id, None if nothing."""
+    """The fault of an id in words; None if it has none."""
     if not ID.fullmatch(id):
         return f"{id!a} is not named like <breed>_<number>"
     try:

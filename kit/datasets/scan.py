@@ -129,7 +129,7 @@ def _describe(folder: Path, images: list[str], files: list[str], pairs: list[Pai
         lines.append(f"Not looked at, because they are no image files: {told}.")
     if images and not pairs:
         lines.append(
-            "Not checked: which mask belongs to which image; no two folders, such as images/ and masks/, hold files of "
+            "Not checked: which mask belongs to which image; no two folders, like images/ and masks/, hold files of "
             "the same names."
         )
     lines.append(

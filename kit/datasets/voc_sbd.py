@@ -1,7 +1,8 @@
-"""SBD, the masks that Hariharan et al. drew for 11,355 pictures of VOC 2011: "Semantic Contours", ICCV 2011.
+"""SBD, the masks that Hariharan et al. drew for 11,355 images of VOC 2011: "Semantic Contours", ICCV 2011.
 
-Files: benchmark_RELEASE/dataset/{img/<id>.jpg, cls/<id>.mat, inst/<id>.mat, train.txt, val.txt}. A .mat holds GTcls (of
-inst: GTinst), whose Segmentation has a label a pixel. SBD has no void: its pixels at an object's edge are labelled.
+Files: benchmark_RELEASE/dataset/{img/<id>.jpg, cls/<id>.mat, inst/<id>.mat, train.txt, val.txt}. A .mat of cls holds
+GTcls, one of inst GTinst; their field Segmentation has a label for each pixel. SBD has no void: the pixels at an
+object's edge are labelled.
 """
 
 from pathlib import Path
@@ -57,7 +58,7 @@ class SBD:
 
 
 def read_list(content: bytes, name: str, problems: list[str]) -> list[str]:
-    """The ids of a list of pictures, a line each, as listed; unsafe and double ones go to `problems`."""
+    """The ids (NFC) of a list of images, a line each, in its order; unsafe and double ones go to `problems`."""
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -77,5 +78,5 @@ def read_list(content: bytes, name: str, problems: list[str]) -> list[str]:
             problems.append(f"{name}, line {number}: {id} is listed twice")
         ids[id] = None
     if not ids:
-        problems.append(f"{name} lists no picture")
+        problems.append(f"{name} lists no image")
     return list(ids)

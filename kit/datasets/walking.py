@@ -8,10 +8,10 @@ HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
 
 
 def walk(root: Path, folder: str = "") -> tuple[list[str], list[str]]:
-    """Sorted paths of the regular files below root/folder, relative to `root` with forward slashes; and what is none.
+    """Sorted paths of the regular files below root/folder, relative to `root` with forward slashes; and odd entries.
 
     Hidden files and folders are left out. Links to folders are followed, but not back into a folder that they lie in.
-    The second list names pipes, devices, broken links and link loops, each with the kind in words.
+    The odd entries are pipes, devices, broken links and link loops, each with its kind in words.
     Raises ValueError for more than MAX_FILES files.
     """
     files, odd = [], []

@@ -3,8 +3,8 @@
     keep_folds     at the start of a run: make folds.csv, or read it
     freeze_folds   when a fold begins: from then on folds.csv stays as it is
 
-Two runs may start in one folder at the same time, with other numbers of folds. Whoever begins a fold first freezes its
-folds; the other is refused before it writes anything.
+Two runs may start in one folder at the same time, with other numbers of folds. The run that begins a fold
+first freezes its folds; the other is refused before it writes anything.
 """
 
 import unicodedata
@@ -20,7 +20,7 @@ from kit.folds.kfold import check_leaks
 from kit.system.files import raise_all, run_lock, write_atomic
 
 BEGUN = "begun"  # an empty file in the folder of each fold that has begun
-WAIT = 600  # seconds for the lock: whoever holds it reads or writes one small file
+WAIT = 600  # seconds for the lock: its holder reads or writes one small file
 
 
 class Processes(Protocol):
@@ -100,7 +100,7 @@ def _read(path: Path, ids: list[str], groups: list[str]) -> np.ndarray:
 
 
 def _checked(folds: Iterable[int], groups: Sequence[str]) -> np.ndarray:
-    """Return `folds` as an int array (n,). Raises ValueError for leaks, empty folds and what is no fold number.
+    """Return `folds` as an int array (n,). Raises ValueError for leaks, empty folds and values that are no fold number.
 
     An official split (fold -1) may share groups between training and validation; then the report says so.
     """

@@ -115,7 +115,7 @@ def _encode(values: Sequence, what: str) -> tuple[np.ndarray, np.ndarray]:
             f"Fill them in" + (": a sample that belongs with no other is a group of its own" * (what == "groups"))
         )
     array = np.asarray(values) if values else np.zeros(0, int)
-    if array.ndim != 1:  # tuples, for one: each is one value
+    if array.ndim != 1:  # of tuples; each tuple is one value
         array = np.asarray([repr(value) for value in values])
     return np.unique(array, return_inverse=True)
 

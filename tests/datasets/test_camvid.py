@@ -31,7 +31,7 @@ def test_lists_train_then_what_is_held_out(folder):
     assert camvid.groups == [id[:6] for id in camvid.ids]
     assert camvid.num_classes == len(camvid.classes) == 11
     assert camvid.classes == CLASSES
-    assert camvid.notes[0] == "Trained on the 8 pictures of train/, scored on the 4 of val/."
+    assert camvid.notes[0] == "Trained on the 8 images of train/, scored on the 4 of val/."
 
 
 def test_test_may_be_held_out_instead_of_val(folder):
@@ -44,7 +44,7 @@ def test_test_may_be_held_out_instead_of_val(folder):
         CamVid(folder, held_out="train")
 
 
-def test_reads_pictures_and_labels_with_void_as_255(folder):
+def test_reads_images_and_labels_with_void_as_255(folder):
     camvid = CamVid(folder)
     for id in camvid.ids:
         part = "train" if id in camvid.ids[:8] else "val"
@@ -88,7 +88,7 @@ def test_bad_labels_are_refused_by_name(folder):
     path.write_bytes(save(good[1:], "PNG"))
     with pytest.raises(BadImage, match=rf"valannot/{id}\.png: a mask of \(71, 96\), expected \(72, 96\) like val/{id}"):
         camvid.read_mask(id)
-    with pytest.raises(KeyError, match="no picture 'x' in train or val"):
+    with pytest.raises(KeyError, match="no image 'x' in train or val"):
         camvid.read_mask("x")
 
 

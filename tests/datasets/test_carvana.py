@@ -114,7 +114,7 @@ def test_folders_and_zips_have_one_fingerprint_and_another_file_changes_it(folde
     assert tests == Carvana(zipped).test_fingerprint()
     with (folder / "test/c_01.jpg").open("ab") as file:
         file.write(b"\0")
-    assert Carvana(folder).fingerprint() == before  # training does not know the test pictures
+    assert Carvana(folder).fingerprint() == before  # training does not know the test images
     assert Carvana(folder).test_fingerprint() != tests
     with (folder / "train/0b_01.jpg").open("ab") as file:
         file.write(b"\0")

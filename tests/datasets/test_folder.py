@@ -154,6 +154,15 @@ LAYOUTS = {
 }
 
 
+def test_patterns_as_people_write_them(patients):
+    plain = lungs(patients)
+    assert lungs(patients, images="images/").ids == plain.ids
+    assert lungs(patients, images=Path("images"), masks=Path("masks/{id}_mask.png")).ids == plain.ids
+    assert lungs(patients, images="images/**", masks="**/{id}_mask.png").ids == plain.ids
+    with pytest.raises(ValueError, match=r"has \{name\}, expected no other name in braces than \{id\}"):
+        lungs(patients, masks="masks/{name}_mask.png")
+
+
 @pytest.mark.parametrize(("files", "arguments", "ids"), LAYOUTS.values(), ids=LAYOUTS)
 def test_layouts(tmp_path, files, arguments, ids):
     (images, masks), expected = files, {}

@@ -104,7 +104,8 @@ def test_folder_pairs_both_spellings(tmp_path):
         path.parent.mkdir(parents=True)
         path.write_bytes(save(np.eye(5, 6, dtype=np.uint8), "PNG"))
     for masks in ("masks", "masks/{id}.png", "masks/*/*.png"):
-        data = Folder(tmp_path, images="images/*/*.png", masks=masks, groups=nfd(r"^(Bär)") if masks == "x" else None)
+        data = Folder(tmp_path, images="images/*/*.png", masks=masks, groups=nfd("^(Bär)/"))
+        assert data.groups == [nfc("Bär")]
         assert data.ids == [nfc("Bär/é 1")]
         np.testing.assert_array_equal(data.read_mask(data.ids[0]), np.eye(5, 6))
         assert len(data.fingerprint()) == 64
@@ -171,6 +172,12 @@ def test_a_link_to_another_disk_is_followed_and_a_loop_is_not(deep, tmp_path_fac
     files, odd = DataFolder(deep).files()
     assert "more/g.png" in files
     assert odd == ["more/back (a link to a folder that it lies in)"]
+
+
+def test_the_number_of_files_is_bounded(deep, monkeypatch):
+    monkeypatch.setattr("kit.datasets.walking.MAX_FILES", 2)
+    with pytest.raises(ValueError, match="holds more than 2 files; name a smaller folder"):
+        DataFolder(deep).files()
 
 
 def test_a_fingerprint_is_of_names_and_sizes(deep):

@@ -42,8 +42,8 @@ def test_ids_breeds_and_the_official_split(folder):
     assert len(set(pets.groups)) == len(pets.groups) == 17
 
 
-def test_two_pictures_are_read_although_they_are_published_damaged(folder):
-    """With bytes too many before the end, as chihuahua_121 has; in any other picture they are refused."""
+def test_two_images_are_read_although_they_are_published_damaged(folder):
+    """With bytes too many before the end, as chihuahua_121 has; in any other image they are refused."""
     jpeg, listed = (folder / "images/Siamese_2.jpg").read_bytes(), (folder / "annotations/trainval.txt").open("a")
     with listed:
         listed.write("chihuahua_121 4 1 1\n")
@@ -108,10 +108,10 @@ def test_sizes_vary_and_a_gif_under_a_jpeg_name_is_read(folder):
     assert np.median(red_over_green[mask == 1]) > 40 > -40 > np.median(red_over_green[mask == 0])
 
 
-def test_unlisted_pictures_are_no_pictures(folder):
+def test_unlisted_images_are_no_images(folder):
     pets = Pets(folder)
     for read in (pets.read_image, pets.read_mask, pets.shape):
-        with pytest.raises(KeyError, match="no picture of the id 'Siamese_999'"):
+        with pytest.raises(KeyError, match="no image of the id 'Siamese_999'"):
             read("Siamese_999")
 
 

@@ -88,7 +88,7 @@ def test_without_maps_of_objects_parts_are_taken_and_it_is_said(voc, tmp_path):
     for path in (tmp_path / "VOCdevkit/VOC2012/SegmentationObject").iterdir():
         path.unlink()
     crops = ObjectCrops(voc, voc.ids[:13])
-    assert crops.notes[1] == "In 8 pictures without a map of objects, connected parts count as objects."
+    assert crops.notes[1] == "In 8 images without a map of objects, connected parts count as objects."
     assert {id[:4] for id in crops.groups} == {"2007", "2009"}
 
 
