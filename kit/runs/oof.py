@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from torch import nn
 
-from kit.data.identity import plain_values, reading_code
+from kit.data.identity import held_values, named_values, reading_code
 from kit.prediction.predictor import Predictor
 from kit.prediction.rule import Rule
 from kit.runs.provenance import short_hash
@@ -76,7 +76,10 @@ def prediction_key(run: Run, folds: Sequence[int]) -> str:
 
 def metric_key(metric: Metric | None) -> str | None:
     """A name of all that decides a metric's counts: its name, its values, its code."""
-    return None if metric is None else short_hash((metric.name, plain_values(metric), reading_code(metric, object)))
+    if metric is None:
+        return None
+    values = held_values(metric), named_values(metric, object)
+    return short_hash((metric.name, values, reading_code(metric, object)))
 
 
 def finished(run: Run) -> list[int]:
