@@ -173,7 +173,7 @@ class Download:
             print(error)
             return 1
         except KeyboardInterrupt:
-            print("interrupted; the same command resumes the download")
+            print("interrupted; the same command goes on from here")
             return 130
         return 0
 

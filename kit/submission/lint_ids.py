@@ -24,6 +24,7 @@ class Expected:
         self.source = source
         self.places: dict[Name, tuple[int, Name]] = {}
         self.own: set[Cells] = set()
+        self.repeats = 0  # rows whose name came before
         self._mask_at = dialect.columns.index(dialect.mask_column)
         self._dialect = dialect
         self._rough: dict[str, str] | None = None
@@ -31,6 +32,7 @@ class Expected:
     def add(self, cells: Cells) -> None:
         """Add a row. A name that comes twice keeps its first place."""
         name = self._dialect.name_of(cells)
+        self.repeats += _composed(name) in self.places
         self.places.setdefault(_composed(name), (len(self.places), name))
         if len(cells[self._mask_at]) <= SHORT:
             self.own.add(cells)
@@ -55,7 +57,14 @@ def expected_of_sample(path: Path, dialect: Dialect, problems: Problems) -> Expe
             expected.add(row.cells)
     for problem in own.list(None if own.unread else (*FATAL, "columns")):
         if problem.severity == "error":
-            problems.error("problems of the sample file", f"sample file {path.name}: {problem.where}", problem.what)
+            what = problem.what.replace("Leave them out", "kit writes no such columns: add them to the CSV yourself")
+            problems.error("problems of the sample file", f"sample file {path.name}: {problem.where}", what)
+    if expected.repeats and dialect.rows != "instance":
+        what = (
+            f"{expected.repeats:,} rows repeat an id of a row before; one row is expected of each id. If each object "
+            'has a row: rows="instance" (--rows instance)'
+        )
+        problems.warning("repeated ids of the sample file", f"sample file {path.name}", what)
     return None if own.unread else expected
 
 

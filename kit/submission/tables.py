@@ -198,6 +198,8 @@ def join_cells(cells: Iterable[str]) -> bytes:
 
 def split_cells(line: bytes) -> Cells:
     """Undo `join_cells`. Raises ValueError on a line that is no CSV in UTF-8."""
+    if b'"' not in line and b"\r" not in line:  # as almost every line: four times as fast
+        return tuple(line.decode().removesuffix("\n").split(","))
     try:
         (cells,) = csv.reader([line.decode()], strict=True)
     except csv.Error as error:
