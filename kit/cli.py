@@ -16,7 +16,7 @@ import tyro
 from kit.bench import JOBS
 from kit.datasets.download import SOURCES, download, list_sources
 from kit.datasets.files import DataFolder
-from kit.submission import Dialect, Problem, lint, score, truth_reader
+from kit.submission import Dialect, Problem, compare_masks, known, lint, score, truth_reader
 from kit.submission.detect import Look, dialect_of, look
 from kit.submission.formats import read_header
 
@@ -139,12 +139,15 @@ def _described(dialect: Dialect, by_default: bool) -> str:
 
 
 def _problems_of_folder(folder: Path) -> list[Problem]:
-    """Check a data folder; which data set it is, kit.datasets finds."""
-    from kit.datasets.carvana import Carvana  # imported here: it imports PyTorch, which takes seconds
+    """Check a data folder, and in Carvana's layout the CSV of the training masks too."""
+    from kit.datasets.carvana import Carvana  # imported here: the readers of data sets take seconds
+    from kit.datasets.scan import scan
 
-    carvana = Carvana(folder)
-    print(f"{folder}: {len(carvana.ids)} images with masks, {len(carvana.test_ids)} to predict")
-    return [Problem("error", "", line) for line in carvana.problems() + carvana.mask_csv_problems()]
+    found, lines = scan(folder)
+    print(found)
+    problems = [Problem("error", "", line) for line in lines]
+    masks = DataFolder(folder).path("train_masks.csv")
+    return problems if masks is None or problems else compare_masks(Carvana(folder), masks, known.CARVANA)
 
 
 def _unzipped(csv: Path | None) -> Path | None:

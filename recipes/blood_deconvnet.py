@@ -29,7 +29,7 @@ from torch import nn
 
 from kit.data.augment import cell_augment
 from kit.datasets.blood_cells import BloodCells
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.folds.kfold import group_kfold
 from kit.losses.region import bce, bce_jaccard
 from kit.models.deconvnet import SmallDeconvNet

@@ -25,7 +25,7 @@ from torch import nn
 
 from kit.data.augment import photo_augment
 from kit.datasets.camvid import CamVid
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.losses.region import cross_entropy
 from kit.losses.weights import median_frequency_weights
 from kit.models.segnet import SegNet

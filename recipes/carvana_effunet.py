@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import tyro
 from torch import nn
 
 from kit.data.augment import photo_augment
+from kit.data.check import foreground_shares
 from kit.datasets.carvana import Carvana
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
+from kit.folds.kfold import quantile_labels, stratified_group_kfold
 from kit.losses.region import border_bce_dice
 from kit.models.pretrained import unet
 from kit.prediction.predictor import TTA, VIEWS
@@ -52,7 +55,7 @@ def main() -> None:
     """Train the fold or folds asked for, then report on and predict with every finished one."""
     config = tyro.cli(Config, description=__doc__)
     carvana = Carvana(require_data(Carvana, config.data_dir))
-    folds, tta = lambda: carvana.folds(config.folds, config.seed), TTA(VIEWS["hflip"])
+    folds, tta = lambda: carvana_folds(config, carvana), TTA(VIEWS["hflip"])
     run = open_run(config, carvana, folds, tta, __file__)
     for fold in run.unfinished(config.fold):
         train(run, config, fold)
@@ -60,6 +63,12 @@ def main() -> None:
     run.report()
     if config.test:
         submit(run, lambda fold: run.load(fold, network(config, "none")), Path("submissions"))
+
+
+def carvana_folds(config: Config, carvana: Carvana) -> np.ndarray:
+    """Folds of whole cars; the shares of small and large cars are alike in each."""
+    labels = quantile_labels(foreground_shares(carvana), carvana.groups, bins=4)
+    return stratified_group_kfold(labels, carvana.groups, config.folds, config.seed)
 
 
 def train(run: Run, config: Config, fold: int) -> None:

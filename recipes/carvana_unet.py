@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import tyro
 from torch import nn
 
 from kit.data.augment import photo_augment
+from kit.data.check import foreground_shares
 from kit.datasets import studio
 from kit.datasets.carvana import Carvana
-from kit.datasets.files import find_data
+from kit.datasets.places import find_data
+from kit.folds.kfold import quantile_labels, stratified_group_kfold
 from kit.losses.region import bce_dice
 from kit.models.pretrained import freeze_encoder, unet
 from kit.prediction.predictor import TTA, VIEWS, Tiled
@@ -85,13 +88,19 @@ def main() -> None:
         data_dir = studio.draw_studio(cache_folder() / f"studio-v{studio.VERSION}")
     carvana = Carvana(data_dir)
     tta = TTA(VIEWS[config.tta], config.scales)
-    run = open_run(config, carvana, lambda: carvana.folds(config.folds, config.seed), tta, __file__)
+    run = open_run(config, carvana, lambda: carvana_folds(config, carvana), tta, __file__)
     for fold in run.unfinished(config.fold):
         train(run, config, fold)
         run.predict_oof(fold, trained(run, config, fold))
     run.report()
     if config.test:
         submit(run, lambda fold: trained(run, config, fold), Path("submissions"))
+
+
+def carvana_folds(config: Config, carvana: Carvana) -> np.ndarray:
+    """Folds of whole cars; the shares of small and large cars are alike in each."""
+    labels = quantile_labels(foreground_shares(carvana), carvana.groups, bins=4)
+    return stratified_group_kfold(labels, carvana.groups, config.folds, config.seed)
 
 
 def train(run: Run, config: Config, fold: int) -> None:

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import tyro
 from torch import nn
 
 from kit.data.augment import photo_augment
-from kit.datasets.files import require_data
 from kit.datasets.pets import Pets
+from kit.datasets.places import require_data
+from kit.folds.kfold import stratified_group_kfold
 from kit.losses.region import bce
 from kit.models.unet import CompactUNet
 from kit.prediction.predictor import TTA, VIEWS
@@ -51,11 +53,18 @@ def main() -> None:
     """Train the fold or folds asked for, then report on every finished one."""
     config = tyro.cli(Config, description=__doc__)
     pets = Pets(require_data(Pets, config.data_dir), border="foreground")
-    run = open_run(config, pets, lambda: pets.folds(config.folds, config.seed), TTA(VIEWS["hflip"]), __file__)
+    run = open_run(config, pets, lambda: pets_folds(config, pets), TTA(VIEWS["hflip"]), __file__)
     for fold in run.unfinished(config.fold):
         train(run, config, fold)
         run.predict_oof(fold, run.load(fold, network()))
     run.report()
+
+
+def pets_folds(config: Config, pets: Pets) -> np.ndarray:
+    """The official split, or folds with the same share of each breed."""
+    if config.folds == 0:
+        return pets.split()
+    return stratified_group_kfold(pets.breeds, pets.groups, config.folds, config.seed)
 
 
 def train(run: Run, config: Config, fold: int) -> None:

@@ -22,8 +22,9 @@ from torch import nn
 
 from kit.data.augment import photo_augment
 from kit.data.cache import sample_reader
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import ObjectCrops
 from kit.losses.region import cross_entropy
@@ -83,7 +84,9 @@ def train(run: Run, config: Config, fold: int) -> None:
     if config.stage == 1:
         objects = ObjectCrops(run.competition, run.trained_on(fold))
         print(*objects.notes)
-        samples = SegmentationDataset(sample_reader(objects, config.image_size, cache_folder()), objects.ids, augment)
+        samples = SegmentationDataset(
+            sample_reader(objects, Resizing(config.image_size), cache_folder()), objects.ids, augment
+        )
         train_loader = run.train_loader(samples, config.batch_size)
     groups = parameter_groups(model, config.lr, weight_decay=5e-4, encoder_factor=config.encoder_lr)
     optimizer = torch.optim.SGD(groups, momentum=0.9, fused=True)

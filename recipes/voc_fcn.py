@@ -24,7 +24,7 @@ import tyro
 from torch import nn
 
 from kit.data.augment import photo_augment
-from kit.datasets.files import require_data
+from kit.datasets.places import require_data
 from kit.datasets.voc import CLASSES, VOC
 from kit.losses.region import cross_entropy
 from kit.models.fcn import FCN8s, FCN16s, FCN32s

@@ -18,8 +18,8 @@ def draw_voc(folder: Path, trained: int = 8, held_out: int = 4, sbd: bool = Fals
     """Draw VOCdevkit/VOC2012 below `folder`: shapes of classes 1, 7, 8 and 15 with void outlines; return `folder`.
 
     ids: 2007_000001 … are train.txt, 2008_000001 … val.txt. sbd: also benchmark_RELEASE, whose train.txt has
-    2007_000001, 2008_000001 and three pictures of its own, 2009_00000<1 to 3>, and whose val.txt has the other
-    pictures of val and two of its own. Its masks have no void.
+    2007_000001, 2008_000001 and three images of its own, 2009_00000<1 to 3>, and whose val.txt has the other
+    images of val and two of its own. Its masks have no void.
     """
     root, rng = folder / "VOCdevkit/VOC2012", np.random.default_rng(seed)
     for part in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
@@ -91,8 +91,8 @@ def draw_pets(folder: Path, trained: int = 12, held_out: int = 5, seed: int = 0)
 def draw_blood_cells(folder: Path, trained: int = 12, tests: int = 3, seed: int = 0) -> Path:
     """Draw Train_Data/ and Test_Data/ of the blood cells in `folder`; return it.
 
-    Train pictures of 64×64, train-0, train-5, train-10 …, two or three to a group, have one violet cell among red ones
-    and a JPEG mask in 4×4 blocks; test pictures, smear-0 …, are 90×120, 110×150, 130×180 and so on, without masks.
+    Train images of 64×64, train-0, train-5, train-10 …, two or three to a group, have one violet cell among red ones
+    and a JPEG mask in 4×4 blocks; test images, smear-0 …, are 90×120, 110×150, 130×180 and so on, without masks.
     """
     rng = np.random.default_rng(seed)
     for part in ("Train_Data", "Test_Data"):

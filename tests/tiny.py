@@ -1,4 +1,4 @@
-"""A competition of drawn discs, small enough for a unit test: orange discs on blue, every picture another."""
+"""A data set of drawn discs, small enough for a unit test: orange discs on blue, every image another."""
 
 import hashlib
 import zlib
@@ -7,19 +7,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from kit.data.dataset import Dataset
 
-class TinyCompetition:
-    """What kit.data.Competition asks for, drawn in memory: `cars` groups of `views` pictures, and `tests` more.
 
-    broken: ids whose picture cannot be read.
+class TinyCompetition(Dataset):
+    """Drawn in memory: `cars` groups of `views` images, and `tests` more; with the attributes of a competition.
+
+    broken: ids whose image cannot be read.
     """
 
     name = "tiny"
     slug = "tiny-discs"
-    num_classes = 2
     classes = ("blue", "disc")
-    notes = ()
-    drawn = False
     order = "C"
     columns = ("img", "rle_mask")
     sample_csv = None

@@ -37,6 +37,7 @@ from torch.utils.data import DataLoader
 import kit.training.loop
 from kit.data.augment import photo_augment
 from kit.data.cache import sample_reader
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.folds.kfold import group_kfold
 from kit.losses.region import bce_dice
@@ -221,7 +222,9 @@ def begin(job: Job, world: World) -> Run:
 def train(run: Run, job: Job) -> None:
     """Train the fold that was asked for."""
     world = run.world
-    train_set = SegmentationDataset(sample_reader(run.competition, SIZE, None), run.trained_on(job.fold), AUGMENT)
+    train_set = SegmentationDataset(
+        sample_reader(run.competition, Resizing(SIZE), None), run.trained_on(job.fold), AUGMENT
+    )
     batches = EpochBatches(len(train_set), job.batch_size, seed=job.seed, world=world, parts=job.accumulate)
     torch.manual_seed(job.seed)
     model = network(job)
@@ -238,7 +241,7 @@ def train(run: Run, job: Job) -> None:
 
 def validation(run: Run, job: Job) -> tuple[DataLoader, Settings]:
     """This process's held-out pictures, and the settings."""
-    read = sample_reader(run.competition, SIZE, None)
+    read = sample_reader(run.competition, Resizing(SIZE), None)
     settings = Settings(job.epochs, run.world, run.dtype, warmup_cosine, job.seed, save_minutes=job.save_minutes)
     return DataLoader(SegmentationDataset(read, run.world.share(run.held_out(job.fold))), job.batch_size), settings
 

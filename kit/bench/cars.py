@@ -49,7 +49,7 @@ class Cars:
     def read_image(self, id: str) -> np.ndarray:
         """Decode the file, u8 (1280, 1918, 3)."""
         path = self.folder / f"{int(id[3:]) % FILES}.jpg"
-        return decode_image(path.read_bytes(), path.name)
+        return decode_image(path.read_bytes(), path.name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """The car, u8 (1280, 1918)."""

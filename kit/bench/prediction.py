@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from kit.bench.cars import LOW, Cars, car_logits
 from kit.bench.measure import Row
-from kit.data.samples import PictureBatches
+from kit.data.resize import Resizing
+from kit.data.samples import ImageBatches
 from kit.prediction.predictor import TTA, pictures_at_once, predict, rle_at
 from kit.submission import Dialect, RowParts, errors_of, lint, rows_in_order, write
 from kit.system.files import raise_all
@@ -54,7 +55,9 @@ def predict_to_csv(
     """Every picture from its JPEG to its row of the CSV, as kit.runs.submit does it on a GPU; the number of rows."""
     on = torch.device(device)
     dtype = torch.float32 if device == "cpu" else best_dtype(on)
-    batches = PictureBatches(cars, cars.test_ids, size, pictures_at_once(tta, size, GPU), threads, device != "cpu")
+    batches = ImageBatches(
+        cars, cars.test_ids, Resizing(size), pictures_at_once(tta, size, GPU), threads, device != "cpu"
+    )
 
     def row(id: str, full: tuple[int, int], levels: np.ndarray) -> tuple[str, str]:
         return cars.csv_name(id), rle_at(levels, full, cars.order)

@@ -13,6 +13,7 @@ from kit.bench.cars import Cars
 from kit.bench.measure import Contest, Row, contested
 from kit.data.augment import photo_augment
 from kit.data.cache import ImageCache
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset, collate_samples, start_worker
 
 SIZE = (512, 512)
@@ -38,7 +39,7 @@ class Usual(Dataset):
 def rows(scratch: Path, results: Path, rounds: int = 7, count: int = COUNT) -> Iterator[Row]:
     """A pass over the samples by two worker processes that stay."""
     cars = Cars(scratch / "cars", count)
-    read = ImageCache.open(cars, SIZE, scratch)
+    read = ImageCache.open(cars, Resizing(SIZE), scratch)
     load = {"batch_size": BATCH, "num_workers": WORKERS, "persistent_workers": True, "worker_init_fn": start_worker}
     ours = DataLoader(SegmentationDataset(read, cars.ids, photo_augment()), collate_fn=collate_samples, **load)
     usual = DataLoader(Usual(read, cars.ids), **load)

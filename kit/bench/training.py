@@ -12,6 +12,7 @@ from kit.bench.cars import Cars
 from kit.bench.measure import Row
 from kit.data.augment import photo_augment
 from kit.data.cache import ImageCache
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset, collate_samples, loading
 from kit.training.loop import Settings, adamw, fit, new_state, warmup_cosine
 from kit.training.processes import EpochBatches, World
@@ -37,7 +38,7 @@ class Sleeper(nn.Module):
 def rows(scratch: Path, results: Path, steps: int = STEPS) -> Iterator[Row]:
     """The share of the second epoch that the network was busy; the first starts the workers."""
     cars, world = Cars(scratch / "cars", BATCH * steps), World(0, 1, torch.device("cpu"))
-    samples = SegmentationDataset(ImageCache.open(cars, SIZE, scratch), cars.ids, photo_augment())
+    samples = SegmentationDataset(ImageCache.open(cars, Resizing(SIZE), scratch), cars.ids, photo_augment())
     batches = EpochBatches(len(samples), BATCH, seed=0, world=world)
     load = {"persistent_workers": True, "collate_fn": collate_samples, **loading(WORKERS, world)}
     model = Sleeper(STEP)

@@ -1,0 +1,58 @@
+"""What is an image, a mask, a data set?
+
+dataset.py        Dataset, the base class of all data sets; data_key
+identity.py       the code and the values that decide how a data set is read
+check.py          check_dataset: all that a data set returns, read and checked once; Facts
+declared.py       the part of it that needs no file: ids, groups, classes, channels
+sample_checks.py  the part of it that looks at one image or mask
+images.py         decode_image, image_size: strict decoding
+masks.py          decode_mask, and the rules that make class numbers of what is stored
+formats.py        a format by its first bytes, the checks of its header
+tiff.py, lzw.py   TIFF with any number of channels; npy.py: NumPy's own format
+resize.py         Resizing: images and masks at the network's size
+shrink.py         the compiled kernel that shrinks RGB
+cache.py          sample_reader: the images at their size, from the files or a cache on the disk
+normalise.py      Normalisation, on the device
+augment.py        paired image and mask transforms, seeded for every sample
+samples.py        SegmentationDataset, ImageBatches: what a network trains on and predicts
+"""
+
+import importlib
+
+_FILES = {  # a public name and its file; imported when first used, because PyTorch takes seconds
+    "Dataset": "dataset",
+    "RGB": "dataset",
+    "data_key": "dataset",
+    "Facts": "check",
+    "check_dataset": "check",
+    "foreground_shares": "check",
+    "BadImage": "formats",
+    "decode_image": "images",
+    "image_size": "images",
+    "binary_mask": "masks",
+    "class_mask": "masks",
+    "colour_mask": "masks",
+    "decode_mask": "masks",
+    "threshold_mask": "masks",
+    "Resizing": "resize",
+    "sample_reader": "cache",
+    "IMAGENET": "normalise",
+    "Normalisation": "normalise",
+    "normalisation_of": "normalise",
+    "ImageBatch": "samples",
+    "ImageBatches": "samples",
+    "Sample": "samples",
+    "SegmentationDataset": "samples",
+    "collate_samples": "samples",
+}
+__all__ = list(_FILES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _FILES:
+        raise AttributeError(f"module 'kit.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"kit.data.{_FILES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,134 +1,207 @@
-"""The training pictures at their size: read from the files, or from a uint8 cache on the disk."""
+"""The training images at the network's size: read from the files, or from a cache on the disk."""
 
+import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from kit.data.images import resize_image, resize_mask, single_threaded_cv2
-from kit.data.samples import Competition
-from kit.system.files import raise_all, run_lock
+from kit.data.check import sample_ids
+from kit.data.dataset import RGB, Dataset, data_key
+from kit.data.resize import Resizing, single_threaded_cv2
+from kit.data.sample_checks import check_sample, describe_error
+from kit.system.files import raise_all, run_lock, write_atomic
 
-FORMAT = 2  # raised whenever what a cache holds changes, so that an older one is not taken for it
+FORMAT = 3  # raised whenever the content of a cache changes, so that an older one is not used
 CHUNK = 256  # samples that are brought to the disk together
+FILES = ("images.npy", "masks.npy")
+
+Reader = Callable[[str], tuple[np.ndarray, np.ndarray]]
 
 
-def sample_reader(
-    competition: Competition, size: tuple[int, int] | None, cache: Path | None
-) -> "ImageCache | SizedReader":
-    """What a SegmentationDataset reads from: the cache below `cache`, or the files themselves if it is None.
+def sample_reader(dataset: Dataset, resizing: Resizing, cache: Path | None) -> "ImageCache | SizedReader":
+    """The reader for a SegmentationDataset: the cache below the folder `cache`, or the files themselves if it is None.
 
-    size: (height, width); None reads pictures at their own sizes, and then there is no cache.
+    Images at their own sizes have no cache.
     """
-    if size is None:
-        return SizedReader(competition, None)
-    return SizedReader(competition, size) if cache is None else ImageCache.open(competition, size, cache)
+    if cache is None or resizing.size is None:
+        return SizedReader(dataset, resizing)
+    return ImageCache.open(dataset, resizing, cache)
 
 
 class SizedReader:
-    """Reads a sample's image and mask and brings both to one size. Picklable, for worker processes.
+    """Reads a sample's image and mask, checks them, and brings both to the network's size. Picklable, for workers."""
 
-    size: (height, width), or None for each picture's own.
-    """
-
-    def __init__(self, competition: Competition, size: tuple[int, int] | None) -> None:
-        self.competition, self.size = competition, size
+    def __init__(self, dataset: Dataset, resizing: Resizing) -> None:
+        self.dataset, self.resizing = dataset, resizing
+        self.channels, self.num_classes = getattr(dataset, "channels", RGB), len(dataset.classes)
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image u8 (H, W, 3) and mask u8 (H, W) of `id`. Raises ValueError naming what cannot be used."""
-        image, mask = self.competition.read_image(id), self.competition.read_mask(id)
-        if image.shape[:2] != mask.shape:
-            raise ValueError(
-                f"{id}: the mask is {mask.shape}, its image {image.shape[:2]} (height, width); they must agree"
-            )
-        labels = np.unique(mask)
-        if (bad := labels[(labels >= self.competition.num_classes) & (labels != 255)]).size:
-            raise ValueError(
-                f"{id}: mask labels {bad.tolist()}, expected 0 to {self.competition.num_classes - 1} or 255"
-            )
-        return (image, mask) if self.size is None else (resize_image(image, self.size), resize_mask(mask, self.size))
+        """Image (H, W, C) and mask u8 (H, W) of `id`. Raises ValueError naming what cannot be used."""
+        image, mask = self.dataset.read_image(id), self.dataset.read_mask(id)
+        check_sample(id, image, mask, self.channels, self.num_classes)
+        return self.resizing.image(image), self.resizing.mask(mask)
 
 
 class ImageCache:
-    """All samples of a competition at one size, uint8, in two memory-mapped files.
+    """All samples of a data set at one size, in two memory-mapped files: images.npy in its dtype, masks.npy in u8.
 
-    A 512 x 512 sample reads in 0.02 ms, where decoding and shrinking a Carvana picture and its mask takes 16.
-    Written once into a temporary folder that is then renamed, so it is complete or absent, and a killed build goes on
-    where it was; its name holds the data's fingerprint and the size, so other data never meets an old cache.
+    A 512 x 512 sample reads in 0.02 ms. Decoding and shrinking a Carvana image and its mask takes 16. The cache is
+    written once into a temporary folder that is then renamed, so it is complete or absent; a killed build continues
+    where it was. Its name holds data_key and the resizing, its ids.json says which row is whose, and some rows are
+    read anew whenever it is opened: a cache of other data or of other code is never used.
     """
 
-    def __init__(self, folder: Path, ids: Sequence[str]) -> None:
-        self.folder, self.rows = folder, {id: row for row, id in enumerate(ids)}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows = {id: row for row, id in enumerate(json.loads((folder / "ids.json").read_text()))}
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def open(cls, competition: Competition, size: tuple[int, int], root: Path) -> "ImageCache":
-        """The cache of `competition` at `size` below `root`, built first if it is not there.
+    def open(cls, dataset: Dataset, resizing: Resizing, root: Path) -> "ImageCache":
+        """The cache of `dataset` below `root`, built first if it is not there or does not hold what is read now.
 
         Raises OSError when the disk is too small for it, ValueError listing every sample that cannot be read.
         """
-        folder = root / f"{competition.name}-{size[0]}x{size[1]}-{competition.fingerprint()[:16]}-v{FORMAT}"
-        if not folder.exists():
-            with run_lock(root / f".{folder.name}.lock", wait=-1):  # another process may be building it
-                if not folder.exists():
-                    _build_cache(competition, size, folder)
-        return cls(folder, competition.ids)
+        folder = root / f"{dataset.name}-{resizing}-{data_key(dataset)[:16]}-v{FORMAT}"
+        read = SizedReader(dataset, resizing)
+        if cls._difference(folder, read) is None:
+            return cls(folder)
+        with run_lock(root / f".{folder.name}.lock", wait=-1):  # another process may be building it
+            why = cls._difference(folder, read)
+            if why is not None:
+                if folder.exists():
+                    print(f"the cache {folder} is built again: {why}", flush=True)
+                    _remove(folder)
+                _build_cache(read, folder)
+        return cls(folder)
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image u8 (H, W, 3) and mask u8 (H, W) of `id`, read-only views."""
+        """Image (H, W, C) and mask u8 (H, W) of `id`, read-only views."""
         if self._arrays is None:
-            self._arrays = tuple(np.load(self.folder / name, mmap_mode="r") for name in ("images.npy", "masks.npy"))
+            self._arrays = tuple(np.load(self.folder / name, mmap_mode="r") for name in FILES)
         images, masks = self._arrays
         return images[self.rows[id]], masks[self.rows[id]]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_arrays": None}  # a worker opens the files itself: pickling would copy them
 
+    @classmethod
+    def _difference(cls, folder: Path, read: SizedReader) -> str | None:
+        """Why the cache cannot be used; None where its ids and a sample of its rows are what is read now.
 
-def _build_cache(competition: Competition, size: tuple[int, int], folder: Path) -> None:
-    """Build it, or go on where an earlier build was killed; the caller holds its lock."""
+        Raises ValueError where the data set's own code gives another image each time.
+        """
+        if not folder.exists():
+            return "it is absent"
+        try:
+            cache = cls(folder)
+            if list(cache.rows) != list(read.dataset.ids):
+                return "it holds other ids"
+            return _row_difference(read, cache, sample_ids(read.dataset.ids))
+        except (OSError, KeyError, json.JSONDecodeError) as error:
+            return f"it is damaged ({describe_error(error)})"
+
+
+def _row_difference(read: SizedReader, cached: Reader, ids: list[str]) -> str | None:
+    """The first of `ids` whose row is not what is read now."""
+    for id in ids:
+        try:
+            now = read(id)
+        except Exception as error:  # building it anew lists all that cannot be read
+            return f"{id} cannot be read any more ({describe_error(error)})"
+        if not _are_equal(now, cached(id)):
+            if not _are_equal(now, read(id)):
+                raise ValueError(f"{id} reads differently each time; move what is random from read_image to augment")
+            return f"{id} now reads differently, so a file or the reading code has changed"
+    return None
+
+
+def _are_equal(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether two samples are equal in every byte, dtype and shape included."""
+    return all(
+        a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def _remove(folder: Path) -> None:
+    """Remove a cache at once by its name; a process that reads it keeps its memory map."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _build_cache(read: SizedReader, folder: Path) -> None:
+    """Build it, or continue where an earlier build was killed; the caller holds its lock."""
     partial = folder.with_name(f".{folder.name}.partial")
     try:
-        if not (partial / "done.npy").exists():  # written last
-            _begin_cache(len(competition.ids), size, partial)
-        _fill_cache(SizedReader(competition, size), competition.ids, partial)
+        if not _continues(read, partial):
+            _begin_cache(read, partial)
+        _fill_cache(read, partial)
     except (ValueError, OSError):
-        shutil.rmtree(partial, ignore_errors=True)  # what is to be mended changes the fingerprint, or the disk is full
+        shutil.rmtree(partial, ignore_errors=True)  # the data is to be mended first, or the disk is full
         raise
     (partial / "done.npy").unlink()
     partial.rename(folder)
 
 
-def _begin_cache(count: int, size: tuple[int, int], folder: Path) -> None:
+def _continues(read: SizedReader, partial: Path) -> bool:
+    """Whether an earlier build left rows that are what is read now."""
+    if not (partial / "done.npy").exists():  # written last
+        return False
+    done = [read.dataset.ids[row] for row in np.flatnonzero(np.load(partial / "done.npy"))]
+    return not done or _row_difference(read, ImageCache(partial), sample_ids(done)) is None
+
+
+def _begin_cache(read: SizedReader, folder: Path) -> None:
     """Lay out the files of a cache in `folder`, on the disk to their last byte, with no row done."""
     shutil.rmtree(folder, ignore_errors=True)
-    needed, free = count * size[0] * size[1] * 4, shutil.disk_usage(folder.parent).free
+    count, (height, width), channels = len(read.dataset.ids), read.resizing.size, len(read.channels)
+    dtype = np.dtype(getattr(read.dataset, "dtype", None) or _first_dtype(read))
+    needed, free = count * height * width * (channels * dtype.itemsize + 1), shutil.disk_usage(folder.parent).free
     if needed * 1.05 > free:
         raise OSError(
             f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
             "Free some, set KIT_CACHE to another disk or, where the recipe has it, train with --no-cache"
         )
     folder.mkdir(parents=True)
-    for name, shape in (("images.npy", (*size, 3)), ("masks.npy", size), ("done.npy", ())):
-        np.lib.format.open_memmap(folder / name, "w+", np.uint8, (count, *shape))
+    write_atomic(folder / "ids.json", json.dumps(list(read.dataset.ids)))
+    layout = (("images.npy", dtype, (height, width, channels)), ("masks.npy", np.uint8, (height, width)))
+    for name, kind, shape in (*layout, ("done.npy", np.uint8, ())):
+        np.lib.format.open_memmap(folder / name, "w+", kind, (count, *shape))
         _reserve(folder / name)
 
 
-def _fill_cache(read: SizedReader, ids: Sequence[str], folder: Path) -> None:
+def _first_dtype(read: SizedReader) -> np.dtype:
+    """The dtype of the first image that can be read; u8 where none can, for then the build fails anyway."""
+    for id in read.dataset.ids:
+        try:
+            return read.dataset.read_image(id).dtype
+        except Exception:  # listed when the rows are filled
+            continue
+    return np.dtype(np.uint8)
+
+
+def _fill_cache(read: SizedReader, folder: Path) -> None:
     """Read the samples that are not done. A sample counts as done when it is on the disk, so a kill costs CHUNK."""
-    images, masks, done = (np.load(folder / name, mmap_mode="r+") for name in ("images.npy", "masks.npy", "done.npy"))
-    left = np.flatnonzero(done == 0)
-    print(f"reading {len(left)} pictures into the cache {folder.parent / folder.stem[1:]}, once", flush=True)
+    images, masks, done = (np.load(folder / name, mmap_mode="r+") for name in (*FILES, "done.npy"))
+    left, ids = np.flatnonzero(done == 0), read.dataset.ids
+    print(f"reading {len(left)} images into the cache {folder.parent / folder.stem[1:]}, once", flush=True)
     problems = []
 
     def fill(row: int) -> None:
         try:
-            images[row], masks[row] = read(ids[row])
-        except (ValueError, OSError) as error:
-            problems.append(str(error))
+            image, mask = read(ids[row])
+            if image.dtype != images.dtype:
+                raise ValueError(f"{ids[row]}: the image is {image.dtype}, expected {images.dtype} as the first one")
+            images[row], masks[row] = image, mask
+        except Exception as error:  # whatever the data set's own code raises
+            text = describe_error(error)
+            problems.append(text if ids[row] in text else f"{ids[row]}: {text}")
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, single_threaded_cv2():
         for rows in np.split(left, range(CHUNK, len(left), CHUNK)):

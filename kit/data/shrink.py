@@ -1,4 +1,4 @@
-"""A picture brought to a smaller size, each new pixel the mean of what it covers."""
+"""RGB images at a smaller size: each new pixel is the mean of the area that it covers."""
 
 import functools
 
@@ -11,12 +11,17 @@ from kit.system.kernels import kernel
 def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Shrink u8 (H, W, 3) to `size` (height, width), neither side larger: u8, means over areas, rounded.
 
-    What cv2.resize gives with INTER_AREA, but for single levels where a mean lies within 1e-6 of a half, two and a
-    half times as fast at ratios that are no whole number. At those that are, OpenCV is faster, and called.
+    The result is that of cv2.resize with INTER_AREA, except for single levels where a mean lies within 1e-6 of a half.
+    It is two and a half times as fast where the ratio of the sizes is no whole number. Where it is one, OpenCV is
+    faster, and does the work. Raises ValueError on another dtype or shape: the kernel would read out of bounds.
     """
     (height, width), (rows, columns) = image.shape[:2], size
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image to shrink is u8 (H, W, 3), got {image.dtype} {image.shape}")
+    if not (0 < rows <= height and 0 < columns <= width):
+        raise ValueError(f"an image of {height}×{width} cannot be shrunk to {rows}×{columns}")
     if height % rows == 0 and width % columns == 0:
-        return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+        return cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns, 3)
     first, weights = _cells(width, columns)
     shrunk = np.empty((rows, columns, 3), np.uint8)
     _shrink(np.ascontiguousarray(image).reshape(height, -1), first * 3, weights / height, shrunk)
@@ -25,10 +30,10 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @functools.lru_cache(64)
 def _cells(length: int, shrunk: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each new pixel of a side the first old one that it covers, and the weights of that one and of the next.
+    """For each new pixel of a side: the first old pixel that it covers, and the weights of that one and the next.
 
-    i64 (n,) and f64 (n, T), T the most that any covers; a cell that covers fewer ends in weights of zero, and the
-    last ones begin earlier, so that none of their T lies outside.
+    i64 (n,) and f64 (n, T). T is the largest number of old pixels that a new one covers. A new pixel that covers fewer
+    has weights of zero at the end. The last ones begin earlier, so that none of their T old pixels lies outside.
     """
     ends = np.arange(shrunk + 1) * length  # of the cells, in units of 1/shrunk of an old pixel
     first = ends[:-1] // shrunk
@@ -41,7 +46,7 @@ def _cells(length: int, shrunk: int) -> tuple[np.ndarray, np.ndarray]:
 
 @kernel
 def _shrink(image, first, weights, shrunk):
-    """image u8 (H, 3W), shrunk u8 (h, w, 3): down columns into one row of sums, then along it."""
+    """image u8 (H, 3W) -> shrunk u8 (h, w, 3): sum down the columns into one row, then along that row."""
     height, rows = image.shape[0], shrunk.shape[0]
     sums = np.empty(image.shape[1], np.float32)  # whole numbers, exact up to 65,793 rows
     for row in range(rows):

@@ -1,0 +1,43 @@
+"""Which data sets are known, and where do their files lie?
+
+folder.py       Folder: anyone's images and masks, found by patterns; patterns.py, values.py and groups.py are its parts
+carvana.py      cars in a studio; studio.py, studio_car.py, studio_render.py: the drawn ones in the same layout
+pets.py         Oxford-IIIT Pet: cats and dogs with the breeds
+voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.py: crops of single objects
+camvid.py       road scenes
+blood_cells.py  white cells in smears
+
+places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
+download.py     python -m kit download; unpack.py: archives that cannot reach outside
+scan.py         python -m kit lint FOLDER; pairs.py guesses which files are masks of which
+
+files.py        DataFolder: files in folders or in zips, by paths; archives.py, walking.py: the contents of either
+names.py        ids from file names, in Unicode's composed form
+reading.py      sizes from headers, strict decoding of all
+fingerprints.py a hash of files' names and sizes
+
+studio and scan are not imported here: they load compiled kernels and every reader.
+"""
+
+from kit.datasets.blood_cells import BloodCells
+from kit.datasets.camvid import CamVid
+from kit.datasets.carvana import Carvana
+from kit.datasets.files import DataFolder
+from kit.datasets.folder import Folder
+from kit.datasets.pets import Pets
+from kit.datasets.places import find_data, require_data
+from kit.datasets.voc import VOC
+from kit.datasets.voc_objects import ObjectCrops
+
+__all__ = [
+    "VOC",
+    "BloodCells",
+    "CamVid",
+    "Carvana",
+    "DataFolder",
+    "Folder",
+    "ObjectCrops",
+    "Pets",
+    "find_data",
+    "require_data",
+]

@@ -1,11 +1,12 @@
-"""Blood cells: the white cell in the middle of small pictures of a stained blood smear.
+"""Blood cells: the white cell in the middle of small images of a stained blood smear.
 
-Files: Train_Data/train-<number>.jpg and train-<number>-mask.jpg, 128×128; Test_Data/<name>.jpg, from 318 to 2150
-pixels wide and without masks: pictures to predict at sizes never trained on. Test_Data may be absent.
+Files: Train_Data/train-<number>.jpg and train-<number>-mask.jpg, 128×128; Test_Data/<name>.jpg, 318 to 2150 pixels
+wide and without masks. The test images have sizes that are never trained on. Test_Data may be absent.
 
-What limits a score, measured on all 164 pairs: every mask is a 32×32 one enlarged fourfold. A mask and its outline
-smoothed (Gaussian, 2 pixels) have an IoU of 0.975; drawn ellipses of these sizes and their form in 4×4 blocks, 0.94.
-One cell was outlined twice (train-57 and train-58): over what both pictures show, the two agree with IoU 0.89.
+Two facts limit a score; both were measured on all 164 pairs. Every mask is a 32×32 mask enlarged fourfold: a mask and
+the same mask with a smooth outline (Gaussian, 2 pixels) have an IoU of 0.975, and drawn ellipses of these sizes and
+their form in 4×4 blocks one of 0.94. One cell was outlined twice (train-57 and train-58): where both images show it,
+the two masks agree with an IoU of 0.89.
 """
 
 import re
@@ -13,8 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.images import decode_image, decode_mask, threshold_mask
-from kit.datasets.files import DataFolder, check_size, files_by_id, fingerprint_of, picture_size
+from kit.data.dataset import Dataset
+from kit.data.images import decode_image
+from kit.data.masks import decode_mask, threshold_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.fingerprints import fingerprint_of
+from kit.datasets.names import files_by_id, unpaired
+from kit.datasets.reading import check_size, read_size
 from kit.system.files import raise_all
 
 IMAGE_NAME = re.compile(r"(train-[0-9]+)\.jpe?g", re.IGNORECASE)
@@ -24,33 +30,31 @@ GROUP, FIRST = 11, 8  # groups end before the numbers 8, 19, 30, …
 THRESHOLD = 127  # the masks are JPEGs: 0 to 9 and 246 to 255 where 0 and 255 are meant
 
 
-class BloodCells:
+class BloodCells(Dataset):
     """The images and masks by id, `train-<number>`, and the test images by their names.
 
-    ids: the train images by number; test_ids: sorted. groups: 11 neighbouring numbers each, for neighbours tend to be
-    of one photograph. Found in the real data: three pairs overlap (8 and 9, 57 and 58, which is one cell twice, 160 and
-    161), and 41 train images are cut from test images, ten of which hold two or three of them, all within three
-    numbers; test images with hexadecimal names alike but for the last digit hold neighbours too. 11 is the smallest
-    size, with 8 the only start, that parts none of these. Which smear a picture is of is not known: by the times in
-    their test images' names 41, 46, 66, 67 and 83 were taken within two minutes.
-    That the test images show trained pictures makes predictions there look better than on new smears.
+    ids: the train images by number. test_ids: sorted.
+    groups: 11 neighbouring numbers each, because neighbours are often of one photograph. In the real data three pairs
+    overlap (8 and 9; 57 and 58, which show one cell; 160 and 161). 41 train images are cut from test images; ten test
+    images hold two or three of them, always within three numbers. Test images whose hexadecimal names differ in the
+    last digit alone hold neighbours too. A group size of 11 with its start at 8 is the smallest that separates none of
+    these, and the only start. The smear of an image is not known: the times in the names of their test images show
+    that 41, 46, 66, 67 and 83 were taken within two minutes.
+    The test images show trained cells, so predictions there look better than on new smears.
     Raises one ValueError with every missing, extra, double, misnamed or unsafe file.
     """
 
     name = "blood_cells"
     slug = "blood-cells"
-    num_classes = 2
     classes = ("background", "white cell")
     notes = (
         f"The masks are JPEGs: a pixel is cell where its grey is above {THRESHOLD}.",
-        f"Folds keep {GROUP} neighbouring pictures together: as far as is known no photograph is in two folds, but a "
-        "smear may be.",
+        f"Folds keep {GROUP} neighbouring images together: no known photograph is in two folds, but a smear may be.",
     )
     order = "C"
     columns = ("img", "rle_mask")
     sample_csv = None
     truth_csv = None
-    drawn = False
 
     def __init__(self, data_dir: Path | str):
         self.data = DataFolder(data_dir)
@@ -67,13 +71,13 @@ class BloodCells:
         raise_all(problems, f"problems with the files of the blood cells in {data_dir}")
 
     def csv_name(self, id: str) -> str:
-        """The name of an image in a CSV of this kit's: the data set has none."""
+        """The name of an image in a CSV that kit writes; the data set has none of its own."""
         return f"{id}.jpg"
 
     def read_image(self, id: str) -> np.ndarray:
         """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name)
+        return decode_image(self.data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a train mask -> u8 (H, W), 1 is cell. Raises BadImage (also if not of its image's size) or KeyError."""
@@ -83,7 +87,7 @@ class BloodCells:
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a train or test image, from its header. Raises BadImage or KeyError."""
-        return picture_size(self.data, self._file(self._images, id))
+        return read_size(self.data, self._file(self._images, id))
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and sizes in bytes of Train_Data."""
@@ -104,12 +108,11 @@ def _number(id: str) -> int:
 
 
 def _pair_files(names: list[str], problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The images and masks of Train_Data by id; what is misnamed, unsafe, double or alone goes to `problems`."""
+    """The images and masks of Train_Data by id; misnamed, unsafe, double and unpaired files go to `problems`."""
     masked = [name for name in names if MASK_NAME.fullmatch(name)]
     others = sorted(set(names) - set(masked))
     example = "train-<number>.jpg or train-<number>-mask.jpg"
     images = files_by_id(others, "Train_Data", IMAGE_NAME, example, problems)
     masks = files_by_id(masked, "Train_Data", MASK_NAME, example, problems)
-    problems += [f"{images[id]} has no mask" for id in sorted(images.keys() - masks)]
-    problems += [f"{masks[id]} has no image" for id in sorted(masks.keys() - images)]
+    problems += unpaired(images, masks, "mask Train_Data/{}-mask.jpg", "image Train_Data/{}.jpg")
     return images, masks

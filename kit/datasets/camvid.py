@@ -1,10 +1,10 @@
-"""CamVid as SegNet's tutorial packs it: road scenes filmed from a car, 360×480, 11 classes, fixed lists of pictures.
+"""CamVid as SegNet's tutorial packs it: road scenes filmed from a car, 360×480, 11 classes, fixed lists of images.
 
-Files, unpacked or as zips of the folders: train/, val/, test/ with the photographs (.png, also .jpg), trainannot/,
-valannot/, testannot/ with the labels under the same names: grey PNGs of 0 to 10, and 11 for what is not scored, which
-becomes 255 here. The data: Brostow, Fauqueur and Cipolla, "Semantic object classes in video", Pattern Recognition
-Letters 30 (2009). Its 32 classes put into 11, and the lists of 367, 101 and 233 pictures: Badrinarayanan, Kendall and
-Cipolla, "SegNet", PAMI 2017, and the tutorial's files.
+Files, unpacked or as zips of the folders: train/, val/, test/ with the photographs (.png, also .jpg), and trainannot/,
+valannot/, testannot/ with the labels under the same names. The labels are grey PNGs of 0 to 10, and 11 for pixels that
+are not scored; 11 becomes 255 here. The data: Brostow, Fauqueur and Cipolla, "Semantic object classes in video",
+Pattern Recognition Letters 30 (2009). The merging of its 32 classes into 11 and the lists of 367, 101 and 233 images:
+Badrinarayanan, Kendall and Cipolla, "SegNet", PAMI 2017, and the tutorial's files.
 """
 
 import re
@@ -13,8 +13,13 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import class_mask, decode_image, decode_mask
-from kit.datasets.files import DataFolder, check_size, files_by_id, fingerprint_of, picture_size
+from kit.data.dataset import Dataset
+from kit.data.images import decode_image
+from kit.data.masks import class_mask, decode_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.fingerprints import fingerprint_of
+from kit.datasets.names import files_by_id, unpaired
+from kit.datasets.reading import check_size, read_size
 from kit.system.files import raise_all
 
 CLASSES = (
@@ -35,23 +40,18 @@ IMAGE_NAME = re.compile(r"(.+)\.(?:png|jpe?g)", re.IGNORECASE)
 MASK_NAME = re.compile(r"(.+)\.png", re.IGNORECASE)
 
 
-class CamVid:
-    """The pictures and labels by id, `<sequence>_<frame>`, of train and of what is held out.
+class CamVid(Dataset):
+    """The images and labels by id, `<sequence>_<frame>`, of train and of the held-out list.
 
     ids: those of train, then the held-out ones, both sorted; groups: the sequence of each, such as 0016E5.
     held_out: "val", or "test" (then val is not read).
-    Raises one ValueError with every missing, extra, double, misnamed or unsafe file, and every picture in both lists.
+    Raises one ValueError with every missing, extra, double, misnamed or unsafe file, and every image in both lists.
     """
 
     name = "camvid"
     slug = "camvid"
     classes = CLASSES
-    num_classes = len(CLASSES)
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
-    drawn = False
+    absent = CLASSES  # a part of the data may lack some
 
     def __init__(self, data_dir: Path | str, *, held_out: Literal["val", "test"] = "val"):
         if held_out not in {"val", "test"}:
@@ -65,21 +65,17 @@ class CamVid:
         self._held = frozenset(held)
         self._images, self._masks = trained | held, trained_masks | held_masks
         self.ids = sorted(trained) + sorted(held)
-        self.groups, self.test_ids = [id.split("_")[0] for id in self.ids], []
+        self.groups = [id.split("_")[0] for id in self.ids]
         self.notes = self._write_notes()
 
     def split(self) -> np.ndarray:
-        """0 for the ids that are held out, -1 for those of train, which are in no fold: int (n,)."""
+        """The official lists as folds, int (n,): 0 (held out), or -1 (in no fold, always trained on) for train."""
         return np.array([0 if id in self._held else -1 for id in self.ids])
 
-    def csv_name(self, id: str) -> str:
-        """The name of a picture in a CSV; there is no official one."""
-        return f"{id}.png"
-
     def read_image(self, id: str) -> np.ndarray:
-        """Read a picture -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
+        """Read an image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name)
+        return decode_image(self.data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read the labels -> u8 (H, W), 0 to 10, 255 is void. Raises BadImage (also for another size) or KeyError."""
@@ -89,19 +85,18 @@ class CamVid:
         return np.where(mask == VOID, np.uint8(255), mask)
 
     def shape(self, id: str) -> tuple[int, int]:
-        """(H, W) of a picture, from its header."""
-        return picture_size(self.data, self._file(self._images, id))
+        """(H, W) of an image, from its header."""
+        return read_size(self.data, self._file(self._images, id))
 
     def fingerprint(self) -> str:
         """SHA-256 over the sorted names and sizes in bytes of the files in use; contents are not read."""
         return fingerprint_of(self.data, [folder + annot for folder in self._folders for annot in ("", "annot")])
 
     def _find_pairs(self, folder: str, problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-        """The pictures and the labels of a folder by id; those without their partner go to `problems`."""
+        """The images and the labels of a folder by id; those without a partner go to `problems`."""
         images = self._find_files(folder, IMAGE_NAME, problems)
         masks = self._find_files(f"{folder}annot", MASK_NAME, problems)
-        problems += [f"{images[id]} has no labels {folder}annot/{id}.png" for id in sorted(images.keys() - masks)]
-        problems += [f"{masks[id]} has no picture {folder}/{id}.png" for id in sorted(masks.keys() - images)]
+        problems += unpaired(images, masks, f"labels {folder}annot/{{}}.png", f"image {folder}/{{}}.png")
         return images, masks
 
     def _find_files(self, folder: str, pattern: re.Pattern, problems: list[str]) -> dict[str, str]:
@@ -112,12 +107,12 @@ class CamVid:
 
     def _file(self, files: dict[str, str], id: str) -> str:
         if id not in files:
-            raise KeyError(f"no picture {id!r} in {' or '.join(self._folders)} of {self.data.root}")
+            raise KeyError(f"no image {id!r} in {' or '.join(self._folders)} of {self.data.root}")
         return files[id]
 
     def _write_notes(self) -> tuple[str, ...]:
         trained = len(self.ids) - len(self._held)
         return (
-            f"Trained on the {trained} pictures of train/, scored on the {len(self._held)} of {self._folders[1]}/.",
+            f"Trained on the {trained} images of train/, scored on the {len(self._held)} of {self._folders[1]}/.",
             "Label 11 (void) is neither trained on nor scored.",
         )

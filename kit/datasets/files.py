@@ -1,158 +1,96 @@
-"""Where a competition's data lies, and its files, whether unpacked or still in Kaggle's zips."""
+"""A data set's files by paths below its folder, whether they lie in folders or still in Kaggle's zips."""
 
 import hashlib
 import os
-import re
-import stat
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from kit.data.images import BadImage, image_size
-from kit.system.files import cache_folder, check_id, list_some, write_atomic
-
-if TYPE_CHECKING:
-    from kit.data.samples import Competition
-
-HIDDEN = {"__MACOSX", "Thumbs.db", "desktop.ini"}
-STUDIO_MARKER = "studio.json"  # lies in a folder of Carvana's layout that kit drew (studio.py)
-HEADER_BYTES = 65536  # where the size of a photograph is found without reading all of it
-
-
-def find_data(competition_name: str, slug: str, data_dir: Path | str | None = None) -> Path | None:
-    """Return the first folder that exists, or None.
-
-    In order: `data_dir`, $KIT_DATA/<competition_name>, data/<competition_name>, /kaggle/input/<slug>,
-    /kaggle/input/competitions/<slug>. Raises FileNotFoundError if `data_dir` is given and is no folder: whoever
-    names a folder must not get another's data.
-    """
-    if data_dir is not None:
-        if not Path(data_dir).is_dir():
-            raise FileNotFoundError(f"--data-dir {data_dir} is no folder; expected the folder of the data set's files")
-        return Path(data_dir)
-    places = [Path("data", competition_name), Path("/kaggle/input", slug), Path("/kaggle/input/competitions", slug)]
-    if os.environ.get("KIT_DATA"):
-        places.insert(0, Path(os.environ["KIT_DATA"], competition_name))
-    return next((place for place in places if place.is_dir()), None)
-
-
-def require_data(competition: type["Competition"], data_dir: Path | str | None = None) -> Path:
-    """Return find_data's folder of a competition's class. Raises FileNotFoundError naming every place and a way out."""
-    name, slug = competition.name, competition.slug
-    found = find_data(name, slug, data_dir)
-    if found is None:
-        raise FileNotFoundError(
-            f"no {name} data in $KIT_DATA/{name}, data/{name}, /kaggle/input/{slug} or "
-            f"/kaggle/input/competitions/{slug}. Give its folder with --data-dir, or get it by: "
-            f"python -m kit download {name}"
-        )
-    return found
-
-
-def files_by_id(
-    names: Iterable[str], folder: str, pattern: re.Pattern, example: str, problems: list[str]
-) -> dict[str, str]:
-    """Map ids to "folder/name" for the file names of one folder; group 1 of `pattern` is the id.
-
-    What is misnamed (not like `example`), unsafe or double (a.jpg and A.jpeg are one id) goes to `problems`.
-    """
-    files, first = {}, {}
-    for name in names:
-        match = pattern.fullmatch(name)
-        if match is None:
-            problems.append(f"{folder}/{name!a} is not named like {example}")
-            continue
-        try:
-            id = check_id(match[1])
-        except ValueError as error:
-            problems.append(f"{folder}/{name!a}: {error}")
-            continue
-        if first.setdefault(id.casefold(), name) != name:
-            problems.append(f"{folder}/{name} has the same id as {folder}/{first[id.casefold()]}")
-            continue
-        files[id] = f"{folder}/{name}"
-    return files
-
-
-def check_size(mask: np.ndarray, size: tuple[int, int], name: str, image: str) -> np.ndarray:
-    """Return `mask` if it is of its image's `size` (height, width), else raise BadImage naming both files."""
-    if mask.shape != size:
-        raise BadImage(f"{name}: a mask of {mask.shape}, expected {size} like {image}")
-    return mask
-
-
-def picture_size(data: "DataFolder", path: str) -> tuple[int, int]:
-    """(H, W) of a picture from its header, most of the file unread. Raises BadImage or OSError."""
-    try:
-        return image_size(data.read(path, HEADER_BYTES), path)
-    except BadImage:  # colour profile and thumbnail may push the size further back
-        return image_size(data.read(path), path)
-
-
-def fingerprint_of(data: "DataFolder", folders: Iterable[str]) -> str:
-    """SHA-256 over the sorted names and sizes in bytes of the files in `folders`; contents are not read.
-
-    The same for folders and zips. It tells data sets apart, not an edit that keeps a file's size.
-    """
-    sizes = {folder: sorted(data.sizes(folder).items()) for folder in folders}
-    return hashlib.sha256(repr(sizes).encode()).hexdigest()
+from kit.datasets.archives import list_members
+from kit.datasets.names import nfc
+from kit.datasets.walking import is_hidden, kind_of, walk
+from kit.system.files import cache_folder, check_name, list_some, write_atomic
 
 
 class DataFolder:
-    """The files of a competition, by paths such as "train/a.jpg": in folders, or in zips of the same name.
+    """The files of a data set, by paths ("train/a.jpg"), in folders or in zips of the same name.
 
     "train/a.jpg" is root/train/a.jpg, else "train/a.jpg" or "a.jpg" inside root/train.zip; "labels.csv" is
-    root/labels.csv, else inside root/labels.csv.zip. A folder or file wins over the zip.
-    Zips are opened when first read, once a process, so that the object may be pickled, forked and read by threads.
+    root/labels.csv, else inside root/labels.csv.zip. A folder or file wins over the zip. A path is found in either
+    Unicode spelling of its accents (NFC or NFD).
+    Each process opens a zip when it first reads from it, so that the object may be pickled, forked and read by threads.
     """
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
         self._archives = {}  # (process, zip's path) -> (ZipFile, {name: ZipInfo})
+        self._spellings = {}  # folder -> {name in NFC: name on the disk}
 
     def __getstate__(self):
-        return {"root": self.root, "_archives": {}}
+        return {"root": self.root, "_archives": {}, "_spellings": {}}
+
+    def names(self, folder: str) -> list[str]:
+        """The sorted file names in `folder`, as spelt on the disk, without hidden ones; none where it does not exist.
+
+        Raises ValueError listing all that is no regular file and no link to one: folders, pipes, broken links.
+        """
+        place = self.root / self._spelt(folder)
+        if not place.is_dir():
+            return self._flat_members(folder)
+        with os.scandir(place) as entries:
+            kinds = {entry.name: kind_of(entry) for entry in entries if not is_hidden(entry.name)}
+        if odd := sorted(f"{name} ({kind})" for name, kind in kinds.items() if kind != "a file"):
+            raise ValueError(
+                f"{place} holds entries that are no regular files. Move them elsewhere; if the data has a "
+                f"layout of its own, describe it with kit.datasets.Folder:{list_some(odd)}"
+            )
+        return sorted(kinds)
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Map each file name of `folder` to its size in bytes."""
-        if (self.root / folder).is_dir():
-            return {name: (self.root / folder / name).stat().st_size for name in self.names(folder)}
-        return {name: info.file_size for name, info in self._members(folder).items()}
+        return {name: self.size(f"{folder}/{name}") for name in self.names(folder)}
 
-    def names(self, folder: str) -> list[str]:
-        """The sorted file names in `folder`, hidden ones left out; none where it does not exist.
+    def files(self, folder: str = "") -> tuple[list[str], list[str]]:
+        """Sorted paths of all files below `folder`, also in zips; and a line for each entry that is no file.
 
-        Raises ValueError listing all that is neither a regular file nor a link to one: folders, pipes, link loops.
+        Raises ValueError for a damaged or unsafe zip.
         """
-        if not (self.root / folder).is_dir():
-            return sorted(self._members(folder))
-        with os.scandir(self.root / folder) as entries:
-            regular = {entry.name: _is_regular(entry) for entry in entries if not _is_hidden(entry.name)}
-        if odd := sorted(name for name, fine in regular.items() if not fine):
-            raise ValueError(f"{self.root / folder} holds what is no regular file; remove it: {list_some(odd)}")
-        return sorted(regular)
+        place = self.root / self._spelt(folder) if folder else self.root
+        files, odd = walk(self.root, self._spelt(folder)) if place.is_dir() else ([], [])
+        if folder:
+            top = folder.partition("/")[0]
+            tops = [] if (self.root / self._spelt(top)).exists() else [top]
+        else:
+            tops = sorted(path.stem for path in self.root.glob("*.zip") if path.is_file() and not is_hidden(path.name))
+            tops = [top for top in tops if not (self.root / top).exists()]
+        packed = [name if name == top else f"{top}/{name}" for top in tops for name in self._members(top)]
+        below = [path for path in packed if not folder or path.startswith(f"{folder}/")]
+        return sorted([*(path for path in files if path not in {f"{top}.zip" for top in tops}), *below]), odd
+
+    def size(self, path: str) -> int:
+        """The size of a file in bytes. Raises OSError or ValueError."""
+        top = path.partition("/")[0]
+        if (self.root / self._spelt(top)).exists():
+            return (self.root / self._spelt(path)).stat().st_size
+        return self._member(path)[1].file_size
 
     def read(self, path: str, count: int = -1) -> bytes:
         """Return the bytes of `path`, or its first `count`. Raises ValueError or OSError, with the file named."""
-        top, _, name = path.rpartition("/")
-        check_id(top or name)  # one folder deep, and never outside the root
-        check_id(name)
-        if (self.root / (top or path)).exists():
-            if not (self.root / path).is_file():  # a pipe would wait for ever
+        for part in path.split("/"):
+            check_name(part)  # never outside the root
+        top = path.partition("/")[0]
+        if (self.root / self._spelt(top)).exists():
+            place = self.root / self._spelt(path)
+            if not place.is_file():  # reading a pipe would wait for ever
                 raise FileNotFoundError(f"{self.root / path} is missing, or no regular file")
-            with (self.root / path).open("rb") as file:
+            with place.open("rb") as file:
                 return file.read(count)
-        archive, members = self._archive(top or path)
-        if name not in members:
-            raise FileNotFoundError(f"{self.root / path} is missing, as is {name} in {self._zip_path(top or path)}")
+        archive, member = self._member(path)
         try:
-            with archive.open(members[name]) as file:
+            with archive.open(member) as file:
                 return file.read(count)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
+            name = path.partition("/")[2] or path
             raise ValueError(f"{archive.filename}: {name} cannot be read ({error}). Fetch the zip again") from error
 
     def path(self, name: str) -> Path | None:
@@ -167,8 +105,45 @@ class DataFolder:
             write_atomic(copy, content)
         return copy
 
+    def _spelt(self, path: str) -> str:
+        """The path with each part as the disk spells it; unchanged where there is no such file."""
+        if path.isascii() or (self.root / path).exists():
+            return path
+        spelt = ""
+        for part in path.split("/"):
+            if spelt not in self._spellings:
+                place = self.root / spelt
+                found = place.iterdir() if place.is_dir() else []
+                self._spellings[spelt] = {nfc(file.name): file.name for file in found}
+            own = self._spellings[spelt].get(nfc(part), part)
+            spelt = f"{spelt}/{own}" if spelt else own
+        return spelt
+
+    def _flat_members(self, folder: str) -> list[str]:
+        """The names of a zip's files that lie in no folder but `folder`. Raises ValueError where others do."""
+        top, _, rest = folder.partition("/")
+        names = [
+            name.removeprefix(f"{rest}/") for name in self._members(top) if not rest or name.startswith(f"{rest}/")
+        ]
+        if deep := [name for name in names if "/" in name]:
+            raise ValueError(
+                f"{self._zip_path(top)} holds links, paths, or a name twice, expected files of {folder} alone. If the "
+                f"data has a layout of its own, describe it with kit.datasets.Folder:{list_some(deep)}"
+            )
+        return sorted(names)
+
+    def _member(self, path: str) -> tuple[zipfile.ZipFile, zipfile.ZipInfo]:
+        """The open zip and the member that is `path`. Raises FileNotFoundError."""
+        top, _, name = path.partition("/")
+        if not self._zip_path(top).is_file():
+            raise FileNotFoundError(f"{self.root / path} is missing, and there is no {self._zip_path(top)}")
+        archive, members = self._archive(top)
+        if (name := nfc(name or top)) not in members:
+            raise FileNotFoundError(f"{self.root / path} is missing, as is {name} in {self._zip_path(top)}")
+        return archive, members[name]
+
     def _zip_path(self, top: str) -> Path:
-        return self.root / f"{top}.zip"
+        return self.root / self._spelt(f"{top}.zip")
 
     def _members(self, top: str) -> dict[str, zipfile.ZipInfo]:
         return self._archive(top)[1] if self._zip_path(top).is_file() else {}
@@ -182,34 +157,5 @@ class DataFolder:
                 archive = zipfile.ZipFile(path)
             except zipfile.BadZipFile as error:
                 raise ValueError(f"{path} is damaged or cut short ({error}). Fetch it again") from error
-            self._archives.setdefault(key, (archive, _list_members(archive, top)))
+            self._archives.setdefault(key, (archive, list_members(archive, top)))
         return self._archives[key]
-
-
-def _list_members(archive: zipfile.ZipFile, top: str) -> dict[str, zipfile.ZipInfo]:
-    """Map file names to members, refusing any that a careless unpacker would put elsewhere."""
-    members, odd = {}, []
-    for info in archive.infolist():
-        name = info.filename.removeprefix(f"{top}/")
-        if info.is_dir() or any(_is_hidden(part) for part in re.split(r"[/\\]", name)):
-            continue
-        link = stat.S_ISLNK(info.external_attr >> 16)
-        if link or "/" in name or "\\" in name or name in members:
-            odd.append(info.filename)
-        members[name] = info
-    if odd:
-        raise ValueError(
-            f"{archive.filename} holds links, paths, or a name twice, expected files of {top}: {list_some(odd)}"
-        )
-    return members
-
-
-def _is_hidden(name: str) -> bool:
-    return (name.startswith(".") and name not in {".", ".."}) or name in HIDDEN
-
-
-def _is_regular(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link that leads to itself
-        return False

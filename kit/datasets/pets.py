@@ -2,13 +2,13 @@
 
 Parkhi, Vedaldi, Zisserman, Jawahar: "Cats and Dogs", CVPR 2012. Files as the two archives of the data set unpack:
 images/<breed>_<number>.jpg, annotations/trimaps/<breed>_<number>.png, annotations/trainval.txt and test.txt (the id is
-a line's first word). A trimap holds 1 pet, 2 background, 3 border: a band along the outline, and thin parts such as
-whiskers, which the data set's README calls "not classified". It is no small matter: in 393 pictures the border was
-12 % of the area and the pet within it 30 %.
+a line's first word). A trimap holds 1 pet, 2 background, 3 border: a band along the outline, and thin parts like
+whiskers, which the data set's README calls "not classified". The border matters: in 393 images it covered 12 % of the
+area, and the pet inside it 30 %.
 
-Only what the two lists name is read. The whole data set also has images/*.mat, hidden files beside the trimaps, about
-forty photographs that no list names, and pictures that are GIF or PNG under a .jpg name: kit.data.images tells a format
-from the bytes.
+Only images that the two lists name are read. The whole data set also has images/*.mat, hidden files beside the
+trimaps, about forty photographs that no list names, and GIF or PNG images under a .jpg name: kit.data.images knows a
+format by the bytes.
 """
 
 import hashlib
@@ -18,10 +18,15 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import BadImage, decode_image, decode_mask
-from kit.datasets.files import DataFolder, check_size, fingerprint_of, picture_size
-from kit.folds.kfold import stratified_group_kfold
-from kit.system.files import check_id, raise_all
+from kit.data.dataset import Dataset
+from kit.data.formats import BadImage
+from kit.data.images import decode_image
+from kit.data.masks import decode_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.fingerprints import fingerprint_of
+from kit.datasets.names import nfc
+from kit.datasets.reading import check_size, read_size
+from kit.system.files import check_name, raise_all
 
 ID = re.compile(r".+_[0-9]+")
 RULES = {  # what the trimap's 1, 2 and 3 become, by the name of the rule for the border
@@ -29,45 +34,39 @@ RULES = {  # what the trimap's 1, 2 and 3 become, by the name of the rule for th
     "ignored": (1, 0, 255),
     "class": (1, 0, 2),
 }
-# The same photograph at two sizes. Only 393 of the 7,349 were searched (correlation 1.00 at 32×32, the next pair 0.80):
-# the whole data set may well have more, also between its two lists.
+# The same photograph at two sizes. Only 393 of the 7,349 were searched (correlation 1.00 at 32×32, the next pair 0.80).
+# The whole data set may have more, also between its two lists.
 TWINS = {"Abyssinian_172": "Abyssinian_122", "Abyssinian_177": "Abyssinian_11"}
-# Decoders complain of these two as they are published (tensorflow/datasets, pull request 5349) and go on.
+# Published damaged (tensorflow/datasets, pull request 5349); decoders warn and go on.
 DAMAGED = ("beagle_116", "chihuahua_121")
 NOTES = {
     "foreground": "The border of a trimap (3, a band along the outline) counts as pet.",
     "ignored": "The border of a trimap (3, a band along the outline) is ignored: neither trained on nor scored, so "
     "that an outline anywhere inside the band costs nothing.",
-    "class": "The border of a trimap (3, a band along the outline) is a class of its own; the pet is what lies inside.",
+    "class": "The border of a trimap (3, a band along the outline) is a class of its own; pet is the area inside it.",
 }
 
 
-class Pets:
+class Pets(Dataset):
     """The images and masks by id, `<breed>_<number>`.
 
-    border: what a trimap's 3 is in the masks, "foreground" (pet), "ignored" (255) or "class" (2).
-    ids: those of trainval.txt, sorted, then those of test.txt, sorted; train_ids: the former; breeds: of each id.
-    groups: each picture its own, but one for TWINS. A breed is no group, for each is in both official lists: a score
-    is for other pets of known breeds. For folds with a like share of each, give kit.folds.stratified_group_kfold the
-    breeds and the groups.
-    There is no submission: test_ids is empty, and the pictures of test.txt have masks (see split).
+    border: the value of a trimap's 3 in the masks: "foreground" (pet), "ignored" (255) or "class" (2).
+    ids: those of trainval.txt, sorted, then those of test.txt, sorted. train_ids: the former.
+    breeds: of each id; stratify by them: kit.folds.stratified_group_kfold(breeds, groups, …).
+    groups: every image is its own, except TWINS. A breed is no group, because both official lists hold each breed: a
+    score holds for other pets of known breeds.
+    There is no submission. The images of test.txt have masks (see split).
     Raises one ValueError with every missing file, and every id that is double, misnamed or unsafe.
     """
 
     name = "pets"
     slug = "oxford-iiit-pet"
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
-    drawn = False
 
     def __init__(self, data_dir: Path | str, *, border: Literal["foreground", "ignored", "class"] = "foreground"):
         if border not in RULES:
             raise ValueError(f"border={border!r}, expected one of {', '.join(map(repr, RULES))}")
         self.border = border
         self.classes = ("background", "pet", "border") if border == "class" else ("background", "pet")
-        self.num_classes = len(self.classes)
         self.data, self._annotations = DataFolder(data_dir), DataFolder(Path(data_dir, "annotations"))
         lists, problems = {}, []
         for name in ("trainval.txt", "test.txt"):
@@ -76,7 +75,6 @@ class Pets:
         problems += [f"{id} is in trainval.txt and in test.txt" for id in sorted(set(self.train_ids) & set(held_out))]
         self.ids = self.train_ids + held_out
         self.groups, self.breeds = [TWINS.get(id, id) for id in self.ids], [id.rpartition("_")[0] for id in self.ids]
-        self.test_ids = []
         self._known = frozenset(self.ids)
         damaged = [
             f"{id}.jpg is published damaged, and is decoded as far as it goes." for id in DAMAGED if id in self.ids
@@ -88,18 +86,10 @@ class Pets:
         """The official split as folds, i64 (n,): 0 (held out) for test.txt, -1 (always trained on) for trainval.txt."""
         return np.repeat([-1, 0], [len(self.train_ids), len(self.ids) - len(self.train_ids)])
 
-    def folds(self, k: int, seed: int) -> np.ndarray:
-        """k folds (n,) of all pictures, breeds alike in each and twins together; the official split for k = 0."""
-        return stratified_group_kfold(self.breeds, self.groups, k, seed) if k else self.split()
-
-    def csv_name(self, id: str) -> str:
-        """The name of an image in a CSV of this kit's: the data set has none."""
-        return f"{id}.jpg"
-
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         name = self._image(id)
-        return decode_image(self.data.read(name), name, strict=id not in DAMAGED)
+        return decode_image(self.data.read(name), name, channels=3, strict=id not in DAMAGED)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a trimap -> u8 (H, W) by the border's rule; 0 is background, 1 pet.
@@ -115,7 +105,7 @@ class Pets:
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image, from its header. Raises BadImage or KeyError."""
-        return picture_size(self.data, self._image(id))
+        return read_size(self.data, self._image(id))
 
     def fingerprint(self) -> str:
         """SHA-256 over the border's rule, the lists, and the names and sizes in bytes of images and trimaps."""
@@ -124,13 +114,13 @@ class Pets:
 
     def _image(self, id: str) -> str:
         if id not in self._known:
-            raise KeyError(f"no picture of the id {id!r} in the lists of {self.data.root}")
+            raise KeyError(f"no image of the id {id!r} in the lists of {self.data.root}")
         return f"images/{id}.jpg"
 
     def _read_list(self, name: str, problems: list[str]) -> list[str]:
-        """The ids of a list; what is wrong with it goes to `problems`."""
+        """The ids of a list; its faults go to `problems`."""
         try:
-            lines = self._annotations.read(name).decode().splitlines()
+            lines = self._annotations.read(name).decode("utf-8-sig").splitlines()
         except FileNotFoundError:
             problems.append(f"annotations/{name} is missing")
             return []
@@ -141,7 +131,7 @@ class Pets:
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
-            id = line.split()[0]
+            id = nfc(line.split()[0])
             if complaint := _complaint(id):
                 problems.append(f"annotations/{name}, line {number}: {complaint}")
             elif id in ids:
@@ -151,7 +141,7 @@ class Pets:
         return list(ids)
 
     def _missing(self) -> list[str]:
-        """A line for each file that an id lacks, or one for a folder that is not there at all."""
+        """A line for each file that an id lacks, or one for a folder without files."""
         problems = []
         for folder, file, names in (
             ("images", "{}.jpg", self.data.names("images")),
@@ -160,17 +150,17 @@ class Pets:
             if not names:
                 problems.append(f"no files in {folder}/")
                 continue
-            missing = {file.format(id) for id in self.ids} - set(names)
+            missing = {file.format(id) for id in self.ids} - set(map(nfc, names))
             problems += [f"{folder}/{name} is missing" for name in sorted(missing)]
         return problems
 
 
 def _complaint(id: str) -> str | None:
-    """What is wrong with an id, None if nothing."""
+    """The fault of an id in words; None if it has none."""
     if not ID.fullmatch(id):
         return f"{id!a} is not named like <breed>_<number>"
     try:
-        check_id(id)
+        check_name(id)
     except ValueError as error:
         return str(error)
     return None

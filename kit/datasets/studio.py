@@ -1,13 +1,13 @@
-"""The drawn studio: a small car-masking competition made here, for when no real data is found.
+"""The drawn studio: a small car-masking competition that kit draws, used where no real data is found.
 
 Each car (see studio_car.py) turns through 16 views, 22.5 degrees apart, in a photographer's studio: a wall with
 large letters, a grey floor with a turntable, soft boxes, soft shadows, a light that makes some edges hard to see
 (white cars before a bright wall, dark sills in the shadow), blur, noise and a vignette. The files lie as in
-Carvana's data: train/, train_masks/, train_masks.csv, test/, sample_submission.csv, metadata.csv; and one that Kaggle
-keeps to itself, test_masks.csv, the truth that a submission can be scored against.
+Carvana's data: train/, train_masks/, train_masks.csv, test/, sample_submission.csv, metadata.csv. One more file is
+here that Kaggle does not publish: test_masks.csv, the true masks against which a submission can be scored.
 
 Image and mask are one rendering (studio_render.py): a pixel is foreground where at least half of its samples meet the
-car, glass and aerial included. All this is a demonstration and a test of the whole path; a score on it says nothing
+car, glass and aerial included. The drawing is a demonstration and a test of the whole path; a score on it says nothing
 about photographs.
 """
 
@@ -26,13 +26,12 @@ import numpy as np
 from PIL import Image
 
 from kit.datasets import studio_car
-from kit.datasets.files import STUDIO_MARKER
+from kit.datasets.carvana import STUDIO_MARKER
 from kit.datasets.studio_car import Body
 from kit.datasets.studio_render import Camera, Mesh, draw_mesh
-from kit.submission.rle import encode
 from kit.system.files import run_lock, write_atomic
 
-VERSION = 2  # raised whenever the drawing changes, so that an older one in a cache is not taken for this
+VERSION = 2  # raised whenever the drawing changes, so that an older one in a cache is not used
 VIEWS = 16
 
 WALL, TURNTABLE = 14.0, 3.2  # radii around the turntable's axis, in metres
@@ -164,7 +163,7 @@ def draw_turntable(floor: np.ndarray, camera: Camera, rng: np.random.Generator) 
 
 
 def render(car: Car, room: np.ndarray, view: int) -> tuple[np.ndarray, np.ndarray]:
-    """One view (0 = from the front) -> the picture f32 (H, W, 3), 0..1 but unclipped, and the coverage f32 (H, W)."""
+    """One view (0 = from the front) -> the image f32 (H, W, 3), 0..1 but unclipped, and the coverage f32 (H, W)."""
     angle = -2 * np.pi * view / VIEWS
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]], np.float32)
     turned = car.mesh._replace(points=car.mesh.points @ turn.T, normals=car.mesh.normals @ turn.T)
@@ -183,7 +182,7 @@ def lay_shadow(shadow: np.ndarray, room: np.ndarray, angle: float) -> np.ndarray
 
 
 def photograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the camera makes of a picture f32 (H, W, 3), 0..1: blur, vignette, noise -> u8."""
+    """Photograph an image f32 (H, W, 3), 0..1: blur, vignette, noise -> u8."""
     height, width = image.shape[:2]
     image = cv2.GaussianBlur(image, (0, 0), 0.0007 * width)
     rows, columns = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
@@ -205,7 +204,7 @@ def draw_car(folder: Path, part: str, number: int, seed: int, size: tuple[int, i
 
     Kinds and paints take turns, so that a few cars already show most of them, and in the test in other pairs.
     """
-    # a generator of its own: what is drawn of a car depends on no other car
+    # a generator of its own, so that a car's drawing depends on no other car
     rng, shift = np.random.default_rng([seed, part == "test", number]), 5 if part == "test" else 0
     kinds, name, rows = list(studio_car.BODIES), car_id(seed, part, number), []
     car = build_car(kinds[(number + shift + seed) % len(kinds)], PAINTS[(number + 5 * seed) % len(PAINTS)], rng)
@@ -217,8 +216,16 @@ def draw_car(folder: Path, part: str, number: int, seed: int, size: tuple[int, i
         Image.fromarray(photograph(image, rng)).save(folder / part / f"{stem}.jpg", quality=92)
         if part == "train":
             (folder / "train_masks" / f"{stem}_mask.gif").write_bytes(encode_gif(mask))
-        rows.append(f"{stem}.jpg,{encode(mask)}")
+        rows.append(f"{stem}.jpg,{run_lengths(mask)}")
     return rows, about
+
+
+def run_lengths(mask: np.ndarray) -> str:
+    """A mask u8 (H, W) of 0 and 1 as Carvana's CSV has it: "start length …" along rows, counted from 1."""
+    padded = np.zeros(mask.size + 2, np.int8)
+    padded[1:-1] = mask.ravel()
+    starts, ends = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
+    return " ".join(f"{start + 1} {end - start}" for start, end in zip(starts, ends, strict=True))
 
 
 def encode_gif(mask: np.ndarray) -> bytes:
@@ -239,9 +246,9 @@ def draw_studio(
     """Draw the competition into `folder`, in Carvana's layout, unless it is there, and return the folder.
 
     cars, test_cars: how many of each, 16 views a car; more cars never change the earlier ones. seed: not negative.
-    size: (height, width) of every picture. The same arguments give the same bytes with the same library versions.
-    A folder that already holds this drawing is returned at once. Otherwise it is drawn beside `folder` and renamed
-    when whole; two processes at once wait for one another. Raises FileExistsError, saying what to do, when `folder`
+    size: (height, width) of every image. The same arguments give the same bytes with the same library versions.
+    A folder that already holds this drawing is returned at once. Otherwise kit draws beside `folder` and renames when
+    the drawing is whole; of two processes the second waits. Raises FileExistsError, saying what to do, when `folder`
     holds anything else, a drawing of other arguments among it, and ValueError for arguments out of range.
     """
     folder = Path(folder)
@@ -263,7 +270,7 @@ def is_drawn(folder: Path, wanted: dict) -> bool:
         return False
     advice = "choose another folder, or remove this one if you no longer need it"
     if not (folder / STUDIO_MARKER).is_file():
-        raise FileExistsError(f"{folder} holds something that is no drawn studio (no {STUDIO_MARKER}): {advice}")
+        raise FileExistsError(f"{folder} holds files that are no drawn studio (no {STUDIO_MARKER}): {advice}")
     found = json.loads((folder / STUDIO_MARKER).read_text())
     if found != wanted:
         raise FileExistsError(f"{folder} holds the drawing {found}, but {wanted} is wanted: {advice}")

@@ -321,7 +321,7 @@ def _wheel(x: float, y: float, radius: float) -> Mesh:
 
 
 def _cabin(body: Body, length: float) -> list[Mesh]:
-    """What is seen through the glass and the wheel arches: a dark hull, the seats, the dashboard."""
+    """The parts seen through the glass and the wheel arches: a dark hull, the seats, the dashboard."""
     width, back = body.width / 2, min(body.side_glass[1], body.rear_glass[0])
     hull = (length / 2, 0, body.belt / 2 - 0.03), (length / 2 - 0.45, width - 0.27, body.belt / 2 - 0.20)
     parts = [ball(*hull, _swatch(DARK), 0.12)]

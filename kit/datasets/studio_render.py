@@ -70,7 +70,7 @@ class Camera(NamedTuple):
     width: int
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Points (V, 3) in metres -> f32 (V, 3): column and row in pixels (0 is the picture's edge), 1 / depth."""
+        """Points (V, 3) in metres -> f32 (V, 3): column and row in pixels (0 is the image's edge), 1 / depth."""
         pitch = np.arctan2(HEIGHT - TARGET, DISTANCE)
         away, up = points - np.array([DISTANCE, 0, HEIGHT]), points[:, 2] - HEIGHT
         depth = -away[:, 0] * np.cos(pitch) - up * np.sin(pitch)

@@ -1,7 +1,8 @@
-"""Unpacks zips and tars from anywhere: every member is checked before the first is written, and nothing but files made.
+"""Unpacks zips and tars from anywhere: all members are checked before the first is written, and only files are made.
 
-By hand: tarfile's own filter="data" lets links inside the folder, names twice, names that differ in case alone and any
-size and number pass, and takes the slash off absolute names in silence (tried with Python 3.11); zipfile checks less.
+The checks are kit's own. tarfile's filter="data" accepts links inside the folder, names that occur twice or differ in
+case alone, and any size and number; it removes the slash of absolute names without a word (tried with Python 3.11).
+zipfile checks less.
 """
 
 import functools
@@ -22,7 +23,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from kit.system.files import check_id, raise_all
+from kit.system.files import check_name, raise_all
 
 MAX_BYTES, MAX_FILES = 8 << 30, 100_000  # of all that is unpacked; VOC takes 2 GB and 40,000 files
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError, RuntimeError)
@@ -30,7 +31,7 @@ DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, lz
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive, or what is none: then `odd` says what."""
+    """A member of an archive. odd: what it is if it is no regular file (a link, a special file), else None."""
 
     name: str
     size: int
@@ -79,7 +80,7 @@ def _write(member: Member, path: Path) -> None:
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
-    """Open a zip or tar, told apart by the first bytes: names lie, and a tar may end in a zip."""
+    """Open a zip or tar. The first bytes decide, because names can be wrong and a tar may end in a zip."""
     with path.open("rb") as file:
         head = file.read(512)
     try:
@@ -90,7 +91,7 @@ def _open_archive(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
 
 
 class _Header(tarfile.TarInfo):
-    """Refuses a member whose name alone, which tarfile reads into memory, is a bomb."""
+    """Refuses a member whose name alone is a bomb: tarfile reads names into memory."""
 
     def _proc_member(self, archive):
         if self.type in _NAMES and self.size > 1 << 20:
@@ -102,7 +103,7 @@ _NAMES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNU
 
 
 def _members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[Member]:
-    """All that is no folder; a tar's one by one, so that whoever counts can stop before a bomb is read through."""
+    """Every member that is no folder. A tar's come one by one, so that the caller can stop inside a bomb."""
     if isinstance(archive, zipfile.ZipFile):
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the zip does not come from Unix
@@ -117,9 +118,9 @@ def _members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[Member]:
 
 
 def _choose(found: Iterable[Member], keep: str, members: dict[str, Member], problems: list[str]) -> None:
-    """Add the members that `keep` names to `members`, {path: member}, and what is wrong with them to `problems`."""
+    """Add the members that `keep` matches to `members`, {path: member}, and their faults to `problems`."""
     total = sum(member.size for member in members.values())
-    seen = {_fold(name): name for name in members}  # as a file system that does not tell case or accents' forms apart
+    seen = {_fold(name): name for name in members}  # some file systems ignore case and the spelling of accents
     folders = {parent for name in seen for parent in _parents(name)}
     for count, member in enumerate(found, len(members) + 1):
         total += abs(member.size)  # a tar can state sizes below 0
@@ -145,10 +146,10 @@ def _choose(found: Iterable[Member], keep: str, members: dict[str, Member], prob
 
 
 def _path_fault(name: str) -> str | None:
-    """What makes `name` unfit as a path below a folder, on any system; None if nothing does."""
+    """Why `name` is unfit as a path below a folder on some system, in words; None if it is fit."""
     try:
         for part in name.split("/"):
-            if ":" in check_id(part):
+            if ":" in check_name(part):
                 return "a colon is a drive or a stream on Windows"
     except ValueError:
         return "leads out of the folder, or has an empty, overlong or odd part"
@@ -164,14 +165,14 @@ def _parents(name: str) -> list[str]:
 
 
 def check_room(folder: Path, needed: int, what: object) -> None:
-    """Raise OSError if the disk of `folder` has under `needed` bytes left; what: that which needs them."""
+    """Raise OSError if the disk of `folder` has fewer than `needed` bytes left, which `what` needs."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(f"{what} needs {in_words(needed)} and {folder} has {in_words(free)} left")
 
 
 def is_page(head: bytes) -> bool:
-    """Whether a file that begins like this is a web page, such as an error's or a login's."""
+    """Whether a file that begins like this is a web page (an error, a login)."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml"))
 
 

@@ -1,12 +1,12 @@
-"""PASCAL VOC segmentation, 20 classes and background, with the official lists of pictures, and the SBD masks.
+"""PASCAL VOC segmentation, 20 classes and background, with the official lists of images, and the SBD masks.
 
 Files, as in the official tars: VOC2012/JPEGImages/<id>.jpg, SegmentationClass/<id>.png (palette indices, 255 is void),
 ImageSets/Segmentation/{train,val}.txt. Everingham et al., "The PASCAL Visual Object Classes Challenge: a
 Retrospective", IJCV 2015. The same for year=2011, whose tar has TrainVal/VOCdevkit/VOC2011.
 
-seg11valid, which Long, Shelhamer and Darrell (FCN, CVPR 2015) report on: the 736 pictures of VOC 2011's val that SBD
-does not train on. ImageSets/Segmentation/seg11valid.txt if it is there; else of year=2011 they are computed from the
-lists. Of 2012 they cannot be: its val has pictures that 2011 had not.
+Long, Shelhamer and Darrell (FCN, CVPR 2015) report on seg11valid: the 736 images of VOC 2011's val that SBD does not
+train on. It is read from ImageSets/Segmentation/seg11valid.txt if that is there. Else year=2011 computes it from the
+lists. The lists of 2012 cannot give it: their val has images that 2011 had not.
 """
 
 import hashlib
@@ -16,8 +16,12 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.images import class_mask, decode_image, decode_mask
-from kit.datasets.files import DataFolder, check_size, picture_size
+from kit.data.dataset import Dataset
+from kit.data.images import decode_image
+from kit.data.masks import class_mask, decode_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.names import nfc
+from kit.datasets.reading import check_size, read_size
 from kit.datasets.voc_sbd import SBD, read_list
 from kit.system.files import raise_all
 
@@ -45,7 +49,7 @@ CLASSES = (
     "tvmonitor",
 )
 SEG11VALID = Path("ImageSets/Segmentation/seg11valid.txt")
-OFFICIAL = {  # pictures in the full lists, to say so where a list has others
+OFFICIAL = {  # images in the full lists; a note says where a list differs
     (2012, "train"): 1464,
     (2012, "val"): 1449,
     (2011, "train"): 1112,
@@ -55,38 +59,33 @@ OFFICIAL = {  # pictures in the full lists, to say so where a list has others
     (2012, "sbd_train"): 8498,
     (2011, "sbd_train"): 8498,
 }
-SOURCES = {  # what each `train` stands for, in the notes
+SOURCES = {  # each `train` in words, for the notes
     "train": "VOC {year}'s train",
     "trainval": "VOC {year}'s train and val less the held-out ones",
     "train_aug": "VOC {year}'s train and SBD's train and val less the held-out ones",
     "sbd_train": "SBD's train less the held-out ones",
 }
-FROM_SBD = {"train_aug", "sbd_train"}  # which of them take pictures and masks of SBD
+FROM_SBD = {"train_aug", "sbd_train"}  # of these, those that use images and masks of SBD
 
 
-class VOC:
-    """The pictures and masks by id, such as 2007_000032: those to train on, and those held out.
+class VOC(Dataset):
+    """The images and masks by id (2007_000032): those to train on, and those held out.
 
     data_dir: holds VOCdevkit/VOC<year>, VOC<year> or TrainVal/VOCdevkit/VOC<year>, or is that folder.
-    train: "train"; "trainval", val too, for held_out="seg11valid"; "train_aug", which adds SBD's train and val;
-    "sbd_train", SBD's train and nothing else, the 8,498 pictures that FCN was trained on. From the last three the
-    held-out pictures are left out. SBD's mask is read only where there is no official one (FCN's release read SBD's
-    throughout), and never of a held-out picture.
-    held_out: "val" or "seg11valid". sbd_dir: where SBD lies, see SBD.
-    ids: those to train on, then the held-out ones, both sorted; groups: each its own.
+    train: "train"; "trainval", which adds val and needs held_out="seg11valid"; "train_aug", which adds SBD's train and
+    val; "sbd_train", SBD's train alone, the 8,498 images that FCN was trained on. The last three leave out the
+    held-out images. SBD's mask is read only where there is no official one (FCN's release read SBD's everywhere), and
+    never for a held-out image.
+    held_out: "val" or "seg11valid". sbd_dir: the folder of SBD, see SBD.
+    ids: those to train on, then the held-out ones, both sorted. groups: every image is its own.
     Raises FileNotFoundError without the folder or a list, and one ValueError with every missing file, every id that is
-    listed twice or unsafe, and every picture of train.txt that is held out.
+    listed twice or unsafe, and every image of train.txt that is held out.
     """
 
     name = "voc"
     slug = "pascal-voc-2012"
     classes = CLASSES
-    num_classes = len(CLASSES)
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
-    drawn = False
+    absent = CLASSES  # a part of the data may lack some
 
     def __init__(
         self,
@@ -106,25 +105,21 @@ class VOC:
         problems += [f"{id} is in train.txt and in {held_out}" for id in sorted(train_list & held)]
         trained = self._choose(train, train_list, val_list) - held
         self.ids, self._held = sorted(trained) + sorted(held), held
-        self.groups, self.test_ids = list(self.ids), []
-        more = trained if train in FROM_SBD else set()  # what SBD may stand in for
+        self.groups = list(self.ids)
+        more = trained if train in FROM_SBD else set()  # images that may come from SBD
         self._images = self._find_files("JPEGImages/{}.jpg", "img/{}.jpg", more, problems)
         self._masks = self._find_files("SegmentationClass/{}.png", "cls/{}.mat", more, problems)
         raise_all(problems, f"problems with VOC {year}'s files in {self.data.root}")
         self.notes = self._write_notes(year, train, held_out)
 
     def split(self) -> np.ndarray:
-        """0 for the ids that are held out, -1 for those to train on, which are in no fold: int (n,)."""
+        """The lists as folds, int (n,): 0 (held out), or -1 (in no fold, always trained on)."""
         return np.array([0 if id in self._held else -1 for id in self.ids])
 
-    def csv_name(self, id: str) -> str:
-        """The name of a picture in a CSV; there is no official one."""
-        return f"{id}.jpg"
-
     def read_image(self, id: str) -> np.ndarray:
-        """Read a picture -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
+        """Read an image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
         data, name = self._file(self._images, id)
-        return decode_image(data.read(name), name)
+        return decode_image(data.read(name), name, channels=3)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a mask -> u8 (H, W), 0 to 20, 255 is void. Raises BadImage (also for another size) or KeyError."""
@@ -146,18 +141,18 @@ class VOC:
         return check_size(found, self.shape(id), name, self._images[id][1])
 
     def shape(self, id: str) -> tuple[int, int]:
-        """(H, W) of a picture, from its header."""
-        return picture_size(*self._file(self._images, id))
+        """(H, W) of an image, from its header."""
+        return read_size(*self._file(self._images, id))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the ids, what each is for, and the names and sizes of their files; contents are not read."""
+        """SHA-256 over the ids, which are held out, and the files' names and sizes; contents are not read."""
         folders: dict[tuple[Path, str], dict[str, int]] = {}
         rows = []
         for id in self.ids:
             for data, name in (self._images[id], self._masks[id]):
                 folder, _, file = name.rpartition("/")
                 if (data.root, folder) not in folders:
-                    folders[data.root, folder] = data.sizes(folder)
+                    folders[data.root, folder] = {nfc(name): size for name, size in data.sizes(folder).items()}
                 rows.append((id in self._held, name, folders[data.root, folder][file]))
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
@@ -187,8 +182,8 @@ class VOC:
         self, official: str, sbd: str, more: set[str], problems: list[str]
     ) -> dict[str, tuple[DataFolder, str]]:
         """Map each id to its file: the official one, or SBD's for ids of `more`; those without go to `problems`."""
-        own = set(self.data.names(official.split("/")[0]))
-        added = set(self._sbd.data.names(sbd.split("/")[0])) if more else set()
+        own = set(map(nfc, self.data.names(official.split("/")[0])))
+        added = set(map(nfc, self._sbd.data.names(sbd.split("/")[0]))) if more else set()
         files = {}
         for id in self.ids:
             names = official.format(id), sbd.format(id)
@@ -202,7 +197,7 @@ class VOC:
 
     def _file(self, files: dict[str, tuple[DataFolder, str]], id: str) -> tuple[DataFolder, str]:
         if id not in files:
-            raise KeyError(f"no picture {id!r} in the lists in use of {self.data.root}")
+            raise KeyError(f"no image {id!r} in the lists in use of {self.data.root}")
         return files[id]
 
     def _write_notes(self, year: int, train: str, held_out: str) -> tuple[str, ...]:
@@ -210,9 +205,8 @@ class VOC:
         from_sbd = sum(data is not self.data for data, _ in self._masks.values())
         source = SOURCES[train].format(year=year)
         notes = [
-            f"Trained on {trained} pictures ({source}), scored on the {len(self._held)} of {held_out}.",
-            "Void (255), the outline drawn around objects and what was too hard to label, is neither trained on "
-            "nor scored.",
+            f"Trained on {trained} images ({source}), scored on the {len(self._held)} of {held_out}.",
+            "Void (255) is neither trained on nor scored: outlines drawn around objects, and areas too hard to label.",
         ]
         if held_out == "seg11valid" and not (self.data.root / SEG11VALID).exists():
             notes.append("seg11valid is computed: VOC 2011's val less SBD's train.")
@@ -222,7 +216,7 @@ class VOC:
         for name, found in ((held_out, len(self._held)), (train, listed)):
             official = OFFICIAL.get((year, name), found)
             if found != official:
-                notes.append(f"{name} has {found:,} pictures here, officially {official:,}: scores cannot be compared.")
+                notes.append(f"{name} has {found:,} images here, officially {official:,}: scores cannot be compared.")
         return tuple(notes)
 
 

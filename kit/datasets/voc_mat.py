@@ -1,9 +1,10 @@
-"""Reads the labels out of a MATLAB file, version 5: as much of the format as SBD needs, and strictly.
+"""Reads the labels out of a MATLAB file, version 5: strictly, and only the part of the format that SBD needs.
 
-Not scipy.io.loadmat: on damaged bytes that ends the process (a segmentation fault within 8,000 randomly altered files,
-SciPy 1.17), and with it a data worker. The format: MathWorks, "MAT-File Format". A file is a header of 128 bytes and
-elements, each a tag (type, size) and its data, some of them deflated. A matrix is an element of elements: flags,
-dimensions, name, then its numbers, or of a struct the names and matrices of its fields. Numbers lie column by column.
+scipy.io.loadmat is not used, because damaged bytes end its process (a segmentation fault within 8,000 randomly altered
+files, SciPy 1.17), and with it a data worker. The format: MathWorks, "MAT-File Format". A file is a header of 128 bytes
+and elements. Each element is a tag (type, size) and its data; some are deflated. A matrix is an element of elements:
+flags, dimensions, name, then its numbers, or for a struct the names and matrices of its fields. Numbers are stored
+column by column.
 """
 
 import math
@@ -22,8 +23,8 @@ MAX_INFLATED = 64 << 20  # bytes of one element
 def read_labels(content: bytes, variable: str, field: str) -> np.ndarray:
     """Read `field` of the struct `variable`, one matrix of whole numbers 0 to 255: u8 (H, W).
 
-    Raises ValueError for damage, for what is not there, and for anything else at that place. Deflated elements are
-    checked by their checksum; nothing is run, and at most MAX_INFLATED bytes are inflated at a time.
+    Raises ValueError for damage, a missing variable or field, and data of another kind. The checksums of deflated
+    elements are checked. Nothing in the file is run, and at most MAX_INFLATED bytes are inflated at a time.
     """
     if len(content) < 128 or content[126:128] not in {b"IM", b"MI"}:
         raise ValueError("no MATLAB file of version 5")

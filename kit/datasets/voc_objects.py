@@ -4,9 +4,9 @@ The tight box of each object grows 1.2 times; the square around its centre is cu
 keep their label, void stays 255, every other class becomes background, so that the network first learns one centred
 object at a time.
 
-Where the paper leaves it open or the data does: a square that reaches over the picture's edge is cut off there, so
-that such a crop is no square. Another object of the same class inside the crop keeps its label. Where a picture has no
-map of its objects, the 8-connected parts of a class count as objects. Objects of few pixels are left out.
+The paper leaves some cases open, and so does the data. A square that reaches over the image's edge is cut off there;
+such a crop is no square. Another object of the same class inside the crop keeps its label. Where an image has no map of
+its objects, the 8-connected parts of a class count as objects. Objects of few pixels are left out.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from kit.data.dataset import Dataset
 from kit.datasets.voc import VOC
 from kit.system.files import raise_all
 
@@ -38,57 +39,48 @@ class Crop(NamedTuple):
 def object_crops(mask: np.ndarray, instances: np.ndarray | None = None, min_area: int = MIN_AREA) -> list[Crop]:
     """The window around each object of at least `min_area` pixels, by label, then by instance or top row.
 
-    mask: u8 (H, W), 0 is background, 255 void; instances: u8 (H, W), 0 is none, 255 void, or None: then objects are
-    the 8-connected parts of each class. An object whose pixels have two labels goes by the more frequent one.
+    mask: u8 (H, W), 0 is background, 255 void; instances: u8 (H, W), 0 is none, 255 void, or None, and then the
+    8-connected parts of each class are the objects. An object whose pixels have two labels takes the more frequent one.
     """
     objects = _parts(mask) if instances is None else _instances(mask, instances)
     crops = [_window(label, object) for label, object in objects if np.count_nonzero(object) >= min_area]
     return sorted(crops, key=lambda crop: crop.label)
 
 
-class ObjectCrops:
-    """A view of VOC in which each object of `ids` is a picture of its own: all that kit.data.Competition asks for.
+class ObjectCrops(Dataset):
+    """A view of VOC in which each object in the images `ids` is an image of its own.
 
-    ids: "<picture>_<number>", the number from 0; groups: the picture of each. Nothing is held out: split() is -1.
+    ids: "<image>_<number>", the number from 0. groups: the image of each. Use it to train on; it holds nothing out.
     Reads all the masks. Raises ValueError listing the masks that cannot be read, or where there is no object.
     """
 
     name = "voc-objects"
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
-    drawn = False
 
     def __init__(self, voc: VOC, ids: Iterable[str], min_area: int = MIN_AREA):
-        self.voc, self.slug, self.classes, self.num_classes = voc, voc.slug, voc.classes, voc.num_classes
+        self.voc, self.classes, self.absent = voc, voc.classes, voc.classes
         self._crops: dict[str, tuple[str, Crop]] = {}
         from_parts = 0
         for id, crops, whole in _read_crops(voc, list(ids), min_area):
             self._crops |= {f"{id}_{number}": (id, crop) for number, crop in enumerate(crops)}
             from_parts += not whole
         if not self._crops:
-            raise ValueError(f"no object of {min_area} pixels or more in the pictures; lower min_area")
-        self.ids, self.test_ids = list(self._crops), []
+            raise ValueError(f"no object of {min_area} pixels or more in the images; lower min_area")
+        self.ids = list(self._crops)
         self.groups = [self._crops[id][0] for id in self.ids]
         notes = [f"{len(self.ids):,} objects of {min_area} pixels or more, each in a window {GROWTH} times its size."]
         if from_parts:
-            notes.append(f"In {from_parts:,} pictures without a map of objects, connected parts count as objects.")
+            notes.append(f"In {from_parts:,} images without a map of objects, connected parts count as objects.")
         self.notes = tuple(notes)
-
-    def csv_name(self, id: str) -> str:
-        """The name of a crop in a CSV; there is no official one."""
-        return f"{id}.jpg"
 
     def read_image(self, id: str) -> np.ndarray:
         """Read a crop -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
-        picture, crop = self._crop(id)
-        return _cut(self.voc.read_image(picture), crop)
+        image, crop = self._crop(id)
+        return _cut(self.voc.read_image(image), crop)
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a crop's mask -> u8 (H, W): the object's class, 0 and 255. Raises BadImage or KeyError."""
-        picture, crop = self._crop(id)
-        mask = _cut(self.voc.read_mask(picture), crop)
+        image, crop = self._crop(id)
+        mask = _cut(self.voc.read_mask(image), crop)
         mask[(mask != crop.label) & (mask != 255)] = 0
         return mask
 
@@ -103,12 +95,12 @@ class ObjectCrops:
 
     def _crop(self, id: str) -> tuple[str, Crop]:
         if id not in self._crops:
-            raise KeyError(f"no object {id!r}; expected <picture>_<number>, as in ids")
+            raise KeyError(f"no object {id!r}; expected <image>_<number>, as in ids")
         return self._crops[id]
 
 
 def _read_crops(voc: VOC, ids: list[str], min_area: int) -> list[tuple[str, list[Crop], bool]]:
-    """For each picture its crops, and whether they come from a map of its objects."""
+    """For each image its crops, and whether they come from a map of its objects."""
     problems = []
 
     def read(id: str) -> tuple[str, list[Crop], bool]:
@@ -142,7 +134,7 @@ def _instances(mask: np.ndarray, instances: np.ndarray) -> Iterator[tuple[int, n
 
 
 def _window(label: int, object: np.ndarray) -> Crop:
-    """The square of GROWTH times the longer side of the object's box, around the box's centre, inside the picture."""
+    """The square of GROWTH times the longer side of the object's box, around the box's centre, inside the image."""
     rows, columns = np.flatnonzero(object.any(axis=1)), np.flatnonzero(object.any(axis=0))
     height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
     half = GROWTH * max(height, width) / 2

@@ -1,17 +1,19 @@
-"""SBD, the masks that Hariharan et al. drew for 11,355 pictures of VOC 2011: "Semantic Contours", ICCV 2011.
+"""SBD, the masks that Hariharan et al. drew for 11,355 images of VOC 2011: "Semantic Contours", ICCV 2011.
 
-Files: benchmark_RELEASE/dataset/{img/<id>.jpg, cls/<id>.mat, inst/<id>.mat, train.txt, val.txt}. A .mat holds GTcls (of
-inst: GTinst), whose Segmentation has a label a pixel. SBD has no void: its pixels at an object's edge are labelled.
+Files: benchmark_RELEASE/dataset/{img/<id>.jpg, cls/<id>.mat, inst/<id>.mat, train.txt, val.txt}. A .mat of cls holds
+GTcls, one of inst GTinst; their field Segmentation has a label for each pixel. SBD has no void: the pixels at an
+object's edge are labelled.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
 from kit.datasets.files import DataFolder
+from kit.datasets.names import nfc
 from kit.datasets.voc_mat import read_labels
-from kit.system.files import check_id, raise_all
+from kit.system.files import check_name, raise_all
 
 MAX_BYTES = 4 << 20  # of one .mat; they take tens of kilobytes
 
@@ -56,7 +58,7 @@ class SBD:
 
 
 def read_list(content: bytes, name: str, problems: list[str]) -> list[str]:
-    """The ids of a list of pictures, a line each, as listed; unsafe and double ones go to `problems`."""
+    """The ids (NFC) of a list of images, a line each, in its order; unsafe and double ones go to `problems`."""
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -64,11 +66,11 @@ def read_list(content: bytes, name: str, problems: list[str]) -> list[str]:
         return []
     ids: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
-        id = line.strip()
+        id = nfc(line.strip())
         if not id:
             continue
         try:
-            check_id(id)
+            check_name(id)
         except ValueError as error:
             problems.append(f"{name}, line {number}: {error}")
             continue
@@ -76,5 +78,5 @@ def read_list(content: bytes, name: str, problems: list[str]) -> list[str]:
             problems.append(f"{name}, line {number}: {id} is listed twice")
         ids[id] = None
     if not ids:
-        problems.append(f"{name} lists no picture")
+        problems.append(f"{name} lists no image")
     return list(ids)

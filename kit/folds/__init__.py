@@ -1,0 +1,22 @@
+"""Which images are held out together?
+
+kfold.py    makes folds: plain, stratified, of whole groups, both; labels from numbers; the check for leaks
+balance.py  the assignment behind stratified groups: even, and never an empty fold
+keeping.py  folds.csv of a run folder, frozen when the first fold begins
+"""
+
+from kit.folds.keeping import freeze_folds, is_begun, is_trained, keep_folds
+from kit.folds.kfold import check_leaks, group_kfold, kfold, quantile_labels, stratified_group_kfold, stratified_kfold
+
+__all__ = [
+    "check_leaks",
+    "freeze_folds",
+    "group_kfold",
+    "is_begun",
+    "is_trained",
+    "keep_folds",
+    "kfold",
+    "quantile_labels",
+    "stratified_group_kfold",
+    "stratified_kfold",
+]

@@ -1,44 +1,140 @@
-"""folds.csv of a run: made once, kept, checked for leaks every time."""
+"""folds.csv of a run folder: made once, frozen when the first fold begins, and checked for leaks at every start.
 
-from collections.abc import Callable, Sequence
+    keep_folds     at the start of a run: make folds.csv, or read it
+    freeze_folds   when a fold begins: from then on folds.csv stays as it is
+
+Two runs may start in one folder at the same time, with other numbers of folds. The run that begins a fold
+first freezes its folds; the other is refused before it writes anything.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from kit.data.samples import Competition
+from kit.data.dataset import Dataset
 from kit.folds.kfold import check_leaks
-from kit.system.files import write_atomic
-from kit.training.processes import World
+from kit.system.files import raise_all, run_lock, write_atomic
+
+BEGUN = "begun"  # an empty file in the folder of each fold that has begun
+WAIT = 600  # seconds for the lock: its holder reads or writes one small file
 
 
-def keep_folds(folder: Path, competition: Competition, world: World, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The folds (n,) in `folder`/folds.csv: made by `make()`, and kept once a fold is in training.
+class Processes(Protocol):
+    """The processes that train together, as kit.training.World describes them."""
 
-    Fold -1 is for pictures that are always trained on, as a data set's official split may ask.
-    Raises ValueError when a group stands in two folds, or the file is of other ids.
+    @property
+    def main(self) -> bool:
+        """True in the one process that writes."""
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+
+
+def keep_folds(folder: Path, dataset: Dataset, world: Processes, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The folds (n,) in `folder`/folds.csv: made by `make()` until the first fold begins, then only read.
+
+    Fold -1 is for images that are always trained on, as a data set's official split may ask.
+    Raises ValueError when a group is in two folds, a fold is empty, the file lists other ids, or a fold has begun with
+    other folds than `make()` gives. Where a fold has a checkpoint, `make` is not called.
     """
-    path, ids = folder / "folds.csv", {"id": competition.ids, "group": competition.groups}
+    path, ids, groups = folder / "folds.csv", _texts(dataset.ids), _texts(dataset.groups)
     if world.main and not (path.exists() and is_trained(folder)):
-        folds = np.asarray(make())
-        _check_folds(competition.groups, folds)
-        write_atomic(path, pd.DataFrame({**ids, "fold": folds}).to_csv(index=False))
+        folds = _checked(make(), groups)
+        content = pd.DataFrame({"id": ids, "group": groups, "fold": folds}).to_csv(index=False)
+        with run_lock(folder / ".folds", wait=WAIT):
+            if not (path.exists() and is_begun(folder)):
+                write_atomic(path, content)
+            elif path.read_text() != content:
+                _refuse_other(path, ids, groups, folds)
     world.wait()
-    table = pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
-    if table["id"].tolist() != ids["id"] or table["group"].tolist() != ids["group"]:
-        raise ValueError(
-            f"{path} lists other ids or groups than the data now has (another folder, or other lists of pictures were "
-            "asked for); choose another --run-dir"
-        )
-    _check_folds(ids["group"], table["fold"].to_numpy())
-    return table["fold"].to_numpy()
+    return _read(path, ids, groups)
 
 
-def _check_folds(groups: Sequence[str], folds: np.ndarray) -> None:
-    """Raise ValueError at a leak between folds. An official split may leak, and then the report says so."""
-    check_leaks(np.asarray(groups)[folds >= 0], folds[folds >= 0])
+def freeze_folds(folder: Path, fold: int, folds: np.ndarray, world: Processes) -> None:
+    """Freeze `folder`/folds.csv, because `fold` begins with `folds` (n,), those that keep_folds returned.
+
+    Call it while holding the fold's lock, before anything is trained. Raises ValueError if another run has written
+    other folds in the meantime; then nothing is written.
+    """
+    if world.main:
+        path = folder / "folds.csv"
+        with run_lock(folder / ".folds", wait=WAIT):
+            kept = pd.read_csv(path)["fold"].to_numpy() if path.exists() else folds
+            if not np.array_equal(kept, folds):
+                raise ValueError(
+                    f"{path} now has {_describe(kept)}, written by another run that started in this folder at the same "
+                    f"time; this run has {_describe(folds)}. Choose another --run-dir for one of them"
+                )
+            write_atomic(folder / f"fold{fold}" / BEGUN, b"")
+    world.wait()
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a fold in this run folder has begun, so that its folds are frozen."""
+    return any(folder.glob(f"fold*/{BEGUN}")) or is_trained(folder)
 
 
 def is_trained(folder: Path) -> bool:
     """Whether a fold in this run folder has a checkpoint."""
     return any(folder.glob("fold*/last.pt")) or any(folder.glob("fold*/finished.json"))
+
+
+def _read(path: Path, ids: list[str], groups: list[str]) -> np.ndarray:
+    """The folds of the file, (n,), if it lists these ids and groups."""
+    table = pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False)
+    if missing := {"id", "group", "fold"} - set(table.columns):
+        raise ValueError(
+            f"{path} has no column {', '.join(sorted(missing))}; expected id,group,fold. Choose another "
+            "--run-dir, or restore the file"
+        )
+    if _texts(table["id"]) != ids or _texts(table["group"]) != groups:
+        raise ValueError(
+            f"{path} lists other ids or groups than the data now has (another folder, or another list of images was "
+            "asked for); choose another --run-dir"
+        )
+    return _checked(table["fold"].to_numpy(), groups)
+
+
+def _checked(folds: Iterable[int], groups: Sequence[str]) -> np.ndarray:
+    """Return `folds` as an int array (n,). Raises ValueError for leaks, empty folds and values that are no fold number.
+
+    An official split (fold -1) may share groups between training and validation; then the report says so.
+    """
+    folds = np.asarray(folds)
+    if folds.shape != (len(groups),):
+        raise ValueError(f"the folds have the shape {folds.shape}, expected ({len(groups)},): a fold for each image")
+    if not np.issubdtype(folds.dtype, np.integer) or folds.min() < -1:
+        raise ValueError(f"the folds are {folds.dtype} from {folds.min()}, expected whole numbers from 0, or -1")
+    counts = np.bincount(folds + 1)[1:]
+    empty = (
+        [f"fold {fold} holds no image" for fold in np.flatnonzero(counts == 0)]
+        if counts.size
+        else ["no image is held out: every fold is -1"]
+    )
+    raise_all(empty, "problems with the folds, which would have no score")
+    check_leaks(np.asarray(groups)[folds >= 0], folds[folds >= 0])
+    return folds
+
+
+def _refuse_other(path: Path, ids: list[str], groups: list[str], folds: np.ndarray) -> None:
+    kept = _read(path, ids, groups)
+    begun = sorted(found.parent.name for found in path.parent.glob(f"fold*/{BEGUN}"))
+    raise ValueError(
+        f"{path} has {_describe(kept)} and is frozen: {', '.join(begun)} began with it. This run asks for "
+        f"{_describe(folds)}. Ask for the same folds (--folds, --seed), choose another --run-dir, or remove "
+        f"{' and '.join(begun)} to begin anew"
+    )
+
+
+def _describe(folds: np.ndarray) -> str:
+    counts = np.bincount(folds[folds >= 0])
+    return f"{len(counts)} fold{'s' * (len(counts) != 1)} of {', '.join(map(str, counts))} images"
+
+
+def _texts(values: Iterable) -> list[str]:
+    """The values as text in NFC, as the CSV holds them."""
+    return [unicodedata.normalize("NFC", str(value)) for value in values]

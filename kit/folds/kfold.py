@@ -1,56 +1,80 @@
-"""Seeded K-fold, on scikit-learn's splitters: plain, stratified, grouped and both. One int array each.
+"""Seeded K-fold on scikit-learn's splitters: plain, stratified, grouped, and stratified with groups.
 
-`fold[i]` is the fold in which sample i is held out. A *group* (a car, a patient) is never in two
-folds: pictures of one car in training and in validation make a score that new cars will not reach.
-Fewer than two folds are a ValueError.
+Each function returns one int array (n,): `fold[i]` is the fold in which sample i is held out. A *group* (a car, a
+patient) is never in two folds: images of one car in training and in validation give a score that new cars will not
+reach. No fold is ever empty. The same arguments always give the same folds.
 """
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+import pandas as pd
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+
+from kit.folds.balance import stratify_groups
 
 
 def kfold(n: int, k: int, seed: int) -> np.ndarray:
-    """Folds (n,) of equal size, within one sample."""
-    _check_count(k)
+    """Folds (n,) whose sizes differ by one sample at most. Raises ValueError if there are fewer samples than folds."""
+    _check_count(k, n)
     return _held_out(KFold(k, shuffle=True, random_state=seed), n)
 
 
 def stratified_kfold(labels: Sequence, k: int, seed: int) -> np.ndarray:
-    """Folds (n,) with each label's share alike in all. Raises ValueError if a label has under k samples."""
-    _check_count(k)
-    counts = dict(zip(*np.unique(labels, return_counts=True), strict=True))
-    rare = [f"{label!s} ({count})" for label, count in counts.items() if count < k]
+    """Folds (n,) that share out the samples of each label equally.
+
+    Raises ValueError if a label has fewer samples than there are folds, or a label is missing (NaN, None).
+    """
+    names, codes = _encode(labels, "labels")
+    _check_count(k, len(codes))
+    counts = np.bincount(codes)
+    rare = [f"{name!s} ({count})" for name, count in zip(names, counts, strict=True) if count < k]
     if rare:
         raise ValueError(
-            f"{k} folds need {k} samples of each label; too few of: {', '.join(rare)}. Merge labels or lower k"
+            f"{k} folds need {k} samples of each label; too few of: {_join(rare)}. Merge labels (quantile_labels "
+            "turns numbers into a few), or make at most as many folds as the rarest label has samples"
         )
-    return _held_out(StratifiedKFold(k, shuffle=True, random_state=seed), len(labels), labels)
+    return _held_out(StratifiedKFold(k, shuffle=True, random_state=seed), len(codes), codes)
 
 
 def group_kfold(groups: Sequence, k: int, seed: int) -> np.ndarray:
-    """Folds (n,) that keep each group whole. Raises ValueError if there are fewer groups than folds."""
-    _check_groups(groups, k)
-    return _held_out(GroupKFold(k, shuffle=True, random_state=seed), len(groups), groups=groups)
+    """Folds (n,) that keep each group whole, with the same number of groups in each fold, give or take one.
+
+    Raises ValueError if there are fewer groups than folds, or a group is missing (NaN, None).
+    """
+    codes = _encode_groups(groups, k)
+    return _held_out(GroupKFold(k, shuffle=True, random_state=seed), len(codes), groups=codes)
 
 
 def stratified_group_kfold(labels: Sequence, groups: Sequence, k: int, seed: int) -> np.ndarray:
-    """Folds (n,) that keep each group whole and each label's share as alike as that allows."""
-    _check_groups(groups, k)
-    return _held_out(StratifiedGroupKFold(k, shuffle=True, random_state=seed), len(labels), labels, groups)
+    """Folds (n,) that keep each group whole and share out each label as equally as whole groups allow.
+
+    A label may be rarer than k: some folds then lack it. Raises ValueError if there are fewer groups than folds, or a
+    label or group is missing (NaN, None).
+    """
+    if len(labels) != len(groups):
+        raise ValueError(f"got {len(labels)} labels and {len(groups)} groups, expected one of each for every sample")
+    group_codes = _encode_groups(groups, k)
+    return stratify_groups(_encode(labels, "labels")[1], group_codes, k, seed)
 
 
 def quantile_labels(values: Sequence[float], groups: Sequence, bins: int) -> np.ndarray:
-    """Labels (n,) in 0..bins-1 by the quantile of each group's mean of `values`, to balance folds by a number."""
-    names, members = np.unique(groups, return_inverse=True)
-    means = np.bincount(members, weights=np.asarray(values, dtype=float)) / np.bincount(members)
+    """Labels (n,) in 0..bins-1: the quantile of each group's mean of `values`. They balance folds by a number.
+
+    All samples of a group get one label. Raises ValueError for values that are not finite.
+    """
+    values = np.asarray(values, dtype=float)
+    if bad := np.flatnonzero(~np.isfinite(values)).tolist():
+        raise ValueError(f"{len(bad)} values are not finite numbers, at the positions {_join(map(str, bad))}")
+    names, members = _encode(groups, "groups")
+    means = np.bincount(members, weights=values) / np.bincount(members)
     ranks = np.argsort(np.argsort(means, kind="stable"), kind="stable")
     return (ranks * bins // len(names))[members]
 
 
 def check_leaks(groups: Sequence, folds: Sequence[int]) -> None:
-    """Raise ValueError listing every group that stands in more than one fold."""
+    """Raise ValueError listing every group that is in more than one fold."""
     seen: dict = {}
     for group, fold in zip(groups, folds, strict=True):
         seen.setdefault(group, set()).add(int(fold))
@@ -62,15 +86,43 @@ def check_leaks(groups: Sequence, folds: Sequence[int]) -> None:
         )
 
 
-def _check_count(k: int) -> None:
-    if k < 2:
+def _check_count(k: int, n: int) -> None:
+    if operator.index(k) < 2:
         raise ValueError(f"folds: got {k}, expected 2 or more, so that one is held out and the rest trained on")
+    if n < k:
+        raise ValueError(f"{k} folds need at least {k} samples, got {n}")
 
 
-def _check_groups(groups: Sequence, k: int) -> None:
-    _check_count(k)
-    if len(set(groups)) < k:
-        raise ValueError(f"{k} folds need at least {k} groups, got {len(set(groups))}")
+def _encode_groups(groups: Sequence, k: int) -> np.ndarray:
+    """Group numbers (n,), at least k different ones."""
+    names, codes = _encode(groups, "groups")
+    if len(names) < k and k >= 2:
+        possible = f"at most {len(names)} folds are possible" if len(names) > 1 else "no folds are possible"
+        raise ValueError(f"{k} folds need at least {k} groups, got {len(names)}: {possible}")
+    _check_count(k, len(codes))
+    return codes
+
+
+def _encode(values: Sequence, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values, sorted, and the index of each sample's value among them, int (n,).
+
+    Numbers keep their order as numbers. Raises ValueError for missing values: NumPy would take all NaN for one group.
+    """
+    values = list(values)
+    if bad := np.flatnonzero([pd.api.types.is_scalar(value) and pd.isna(value) for value in values]).tolist():
+        raise ValueError(
+            f"{len(bad)} of {len(values)} {what} are missing (NaN or None), at the positions {_join(map(str, bad))}. "
+            f"Fill them in" + (": a sample that belongs with no other is a group of its own" * (what == "groups"))
+        )
+    array = np.asarray(values) if values else np.zeros(0, int)
+    if array.ndim != 1:  # of tuples; each tuple is one value
+        array = np.asarray([repr(value) for value in values])
+    return np.unique(array, return_inverse=True)
+
+
+def _join(items) -> str:
+    items = list(items)
+    return ", ".join(items[:20]) + (f" and {len(items) - 20} more" if len(items) > 20 else "")
 
 
 def _held_out(splitter, n: int, labels=None, groups=None) -> np.ndarray:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.data.samples import Pictures, normalise
+from kit.data.normalise import IMAGENET as normalise
+from kit.data.samples import ImageBatch
 from kit.prediction.enlarge import encode_above, mask_above
 from kit.system.files import raise_all
 from kit.system.threads import Result, ordered_map
@@ -137,7 +138,7 @@ def probabilities(models: Sequence[nn.Module], images: Tensor, tta: TTA) -> Tens
 
 def predict(
     models: Sequence[nn.Module],
-    batches: Iterable[Pictures],
+    batches: Iterable[ImageBatch],
     tta: TTA,
     device: torch.device,
     dtype: torch.dtype,
@@ -153,7 +154,7 @@ def predict(
     copying = torch.cuda.Stream(device) if device.type == "cuda" else None  # beside the queue of the networks
 
     @torch.inference_mode()
-    def prepare(batch: Pictures) -> tuple[Pictures, Tensor | None, torch.cuda.Event | None]:
+    def prepare(batch: ImageBatch) -> tuple[ImageBatch, Tensor | None, torch.cuda.Event | None]:
         if not batch.ids:
             return batch, None, None
         with torch.cuda.stream(copying):  # does nothing with None
@@ -161,7 +162,9 @@ def predict(
             return batch, images, copying.record_event() if copying else None
 
     @torch.inference_mode()
-    def run(batch: Pictures, images: Tensor | None, ready: torch.cuda.Event | None) -> tuple[Pictures, _Fetch | None]:
+    def run(
+        batch: ImageBatch, images: Tensor | None, ready: torch.cuda.Event | None
+    ) -> tuple[ImageBatch, _Fetch | None]:
         if images is None:
             return batch, None
         if ready:
@@ -172,7 +175,7 @@ def predict(
             return batch, _fetch_levels(probabilities(models, images, tta))
 
     @torch.inference_mode()
-    def finish(predicted: tuple[Pictures, _Fetch | None]) -> tuple[list[str], list[Result]]:
+    def finish(predicted: tuple[ImageBatch, _Fetch | None]) -> tuple[list[str], list[Result]]:
         batch, fetch = predicted
         if fetch is None:
             return batch.problems, []
@@ -239,7 +242,7 @@ def rle_at(levels: np.ndarray, size: tuple[int, int], order: str) -> str:
 
 
 def pictures_at_once(tta: TTA, size: tuple[int, int], device: torch.device) -> int:
-    """Pictures of `size` in a batch of prediction: as many as make eight views, or as many pixels as suit it; or one.
+    """Images of `size` in a batch of prediction: as many as make eight views, or as many pixels as suit it; or one.
 
     The training batch has no say: a prediction depends on the shape of its batch in the last bits.
     """

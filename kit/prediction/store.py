@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from kit.data.images import single_threaded_cv2
-from kit.data.samples import Competition
+from kit.data.dataset import Dataset
+from kit.data.resize import single_threaded_cv2
 from kit.prediction.enlarge import enlarge
 from kit.prediction.predictor import FOREGROUND, mask_at
 from kit.scoring.confusion import (
@@ -31,7 +31,7 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
-from kit.system.files import check_id, write_atomic
+from kit.system.files import check_id, file_name, write_atomic
 
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
@@ -44,7 +44,7 @@ class OOFStore:
 
     def path(self, id: str) -> Path:
         """Where the prediction of `id` is kept. Raises ValueError if the id is no file name."""
-        return self.folder / f"{check_id(id)}.png"
+        return self.folder / f"{file_name(check_id(id))}.png"
 
     def __contains__(self, id: str) -> bool:
         return self.path(id).exists()
@@ -109,7 +109,7 @@ def read_oof_csv(path: Path) -> pd.DataFrame:
 
 
 def score(
-    competition: Competition, store: OOFStore, ids: Sequence[str], groups: Sequence[str], fold: int, threads: int = 4
+    competition: Dataset, store: OOFStore, ids: Sequence[str], groups: Sequence[str], fold: int, threads: int = 4
 ) -> Scores:
     """Score the stored predictions of `ids` against their truth at full size, image by image in threads."""
     with ThreadPoolExecutor(threads) as pool, single_threaded_cv2():
@@ -119,7 +119,7 @@ def score(
     return Scores(pd.DataFrame(rows, columns=COLUMNS), np.stack([matrix for _, matrix, _ in counted]), levels)
 
 
-def _counter(competition: Competition, store: OOFStore) -> Callable[[str], tuple]:
+def _counter(competition: Dataset, store: OOFStore) -> Callable[[str], tuple]:
     def binary(id: str) -> tuple:
         truth = competition.read_mask(id)
         levels = level_histogram(truth, enlarge(store.read(id)[0], truth.shape))

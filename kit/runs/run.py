@@ -24,8 +24,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kit.data.cache import sample_reader
-from kit.data.samples import Competition, PictureBatches, SegmentationDataset, collate_samples, default_workers, loading
-from kit.folds.keeping import is_trained, keep_folds
+from kit.data.dataset import Dataset
+from kit.data.resize import Resizing
+from kit.data.samples import ImageBatches, SegmentationDataset, collate_samples, default_workers, loading
+from kit.folds.keeping import freeze_folds, is_trained, keep_folds
 from kit.prediction.predictor import TTA, mask_at, pictures_at_once, predict
 from kit.prediction.store import OOFStore, Scores, score
 from kit.report import measure as report
@@ -65,7 +67,7 @@ class Run:
 
     folder: Path
     name: str  # of the recipe, and of the CSV
-    competition: Competition
+    competition: Dataset
     folds: np.ndarray  # (n,) the fold in which competition.ids[i] is held out, -1 for never
     config: dict  # plain values
     tta: TTA
@@ -109,6 +111,7 @@ class Run:
                 self._check_recipe(fold)
                 continue
             with self.lock(fold):
+                freeze_folds(self.folder, fold, self.folds, self.world)
                 self._check_recipe(fold)
                 if wanted == "all":
                     self.world.tell(f"fold {fold}:")
@@ -159,7 +162,7 @@ class Run:
         cache: keep the pictures at the network's size on the disk; at their own sizes they are read every time.
         parts: micro-batches a step.
         """
-        read = sample_reader(self.competition, self.size, cache_folder() if cache else None)
+        read = sample_reader(self.competition, Resizing(self.size), cache_folder() if cache else None)
         held_out = SegmentationDataset(read, self.world.share(self.held_out(fold)))
         load = loading(self.workers, self.world)
         at_once = max(1, batch_size // (self.world.size * parts))  # as many as training holds in memory
@@ -304,7 +307,9 @@ class Run:
         """
         device = self.world.device
         count = pictures_at_once(self.tta, self.size, device) if self.size else 1
-        batches = PictureBatches(self.competition, ids, self.size, count, self.workers, pin=device.type == "cuda")
+        batches = ImageBatches(
+            self.competition, ids, Resizing(self.size), count, self.workers, pin=device.type == "cuda"
+        )
         return predict(models, batches, self.tta, device, self.dtype, take, ahead=self.workers > 0)
 
     def prediction_key(self, folds: Sequence[int]) -> str:
@@ -361,9 +366,7 @@ class Run:
         )
 
 
-def open_run(
-    config: Config, competition: Competition, make_folds: Callable[[], np.ndarray], tta: TTA, recipe: str
-) -> Run:
+def open_run(config: Config, competition: Dataset, make_folds: Callable[[], np.ndarray], tta: TTA, recipe: str) -> Run:
     """Check the flags and the data, make the folds once, and open the run folder. recipe: the script's __file__."""
     _check_flags(config)
     world = start(config.device)

@@ -4,12 +4,16 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import filelock
+
+MAX_BYTES = 200  # of a name; file systems take 255, and kit adds suffixes
+ESCAPED = frozenset('/%:*?"<>|')
 
 
 def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
@@ -80,13 +84,49 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_id(name: str) -> str:
-    """Return `name` if it is safe as a file name inside a folder, else raise ValueError.
+    """Return `name` if it is a safe id, else raise ValueError.
 
-    Refused: empty, `.` and `..`, anything with a slash, a backslash or a control character, over 200 bytes.
+    An id may hold slashes between its parts, as in "case1/case1_day0/slice_0001". Refused: an empty id or part, a
+    part "." or "..", a backslash, a control character, and more than 200 bytes in its file_name.
     """
-    if not name or name in {".", ".."} or len(name.encode()) > 200 or any(c in "/\\" or ord(c) < 32 for c in name):
-        raise ValueError(f"the id {name!r} is no file name: expected 1 to 200 bytes without / \\ or control characters")
+    if not _has_safe_characters(name) or len(file_name(name).encode()) > MAX_BYTES or _has_odd_part(name):
+        raise ValueError(
+            f"the id {name!r} is no file name: expected 1 to {MAX_BYTES} bytes without \\ or control characters, and "
+            "slashes only between parts that are not empty, . or .."
+        )
     return name
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is safe as the name of one file or folder: check_id without slashes. Raises ValueError."""
+    safe = _has_safe_characters(name) and "/" not in name and len(name.encode()) <= MAX_BYTES
+    if not safe or _has_odd_part(name):
+        raise ValueError(
+            f"{name!r} is no file name: expected 1 to {MAX_BYTES} bytes without / \\ or control characters"
+        )
+    return name
+
+
+def _has_safe_characters(name: str) -> bool:
+    """Whether `name` is text that a file name can hold; a lone surrogate (0xD800 to 0xDFFF) has no UTF-8."""
+    return isinstance(name, str) and not any(c == "\\" or ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name)
+
+
+def _has_odd_part(name: str) -> bool:
+    return any(part in {"", ".", ".."} for part in name.split("/"))
+
+
+def file_name(id: str) -> str:
+    """The id as one file name, without a suffix. Two ids never share a name, and id_of gives the id back.
+
+    A slash, a percent sign and the characters that Windows forbids become %XX. Most ids stay as they are.
+    """
+    return "".join(f"%{ord(c):02X}" if c in ESCAPED else c for c in id)
+
+
+def id_of(name: str) -> str:
+    """The id that file_name made `name` of."""
+    return re.sub("%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), name)
 
 
 def cache_folder() -> Path:

@@ -24,7 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from kit.data.samples import Sample, normalise
+from kit.data.normalise import IMAGENET as normalise
+from kit.data.samples import Sample
 from kit.scoring.confusion import confusion_matrix, dice, iou, mean_dice, mean_iou, pixel_accuracy
 from kit.system.files import link_atomic, write_atomic
 from kit.system.threads import read_ahead

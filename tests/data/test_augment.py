@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from kit.data.augment import Augment, Elastic, cell_augment, photo_augment, sample_seed
 from kit.data.cache import SizedReader
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 
 SIZE = (48, 64)
@@ -17,7 +18,7 @@ KEYS = [(epoch, index) for epoch in (0, 1) for index in range(6)]
 
 def dataset(augment):
     competition = TinyCompetition(cars=2, views=3, size=SIZE)
-    return SegmentationDataset(SizedReader(competition, SIZE), competition.ids, augment)
+    return SegmentationDataset(SizedReader(competition, Resizing(SIZE)), competition.ids, augment)
 
 
 def stream(augment, workers):

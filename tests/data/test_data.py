@@ -19,15 +19,15 @@ from torchvision.transforms import functional as V
 
 from kit.data import cache
 from kit.data.cache import ImageCache, SizedReader, sample_reader
-from kit.data.images import resize_image, resize_mask
+from kit.data.check import foreground_shares, sample_ids
+from kit.data.normalise import IMAGENET as normalise
+from kit.data.resize import Resizing, resize_image, resize_mask
 from kit.data.samples import (
-    PictureBatches,
+    ImageBatches,
     Sample,
     SegmentationDataset,
     collate_samples,
-    foreground_shares,
     loading,
-    normalise,
     start_worker,
 )
 from kit.training.processes import World
@@ -41,13 +41,13 @@ def competition():
 
 
 def test_reader_brings_image_and_mask_to_one_size(competition):
-    image, mask = SizedReader(competition, SIZE)("car1_02")
+    image, mask = SizedReader(competition, Resizing(SIZE))("car1_02")
     np.testing.assert_array_equal(image, resize_image(competition.read_image("car1_02"), SIZE))
     np.testing.assert_array_equal(mask, resize_mask(competition.read_mask("car1_02"), SIZE))
 
 
 def test_dataset_gives_samples_that_collate(competition):
-    samples = SegmentationDataset(SizedReader(competition, SIZE), competition.ids)
+    samples = SegmentationDataset(SizedReader(competition, Resizing(SIZE)), competition.ids)
     assert len(samples) == 12
     sample = samples[5]
     image, mask = samples.read("car1_03")
@@ -69,7 +69,7 @@ def test_dataset_hands_epoch_and_index_to_the_augmentation(competition):
         seen.append((epoch, index))
         return image, mask
 
-    samples = SegmentationDataset(SizedReader(competition, SIZE), competition.ids, note)
+    samples = SegmentationDataset(SizedReader(competition, Resizing(SIZE)), competition.ids, note)
     assert samples[3, 2].id == "car0_03"
     assert samples[1].id == "car0_02"
     assert seen == [(3, 2), (0, 1)]
@@ -86,19 +86,19 @@ def test_normalise_is_torchvisions():
 
 def test_pictures_keep_their_original_size(competition):
     competition.size = (45, 61)
-    [batch, _] = PictureBatches(competition, competition.test_ids, SIZE, 3)
+    [batch, _] = ImageBatches(competition, competition.test_ids, Resizing(SIZE), 3)
     assert batch.images.shape == (3, 3, *SIZE)
     assert batch.sizes == [(45, 61)] * 3
     assert batch.ids == competition.test_ids[:3]
     expected = resize_image(competition.read_image("test_01"), SIZE)
     np.testing.assert_array_equal(batch.images[1].numpy().transpose(1, 2, 0), expected)
-    [own] = PictureBatches(competition, ["test_01"], None, 1)
+    [own] = ImageBatches(competition, ["test_01"], Resizing(None), 1)
     np.testing.assert_array_equal(own.images[0].numpy().transpose(1, 2, 0), competition.read_image("test_01"))
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_the_last_batch_is_filled_up_with_its_last_picture(competition, threads):
-    first, second, last = PictureBatches(competition, competition.test_ids, SIZE, 2, threads)
+    first, second, last = ImageBatches(competition, competition.test_ids, Resizing(SIZE), 2, threads)
     assert [batch.ids for batch in (first, second, last)] == [
         competition.test_ids[:2],
         competition.test_ids[2:4],
@@ -110,24 +110,24 @@ def test_the_last_batch_is_filled_up_with_its_last_picture(competition, threads)
 
 def test_pictures_that_cannot_be_read_are_told_and_left_out():
     competition = TinyCompetition(broken=["test_00", "test_02", "test_03"])
-    first, second = PictureBatches(competition, [f"test_0{i}" for i in range(4)], SIZE, 2)
+    first, second = ImageBatches(competition, [f"test_0{i}" for i in range(4)], Resizing(SIZE), 2)
     assert (first.ids, first.problems) == (["test_01"], ["test_00.jpg: damaged or cut short"])
     assert (second.ids, second.sizes, len(second.problems), len(second.images)) == ([], [], 2, 0)
 
 
 def test_cache_holds_what_the_reader_reads(competition, tmp_path):
-    cache, read = ImageCache.open(competition, SIZE, tmp_path), SizedReader(competition, SIZE)
+    cache, read = ImageCache.open(competition, Resizing(SIZE), tmp_path), SizedReader(competition, Resizing(SIZE))
     for id in competition.ids:
         for cached, direct in zip(cache(id), read(id), strict=True):
             np.testing.assert_array_equal(cached, direct)
             assert not cached.flags.writeable
-    assert isinstance(sample_reader(competition, SIZE, tmp_path), ImageCache)
-    assert isinstance(sample_reader(competition, SIZE, None), SizedReader)
+    assert isinstance(sample_reader(competition, Resizing(SIZE), tmp_path), ImageCache)
+    assert isinstance(sample_reader(competition, Resizing(SIZE), None), SizedReader)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # said where there is one core
 def test_cache_feeds_worker_processes_and_is_small_when_pickled(competition, tmp_path):
-    cache = ImageCache.open(competition, SIZE, tmp_path)
+    cache = ImageCache.open(competition, Resizing(SIZE), tmp_path)
     cache(competition.ids[0])  # opened before the workers start
     assert len(pickle.dumps(cache)) < 2000
     samples = SegmentationDataset(cache, competition.ids)
@@ -145,13 +145,14 @@ def test_cache_is_built_once_and_anew_for_another_size_or_other_data(tmp_path):
             reads.append(id)
             return super().read_image(id)
 
+    # a build reads the first image for its dtype, then all; a later start reads 8 to compare
     for expected, competition, size in [
-        (12, Counting(), SIZE),
-        (12, Counting(), SIZE),
-        (24, Counting(), (16, 20)),
-        (33, Counting(cars=3), SIZE),
+        (13, Counting(), SIZE),
+        (13 + 8, Counting(), SIZE),
+        (2 * 13 + 8, Counting(), (16, 20)),
+        (2 * 13 + 8 + 10, Counting(cars=3), SIZE),
     ]:
-        ImageCache.open(competition, size, tmp_path)
+        ImageCache.open(competition, Resizing(size), tmp_path)
         assert len(reads) == expected
 
 
@@ -160,8 +161,8 @@ import os, sys, time
 from pathlib import Path
 from tiny import TinyCompetition
 from kit.data import cache
-from kit.data import cache
 from kit.data.cache import ImageCache
+from kit.data.resize import Resizing
 
 cache.CHUNK = 4
 
@@ -172,7 +173,7 @@ class Slow(TinyCompetition):
         time.sleep(float(sys.argv[3]))
         return super().read_image(id)
 
-ImageCache.open(Slow(), (32, 40), Path(sys.argv[1]))
+ImageCache.open(Slow(), Resizing((32, 40)), Path(sys.argv[1]))
 """
 
 
@@ -194,13 +195,15 @@ def kill_build(root, after, sign=signal.SIGKILL):
 def test_two_processes_build_one_cache(tmp_path):
     builds = [start_build(tmp_path, 0.1) for _ in range(2)]
     assert [build.wait(60) for build in builds] == [0, 0]
-    assert sorted((tmp_path / "log").read_text().split()) == TinyCompetition().ids
+    log = (tmp_path / "log").read_text().split()
+    assert set(log) == set(TinyCompetition().ids)
+    assert len(log) == 1 + 12 + 8  # one build, and the other's comparison
 
 
 def test_a_killed_build_is_never_taken_for_a_cache(tmp_path, competition):
     kill_build(tmp_path, after=1)
     assert not list(tmp_path.glob("tiny-*"))
-    cache, read = ImageCache.open(competition, SIZE, tmp_path), SizedReader(competition, SIZE)
+    cache, read = ImageCache.open(competition, Resizing(SIZE), tmp_path), SizedReader(competition, Resizing(SIZE))
     for id in competition.ids:
         np.testing.assert_array_equal(cache(id)[0], read(id)[0])
     assert not list(tmp_path.glob(".*partial"))
@@ -209,16 +212,20 @@ def test_a_killed_build_is_never_taken_for_a_cache(tmp_path, competition):
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_build_goes_on_where_it_was(tmp_path, competition, sign):
     ids = competition.ids
-    done = kill_build(tmp_path, after=6, sign=sign)  # the first four are on the disk
+    done = kill_build(tmp_path, after=7, sign=sign)  # the first four are on the disk
     (tmp_path / "log").unlink()
     assert start_build(tmp_path, 0).wait(60) == 0
     again = (tmp_path / "log").read_text().split()
-    assert sorted(again) == ids[4 * ((len(done) - 1) // 4) :]  # whole chunks that were done before the last was begun
-    cache, read = ImageCache.open(competition, SIZE, tmp_path), SizedReader(competition, SIZE)
+    kept = 4 * (
+        (len(done) - 2) // 4
+    )  # whole chunks that were done before the last was begun; the first read is for the dtype
+    assert again[: min(kept, 8)] == sample_ids(ids[:kept])  # compared
+    assert sorted(again[min(kept, 8) :]) == ids[kept:]
+    cache, read = ImageCache.open(competition, Resizing(SIZE), tmp_path), SizedReader(competition, Resizing(SIZE))
     for id in ids:
         for cached, direct in zip(cache(id), read(id), strict=True):
             np.testing.assert_array_equal(cached, direct)
-    assert sorted(path.name for path in cache.folder.iterdir()) == ["images.npy", "masks.npy"]
+    assert sorted(path.name for path in cache.folder.iterdir()) == ["ids.json", "images.npy", "masks.npy"]
 
 
 def test_a_build_killed_before_its_files_were_whole_begins_again(tmp_path, competition, monkeypatch):
@@ -228,18 +235,18 @@ def test_a_build_killed_before_its_files_were_whole_begins_again(tmp_path, compe
     with monkeypatch.context() as patch:
         patch.setattr("kit.data.cache._fill_cache", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            ImageCache.open(competition, SIZE, tmp_path)
+            ImageCache.open(competition, Resizing(SIZE), tmp_path)
     [partial] = tmp_path.glob(".*.partial")
     (partial / "done.npy").unlink()
     (partial / "masks.npy").write_bytes(b"half")
-    cache, read = ImageCache.open(competition, SIZE, tmp_path), SizedReader(competition, SIZE)
+    cache, read = ImageCache.open(competition, Resizing(SIZE), tmp_path), SizedReader(competition, Resizing(SIZE))
     np.testing.assert_array_equal(cache(competition.ids[-1])[1], read(competition.ids[-1])[1])
 
 
 def test_every_sample_that_cannot_be_cached_is_listed(tmp_path):
     broken = TinyCompetition(broken=["car0_02", "car3_01"])
     with pytest.raises(ValueError, match="2 samples cannot be read") as refusal:
-        ImageCache.open(broken, SIZE, tmp_path)
+        ImageCache.open(broken, Resizing(SIZE), tmp_path)
     assert "car0_02.jpg: damaged" in str(refusal.value)
     assert "car3_01.jpg: damaged" in str(refusal.value)
     assert not [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")]
@@ -249,8 +256,8 @@ def test_a_short_disk_is_refused_with_the_sizes(competition, tmp_path, monkeypat
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3 * 10**9))
     with pytest.raises(OSError, match=r"takes 77\.3 GB, 3\.0 are free.*KIT_CACHE.*--no-cache"):
-        ImageCache.open(competition, (1024 * 32, 1536 * 32), tmp_path)
-    ImageCache.open(competition, SIZE, tmp_path)
+        ImageCache.open(competition, Resizing((1024 * 32, 1536 * 32)), tmp_path)
+    ImageCache.open(competition, Resizing(SIZE), tmp_path)
 
 
 def test_foreground_shares_leave_ignored_pixels_out_of_the_foreground(competition):
@@ -280,7 +287,7 @@ def test_a_forked_worker_starts_though_opencv_has_threads_running():
 
 
 def test_workers_of_a_group_of_processes_come_from_a_clean_server_and_read_the_same():
-    samples = SegmentationDataset(SizedReader(TinyCompetition(), SIZE), TinyCompetition().ids)
+    samples = SegmentationDataset(SizedReader(TinyCompetition(), Resizing(SIZE)), TinyCompetition().ids)
     alone, group = World(0, 1, torch.device("cpu")), World(0, 2, torch.device("cpu"))
     here, there = (
         list(DataLoader(samples, 2, **loading(workers, world))) for workers, world in ((0, alone), (1, group))

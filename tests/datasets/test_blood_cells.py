@@ -8,7 +8,7 @@ from encoded import save
 from miniatures import draw_blood_cells
 from PIL import Image
 
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
 from kit.datasets.blood_cells import BloodCells
 from kit.folds.kfold import check_leaks, group_kfold
 
@@ -45,7 +45,7 @@ def test_masks_are_the_blocks_that_were_drawn_before_the_jpeg(folder):
         assert image[..., 1][mask == 1].mean() < image[..., 1][mask == 0].mean() - 50
 
 
-def test_test_pictures_have_sizes_of_their_own_and_no_masks(folder):
+def test_test_images_have_sizes_of_their_own_and_no_masks(folder):
     cells = BloodCells(folder)
     assert [cells.shape(id) for id in cells.test_ids] == [(90, 120), (110, 150), (130, 180)]
     assert [cells.read_image(id).shape[:2] for id in cells.test_ids] == [(90, 120), (110, 150), (130, 180)]
@@ -55,7 +55,7 @@ def test_test_pictures_have_sizes_of_their_own_and_no_masks(folder):
         cells.read_image("train-99")
 
 
-def test_test_pictures_are_optional(tmp_path):
+def test_test_images_are_optional(tmp_path):
     folder = draw_blood_cells(tmp_path / "blood", tests=0)
     (folder / "Test_Data").rmdir()
     assert BloodCells(folder).test_ids == []
@@ -65,7 +65,7 @@ def test_another_size_changes_the_fingerprint(folder):
     before, tests = BloodCells(folder).fingerprint(), BloodCells(folder).test_fingerprint()
     with (folder / "Test_Data/smear-0.jpg").open("ab") as file:
         file.write(b"\0")
-    assert BloodCells(folder).fingerprint() == before  # training does not know the test pictures
+    assert BloodCells(folder).fingerprint() == before  # training does not know the test images
     assert BloodCells(folder).test_fingerprint() != tests
     with (folder / "Train_Data/train-5.jpg").open("ab") as file:
         file.write(b"\0")
@@ -84,15 +84,15 @@ def test_all_problems_are_told_at_once(folder):
     with pytest.raises(ValueError, match="9 problems with the files of the blood cells") as caught:
         BloodCells(folder)
     for told in (
-        "Train_Data/train-0-mask.jpg has no image",
-        "Train_Data/train-5.jpg has no mask",
+        "Train_Data/train-0-mask.jpg has no image Train_Data/train-0.jpg",
+        "Train_Data/train-5.jpg has no mask Train_Data/train-5-mask.jpg",
         "Train_Data/train-10.jpg has the same id as Train_Data/train-10.jpeg",
         "Train_Data/'notes.txt' is not named like train-<number>.jpg or train-<number>-mask.jpg",
         "Train_Data/'cell-7.jpg' is not named like",
         "Test_Data/'smear.png' is not named like <name>.jpg",
         "Test_Data/smear-0.jpg has the same id as Test_Data/SMEAR-0.jpeg",
         "Test_Data/train-15.jpg has the id of a train image",
-        "Test_Data/'a\\tb.jpg': the id 'a\\tb' is no file name",
+        "Test_Data/'a\\tb.jpg': 'a\\tb' is no file name",
     ):
         assert told in str(caught.value)
 
@@ -129,7 +129,7 @@ def test_real_data():
 
 
 @needs_real
-def test_real_pictures_that_overlap_are_in_one_group():
+def test_real_images_that_overlap_are_in_one_group():
     cells = BloodCells(REAL)
     groups = dict(zip(cells.ids, cells.groups, strict=True))
     for first, second, down, right in ((8, 9, -85, 24), (57, 58, -30, 8), (160, 161, -106, 55)):
@@ -141,11 +141,11 @@ def test_real_pictures_that_overlap_are_in_one_group():
 
 
 @needs_real
-def test_train_pictures_cut_from_one_test_picture_are_in_one_group():
+def test_train_images_cut_from_one_test_image_are_in_one_group():
     cells = BloodCells(REAL)
     groups = dict(zip(cells.ids, cells.groups, strict=True))
     for test, cuts in (
-        ("1468054105", {25: (56, 46), 26: (590, 438), 27: (222, 1048)}),  # (down, right) from the test picture's corner
+        ("1468054105", {25: (56, 46), 26: (590, 438), 27: (222, 1048)}),  # (down, right) from the test image's corner
         ("1468054306", {30: (478, 100), 31: (46, 400), 32: (308, 1190)}),
         ("E04FFD273493", {98: (36, 92), 99: (552, 430)}),
         ("D0F6DE661D63", {126: (182, 190), 127: (164, 324), 128: (18, 478)}),

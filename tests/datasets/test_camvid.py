@@ -9,7 +9,8 @@ from miniatures import draw_camvid
 from PIL import Image
 
 from kit.data.cache import sample_reader
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.datasets.camvid import CLASSES, CamVid
 
@@ -28,10 +29,9 @@ def test_lists_train_then_what_is_held_out(folder):
     assert camvid.ids[8:] == ["0016E5_000000", "0016E5_000030", "0016E5_000060", "0016E5_000090"]
     assert camvid.split().tolist() == [-1] * 8 + [0] * 4
     assert camvid.groups == [id[:6] for id in camvid.ids]
-    assert camvid.test_ids == []
     assert camvid.num_classes == len(camvid.classes) == 11
     assert camvid.classes == CLASSES
-    assert camvid.notes[0] == "Trained on the 8 pictures of train/, scored on the 4 of val/."
+    assert camvid.notes[0] == "Trained on the 8 images of train/, scored on the 4 of val/."
 
 
 def test_test_may_be_held_out_instead_of_val(folder):
@@ -44,7 +44,7 @@ def test_test_may_be_held_out_instead_of_val(folder):
         CamVid(folder, held_out="train")
 
 
-def test_reads_pictures_and_labels_with_void_as_255(folder):
+def test_reads_images_and_labels_with_void_as_255(folder):
     camvid = CamVid(folder)
     for id in camvid.ids:
         part = "train" if id in camvid.ids[:8] else "val"
@@ -66,7 +66,7 @@ def test_every_problem_is_listed_at_once(folder):
     with pytest.raises(ValueError, match="5 problems with CamVid's files") as caught:
         CamVid(folder)
     message = str(caught.value)
-    assert "trainannot/0001TP_000000.png has no picture train/0001TP_000000.png" in message
+    assert "trainannot/0001TP_000000.png has no image train/0001TP_000000.png" in message
     assert "val/0016E5_000030.png has no labels valannot/0016E5_000030.png" in message
     assert "train/'notes.txt' is not named like <sequence>_<frame>.png" in message
     assert "train/0006R0_000030.png has the same id as train/0006R0_000030.JPG" in message
@@ -88,7 +88,7 @@ def test_bad_labels_are_refused_by_name(folder):
     path.write_bytes(save(good[1:], "PNG"))
     with pytest.raises(BadImage, match=rf"valannot/{id}\.png: a mask of \(71, 96\), expected \(72, 96\) like val/{id}"):
         camvid.read_mask(id)
-    with pytest.raises(KeyError, match="no picture 'x' in train or val"):
+    with pytest.raises(KeyError, match="no image 'x' in train or val"):
         camvid.read_mask("x")
 
 
@@ -109,7 +109,7 @@ def test_fingerprint_tells_sizes_and_names_apart_and_zips_are_the_same(folder):
 
 def test_trains_through_kits_own_reader_and_travels_to_workers(folder):
     camvid = pickle.loads(pickle.dumps(CamVid(folder)))
-    sample = SegmentationDataset(sample_reader(camvid, (36, 48), cache=None), camvid.ids)[3]
+    sample = SegmentationDataset(sample_reader(camvid, Resizing((36, 48)), cache=None), camvid.ids)[3]
     assert sample.image.shape == (3, 36, 48)
     assert sample.mask.shape == (36, 48)
     assert set(sample.mask.unique().tolist()) <= {*range(11), 255}

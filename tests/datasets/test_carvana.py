@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from encoded import save
 
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
 from kit.datasets.carvana import Carvana
-from kit.datasets.files import DataFolder, files_by_id, find_data, require_data
+from kit.datasets.files import DataFolder
+from kit.datasets.names import files_by_id
+from kit.datasets.places import find_data, require_data
 from kit.datasets.studio import draw_studio
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/carvana"
@@ -86,6 +88,7 @@ def test_ids_groups_and_the_order_of_the_sample(carvana):
     assert carvana.groups == ["0b", "0b", "fa", "fa"]
     assert carvana.test_ids == ["c_02", "c_01"]
     assert carvana.csv_name("c_02") == "c_02.jpg"
+    assert carvana.train_csv.read_text().startswith("img,rle_mask\nfa_01.jpg")
     assert carvana.sample_csv.read_text().startswith("img,rle_mask\nc_02.jpg")
 
 
@@ -101,7 +104,6 @@ def test_images_masks_and_shapes(carvana):
 
 def test_whole_data_has_no_problems(carvana):
     assert carvana.problems() == []
-    assert carvana.mask_csv_problems() == []
 
 
 def test_folders_and_zips_have_one_fingerprint_and_another_file_changes_it(folder, zipped):
@@ -112,7 +114,7 @@ def test_folders_and_zips_have_one_fingerprint_and_another_file_changes_it(folde
     assert tests == Carvana(zipped).test_fingerprint()
     with (folder / "test/c_01.jpg").open("ab") as file:
         file.write(b"\0")
-    assert Carvana(folder).fingerprint() == before  # training does not know the test pictures
+    assert Carvana(folder).fingerprint() == before  # training does not know the test images
     assert Carvana(folder).test_fingerprint() != tests
     with (folder / "train/0b_01.jpg").open("ab") as file:
         file.write(b"\0")
@@ -187,7 +189,8 @@ def test_test_set_and_sample_are_optional(folder):
     (folder / "train_masks.csv").unlink()
     data = Carvana(folder)
     assert data.test_ids == []
-    assert data.problems() == data.mask_csv_problems() == []
+    assert data.problems() == []
+    assert data.train_csv is None
 
 
 def test_empty_folder_says_what_is_expected(tmp_path):
@@ -214,36 +217,6 @@ def test_an_image_in_train_and_test_is_refused(folder):
     (folder / "test/fa_01.jpg").write_bytes((folder / "test/c_01.jpg").read_bytes())
     with pytest.raises(ValueError, match=r"test/fa_01\.jpg is also in train"):
         Carvana(folder)
-
-
-def test_mask_csv_problems_are_all_listed(folder):
-    header, *rows = (folder / "train_masks.csv").read_text().splitlines()
-    transposed = encode_slowly(make_mask(1).T.copy())
-    rows = [rows[0], rows[0], f"fa_02.jpg,{transposed}", "0b_01.jpg,5 3 6", "zz_01.jpg,1 1"]
-    (folder / "train_masks.csv").write_text("\n".join([header, *rows]) + "\n")
-    problems = Carvana(folder).mask_csv_problems()
-    assert problems[0] == "train_masks.csv names 'fa_01.jpg' 2 times"
-    assert problems[1] == "train_masks.csv names 'zz_01.jpg', which is not in train"
-    wrong = (encode_pixels(transposed) != make_mask(1).ravel()).sum()
-    rest = "\n".join(problems[2:])
-    assert f"fa_02.jpg differs from train_masks/fa_02_mask.gif in {wrong} pixels" in rest
-    assert "train_masks.csv: 0b_01.jpg: malformed" in rest
-    assert "train_masks.csv has no row for 0b_02.jpg" in rest
-    assert len(problems) == 5
-    assert len(Carvana(folder).mask_csv_problems(["fa_01"])) == 2
-
-
-def encode_pixels(rle: str) -> np.ndarray:
-    pixels = np.zeros(40 * 60, np.uint8)
-    numbers = list(map(int, rle.split()))
-    for start, length in zip(numbers[::2], numbers[1::2], strict=True):
-        pixels[start - 1 : start - 1 + length] = 1
-    return pixels
-
-
-def test_mask_csv_without_rows_misses_every_id(folder):
-    (folder / "train_masks.csv").write_text("img,rle_mask\n")
-    assert len(Carvana(folder).mask_csv_problems()) == 4
 
 
 def test_masks_of_other_values_are_refused(folder):
@@ -288,8 +261,8 @@ def test_files_by_id_tells_what_is_misnamed_unsafe_or_double():
     assert [problem.split(": expected")[0] for problem in problems] == [
         "train/a.jpg has the same id as train/A.jpeg",
         "train/'b.png' is not named like <name>.jpg",
-        "train/'c\\td.jpg': the id 'c\\td' is no file name",
-        "train/'...jpg': the id '..' is no file name",
+        "train/'c\\td.jpg': 'c\\td' is no file name",
+        "train/'...jpg': '..' is no file name",
     ]
 
 
@@ -308,5 +281,4 @@ def test_real_data():
     some = data.ids[::32]
     assert {data.shape(id) for id in some + data.test_ids} == {(1280, 1918)}
     assert data.problems(some) == []
-    assert data.mask_csv_problems(some) == []
     assert 0.05 < data.read_mask(some[0]).mean() < 0.5

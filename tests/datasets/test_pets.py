@@ -9,7 +9,7 @@ from encoded import save
 from miniatures import draw_pets
 from PIL import Image
 
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
 from kit.datasets.pets import TWINS, Pets
 from kit.folds.kfold import stratified_group_kfold
 
@@ -40,12 +40,10 @@ def test_ids_breeds_and_the_official_split(folder):
         ["Abyssinian"] * 2 + ["Siamese"] * 2 + ["american_bulldog"]
     )
     assert len(set(pets.groups)) == len(pets.groups) == 17
-    assert (pets.test_ids, pets.sample_csv, pets.truth_csv) == ([], None, None)
-    assert pets.csv_name("Siamese_1") == "Siamese_1.jpg"
 
 
-def test_two_pictures_are_read_although_they_are_published_damaged(folder):
-    """With bytes too many before the end, as chihuahua_121 has; in any other picture they are refused."""
+def test_two_images_are_read_although_they_are_published_damaged(folder):
+    """With bytes too many before the end, as chihuahua_121 has; in any other image they are refused."""
     jpeg, listed = (folder / "images/Siamese_2.jpg").read_bytes(), (folder / "annotations/trainval.txt").open("a")
     with listed:
         listed.write("chihuahua_121 4 1 1\n")
@@ -110,10 +108,10 @@ def test_sizes_vary_and_a_gif_under_a_jpeg_name_is_read(folder):
     assert np.median(red_over_green[mask == 1]) > 40 > -40 > np.median(red_over_green[mask == 0])
 
 
-def test_unlisted_pictures_are_no_pictures(folder):
+def test_unlisted_images_are_no_images(folder):
     pets = Pets(folder)
     for read in (pets.read_image, pets.read_mask, pets.shape):
-        with pytest.raises(KeyError, match="no picture of the id 'Siamese_999'"):
+        with pytest.raises(KeyError, match="no image of the id 'Siamese_999'"):
             read("Siamese_999")
 
 
@@ -140,7 +138,7 @@ def test_all_problems_are_told_at_once(folder):
         "images/Siamese_1.jpg is missing",
         "annotations/trimaps/Siamese_2.png is missing",
         "annotations/test.txt, line 6: Siamese_101 is also in line 3",
-        "annotations/test.txt, line 9: the id '../secret_1' is no file name",
+        "annotations/test.txt, line 9: '../secret_1' is no file name",
         "annotations/test.txt, line 10: 'rex' is not named like <breed>_<number>",
         "Siamese_3 is in trainval.txt and in test.txt",
     ):

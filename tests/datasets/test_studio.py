@@ -44,7 +44,7 @@ def test_same_seed_same_bytes_and_more_cars_change_no_earlier_one(drawn, tmp_pat
     assert pictures.items() <= again.items()
 
 
-def test_another_seed_gives_other_cars_and_pictures(drawn, tmp_path):
+def test_another_seed_gives_other_cars_and_images(drawn, tmp_path):
     other = contents(draw_studio(tmp_path / "other", cars=1, test_cars=1, seed=1, size=SIZE))
     mine = contents(drawn)
     shared = other.keys() & mine.keys()
@@ -97,7 +97,7 @@ def test_carvana_reads_it(drawn):
 
 
 @pytest.mark.parametrize("view", [0, 3, 4])
-def test_picture_and_mask_agree_to_a_tenth_of_a_pixel(view):
+def test_image_and_mask_agree_to_a_tenth_of_a_pixel(view):
     rng = np.random.default_rng(0)
     car = studio.build_car("suv", studio.PAINTS[0], rng)
     car.table[:] = 0

@@ -13,7 +13,8 @@ from miniatures import draw_voc
 from PIL import Image
 
 from kit.data.cache import sample_reader
-from kit.data.images import BadImage
+from kit.data.formats import BadImage
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.datasets.voc import CLASSES, VOC
 from kit.datasets.voc_mat import read_labels
@@ -57,7 +58,6 @@ def test_the_official_lists(folder):
     voc = VOC(folder)
     assert (trained(voc), held_out(voc)) == (TRAIN, VAL)
     assert voc.ids == voc.groups == TRAIN + VAL
-    assert voc.test_ids == []
     assert voc.classes == CLASSES
     assert voc.num_classes == len(set(CLASSES)) == 21
     assert [CLASSES[label] for label in (0, 1, 7, 8, 15, 20)] == [
@@ -68,14 +68,14 @@ def test_the_official_lists(folder):
         "person",
         "tvmonitor",
     ]
-    assert voc.notes[0] == "Trained on 8 pictures (VOC 2012's train), scored on the 4 of val."
+    assert voc.notes[0] == "Trained on 8 images (VOC 2012's train), scored on the 4 of val."
     assert voc.notes[2:] == (
-        "val has 4 pictures here, officially 1,449: scores cannot be compared.",
-        "train has 8 pictures here, officially 1,464: scores cannot be compared.",
+        "val has 4 images here, officially 1,449: scores cannot be compared.",
+        "train has 8 images here, officially 1,464: scores cannot be compared.",
     )
 
 
-def test_reads_pictures_and_palette_indices(folder, root):
+def test_reads_images_and_palette_indices(folder, root):
     voc, labels = VOC(folder), set()
     for id in voc.ids:
         stored = np.array(Image.open(root / f"SegmentationClass/{id}.png"))
@@ -84,7 +84,7 @@ def test_reads_pictures_and_palette_indices(folder, root):
         assert voc.shape(id) == stored.shape == voc.read_image(id).shape[:2]
         labels |= set(np.unique(stored).tolist())
     assert labels == {0, 1, 7, 8, 15, 255}
-    with pytest.raises(KeyError, match="no picture '2009_000001' in the lists in use"):
+    with pytest.raises(KeyError, match="no image '2009_000001' in the lists in use"):
         voc.read_image("2009_000001")
 
 
@@ -155,9 +155,9 @@ def test_sbd_train_is_sbds_list_without_what_is_held_out(folder, root):
     """The list has TRAIN[0], VAL[0] and EXTRA[:3]."""
     voc = VOC(folder, train="sbd_train", sbd_dir=folder)
     assert (trained(voc), held_out(voc)) == ([TRAIN[0], *EXTRA[:3]], VAL)
-    assert voc.notes[0] == "Trained on 4 pictures (SBD's train less the held-out ones), scored on the 4 of val."
+    assert voc.notes[0] == "Trained on 4 images (SBD's train less the held-out ones), scored on the 4 of val."
     assert voc.notes[2] == "3 masks are SBD's, which have no void; where there is an official one it is used."
-    assert voc.notes[4] == "sbd_train has 5 pictures here, officially 8,498: scores cannot be compared."
+    assert voc.notes[4] == "sbd_train has 5 images here, officially 8,498: scores cannot be compared."
     assert [255 in voc.read_mask(id) for id in trained(voc)] == [True, False, False, False]
     write_list(root, "seg11valid", VAL[1:])
     voc = VOC(folder, train="sbd_train", held_out="seg11valid", sbd_dir=folder)
@@ -171,7 +171,7 @@ def test_sbd_train_is_sbds_list_without_what_is_held_out(folder, root):
 
 
 def test_sbd_never_stands_in_for_an_official_mask_that_is_missing(folder, root):
-    """Neither of a held-out picture, which would be scored without void, nor where plain train was asked for."""
+    """Neither of a held-out image, which would be scored without void, nor where plain train was asked for."""
     (root / f"SegmentationClass/{VAL[1]}.png").unlink()
     (root / f"SegmentationClass/{TRAIN[0]}.png").unlink()
     with pytest.raises(ValueError, match="1 problem with VOC") as caught:
@@ -181,7 +181,7 @@ def test_sbd_never_stands_in_for_an_official_mask_that_is_missing(folder, root):
         VOC(folder, sbd_dir=folder)
 
 
-def test_a_picture_to_train_on_and_held_out_is_refused(folder, root):
+def test_a_image_to_train_on_and_held_out_is_refused(folder, root):
     write_list(root, "train", [*TRAIN, VAL[0], VAL[3]])
     for options in ({}, {"train": "train_aug", "sbd_dir": folder}):
         with pytest.raises(ValueError, match="2 problems") as caught:
@@ -201,12 +201,12 @@ def test_every_problem_is_listed_at_once(folder, root, sbd):
         f"SegmentationClass/{VAL[1]}.png is missing",
         f"SegmentationClass/{EXTRA[3]}.png is missing, as is SBD's cls/{EXTRA[3]}.mat",
         f"val.txt, line 5: {VAL[0]} is listed twice",
-        "val.txt, line 6: the id '../../x' is no file name",
+        "val.txt, line 6: '../../x' is no file name",
         f"{TRAIN[3]} is in train.txt and in val",
     ):
         assert told in str(caught.value)
     write_list(root, "train", [])
-    with pytest.raises(ValueError, match=r"train\.txt lists no picture"):
+    with pytest.raises(ValueError, match=r"train\.txt lists no image"):
         VOC(folder)
 
 
@@ -302,7 +302,7 @@ def test_trains_through_kits_own_reader_and_travels_to_workers(folder):
     voc = pickle.loads(pickle.dumps(VOC(folder, train="train_aug", sbd_dir=folder)))
     assert 255 in voc.read_mask(TRAIN[0])
     assert 255 not in voc.read_mask(EXTRA[0])
-    sample = SegmentationDataset(sample_reader(voc, (48, 64), cache=None), voc.ids)[0]
+    sample = SegmentationDataset(sample_reader(voc, Resizing((48, 64)), cache=None), voc.ids)[0]
     assert sample.image.shape == (3, 48, 64)
     assert set(sample.mask.unique().tolist()) <= {0, 1, 7, 8, 15, 255}
 

@@ -6,6 +6,7 @@ import pytest
 from miniatures import draw_voc
 
 from kit.data.cache import sample_reader
+from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import Crop, ObjectCrops, object_crops
@@ -76,7 +77,7 @@ def test_trains_through_kits_own_reader_and_its_cache(voc, tmp_path):
     for cache in (None, tmp_path / "cache"):
         if cache:
             cache.mkdir()
-        sample = SegmentationDataset(sample_reader(crops, (32, 32), cache), crops.ids)[1]
+        sample = SegmentationDataset(sample_reader(crops, Resizing((32, 32)), cache), crops.ids)[1]
         assert sample.image.shape == (3, 32, 32)
         assert len(set(sample.mask.unique().tolist()) - {0, 255}) == 1
     assert crops.fingerprint() != ObjectCrops(voc, voc.ids[:8], min_area=300).fingerprint()
@@ -87,7 +88,7 @@ def test_without_maps_of_objects_parts_are_taken_and_it_is_said(voc, tmp_path):
     for path in (tmp_path / "VOCdevkit/VOC2012/SegmentationObject").iterdir():
         path.unlink()
     crops = ObjectCrops(voc, voc.ids[:13])
-    assert crops.notes[1] == "In 8 pictures without a map of objects, connected parts count as objects."
+    assert crops.notes[1] == "In 8 images without a map of objects, connected parts count as objects."
     assert {id[:4] for id in crops.groups} == {"2007", "2009"}
 
 

@@ -14,16 +14,9 @@ import pytest
 from encoded import save
 from PIL import Image
 
-from kit.data.images import (
-    BadImage,
-    binary_mask,
-    class_mask,
-    decode_image,
-    decode_mask,
-    image_size,
-    resize_mask,
-    threshold_mask,
-)
+from kit.data.images import BadImage, decode_image, image_size
+from kit.data.masks import binary_mask, class_mask, decode_mask, threshold_mask
+from kit.data.resize import resize_mask
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import DataFolder
 
@@ -188,7 +181,8 @@ DECODE_IN_LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
 from PIL import Image
-from kit.data.images import BadImage, decode_image, decode_mask, image_size
+from kit.data.images import BadImage, decode_image, image_size
+from kit.data.masks import decode_mask
 
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 300_000_000,) * 2)
@@ -227,20 +221,20 @@ def test_fault_05_the_headers_claim_a_size_that_would_be_taken():
 def test_fault_06_unusual_pixels_and_wrong_suffixes(photo):
     image = Image.fromarray(photo)
     grey = np.asarray(image.convert("L"))
-    np.testing.assert_array_equal(decode_image(save(grey, "PNG"), "x.jpg"), np.dstack([grey] * 3))
-    translucent = np.dstack([photo, np.full((90, 120), 7, np.uint8)])
-    np.testing.assert_array_equal(decode_image(save(translucent, "PNG"), "x.jpg"), photo)
-    np.testing.assert_array_equal(
-        decode_image(save(grey.astype(np.uint16) * 257, "PNG"), "x.jpg"), np.dstack([grey] * 3)
-    )
+    np.testing.assert_array_equal(decode_image(save(grey, "PNG"), "x.jpg", channels=3), np.dstack([grey] * 3))
+    opaque, translucent = (np.dstack([photo, np.full((90, 120), alpha, np.uint8)]) for alpha in (255, 7))
+    np.testing.assert_array_equal(decode_image(save(opaque, "PNG"), "x.jpg", channels=3), photo)
+    np.testing.assert_array_equal(decode_image(save(translucent, "PNG"), "x.jpg"), translucent)
+    deep = decode_image(save(grey.astype(np.uint16) * 257, "PNG"), "x.jpg", channels=3)
+    np.testing.assert_array_equal(deep, np.dstack([grey.astype(np.uint16) * 257] * 3))
     palette = image.quantize(32)
     for format in ("PNG", "GIF"):
         np.testing.assert_array_equal(decode_image(save(palette, format), "x.jpg"), np.asarray(palette.convert("RGB")))
-    bilevel = decode_image(save(grey > 100, "PNG"), "x.jpg")
+    bilevel = decode_image(save(grey > 100, "PNG"), "x.jpg", channels=3)
     np.testing.assert_array_equal(bilevel[..., 1], (grey > 100) * 255)
     for jpeg in (save(image.convert("CMYK"), "JPEG"), save(grey, "JPEG")):
         reference = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-        assert np.abs(decode_image(jpeg, "x.png").astype(int) - reference).max() <= 2
+        assert np.abs(decode_image(jpeg, "x.png", channels=3).astype(int) - reference).max() <= 2
 
 
 def test_fault_06_damaged_cmyk_jpeg(photo):

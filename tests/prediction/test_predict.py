@@ -7,7 +7,9 @@ from tiny import TinyCompetition, tiny_network, triple
 from torch import nn
 from torch.nn import functional as F
 
-from kit.data.samples import PictureBatches, normalise
+from kit.data.normalise import IMAGENET as normalise
+from kit.data.resize import Resizing
+from kit.data.samples import ImageBatches
 from kit.models.pretrained import PadToStride
 from kit.prediction.enlarge import enlarge
 from kit.prediction.predictor import (
@@ -47,7 +49,7 @@ def test_probabilities_that_are_not_finite_stop_it_and_name_the_pictures(ahead):
     competition, network = TinyCompetition(), tiny_network()
     with torch.no_grad():
         network.bias.fill_(float("nan"))
-    batches = PictureBatches(competition, competition.test_ids, (24, 40), 2)
+    batches = ImageBatches(competition, competition.test_ids, Resizing((24, 40)), 2)
     with pytest.raises(FloatingPointError, match="no finite probabilities for one of test_00, test_01"):
         list(predict([network], batches, TTA(), CPU, torch.float32, triple, ahead))
 
@@ -207,14 +209,14 @@ def run(ids, batch_size, threads=0, broken=()):
     net = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Dropout(), nn.Conv2d(16, 1, 1)
     )
-    batches = PictureBatches(TinyCompetition(tests=13, broken=broken), ids, (32, 48), batch_size, threads)
+    batches = ImageBatches(TinyCompetition(tests=13, broken=broken), ids, Resizing((32, 48)), batch_size, threads)
     network = net.to(memory_format=torch.channels_last)
     return predict([network], batches, TTA(VIEWS["hflip"]), CPU, torch.float32, triple, ahead=threads > 0)
 
 
 def test_predictions_come_in_order_with_their_sizes_and_by_the_networks_own_probabilities():
     ids, net = TinyCompetition().test_ids, tiny_network()
-    batches = PictureBatches(TinyCompetition(), ids, (32, 48), 2)
+    batches = ImageBatches(TinyCompetition(), ids, Resizing((32, 48)), 2)
     found = list(predict([net], batches, TTA(), CPU, torch.float32, triple))
     assert [(id, size) for id, size, _ in found] == [(id, (45, 61)) for id in ids]
     image = batches.read([ids[3]]).images[:1]
@@ -237,7 +239,7 @@ def test_every_batch_has_one_shape_whatever_is_left_or_unreadable():
     shapes, net = [], tiny_network()
     net.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
     competition = TinyCompetition(tests=9, broken=["test_01"])
-    batches = PictureBatches(competition, competition.test_ids, (32, 48), 4)
+    batches = ImageBatches(competition, competition.test_ids, Resizing((32, 48)), 4)
     with pytest.raises(ValueError, match="1 picture could not be predicted"):
         list(predict([net], batches, TTA(VIEWS["hflip"]), CPU, torch.float32, triple))
     assert shapes == [(8, 3, 32, 48)] * 3

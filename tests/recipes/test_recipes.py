@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kit.data.images import resize_image
+from kit.data.resize import resize_image
 from kit.datasets.carvana import Carvana
 from kit.datasets.studio import VERSION
 from kit.models.pretrained import unet

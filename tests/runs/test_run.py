@@ -15,8 +15,8 @@ from sklearn.metrics import f1_score
 from tiny import TinyCompetition, tiny_network
 from tiny_run import ALONE, SIZE, finish_two_folds, new_run, train, trained
 
-from kit.data.images import resize_image
-from kit.data.samples import IMAGENET_MEAN, IMAGENET_STD
+from kit.data.normalise import IMAGENET_MEAN, IMAGENET_STD
+from kit.data.resize import resize_image
 from kit.prediction.predictor import TTA
 from kit.runs.provenance import plain, versions
 from kit.runs.run import keep_folds, open_run

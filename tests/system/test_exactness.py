@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny import TinyCompetition, tiny_network, triple
 
-from kit.data.samples import PictureBatches
+from kit.data.resize import Resizing
+from kit.data.samples import ImageBatches
 from kit.datasets.carvana import Carvana
 from kit.prediction.predictor import TTA, VIEWS, mask_at, pictures_at_once, predict
 from kit.runs.run import Run
@@ -50,7 +51,7 @@ def loaded(run, fold):
 def predicted_masks(run):
     """Each test picture's CSV name and mask, straight from the networks, in the batches that submit makes."""
     count = pictures_at_once(HFLIP, run.size, run.world.device)
-    batches = PictureBatches(run.competition, run.competition.test_ids, run.size, count)
+    batches = ImageBatches(run.competition, run.competition.test_ids, Resizing(run.size), count)
     models = [loaded(run, fold) for fold in (0, 1)]
     for id, size, levels in predict(models, batches, HFLIP, run.world.device, run.dtype, triple):
         yield run.competition.csv_name(id), mask_at(levels, size)

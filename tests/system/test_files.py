@@ -90,12 +90,17 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
-@pytest.mark.parametrize("name", ["a", "0cdf5b5d0ce1_01", "é 漢", "..a", "a..", "NA", "-x", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["a", "a/b", "case1/case1_day0/slice_0001", "0cdf5b5d0ce1_01", "é 漢", "..a", "a..", "NA", "-x", "x" * 200]
+)
 def test_names_that_are_safe(name):
     assert check_id(name) == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "a\\b", "../../x", "a\nb", "a\0", "x" * 201, "é" * 101])
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "a//b", "a/", "a/./b", "\ud800", "/a", "a\\b", "../../x", "a\nb", "a\0", "x" * 201, "é" * 101],
+)
 def test_names_that_are_not(name):
     with pytest.raises(ValueError, match=r"is no file name: expected 1 to 200 bytes"):
         check_id(name)

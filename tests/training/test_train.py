@@ -15,7 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from kit.data.cache import SizedReader
-from kit.data.samples import PictureBatches, Sample, SegmentationDataset, normalise
+from kit.data.normalise import IMAGENET as normalise
+from kit.data.resize import Resizing
+from kit.data.samples import ImageBatches, Sample, SegmentationDataset
 from kit.losses.region import bce_dice, deep_supervision
 from kit.prediction.predictor import TTA, VIEWS, predict
 from kit.training.loop import (
@@ -316,7 +318,7 @@ def test_best_dtype_of_a_gpu():
 def go_on_with_discs(folder, world, epochs):
     """Train a network on drawn discs up to `epochs`; the state, and the loader that it was validated on."""
     competition, dtype = TinyCompetition(), best_dtype(world.device)
-    pictures = SegmentationDataset(SizedReader(competition, (32, 48)), competition.ids)
+    pictures = SegmentationDataset(SizedReader(competition, Resizing((32, 48))), competition.ids)
     batches = EpochBatches(len(pictures), 4, seed=3, world=world, parts=2)
     pinned = {"pin_memory": world.device.type == "cuda"}
     model = network().to(world.device, memory_format=torch.channels_last)
@@ -341,9 +343,9 @@ def test_a_gpu_trains_goes_on_evaluates_and_predicts(tmp_path, capsys):
     (tn, fp), (fn, tp) = evaluate(state.ema.module, val_loader, Settings(3, world, dtype, warmup_cosine))
     assert tn + fp + fn + tp == 12 * 32 * 48
     assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
-    batches = PictureBatches(competition, competition.test_ids, (32, 48), 2)
+    batches = ImageBatches(competition, competition.test_ids, Resizing((32, 48)), 2)
     found = list(predict([state.ema.module], batches, TTA(VIEWS["hflip"]), world.device, dtype, triple))
-    pinned = PictureBatches(competition, competition.test_ids[:4] * 20, (32, 48), 2, threads=2, pin=True)
+    pinned = ImageBatches(competition, competition.test_ids[:4] * 20, Resizing((32, 48)), 2, threads=2, pin=True)
     many = list(predict([state.ema.module], pinned, TTA(VIEWS["hflip"]), world.device, dtype, triple, ahead=True))
     for (id, _, levels), (expected_id, _, expected) in zip(many, found[:4] * 20, strict=True):
         assert id == expected_id

@@ -1,0 +1,284 @@
+"""One check, before training, of everything that a data set's own code returns.
+
+    facts = check_dataset(dataset)
+
+It reads every image and mask once, in threads, and lists all problems at once. What it measured on the way is kept
+below the cache folder under the data set's key, so a second start reads a few samples only.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from kit.data.dataset import RGB, Dataset, data_key
+from kit.data.declared import check_declared
+from kit.data.resize import single_threaded_cv2
+from kit.data.sample_checks import IGNORED, describe_error, image_problem, mask_problem
+from kit.system.files import cache_folder, list_some, raise_all, write_atomic
+
+FORMAT = 1  # raised when what is measured or checked changes
+SAMPLES = 8  # read again before kept facts or a cache are trusted
+LONG = 5.0  # seconds after which the check says that it is at work
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the check measured, over all training images."""
+
+    dtype: str  # of the images: uint8, uint16 or float32
+    channels: int
+    images: int
+    pixels: tuple[int, ...]  # of each class in the masks
+    ignored: int  # pixels of 255
+    mean: tuple[
+        float, ...
+    ]  # of each channel: of u8 and u16 in 0..1 of the type's largest value, of f32 in its own units
+    std: tuple[float, ...]
+    low: float  # the smallest and the largest value in any image, as stored
+    high: float
+    shapes: tuple[tuple[int, int, int], ...]  # (height, width, how many images), the most frequent 20
+    sizes: int  # different shapes in all
+
+    def to_json(self) -> str:
+        """The facts as JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Facts":
+        """Read what to_json wrote."""
+        values = json.loads(text)
+        return cls(**{name: _as_tuple(value) for name, value in values.items()})
+
+
+class Measured(NamedTuple):
+    """What one image and its mask show, or its problems, each with its kind."""
+
+    problems: list[tuple[str, str]]
+    dtype: str = ""
+    shape: tuple[int, int, int] = (0, 0, 0)
+    labels: np.ndarray | None = None  # i64 (256,), pixels of each label
+    moments: np.ndarray | None = None  # f64 (2, C): mean and variance of each channel
+    limits: tuple[float, float] = (0.0, 0.0)  # the smallest and the largest value
+
+
+def check_dataset(dataset: Dataset) -> Facts:
+    """Check all that the data set's own code returns, and measure it. Groups and ids become lists of text in place.
+
+    Raises one ValueError that lists every problem with its id, at most 20 of a kind, and what to do.
+    """
+    raise_all(check_declared(dataset), "problems with what the data set says of itself")
+    key = data_key(dataset)
+    path = cache_folder() / "checks" / f"{dataset.name}-{key[:16]}-v{FORMAT}.json"
+    facts = _read_kept(path, dataset)
+    if facts is None:
+        facts = _measure_all(dataset)
+        kept = {"facts": facts.to_json(), "samples": sample_digests(dataset)}
+        with contextlib.suppress(OSError):  # a disk that cannot be written to costs the next start the time
+            write_atomic(path, json.dumps(kept))
+    dataset.dtype = facts.dtype
+    return facts
+
+
+def foreground_shares(dataset: Dataset) -> np.ndarray:
+    """The share of each training image that is not background, f64 (n,) in 0..1, read in threads."""
+    problems = []
+
+    def share(id: str) -> float:
+        try:
+            mask = dataset.read_mask(id)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+            return 0.0
+        return float(np.mean((mask != 0) & (mask != IGNORED)))
+
+    with ThreadPoolExecutor() as pool:
+        shares = np.array(list(pool.map(share, dataset.ids)))
+    raise_all(sorted(problems), "masks cannot be read")
+    return shares
+
+
+def sample_ids(ids: Sequence[str]) -> list[str]:
+    """At most SAMPLES ids, spread evenly, the first and the last among them."""
+    return [ids[place] for place in dict.fromkeys(np.linspace(0, len(ids) - 1, SAMPLES).round().astype(int).tolist())]
+
+
+def sample_digests(dataset: Dataset) -> dict[str, str]:
+    """A hash of image and mask of each of sample_ids, read now; the error's text where reading fails."""
+    return {id: _digest(dataset, id) for id in sample_ids(dataset.ids)}
+
+
+def _digest(dataset: Dataset, id: str) -> str:
+    try:
+        image, mask = np.asarray(dataset.read_image(id)), np.asarray(dataset.read_mask(id))
+    except Exception as error:
+        return describe_error(error)
+    content = hashlib.sha256(repr((image.dtype, image.shape, mask.dtype, mask.shape)).encode())
+    for array in (image, mask):
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
+
+
+def _read_kept(path: Path, dataset: Dataset) -> Facts | None:
+    """The facts that an earlier check kept, if the samples still read as they did then."""
+    try:
+        kept = json.loads(path.read_text())
+        facts = Facts.from_json(kept["facts"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or half of one from another version
+        return None
+    return facts if kept["samples"] == sample_digests(dataset) else None
+
+
+def _measure_all(dataset: Dataset) -> Facts:
+    """Read everything once. Raises ValueError listing all problems."""
+    with ThreadPoolExecutor() as pool, single_threaded_cv2():
+        found = list(_saying_when_long(pool.map(lambda id: _measure(dataset, id), dataset.ids), len(dataset.ids)))
+    good = [one for one in found if not one.problems]
+    problems = [problem for one in found for problem in one.problems]
+    if good and not problems:
+        problems = [*_dtype_problems(dataset, found), *_class_problems(dataset, found)]
+    if problems:
+        raise ValueError(_listed(problems, dataset))
+    return _facts_of(found, dataset)
+
+
+def _measure(dataset: Dataset, id: str) -> Measured:
+    """Read and check one image and its mask, and keep a few numbers of them."""
+    image = mask = None
+    problems = []
+    for what in ("image", "mask"):
+        try:
+            array = getattr(dataset, f"read_{what}")(id)
+            image, mask = (array, mask) if what == "image" else (image, array)
+        except Exception as error:  # whatever the data set's own code raises
+            problems.append((f"{what}s cannot be read", f"{id}: {describe_error(error)}"))
+    if not problems and (problem := image_problem(id, image, getattr(dataset, "channels", RGB))):
+        problems.append(problem)
+    shape = image.shape[:2] if not problems else None
+    if not any("mask" in kind for kind, _ in problems) and (
+        problem := mask_problem(id, mask, shape, len(dataset.classes))
+    ):
+        problems.append(problem)
+    if not problems and (problem := _shape_problem(dataset, id, shape)):
+        problems.append(problem)
+    if problems:
+        return Measured(problems)
+    labels = np.bincount(mask.ravel(), minlength=256)
+    image = np.ascontiguousarray(image)
+    mean, std = (values.ravel() for values in cv2.meanStdDev(image))
+    limits = cv2.minMaxLoc(image.reshape(len(image), -1))[:2]
+    return Measured([], image.dtype.name, image.shape, labels, np.stack([mean, std**2]), limits)
+
+
+def _shape_problem(dataset: Dataset, id: str, shape: tuple[int, int]) -> tuple[str, str] | None:
+    """What is wrong with a shape(id) of the data set's own."""
+    if getattr(type(dataset), "shape", Dataset.shape) is Dataset.shape:
+        return None
+    try:
+        said = tuple(dataset.shape(id))
+    except Exception as error:
+        return "shapes cannot be read", f"{id}: shape(id) raises {describe_error(error)}"
+    if said != shape:
+        return "shapes are wrong", f"{id}: shape(id) says {said}, the image is {shape} (height, width)"
+    return None
+
+
+def _dtype_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[str, str]]:
+    """Images of another dtype than the data set's, or than most of them have."""
+    counts = Counter(one.dtype for one in found)
+    usual = dataset.dtype if getattr(dataset, "dtype", None) else counts.most_common(1)[0][0]
+    return [
+        ("images are of another dtype", f"{id}: {one.dtype}, expected {usual} as the others; convert it in read_image")
+        for id, one in zip(dataset.ids, found, strict=True)
+        if one.dtype != usual
+    ]
+
+
+def _class_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[str, str]]:
+    """Classes that no mask holds, and masks of 0 and 255 where 255 means ignored."""
+    labels = np.stack([one.labels for one in found])
+    kind, fix = "classes are in doubt", "read_mask must give 1 there: use binary_mask, or (mask > 0).astype(np.uint8)"
+    of_255 = (labels[:, IGNORED] > 0) & (labels[:, 1:IGNORED].sum(axis=1) == 0)
+    of_1 = labels[:, 1:IGNORED].sum(axis=1) > 0
+    if of_255.any() and not of_1.any():
+        return [
+            (kind, f"the masks hold only 0 and 255, and 255 means ignored. If it means {dataset.classes[1]}, {fix}")
+        ]
+    if len(dataset.classes) == 2 and of_255.any() and not (of_1 & (labels[:, IGNORED] > 0)).any():
+        some = [id for id, odd in zip(dataset.ids, of_255, strict=True) if odd]
+        return [
+            (kind, f"{id}: the mask holds only 0 and 255 (ignored), others hold 0 and 1. If 255 means 1, {fix}")
+            for id in some
+        ]
+    absent = [
+        (number, name)
+        for number, name in enumerate(dataset.classes)
+        if not labels[:, number].any() and name not in getattr(dataset, "absent", ())
+    ]
+    return [
+        (
+            kind,
+            f"class {number} ({name}) is in no mask. Check the label values that read_mask gives, or take the name out "
+            f"of classes; where it may be missing, name it in absent: absent = ({name!r},)",
+        )
+        for number, name in absent
+    ]
+
+
+def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
+    counts = np.array([one.shape[0] * one.shape[1] for one in found], np.float64)
+    moments = np.stack([one.moments for one in found])  # (n, 2, C)
+    weights = (counts / counts.sum())[:, None]
+    mean = (weights * moments[:, 0]).sum(axis=0)
+    variance = (weights * (moments[:, 1] + (moments[:, 0] - mean) ** 2)).sum(axis=0)
+    top = {"uint8": 255.0, "uint16": 65535.0}.get(found[0].dtype, 1.0)
+    labels = np.sum([one.labels for one in found], axis=0)
+    shapes = Counter(one.shape[:2] for one in found)
+    return Facts(
+        dtype=found[0].dtype,
+        channels=found[0].shape[2],
+        images=len(found),
+        pixels=tuple(labels[: len(dataset.classes)].tolist()),
+        ignored=int(labels[IGNORED]),
+        mean=tuple((mean / top).tolist()),
+        std=tuple((np.sqrt(variance) / top).tolist()),
+        low=min(one.limits[0] for one in found),
+        high=max(one.limits[1] for one in found),
+        shapes=tuple((*shape, count) for shape, count in shapes.most_common(20)),
+        sizes=len(shapes),
+    )
+
+
+def _saying_when_long(results: Iterator[Measured], count: int) -> Iterator[Measured]:
+    """The results; one line after LONG seconds, with how long the rest will take."""
+    begin, said = time.perf_counter(), False
+    for done, result in enumerate(results, 1):
+        elapsed = time.perf_counter() - begin
+        if not said and elapsed > LONG and done < count:
+            rest = elapsed / done * (count - done)
+            print(f"checking {count:,} images and masks, once: about {rest:.0f} s more", flush=True)
+            said = True
+        yield result
+
+
+def _listed(problems: Sequence[tuple[str, str]], dataset: Dataset) -> str:
+    """All problems in one text, by kind, the first 20 of each."""
+    kinds: dict[str, list[str]] = {}
+    for kind, text in problems:
+        kinds.setdefault(kind, []).append(text)
+    parts = [f"{len(texts)} × {kind}:{list_some(texts)}" for kind, texts in kinds.items()]
+    return f"the data set {dataset.name} cannot be trained on yet.\n" + "\n".join(parts)
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

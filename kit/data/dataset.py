@@ -1,0 +1,120 @@
+"""What a data set says: its ids, groups and classes, and how an image and a mask are read.
+
+    class Mine(Dataset):
+        name = "mine"
+        classes = ("background", "cell")
+
+        def __init__(self, folder):
+            self.folder = Path(folder)
+            self.ids = sorted(path.stem for path in self.folder.glob("*.png"))
+
+        def read_image(self, id):
+            return decode_image((self.folder / f"{id}.png").read_bytes(), id, channels=3)
+
+        def read_mask(self, id):
+            return binary_mask(decode_mask((self.folder / f"{id}_mask.png").read_bytes(), id), id)
+
+`kit.data.check_dataset` reads all of it once and lists what cannot be trained on.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from kit.data.identity import plain_values, reading_code
+
+RGB = ("red", "green", "blue")
+
+
+class Default:
+    """An attribute that is computed until an instance or a subclass sets it."""
+
+    def __init__(self, compute: Callable[["Dataset"], object]) -> None:
+        self.compute, self.__doc__ = compute, compute.__doc__
+
+    def __get__(self, dataset: "Dataset | None", owner: type) -> object:
+        return self if dataset is None else self.compute(dataset)
+
+
+class Dataset:
+    """The base class of all data sets. A subclass sets `name`, `ids` and `classes` and writes the two read_ methods.
+
+    name: used in file names.
+    ids: text, one an image. groups: one an image; images of one group never stand in two folds.
+    classes: the names, the background first.
+    channels: the names. mean, std: of each channel, of u8 and u16 images in 0..1 of the type's largest value, of f32
+    images in their own units; None takes ImageNet's for RGB u8, else those measured by check_dataset.
+    dtype: "uint8", "uint16" or "float32"; None lets check_dataset find it and set it.
+    task: "binary" or "multiclass" by the number of classes; "multilabel" and "instances" cannot be trained on yet.
+    notes: sentences for the report. drawn: kit drew the images, so scores cannot be compared with others.
+    absent: names of classes that may be missing, as in a part of a known data set.
+    """
+
+    name: str
+    ids: list[str]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...] = RGB
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    dtype: str | None = None
+    notes: tuple[str, ...] = ()
+    drawn: bool = False
+    absent: tuple[str, ...] = ()
+
+    @Default
+    def groups(self) -> list[str]:
+        """Every image is a group of its own."""
+        return list(self.ids)
+
+    @Default
+    def task(self) -> str:
+        """One foreground class is binary."""
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+    @Default
+    def num_classes(self) -> int:
+        """The number of names."""
+        return len(self.classes)
+
+    def read_image(self, id: str) -> np.ndarray:
+        """Read an image -> (H, W, C), u8, u16 or f32."""
+        raise NotImplementedError(f"{type(self).__name__} has no read_image(self, id)")
+
+    def read_mask(self, id: str) -> np.ndarray:
+        """Read a mask -> u8 (H, W) of class numbers, 255 = ignored."""
+        raise NotImplementedError(f"{type(self).__name__} has no read_mask(self, id)")
+
+    def shape(self, id: str) -> tuple[int, int]:
+        """(H, W) of an image. Write it anew where a header can be read without the pixels."""
+        return self.read_image(id).shape[:2]
+
+    def fingerprint(self) -> str:
+        """A hash that changes when the training data does: here of the ids and the plain values that the object holds.
+
+        Write it anew to notice files that change under the same names, as kit.datasets.files.fingerprint_of does.
+        """
+        return _hash(list(map(str, self.ids)), plain_values(self))
+
+    def test_fingerprint(self) -> str:
+        """The same for the test images, where there are any."""
+        return _hash(list(map(str, getattr(self, "test_ids", []))), plain_values(self))
+
+
+def data_key(dataset: Dataset) -> str:
+    """A hash that changes with the data and with the code that reads it.
+
+    It covers name, ids, groups, classes, channels, the fingerprint, and the reading code: the class, its bases below
+    Dataset and the functions that they call. Comments and docstrings do not count.
+    """
+    facts = (
+        dataset.name,
+        [list(map(str, values)) for values in (dataset.ids, dataset.groups, dataset.classes)],
+        list(map(str, getattr(dataset, "channels", RGB))),
+        dataset.fingerprint(),
+    )
+    return _hash(facts, reading_code(dataset, Dataset))
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()

@@ -1,0 +1,164 @@
+"""What decides how a data set is read: the plain values that it holds, and the code that reads it.
+
+Code is compared by its syntax tree, so comments, docstrings and layout do not count. Beside the class itself, the
+functions and classes that it names are followed, through the user's modules and kit's own; of other packages and the
+standard library only the names count.
+"""
+
+import ast
+import functools
+import hashlib
+import inspect
+import os
+import sys
+import sysconfig
+import textwrap
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+# Set or normalised by check_dataset, and part of data_key by themselves.
+NO_VALUES = frozenset({"ids", "groups", "test_ids", "dtype"})
+STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+PACKAGES = {"site-packages", "dist-packages"}
+
+
+def plain_values(holder: object) -> str:
+    """Text of the attributes of `holder` that are numbers, text, arrays, tables, files, or collections of these.
+
+    Of a file the name and the size count, and not the folder: the same data may lie elsewhere. Objects of other kinds
+    and NO_VALUES are left out.
+    """
+    values = {name: value for name, value in sorted(vars(holder).items()) if name not in NO_VALUES}
+    texts = {name: _as_text(value) for name, value in values.items() if not name.startswith("__")}
+    return repr([(name, text) for name, text in texts.items() if text is not None])
+
+
+def reading_code(dataset: object, base: type) -> str:
+    """A hash of the code that reads `dataset`: its classes below `base`, and what they name outside packages."""
+    held = [found for value in vars(dataset).values() for one in (value, type(value)) if (found := _followed(one))]
+    waiting = [*(cls for cls in type(dataset).__mro__ if cls not in {object, *base.__mro__}), *held]
+    trees: dict[int, tuple[object, str]] = {}
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) not in trees:
+            trees[id(thing)] = (thing, _tree_of(thing))  # the thing too: its id must not be taken by another
+            waiting += _named_by(thing)
+    return hashlib.sha256("\n".join(sorted({tree for _, tree in trees.values()})).encode()).hexdigest()
+
+
+def _as_text(value: object, depth: int = 0) -> str | None:
+    """Text that changes with the value; None for what is no plain value."""
+    if isinstance(value, Path) or (isinstance(value, str) and os.path.isabs(value)):  # noqa: PTH117
+        path = Path(value)
+        return f"{path.name} {path.stat().st_size}" if path.is_file() else None
+    if value is None or isinstance(value, str | bool | int | float | complex | bytes | np.generic):
+        return repr(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"{value.dtype} {value.shape} {content}"
+    if type(value).__module__.startswith("pandas") and hasattr(value, "to_csv"):
+        return hashlib.sha256(value.to_csv().encode()).hexdigest()
+    if depth > 4:
+        return None
+    if isinstance(value, dict):
+        return str([(_as_text(key, depth + 1), _as_text(one, depth + 1)) for key, one in value.items()])
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = [str(_as_text(one, depth + 1)) for one in value]
+        return str(parts if isinstance(value, list | tuple) else sorted(parts))
+    return None
+
+
+def _tree_of(thing: object) -> str:
+    """The syntax tree of a function or class without docstrings, and the plain values that it names.
+
+    Where there is no source (exec, a lambda inside a call) the compiled code stands for the tree.
+    """
+    functions = _functions_of(thing)
+    try:
+        tree = ast.dump(_without_docstrings(ast.parse(textwrap.dedent(inspect.getsource(thing)))))
+    except (OSError, TypeError, SyntaxError):
+        tree = "\n".join(_code_text(function.__code__) for function in functions)
+    named = [(name, _as_text(value)) for function in functions for name, value in _globals_of(function).items()]
+    values = plain_values(thing) if isinstance(thing, type) else ""  # as they are now, not as written
+    return f"{tree} {sorted((name, text) for name, text in named if text is not None)} {values}"
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            body.pop(0)
+    return tree
+
+
+def _code_text(code: types.CodeType) -> str:
+    constants = [_code_text(one) if isinstance(one, types.CodeType) else repr(one) for one in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def _functions_of(thing: object) -> list[types.FunctionType]:
+    """A function itself, or the functions in the body of a class, out of properties, class methods and decorators."""
+    if not isinstance(thing, type):
+        return [thing]
+    found = []
+    for value in vars(thing).values():
+        inside = (getattr(value, name, None) for name in ("fget", "func", "compute", "__func__"))
+        found += [inspect.unwrap(one) for one in (value, *inside) if callable(one)]
+    return [one for one in found if isinstance(one, types.FunctionType)]
+
+
+def _globals_of(function: types.FunctionType) -> dict[str, object]:
+    """What the names in a function's code stand for: globals, and members of the user's and kit's modules."""
+    names, found = set(_names_in(function.__code__)), {}
+    for name in names & function.__globals__.keys():
+        value = found[name] = function.__globals__[name]
+        if isinstance(value, types.ModuleType) and _is_own_module(value):
+            found |= {f"{name}.{other}": getattr(value, other) for other in names if hasattr(value, other)}
+    return found
+
+
+def _named_by(thing: object) -> Iterator[object]:
+    """The functions and classes that `thing` names, and that are no package's."""
+    for function in _functions_of(thing):
+        closed = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
+        for value in (*closed, *_globals_of(function).values()):
+            if (found := _followed(value)) is not None:
+                yield found
+
+
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is None
+    except ValueError:  # not filled yet
+        return True
+
+
+def _followed(value: object) -> object | None:
+    """The function or class that `value` is, without its decorators; None for all else, and for a package's."""
+    value = value.func if isinstance(value, functools.partial) else value
+    value = inspect.unwrap(value) if callable(value) else value
+    is_code = isinstance(value, type | types.FunctionType)
+    return value if is_code and _is_own_module(sys.modules.get(value.__module__)) else None
+
+
+def _is_own_module(module: types.ModuleType | None) -> bool:
+    """Whether a module is the user's or kit's, and not of the standard library or a package."""
+    if module is None:
+        return False
+    if module.__name__.partition(".")[0] == "kit":
+        return True
+    file = getattr(module, "__file__", None)
+    if file is None:  # a notebook, or python -c; all else without a file is built in
+        return module.__name__ == "__main__"
+    return not Path(file).is_relative_to(STANDARD_LIBRARY) and PACKAGES.isdisjoint(Path(file).parts)

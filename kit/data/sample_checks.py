@@ -1,0 +1,96 @@
+"""What is wrong with one image or one mask that a data set's own code returned."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+IGNORED = 255
+DTYPES = ("uint8", "uint16", "float32")
+
+Problem = tuple[str, str]  # its kind, with a plural; the text, which begins with the id
+
+
+def check_sample(id: str, image: np.ndarray, mask: np.ndarray, channels: Sequence[str], num_classes: int) -> None:
+    """Raise ValueError, naming the id, unless image and mask are as a data set must return them."""
+    check_image(id, image, channels)
+    if problem := mask_problem(id, mask, image.shape[:2], num_classes):
+        raise ValueError(problem[1])
+
+
+def check_image(id: str, image: np.ndarray, channels: Sequence[str], dtype: str | None = None) -> None:
+    """Raise ValueError, naming the id, unless the image is as a data set must return it. dtype: None takes any."""
+    if problem := image_problem(id, image, channels):
+        raise ValueError(problem[1])
+    if dtype is not None and image.dtype != dtype:
+        raise ValueError(f"{id}: the image is {image.dtype}, expected {dtype} as the training images; convert it")
+
+
+def image_problem(id: str, image: object, channels: Sequence[str]) -> Problem | None:
+    """What is wrong with an image; None where it is right."""
+    kind = "images are not as declared"
+    if not isinstance(image, np.ndarray):
+        return kind, f"{id}: read_image returns a {type(image).__name__}, expected an array; use np.asarray"
+    if image.dtype.name not in DTYPES:
+        return kind, f"{id}: the image is {image.dtype}, expected u8, u16 or f32; {_cast_of(image)}"
+    if image.ndim != 3 or not image.size:
+        fix = "add the channel: image[..., None]" if image.ndim == 2 else "read one image at a time"
+        return kind, f"{id}: the image is {image.shape}, expected (height, width, {len(channels)}), not empty; {fix}"
+    if image.shape[2] != len(channels):
+        first = image.shape[0] == len(channels)
+        fix = "put the channels last: np.moveaxis(image, 0, -1)" if first else "name the image's channels in channels"
+        return kind, (
+            f"{id}: the image is {image.shape}, expected {len(channels)} channels ({', '.join(map(str, channels))}); "
+            f"{fix}, or decode with channels={len(channels)}"
+        )
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        count = int(image.size - np.isfinite(image).sum())
+        return kind, f"{id}: {count} values are NaN or infinite; replace them in read_image, as by np.nan_to_num"
+    return None
+
+
+def mask_problem(id: str, mask: object, shape: tuple[int, int] | None, num_classes: int) -> Problem | None:
+    """What is wrong with a mask; None where it is right. shape: of the image, None where that is not known."""
+    kind = "masks are not as declared"
+    if not isinstance(mask, np.ndarray):
+        return kind, f"{id}: read_mask returns a {type(mask).__name__}, expected an array; use np.asarray"
+    if mask.dtype != np.uint8:
+        return kind, f"{id}: the mask is {mask.dtype}, expected u8 class numbers; {_label_cast_of(mask, num_classes)}"
+    if mask.ndim != 2:
+        fix = "take one channel: mask[..., 0]" if mask.ndim == 3 else "read one mask at a time"
+        return kind, f"{id}: the mask is {mask.shape}, expected (height, width); {fix}"
+    if shape is not None and mask.shape != tuple(shape):
+        return kind, f"{id}: the mask is {mask.shape}, its image {tuple(shape)} (height, width); they must agree"
+    counts = np.bincount(mask.ravel(), minlength=256)
+    bad = [int(label) for label in np.flatnonzero(counts[:IGNORED]) if label >= num_classes]
+    if bad:
+        return kind, f"{id}: mask labels {bad}, expected 0 to {num_classes - 1} or 255 (ignored); map them in read_mask"
+    return None
+
+
+def describe_error(error: Exception) -> str:
+    """The error's text; before it the type, where the text alone would not say enough (KeyError: 'a')."""
+    return str(error) if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
+
+
+def _cast_of(image: np.ndarray) -> str:
+    """How to bring an image of another dtype to one of the three."""
+    if image.dtype == bool:
+        return "for 0 and 255: image * np.uint8(255)"
+    if image.dtype.kind == "f":
+        return "image.astype(np.float32)"
+    if image.dtype.kind in "iu" and image.size and image.min() >= 0 and image.max() <= 65535:
+        return f"image.astype(np.{'uint8' if image.max() <= 255 else 'uint16'}), the same type for all images"
+    return "image.astype(np.float32)" if image.dtype.kind in "iu" else "return an array of numbers, not of objects"
+
+
+def _label_cast_of(mask: np.ndarray, classes: int) -> str:
+    """How to bring a mask of another dtype to class numbers."""
+    if mask.dtype.kind in "iuf" and mask.size:
+        labels = np.unique(mask)
+        if mask.dtype.kind == "f" and (labels != np.rint(labels)).any():
+            return f"its values {labels.min()} to {labels.max()} are fractions: (mask > 0.5).astype(np.uint8)"
+        bad = labels[(labels < 0) | (labels >= classes) & (labels != IGNORED)]
+        if bad.size:
+            listed = ", ".join(map(str, bad[:10].tolist()))
+            return f"map its labels {listed} to 0 to {classes - 1} or 255 (ignored), then .astype(np.uint8)"
+    return "mask.astype(np.uint8)" if mask.dtype.kind in "biuf" else "return an array of numbers, not of objects"

@@ -1,0 +1,159 @@
+"""Anyone's data set: images and masks found by patterns, in folders or zips, of any format that kit reads.
+
+Folder(
+    "data/lungs",
+    images="images/*.tif",
+    masks="masks/{id}_mask.png",
+    classes=("background", "lung", "tumour"),
+    values={0: 0, 128: 1, 255: 2},
+    groups=r"^(p\\d+)_",  # p07_slice12 is of the patient p07
+)
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kit.data.dataset import Dataset
+from kit.data.images import decode_image
+from kit.datasets.files import DataFolder
+from kit.datasets.groups import group_ids
+from kit.datasets.matching import Found, by_id, pair_files
+from kit.datasets.names import nfc
+from kit.datasets.patterns import Pattern
+from kit.datasets.reading import check_size, read_size
+from kit.datasets.values import Colour, MaskValues, Values
+from kit.system.files import raise_all
+
+TRIED = 8  # images that are read to find out how many channels there are
+CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
+
+
+class Folder(Dataset):
+    """Images and masks below one folder.
+
+    Arguments:
+        root: the folder. Its parts may be zips of the same names (train.zip in place of train/).
+        images: a pattern of the images' paths, "images/*.tif" or "case*/scans/*.png", or a folder. An id is
+            the path without the folders before the first wildcard and without the suffix; {id} in the pattern names it.
+        masks: a pattern with {id}, as in "masks/{id}_mask.png"; or a folder in which the masks lie as the images do
+            in theirs; or a pattern with the same wildcards as `images`, as in "case*/masks/*.png".
+        classes: names, the background first.
+        values: what a mask's values mean. "binary": 0 and 1, or 0 and 255; "labels": class numbers; a number: pixels
+            above it are 1; {0: 0, 128: 1, 255: 2}: the class of each value; {(255, 0, 0): 1, …}: of each colour.
+            Default: "binary" for two classes, else "labels".
+        ignore: the value, values or colours of pixels that are neither trained on nor scored.
+        groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
+            or mapping from id to group; or (file, id column, group column) of a CSV below `root`. Default: every image
+            is its own group.
+        tests: a pattern of test images.
+        channels: their number or their names. Default: as many as the images have, named if there are one or three.
+            With channels=3 a grey image is repeated. mean, std: of each channel, see kit.data.Dataset.
+        name: used in file names. Default: the name of `root`.
+
+    Raises one ValueError with every image without a mask, mask without an image, double or unsafe id, and id without
+    a group; and ValueError or TypeError for arguments that cannot be.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        images: str,
+        masks: str,
+        classes: Sequence[str] = ("background", "foreground"),
+        values: Values | None = None,
+        ignore: int | Colour | Sequence | None = None,
+        groups: str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None = None,
+        tests: str | None = None,
+        channels: int | Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        name: str | None = None,
+    ):
+        self.data, self.classes, self.mean, self.std = DataFolder(root), _names(classes), mean, std
+        self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "folder"
+        default = "binary" if len(self.classes) == 2 else "labels"
+        self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
+        if not Path(root).is_dir():
+            raise FileNotFoundError(f"{root} is no folder; expected the folder of the data set's files")
+        problems: list[str] = []
+        found = Found(self.data, problems)
+        self._images, self._masks = pair_files(found, Pattern(images), Pattern(masks, ".+"), problems)
+        test_files = {} if tests is None else by_id(found.matching(Pattern(tests)), Pattern(tests), problems)
+        problems += [
+            f"{test_files[id]} has the id of {self._images[id]}. Let both patterns begin with a wildcard, as in "
+            "images='train*/*.png', so that the folder is part of the id"
+            for id in sorted(test_files.keys() & self._images)
+        ]
+        self.ids, self.test_ids = sorted(self._images), sorted(test_files)
+        self.groups = group_ids(self.ids, groups, self.data, problems)
+        raise_all(problems, f"problems with the files in {root}")
+        self._images |= test_files
+        self.channels = self._find_channels() if channels is None else _channel_names(channels)
+
+    def read_image(self, id: str) -> np.ndarray:
+        """Read an image -> (H, W, C), u8, u16 or f32 as stored. Raises BadImage, or KeyError for an unknown id."""
+        name = self._file(self._images, id)
+        return decode_image(self.data.read(name), name, channels=len(self.channels))
+
+    def read_mask(self, id: str) -> np.ndarray:
+        """Read a mask -> u8 (H, W) of class numbers, 255 is ignored.
+
+        Raises BadImage (also if not of its image's size) or KeyError.
+        """
+        name = self._file(self._masks, id)
+        return check_size(self.mask_values.read(self.data.read(name), name), self.shape(id), name, self._images[id])
+
+    def shape(self, id: str) -> tuple[int, int]:
+        """(H, W) of an image, from its header. Raises BadImage or KeyError."""
+        return read_size(self.data, self._file(self._images, id))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the paths and sizes of the images and masks, and over what changes how they are read."""
+        rule = repr((self.mask_values.values, self.mask_values.ignore, self.channels))
+        return self._hash([*map(self._images.get, self.ids), *map(self._masks.get, self.ids)], rule)
+
+    def test_fingerprint(self) -> str:
+        """SHA-256 over the paths and sizes of the test images."""
+        return self._hash([self._images[id] for id in self.test_ids], repr(self.channels))
+
+    def _hash(self, paths: list[str], rule: str) -> str:
+        rows = [(nfc(path), self.data.size(path)) for path in paths]
+        return hashlib.sha256(repr((rule, rows)).encode()).hexdigest()
+
+    def _file(self, files: dict[str, str], id: str) -> str:
+        if id not in files:
+            raise KeyError(f"no {'mask' if files is self._masks else 'image'} of the id {id!r} in {self.data.root}")
+        return files[id]
+
+    def _find_channels(self) -> tuple[str, ...]:
+        """The most channels that some images have; alpha that is opaque does not count."""
+        most = 1
+        for id in self.ids[:: max(1, len(self.ids) // TRIED)]:
+            name = self._images[id]
+            image = decode_image(self.data.read(name), name)
+            count = image.shape[2]
+            opaque = image.dtype.kind == "u" and count in {2, 4} and (image[..., -1] == np.iinfo(image.dtype).max).all()
+            most = max(most, count - int(opaque))
+        return _channel_names(most)
+
+
+def _names(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or len(names) < 2 or len(set(names)) != len(names):
+        raise ValueError(f"classes={names!r}, expected two or more different names, the background first")
+    return tuple(map(str, names))
+
+
+def _channel_names(channels: int | Sequence[str]) -> tuple[str, ...]:
+    """Names of channels from their number, or as given."""
+    if isinstance(channels, str):
+        raise ValueError(f"channels={channels!r}, expected a number or several names: ('red', 'green', 'nir')")
+    if not isinstance(channels, (int, np.integer)):
+        return tuple(channels)
+    if channels < 1:
+        raise ValueError(f"channels={channels}, expected 1 or more")
+    return CHANNELS.get(channels) or tuple(f"channel {number}" for number in range(1, channels + 1))

@@ -1,0 +1,74 @@
+"""The group of each image (patient, car, scene) from its id, a function, a mapping or a CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from kit.datasets.files import DataFolder
+from kit.datasets.names import nfc
+
+Groups = str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None
+
+
+def group_ids(ids: Sequence[str], groups: Groups, data: DataFolder, problems: list[str]) -> list[str]:
+    """The group of each id, as text. `groups` as in Folder; an id without a group goes to `problems`."""
+    if groups is None:
+        return list(ids)
+    find = _group_finder(groups, data)
+    found = [find(id) for id in ids]
+    lacking = [id for id, group in zip(ids, found, strict=True) if _is_missing(group)]
+    how = f"groups={groups!r} does not match" if isinstance(groups, str) else "`groups` gives nothing for"
+    problems += [f"{how} the id {id}" for id in lacking]
+    return [nfc(str(group)) for group in found]
+
+
+def _group_finder(groups: Groups, data: DataFolder) -> Callable[[str], object]:
+    """A function from an id to its group, or to None."""
+    if isinstance(groups, str):
+        regex = re.compile(groups)
+        if regex.groups != 1:
+            raise ValueError(
+                f"groups={groups!r} has {regex.groups} parentheses that capture, expected one: the group's name"
+            )
+        return lambda id: found[1] if (found := regex.search(id)) else None
+    if isinstance(groups, tuple):
+        groups = _read_column(data, *groups)
+    if hasattr(groups, "to_dict"):  # a column of pandas, which is not imported here because it takes a second
+        groups = groups.to_dict()
+    if isinstance(groups, Mapping):
+        known = {nfc(str(id)): group for id, group in groups.items()}
+        return known.get
+    if callable(groups):
+        return groups
+    raise TypeError(
+        f"groups is a {type(groups).__name__}, expected a regular expression, a function or mapping from id to group, "
+        "or (file, id column, group column) of a CSV"
+    )
+
+
+def _read_column(data: DataFolder, file: str, id_column: str, group_column: str) -> dict[str, str]:
+    """Map ids to the text of a column of a CSV; an id may be written with its file's suffix."""
+    try:
+        content = data.read(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no CSV in UTF-8: {error}. Save it in that encoding") from error
+    rows = csv.DictReader(io.StringIO(content, newline=""))
+    if missing := {id_column, group_column} - set(rows.fieldnames or ()):
+        raise ValueError(
+            f"{file} has no column {' or '.join(sorted(map(repr, missing)))}; it has {', '.join(rows.fieldnames or ())}"
+        )
+    found: dict[str, str] = {}
+    for row in rows:
+        id = row[id_column]
+        for spelling in (id, id.rpartition(".")[0]):
+            if spelling and found.setdefault(spelling, row[group_column]) != row[group_column] and spelling == id:
+                raise ValueError(
+                    f"{file} gives {id} two groups, {found[spelling]} and {row[group_column]}; expected one"
+                )
+    return found
+
+
+def _is_missing(group: object) -> bool:
+    """Whether a group is None, "", or the NaN, NaT or NA of pandas."""
+    return group is None or str(group) in {"", "nan", "NaN", "NaT", "<NA>"}

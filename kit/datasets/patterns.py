@@ -1,0 +1,85 @@
+"""Patterns of paths: which files are images, which are masks, and which belong together.
+
+images/*.tif             * and ? stand for text within one name, [abc] for one of these characters
+case*/scans/*.png        ** for any number of folders
+{id}/scan.png            {id} for the image's id
+images                   a folder: every image file in it, however deep
+"""
+
+import re
+
+from kit.datasets.names import nfc
+
+IMAGE_SUFFIXES = frozenset(["png", "jpg", "jpeg", "jfif", "gif", "bmp", "tif", "tiff", "webp", "npy"])
+WILDCARD = re.compile(r"\*\*/|\*|\?|\[!?[^\]]+\]|\{id\}")
+
+
+class Pattern:
+    """One pattern, matched against paths below the data's folder, with / between their parts.
+
+    prefix: the folders before the first wildcard, "" if there are none. is_folder: it has no wildcard.
+    Raises ValueError for a pattern that is absolute or leads out of the folder.
+    """
+
+    def __init__(self, text: str, id_pattern: str = "[^/]+"):
+        text = nfc(text)
+        if any(part in {"", ".", ".."} for part in text.split("/")) or "\\" in text:
+            raise ValueError(
+                f"the pattern {text!r} is no path below the data's folder: expected parts with / between them, without "
+                "a / at the start or the end, and no . or .."
+            )
+        self.text, self.is_folder = text, WILDCARD.search(text) is None
+        if self.is_folder:
+            text += "/**"
+        if text.endswith("**"):
+            text += "/*"
+        first = WILDCARD.search(text)
+        self.prefix = text[: first.start()].rpartition("/")[0]
+        self.has_id = "{id}" in text
+        self._end = text[[found.end() for found in WILDCARD.finditer(text)][-1] :]
+        self._regex = re.compile(_translate(text, id_pattern), re.DOTALL)
+        self.wildcards = self._regex.groups
+
+    def match(self, path: str) -> re.Match | None:
+        """The match of a path; group "id" is {id}, groups 1, 2, … are the other wildcards, in order."""
+        if self.is_folder and suffix_of(path) not in IMAGE_SUFFIXES:
+            return None
+        return self._regex.fullmatch(nfc(path))
+
+    def id_of(self, path: str) -> str:
+        """The id of a path that matches: {id}, else the path without `prefix` and the text behind the last wildcard.
+
+        Where that text holds no dot (images/*), the file's suffix is cut off.
+        """
+        if self.has_id:
+            return self.match(path)["id"]
+        path = nfc(path).removeprefix(f"{self.prefix}/" if self.prefix else "")
+        path = path[: len(path) - len(self._end)] if self._end else path
+        folder, slash, name = path.rpartition("/")
+        return path if "." in self._end else folder + slash + (name.rpartition(".")[0] or name)
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a file's name in small letters, without the dot."""
+    return path.rpartition("/")[2].rpartition(".")[2].lower() if "." in path.rpartition("/")[2] else ""
+
+
+def _translate(text: str, id_pattern: str) -> str:
+    """The regular expression of a pattern, a group for each wildcard."""
+    pieces, at, has_id = [], 0, False
+    for found in WILDCARD.finditer(text):
+        pieces.append(re.escape(text[at : found.start()]))
+        if found[0] == "{id}":
+            pieces.append("(?P=id)" if has_id else f"(?P<id>{id_pattern})")
+            has_id = True
+        else:
+            pieces.append({"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}.get(found[0]) or _one_of(found[0]))
+        at = found.end()
+    return "".join(pieces) + re.escape(text[at:])
+
+
+def _one_of(text: str) -> str:
+    """The regular expression of [abc] or [!abc]; a range such as [0-9] keeps its meaning."""
+    inner = text[1:-1]
+    sign, inner = ("^/", inner[1:]) if inner.startswith("!") else ("", inner)
+    return "([" + sign + "".join(c if c.isalnum() or c == "-" else f"\\{c}" for c in inner) + "])"

@@ -1,0 +1,139 @@
+"""Is a data folder sound? The check behind `python -m kit lint FOLDER`, for known layouts and for any other.
+
+A folder with the layout of a known data set is checked as that. In any other folder every image file is decoded
+strictly, and files of parallel folders (images and masks) are compared: which have no partner, which differ in size.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from kit.data.dataset import Dataset
+from kit.data.images import decode_image
+from kit.datasets.blood_cells import BloodCells
+from kit.datasets.camvid import CamVid
+from kit.datasets.carvana import Carvana
+from kit.datasets.files import DataFolder
+from kit.datasets.pairs import Pairs, find_pairs
+from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
+from kit.datasets.pets import Pets
+from kit.datasets.reading import complaints, read_size, unreadable
+from kit.datasets.voc import VOC
+
+
+class Scan(NamedTuple):
+    """What was found, in words, and the problems, a line each."""
+
+    found: str
+    problems: list[str]
+
+
+def scan(folder: Path | str) -> Scan:
+    """Check all files below `folder`. Raises FileNotFoundError if it is no folder, ValueError for a damaged zip."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; expected the folder of a data set's files")
+    for layout, is_layout, opened in LAYOUTS:
+        if is_layout(folder):
+            return _scan_known(layout, folder, opened)
+    return _scan_any(folder)
+
+
+def _has(*parts: str) -> Callable[[Path], bool]:
+    """A test whether a folder holds all `parts`, as folders or as zips."""
+    return lambda folder: all((folder / part).is_dir() or (folder / f"{part}.zip").is_file() for part in parts)
+
+
+def _voc_year(folder: Path) -> int | None:
+    places = ("VOCdevkit/VOC{}", "VOC{}", "TrainVal/VOCdevkit/VOC{}")
+    years = [year for year in (2012, 2011) for place in places if (folder / place.format(year)).is_dir()]
+    return years[0] if years else 2012 if (folder / "ImageSets/Segmentation").is_dir() else None
+
+
+def _open_voc(folder: Path) -> VOC:
+    year = _voc_year(folder)
+    return VOC(folder, year=2011 if folder.resolve().name == "VOC2011" else year)
+
+
+LAYOUTS: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], Dataset]], ...] = (
+    ("Carvana's", _has("train", "train_masks"), Carvana),
+    ("CamVid's", _has("train", "trainannot"), CamVid),
+    ("the blood cells'", _has("Train_Data"), BloodCells),
+    ("Oxford-IIIT Pet's", lambda folder: _has("images")(folder) and (folder / "annotations/trimaps").is_dir(), Pets),
+    ("PASCAL VOC's", lambda folder: _voc_year(folder) is not None, _open_voc),
+)
+
+
+def _scan_known(layout: str, folder: Path, opened: Callable[[Path], Dataset]) -> Scan:
+    """Check a folder as the data set whose layout it has."""
+    found = f"{folder} has {layout} layout and is checked as that."
+    try:
+        dataset = opened(folder)
+    except ValueError as error:
+        return Scan(
+            f"{found}\nNot checked: whether the images and masks can be read; first mend the list of files.",
+            str(error).splitlines(),
+        )
+    tests = getattr(dataset, "test_ids", [])
+    counts = f"{len(dataset.ids)} images with masks" + (f", {len(tests)} to predict" if tests else "")
+    return Scan(f"{found}\n{counts}; every one is decoded.", unreadable(dataset, [*dataset.ids, *tests], dataset.ids))
+
+
+def _scan_any(folder: Path) -> Scan:
+    """Decode every image file, and compare the files of parallel folders."""
+    data = DataFolder(folder)
+    files, odd = data.files()
+    images = [path for path in files if suffix_of(path) in IMAGE_SUFFIXES]
+    problems = [
+        f"{one}: cannot be read as a file. Move it elsewhere, or replace it by the file that is meant" for one in odd
+    ]
+    if not images:
+        problems.append(f"no image file in {folder}; expected one of .{', .'.join(sorted(IMAGE_SUFFIXES))}")
+    problems += complaints([(lambda path: _decode(data, path), path) for path in images])
+    pairs = find_pairs(images)
+    for one in pairs:
+        problems += one.lonely
+        problems += complaints([(lambda image, one=one: _compare(data, image, one), image) for image in one.masks])
+    return Scan("\n".join(_describe(folder, images, files, pairs)), list(dict.fromkeys(problems)))
+
+
+def _decode(data: DataFolder, path: str) -> None:
+    decode_image(data.read(path), path)
+
+
+def _compare(data: DataFolder, image: str, pairs: Pairs) -> None:
+    """Raise ValueError if an image and its mask differ in size. Files that cannot be decoded are reported elsewhere."""
+    mask = pairs.masks[image]
+    try:
+        sizes = read_size(data, image), read_size(data, mask)
+    except (ValueError, OSError):
+        return
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"{mask}: {sizes[1]} pixels (height, width), expected {sizes[0]} like {image}")
+
+
+def _describe(folder: Path, images: list[str], files: list[str], pairs: list[Pairs]) -> list[str]:
+    """What was looked at and what was not, a line each."""
+    kinds = Counter(suffix_of(path) for path in images)
+    lines = [f"{folder} has the layout of no data set that kit knows."]
+    if images:
+        told = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common())
+        lines.append(f"{len(images)} image files are decoded: {told}.")
+    lines += [f"{one.images_folder} and {one.masks_folder} are compared: {len(one.masks)} pairs." for one in pairs]
+    others = Counter(suffix_of(path) for path in files if suffix_of(path) not in IMAGE_SUFFIXES)
+    if others:
+        told = ", ".join(
+            f"{count} {'.' + kind if kind else 'without a suffix'}" for kind, count in others.most_common(10)
+        )
+        lines.append(f"Not looked at, because they are no image files: {told}.")
+    if images and not pairs:
+        lines.append(
+            "Not checked: which mask belongs to which image; no two folders, like images/ and masks/, hold files of "
+            "the same names."
+        )
+    lines.append(
+        "Not checked: what the values of masks mean, which images belong together, CSV files. kit.datasets.Folder "
+        "checks the first two, once you name the classes, values and groups."
+    )
+    return lines
