@@ -23,7 +23,11 @@ from kit.submission.formats import read_header
 
 @dataclass(frozen=True)
 class Lint:
-    """Check a submission, or a folder of data; print every problem, and exit 1 if one is an error."""
+    """Check a submission, or a folder of data; print every problem, and exit 1 if one is an error.
+
+    How the CSV is written is read from the sample file, else from the submission itself; flags overrule both. The
+    first line says how the file is read, so that a wrong reading is seen.
+    """
 
     path: Annotated[Path, tyro.conf.Positional]  # a CSV, or a data folder
     sample: Path | None = None  # the sample submission: its keys, all of them, in its order
@@ -118,7 +122,7 @@ class Lint:
 
 
 def _look(csv: Path, columns: tuple[str, ...] | None) -> Look | None:
-    """What the cells of a CSV show; None where it cannot be read, which lint then tells by line."""
+    """Return what the cells of a CSV show; None where it cannot be read: `lint` then names the line."""
     try:
         seen = look(csv, columns)
     except ValueError:

@@ -47,7 +47,7 @@ class Expected:
 def expected_of_sample(path: Path, dialect: Dialect, problems: Problems) -> Expected | None:
     """Return the rows of the sample file; None if it cannot be read.
 
-    What hinders the reading is told as the sample's problem. Another separator or a byte-order mark does not.
+    Its own faults are reported as the sample's, but for another separator or a byte-order mark, which hinder nothing.
     """
     expected, own = Expected("the sample file", dialect), Problems()
     for row in read_table(path, dialect, own):
@@ -82,7 +82,7 @@ def expected_of_competition(competition: Competition) -> Expected | None:
 
 
 class IdLint:
-    """Checks the keys row by row; `finish` tells what is missing and out of order."""
+    """Checks the keys row by row; `finish` reports rows that are missing or out of order."""
 
     def __init__(self, problems: Problems, dialect: Dialect, expected: Expected | None):
         self._problems = problems
@@ -109,7 +109,7 @@ class IdLint:
         return self._expected is not None and row.cells in self._expected.own
 
     def finish(self) -> None:
-        """Tell the rows that are out of order, and those that are missing."""
+        """Report the rows that are out of order, and those that are missing."""
         for index in misplaced([place for place, _ in self._found]):
             place, where = self._found[index]
             what = f"reordered, it is row {place + 1} of {self._expected.source}"
@@ -164,7 +164,7 @@ class IdLint:
         return True
 
     def _check_place(self, where: str, row: Row, name: Name) -> None:
-        """Tell a second row of a name: wrong where it should have one, worth a look where its rows lie apart."""
+        """Report a second row of a name: an error where one is expected, a warning where an image's rows lie apart."""
         if name in self._seen and row.cells is not None:
             if self._dialect.rows != "instance":
                 what = (

@@ -28,7 +28,7 @@ class Object(NamedTuple):
 
 
 class MaskLint:
-    """Checks the masks row by row; `finish` tells what only all rows together show."""
+    """Checks the masks row by row; `finish` reports what only all rows together show."""
 
     def __init__(self, problems: Problems, dialect: Dialect, shape: Callable[[str], Shape] | None):
         self._problems = problems
@@ -63,7 +63,7 @@ class MaskLint:
             self._objects.setdefault(name, []).append(Object(row.line, where, runs, own))
 
     def finish(self) -> None:
-        """Tell overlaps, empty files, swapped orders and what could not be checked."""
+        """Report overlaps, empty files, swapped orders and what could not be checked."""
         for objects in self._objects.values():
             if len(objects) > 1 and not all(each.own for each in objects):
                 self._check_objects(objects)
@@ -89,7 +89,7 @@ class MaskLint:
             self._problems.warning("empty files", "", what)
 
     def _check_objects(self, objects: list[Object]) -> None:
-        """Tell the objects of one image that overlap, and empty rows beside others."""
+        """Report the objects of one image that overlap, and empty rows beside others."""
         filled = [each for each in objects if len(each.runs)]
         for each in [each for each in objects if not len(each.runs)][0 if filled else 1 :]:
             what = "an empty row beside other rows of its image. Only an image without objects has one: delete it"

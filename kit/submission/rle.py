@@ -45,9 +45,8 @@ def encode_edges(edges: np.ndarray, pixels: int) -> str:
 
     edges: int32 or int64 (2R,), rising. Even entries begin a run, odd ones are the first pixel after it.
     """
-    text = np.empty(
-        edges.size * (len(str(pixels)) + 1) + 24, np.uint8
-    )  # and room for digits that are written in eights and then overwritten
+    # each number with its blank, and room for digits that are written in eights and then overwritten
+    text = np.empty(edges.size * (len(str(pixels)) + 1) + 24, np.uint8)
     begin = _format_runs(edges, text)
     return str(memoryview(text)[begin:], "ascii")
 

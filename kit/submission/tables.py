@@ -35,8 +35,8 @@ class _Columns(NamedTuple):
 def check_key(key: str) -> str:
     """Return `key` if it may stand in a CSV, else raise ValueError.
 
-    Refused: what is no safe file name, because ids become paths elsewhere (see `kit.system.files.check_id`; slashes
-    inside are allowed); and a first character that a spreadsheet takes for a formula: = + - @.
+    Refused: an unsafe file name, because ids become paths elsewhere (see `kit.system.files.check_id`; slashes inside
+    are allowed); and a first character that a spreadsheet takes for a formula: = + - @.
     """
     if not isinstance(key, str):
         raise ValueError(f"an id is a str, got {type(key).__name__} {key!r:.40}")
@@ -108,7 +108,7 @@ def read_rows(path: Path, dialect: Dialect) -> Iterator[Cells]:
 
 
 def read_table(path: Path, dialect: Dialect, problems: Problems) -> Iterator[Row]:
-    """Yield each row; what is odd about the file, and what could not be read, goes to `problems`.
+    """Yield each row. Oddities of the file, and rows that could not be read, go to `problems`.
 
     Raises OSError when the file cannot be opened.
     """
