@@ -69,7 +69,8 @@ class Lint:
         print(_described(dialect, self.order is None))
         print("no --sample: the ids are not checked" if sample is None else f"ids are those of {self.sample}")
         if self.shape:
-            print(f"masks are checked for images of {self.shape[0]} x {self.shape[1]} (--shape)")
+            size = f"{self.shape[0]} x {self.shape[1]}"
+            print(f"masks are checked for images of {size} (--shape); where sizes differ: --images DIR")
         problems = [*self._doubts(dialect), *lint(self.path, dialect, sample, shapes)]
         if self.truth is not None and not any(problem.severity == "error" for problem in problems):
             if shapes is None:
