@@ -16,14 +16,18 @@ import tyro
 from kit.bench import JOBS
 from kit.datasets.download import SOURCES, download, list_sources
 from kit.datasets.files import DataFolder
-from kit.submission import Dialect, Problem, lint, score, truth_reader
+from kit.submission import Dialect, Problem, compare_masks, known, lint, score, truth_reader
 from kit.submission.detect import Look, dialect_of, look
 from kit.submission.formats import read_header
 
 
 @dataclass(frozen=True)
 class Lint:
-    """Check a submission, or a folder of data; print every problem, and exit 1 if one is an error."""
+    """Check a submission, or a folder of data; print every problem, and exit 1 if one is an error.
+
+    How the CSV is written is read from the sample file, else from the submission itself; flags overrule both. The
+    first line says how the file is read, so that a wrong reading is seen.
+    """
 
     path: Annotated[Path, tyro.conf.Positional]  # a CSV, or a data folder
     sample: Path | None = None  # the sample submission: its keys, all of them, in its order
@@ -65,7 +69,8 @@ class Lint:
         print(_described(dialect, self.order is None))
         print("no --sample: the ids are not checked" if sample is None else f"ids are those of {self.sample}")
         if self.shape:
-            print(f"masks are checked for images of {self.shape[0]} x {self.shape[1]} (--shape)")
+            size = f"{self.shape[0]} x {self.shape[1]}"
+            print(f"masks are checked for images of {size} (--shape); where sizes differ: --images DIR")
         problems = [*self._doubts(dialect), *lint(self.path, dialect, sample, shapes)]
         if self.truth is not None and not any(problem.severity == "error" for problem in problems):
             if shapes is None:
@@ -118,7 +123,7 @@ class Lint:
 
 
 def _look(csv: Path, columns: tuple[str, ...] | None) -> Look | None:
-    """What the cells of a CSV show; None where it cannot be read, which lint then tells by line."""
+    """Return what the cells of a CSV show; None where it cannot be read: `lint` then names the line."""
     try:
         seen = look(csv, columns)
     except ValueError:
@@ -139,12 +144,15 @@ def _described(dialect: Dialect, by_default: bool) -> str:
 
 
 def _problems_of_folder(folder: Path) -> list[Problem]:
-    """Check a data folder. kit.datasets finds out which data set it is."""
-    from kit.datasets.scan import scan  # imported here: it imports the readers of all data sets
+    """Check a data folder, and in Carvana's layout the CSV of the training masks too."""
+    from kit.datasets.carvana import Carvana  # imported here: the readers of data sets take seconds
+    from kit.datasets.scan import scan
 
-    found, problems = scan(folder)
+    found, lines = scan(folder)
     print(found)
-    return [Problem("error", "", line) for line in problems]
+    problems = [Problem("error", "", line) for line in lines]
+    masks = DataFolder(folder).path("train_masks.csv")
+    return problems if masks is None or problems else compare_masks(Carvana(folder), masks, known.CARVANA)
 
 
 def _unzipped(csv: Path | None) -> Path | None:
@@ -173,7 +181,7 @@ class Download:
             print(error)
             return 1
         except KeyboardInterrupt:
-            print("interrupted; the same command resumes the download")
+            print("interrupted; the same command goes on from here")
             return 130
         return 0
 

@@ -166,3 +166,19 @@ def test_lint_of_a_csv_does_not_wait_for_torch(tmp_path):
     code = "import sys; sys.argv[1:] = ['lint', 's.csv', '--shape', '3', '4']; from kit.cli import main; main(); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_a_folder_in_carvanas_layout_is_held_against_its_csv(bare, tmp_path):
+    mask = np.zeros((30, 50), np.uint8)
+    mask[10:20, 5:40] = 1
+    for folder in ("train", "train_masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    Image.fromarray(mask * 200).convert("RGB").save(tmp_path / "data/train/z_01.jpg")
+    Image.fromarray(mask * 255).save(tmp_path / "data/train_masks/z_01_mask.gif")
+    csv(tmp_path / "data/train_masks.csv", "img,rle_mask", f"z_01.jpg,{encode(mask)}")
+    assert bare("data")[0] == 0
+    mask[12, 12] = 0
+    csv(tmp_path / "data/train_masks.csv", "img,rle_mask", f"z_01.jpg,{encode(mask)}")
+    code, told = bare("data")
+    assert code == 1
+    assert "train_masks.csv, z_01: differs from the data set's mask in 1 of 1,500 pixels" in told

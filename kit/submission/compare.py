@@ -1,4 +1,4 @@
-"""A CSV of true masks held against the data set's own masks: is the dialect right, pixel by pixel?
+"""Compare a CSV of true masks with the data set's own masks, pixel by pixel: is the dialect right?
 
 This is the surest check of a dialect. Square images do not show whether rows and columns are swapped; this does.
 """
@@ -22,8 +22,8 @@ def compare_masks(dataset: object, csv: Path, dialect: Dialect, ids: Iterable[st
     """Compare a CSV of true masks, as train.csv, with the data set's masks; a problem for each difference.
 
     dataset: anything with `ids` and `read_mask(id)` -> u8 (H, W) of class indices, 255 ignored. ids: those to compare;
-    None: all. Images that the CSV does not have, rows of unknown images and rows that come twice are told too. Where
-    all masks differ and another reading of the numbers fits, the message says which.
+    None: all. Images that the CSV does not have, rows of unknown images and rows that come twice are reported too.
+    Where another reading of the numbers fits all masks that differ, the last message names it.
     """
     problems = Problems()
     rows = _masks_by_image(dataset, Path(csv), dialect, problems)
@@ -85,7 +85,7 @@ def _difference(id: str, masks: Masks | None, dataset: object, dialect: Dialect)
 
 
 def _count_wrong(masks: Masks, truth: np.ndarray, order: str) -> int:
-    """Count the pixels where any class differs; rows without a class are united and held against all classes."""
+    """Count the pixels where any class differs. Rows without a class are united and compared with all classes."""
     read: dict[int | None, np.ndarray] = {}
     for index, rle in masks:
         mask = rle_codec.decode(rle, truth.shape, order).view(bool)

@@ -66,6 +66,13 @@ def shape_reader(shapes: object, competition: "Competition | None" = None) -> Ca
 def _with_classes(dialect: Dialect, classes: tuple[str, ...]) -> Dialect:
     """Return the dialect with labels for the foreground classes, else raise ValueError."""
     if dialect.has_classes or len(classes) <= 2:
+        labels, names = ([name.casefold() for name in each] for each in (dialect.labels, classes[1:]))
+        if labels != names and sorted(labels) == sorted(names):
+            raise ValueError(
+                f"the dialect's labels ({', '.join(dialect.labels)}) are the data set's classes in another order "
+                f"({', '.join(classes[1:])}), so masks would get a wrong label. Put the labels in the classes' order: "
+                "dataclasses.replace(dialect, labels=dataset.classes[1:])"
+            )
         return dialect.with_labels(len(classes) - 1)
     raise ValueError(
         f"the data set has {len(classes)} classes ({', '.join(classes)}) and the dialect writes rows of one class. "

@@ -47,7 +47,7 @@ def detect(
 
     train_csv: the true masks of training images; its columns may differ from the sample's. shapes: (H, W) of all
     images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files;
-    with it square images can be told too.
+    with it the order of square images is found too.
     Found from the sample: columns, class column, key, labels, and from both: the empty cell and rows. Found from the
     training masks: order, base and relative. base is 1 unless the masks say 0.
     Raises ValueError naming the choices where the data cannot tell.
@@ -169,7 +169,7 @@ def _with_numbers(
         return _by_masks(fitting, train, read_mask)
     if shape is None:
         raise ValueError(
-            'without shapes or masks nothing tells order="C" (along rows) from "F" (down columns): give '
+            'the order, "C" (along rows) or "F" (down columns), shows only with shapes or masks: give '
             "shapes=(H, W), or a mapping from id, or read_mask"
         )
     ordered = [reading for reading in fitting if not reading.relative] or fitting

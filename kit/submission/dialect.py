@@ -127,7 +127,7 @@ class Dialect:
         return key[len(start) : len(key) - len(end)], None if label is None else self._class_of(label)
 
     def parse_mask(self, cell: str) -> str:
-        """Return the canonical run lengths of a mask's cell. Raises ValueError on what is no mask of this dialect."""
+        """Return the canonical run lengths of a mask's cell. Raises ValueError if it is no mask of this dialect."""
         if cell == self.empty:
             return ""
         if cell.strip() in runtext.EMPTY_TOKENS:
@@ -189,7 +189,7 @@ class Dialect:
         raise ValueError(f"unknown class {label!r:.60}, expected {expected}")
 
     def _affixes(self, key: str):
-        """Yield (class index, (what is before the id, what is behind it)) of each class that `key` may be of."""
+        """Yield (class index, (text before the id, text after it)) of each class that `key` may name."""
         if self.labels:
             for index, label in enumerate(self.labels, start=1):
                 yield index, tuple(self.key.replace("{class}", label).split("{id}"))

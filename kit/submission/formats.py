@@ -1,6 +1,6 @@
 """How a CSV file spells its table: encoding, byte-order mark, separator, blank lines.
 
-Every spelling that can be read for certain is read. What a competition would not read is a problem all the same.
+Every spelling whose meaning is certain is read. What a competition would not read is a problem all the same.
 """
 
 import csv as csv_module
@@ -118,7 +118,7 @@ def _find_encoding(head: bytes) -> str:
 
 
 def _check_bytes(cells: list[str], line: int, problems: Problems) -> None:
-    """Tell bytes that are no UTF-8, and what they are in the encoding that most likely wrote them."""
+    """Report bytes that are not UTF-8, and how they read in the encoding that most likely wrote them."""
     for cell in cells:
         if not cell.isascii() and any("\udc80" <= character <= "\udcff" for character in cell):
             text = cell.encode(errors="surrogateescape").decode("cp1252", errors="replace")

@@ -48,5 +48,5 @@ def lint(
 
 
 def errors_of(problems: list[Problem]) -> list[str]:
-    """The errors among `problems`, a text each: what a run must not go on with."""
+    """Return the errors among `problems`, a text each; a run stops at them, not at warnings."""
     return [str(problem) for problem in problems if problem.severity == "error"]

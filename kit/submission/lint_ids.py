@@ -24,6 +24,7 @@ class Expected:
         self.source = source
         self.places: dict[Name, tuple[int, Name]] = {}
         self.own: set[Cells] = set()
+        self.repeats = 0  # rows whose name came before
         self._mask_at = dialect.columns.index(dialect.mask_column)
         self._dialect = dialect
         self._rough: dict[str, str] | None = None
@@ -31,6 +32,7 @@ class Expected:
     def add(self, cells: Cells) -> None:
         """Add a row. A name that comes twice keeps its first place."""
         name = self._dialect.name_of(cells)
+        self.repeats += _composed(name) in self.places
         self.places.setdefault(_composed(name), (len(self.places), name))
         if len(cells[self._mask_at]) <= SHORT:
             self.own.add(cells)
@@ -45,7 +47,7 @@ class Expected:
 def expected_of_sample(path: Path, dialect: Dialect, problems: Problems) -> Expected | None:
     """Return the rows of the sample file; None if it cannot be read.
 
-    What hinders the reading is told as the sample's problem. Another separator or a byte-order mark does not.
+    Its own faults are reported as the sample's, but for another separator or a byte-order mark, which hinder nothing.
     """
     expected, own = Expected("the sample file", dialect), Problems()
     for row in read_table(path, dialect, own):
@@ -55,7 +57,14 @@ def expected_of_sample(path: Path, dialect: Dialect, problems: Problems) -> Expe
             expected.add(row.cells)
     for problem in own.list(None if own.unread else (*FATAL, "columns")):
         if problem.severity == "error":
-            problems.error("problems of the sample file", f"sample file {path.name}: {problem.where}", problem.what)
+            what = problem.what.replace("Leave them out", "kit writes no such columns: add them to the CSV yourself")
+            problems.error("problems of the sample file", f"sample file {path.name}: {problem.where}", what)
+    if expected.repeats and dialect.rows != "instance":
+        what = (
+            f"{expected.repeats:,} rows repeat an id of a row before; one row is expected of each id. If each object "
+            'has a row: rows="instance" (--rows instance)'
+        )
+        problems.warning("repeated ids of the sample file", f"sample file {path.name}", what)
     return None if own.unread else expected
 
 
@@ -73,7 +82,7 @@ def expected_of_competition(competition: Competition) -> Expected | None:
 
 
 class IdLint:
-    """Checks the keys row by row; `finish` tells what is missing and out of order."""
+    """Checks the keys row by row; `finish` reports rows that are missing or out of order."""
 
     def __init__(self, problems: Problems, dialect: Dialect, expected: Expected | None):
         self._problems = problems
@@ -100,7 +109,7 @@ class IdLint:
         return self._expected is not None and row.cells in self._expected.own
 
     def finish(self) -> None:
-        """Tell the rows that are out of order, and those that are missing."""
+        """Report the rows that are out of order, and those that are missing."""
         for index in misplaced([place for place, _ in self._found]):
             place, where = self._found[index]
             what = f"reordered, it is row {place + 1} of {self._expected.source}"
@@ -155,7 +164,7 @@ class IdLint:
         return True
 
     def _check_place(self, where: str, row: Row, name: Name) -> None:
-        """Tell a second row of a name: wrong where it should have one, worth a look where its rows lie apart."""
+        """Report a second row of a name: an error where one is expected, a warning where an image's rows lie apart."""
         if name in self._seen and row.cells is not None:
             if self._dialect.rows != "instance":
                 what = (

@@ -1,7 +1,9 @@
 """The masks of a submission: well formed, inside their image, not all empty, objects of one image apart."""
 
+import contextlib
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ from kit.submission.problems import Problems
 from kit.submission.tables import Row
 
 Shape = tuple[int, int]
+SPREADSHEET_LIMIT = 32_767  # characters of a cell
 
 
 class Object(NamedTuple):
@@ -25,7 +28,7 @@ class Object(NamedTuple):
 
 
 class MaskLint:
-    """Checks the masks row by row; `finish` tells what only all rows together show."""
+    """Checks the masks row by row; `finish` reports what only all rows together show."""
 
     def __init__(self, problems: Problems, dialect: Dialect, shape: Callable[[str], Shape] | None):
         self._problems = problems
@@ -34,6 +37,7 @@ class MaskLint:
         self._order = OrderLint(problems, dialect.order)
         self._mask_at = dialect.columns.index(dialect.mask_column)
         self._rows = self._filled = self._own = self._own_filled = 0  # own: the sample's own rows
+        self._shapes: dict[str, Shape | None] = {}
         self._objects: dict[tuple, list[Object]] = {}  # of each image and class that may have several
 
     def check(self, row: Row, where: str, name: tuple[str, int | None] | None, own: bool) -> None:
@@ -41,13 +45,17 @@ class MaskLint:
         self._rows += 1
         self._own += own
         shape = None if name is None or self._shape_of is None else self._shape(where, name[0])
+        cell = row.cells[self._mask_at]
+        if len(cell) == SPREADSHEET_LIMIT:
+            what = f"the mask has {len(cell):,} characters, where spreadsheets cut a cell: write the file again"
+            self._problems.warning("cut masks", where, what)
         try:
-            rle = self._dialect.parse_mask(row.cells[self._mask_at])
+            rle = self._dialect.parse_mask(cell)
             self._filled += bool(rle)
             self._own_filled += bool(rle) and own
             runs = rle_codec.runs(rle, None if shape is None else shape[0] * shape[1])
         except ValueError as error:
-            self._problems.error("malformed masks", where, str(error))
+            self._problems.error("malformed masks", where, f"{error}{self._other_reading(cell, shape)}")
             return
         if shape is not None and len(runs) and not own:
             self._order.check(runs, shape)
@@ -55,7 +63,7 @@ class MaskLint:
             self._objects.setdefault(name, []).append(Object(row.line, where, runs, own))
 
     def finish(self) -> None:
-        """Tell overlaps, empty files, swapped orders and what could not be checked."""
+        """Report overlaps, empty files, swapped orders and what could not be checked."""
         for objects in self._objects.values():
             if len(objects) > 1 and not all(each.own for each in objects):
                 self._check_objects(objects)
@@ -81,7 +89,7 @@ class MaskLint:
             self._problems.warning("empty files", "", what)
 
     def _check_objects(self, objects: list[Object]) -> None:
-        """Tell the objects of one image that overlap, and empty rows beside others."""
+        """Report the objects of one image that overlap, and empty rows beside others."""
         filled = [each for each in objects if len(each.runs)]
         for each in [each for each in objects if not len(each.runs)][0 if filled else 1 :]:
             what = "an empty row beside other rows of its image. Only an image without objects has one: delete it"
@@ -90,7 +98,22 @@ class MaskLint:
             what = f"overlaps line {filled[earlier].line}: both hold pixel {pixel + 1}. Give each pixel to one object"
             self._problems.error("overlaps", filled[later].where, what)
 
+    def _other_reading(self, cell: str, shape: Shape | None) -> str:
+        """The dialects in which a mask that was refused is right, for the message."""
+        dialect, found = self._dialect, []
+        for base, relative in ((0, False), (1, False), (0, True), (1, True)):
+            other = replace(dialect, base=base, relative=relative)
+            with contextlib.suppress(ValueError):
+                rle_codec.runs(other.parse_mask(cell), None if shape is None else shape[0] * shape[1])
+                found.append(f"base={base}, relative={relative} (--base {base}{' --relative' * relative})")
+        return f". It is right with {found[0]}, if the competition counts so" if found else ""
+
     def _shape(self, where: str, id: str) -> Shape | None:
+        if id not in self._shapes:
+            self._shapes[id] = self._read_shape(where, id)
+        return self._shapes[id]
+
+    def _read_shape(self, where: str, id: str) -> Shape | None:
         try:
             height, width = (operator.index(side) for side in self._shape_of(id))
         except (LookupError, ValueError, TypeError, OSError) as error:

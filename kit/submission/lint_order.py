@@ -1,13 +1,14 @@
 """Whether rows and columns of pixels are swapped: each mask votes by how ragged it is in either order.
 
-The runs of a mask are a line of N = H·W pixels. Order "C" cuts it into lines of W pixels, order "F" into lines of H.
-Cut rightly, a line is much like the line before it; cut wrongly, neighbouring lines lie shifted against each other. So
-the raggedness of a mask in an order of L pixels a line is
+The runs of a mask are one long row of N = H·W pixels. Order "C" cuts it into lines of W pixels, order "F" into lines of
+H. In the right order a line is much like the line before it. In the wrong one neighbouring lines are shifted against
+each other. So the raggedness of a mask in an order of L pixels a line is
 
     pixels that differ from the pixel L before them / the most that could: 2·Σ min(run, L), over runs or over gaps
 
-The cap at L matters: a band of whole lines is one long run. It differs from itself, moved by L, at its two ends only,
-and would look smooth in the order with the shorter lines, whichever order is right. With the cap both are 1.
+The cap at L matters. A band of whole lines is one long run. Moved by L it differs from itself at its two ends only, so
+without the cap it would look smoother in the order with the shorter lines, whichever order is right. With the cap the
+raggedness is 1 in both.
 
 A mask votes for the order in which it is less than a third as ragged. It does not vote when both are alike: square
 images (a transposed mask is as smooth), thin lines and bands. A vote against the dialect's order also needs a
@@ -29,7 +30,7 @@ MULTIPLE_MARGIN = 1.4  # times as ragged, where one side is a multiple of the ot
 SMOOTH = 0.3  # and the other order at most so ragged
 LEAST_SIDE = 8  # pixels; of a mask of fewer lines little can be said
 LEAST_DIFFERENCE = 8  # pixels between the sides; below it, slanted outlines look straight in the other order
-LEAST_PIXELS = 16  # of a mask, and of what it leaves free
+LEAST_PIXELS = 16  # of the mask, and of the background
 LEAST_SHARE = 0.2  # of the masks that could vote; fewer votes are chance
 FEW = 3  # votes; from here on, and with no vote for the dialect's order, they are an error
 
@@ -102,7 +103,7 @@ def _gaps(runs: np.ndarray, pixels: int) -> np.ndarray:
 
 
 class OrderLint:
-    """Collects the votes of the masks; `finish` tells what they say, or that none could say it."""
+    """Counts the votes of the masks; `finish` reports the result, or that no mask could vote."""
 
     def __init__(self, problems: Problems, order: str):
         self._problems = problems
@@ -114,7 +115,7 @@ class OrderLint:
         self._votes[vote(runs, shape, self._order)] += 1
 
     def finish(self, filled: int) -> None:
-        """Tell the verdict. filled: masks that are not empty."""
+        """Report the result. filled: the number of masks that are not empty."""
         swapped, right, unsure = self._votes[-1], self._votes[1], self._votes[0]
         other = "F" if self._order == "C" else "C"
         if swapped > right and swapped >= LEAST_SHARE * (swapped + right + unsure):

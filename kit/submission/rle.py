@@ -1,10 +1,11 @@
 """Run-length encoding of binary masks, as Kaggle's competitions write it: "start length start length …".
 
-Starts count from 1. Order "C" runs along rows (Carvana), "F" down columns (most other competitions).
-Runs must be in order and must not overlap; they may touch ("1 2 3 4" is six pixels), which some encoders
-write at the end of each row. `encode` never does: each of its runs is as long as it can be.
+Starts count from 1. Order "C" runs along rows (Carvana), "F" down columns (most other competitions). Runs are in order
+and do not overlap. They may touch ("1 2 3 4" is six pixels): some encoders end a run with each row. `encode` never
+does that; each of its runs is as long as it can be. Other starts and other cells are the business of
+`kit.submission.Dialect`.
 
-The kernels are serial and release the GIL: several threads can encode at once.
+The kernels are serial and release Python's lock (GIL), so several threads can encode at once.
 """
 
 import operator
@@ -15,7 +16,7 @@ import numpy as np
 from kit.system.edges import mask_of_edges, new_edges
 from kit.system.kernels import kernel
 
-_BLOCK = 128  # bytes looked at together; most blocks of a mask hold one value only
+_BLOCK = 128  # bytes compared together; most blocks of a mask hold one value only
 _PAIRS = np.array([[48 + number // 10, 48 + number % 10] for number in range(100)], np.uint8)  # "00" to "99"
 
 
@@ -36,17 +37,18 @@ def encode(mask: np.ndarray, order: str = "C") -> str:
 
 
 def encode_edges(edges: np.ndarray, pixels: int) -> str:
-    """Run-length encode a mask of so many `pixels` given by where its value changes, counted from 0.
+    """Run-length encode a mask of so many `pixels`, given by its edges: the pixels where its value changes, from 0.
 
     edges: int32 or int64 (2R,), rising. Even entries begin a run, odd ones are the first pixel after it.
     """
-    text = np.empty(edges.size * (len(str(pixels)) + 1) + 24, np.uint8)  # and what is written in eights and clobbered
+    # each number with its blank, and room for digits that are written in eights and then overwritten
+    text = np.empty(edges.size * (len(str(pixels)) + 1) + 24, np.uint8)
     begin = _format_runs(edges, text)
     return str(memoryview(text)[begin:], "ascii")
 
 
 def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
-    """Return the mask that `rle` describes: uint8 (H, W) of 0 and 1, C-contiguous.
+    """Decode `rle` -> uint8 (H, W) of 0 and 1, C-contiguous.
 
     shape: (H, W). order: "C" along rows, "F" down columns.
     Raises ValueError on anything malformed, saying which token and why: see `runs`.
@@ -63,8 +65,8 @@ def runs(rle: str, pixels: int | None = None) -> np.ndarray:
     """Return the runs of `rle` as int64 (R, 2): start, counted from 0, and length.
 
     pixels: the size of the image, H times W; None leaves the end unchecked.
-    Raises ValueError on what is no string of blanks and ASCII digits, an odd number of tokens, a start or
-    length of zero, runs that overlap or are out of order, and a run past the end of the image.
+    Raises ValueError on anything but a str of blanks and ASCII digits, on an odd number of tokens, a start or length
+    of zero, runs that overlap or are out of order, and a run past the end of the image.
     """
     if not isinstance(rle, str):
         hint = " (pandas reads an empty cell as NaN: read with keep_default_na=False)" if isinstance(rle, float) else ""
@@ -94,7 +96,7 @@ def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def _flatten(mask: np.ndarray, order: str) -> np.ndarray:
-    """Return the mask's bytes in the order asked for, uint8 (H * W), without a copy where they lie so."""
+    """Return the mask's bytes in this order, uint8 (H * W); without a copy where memory has them in this order."""
     _check_order(order)
     mask = np.asarray(mask)
     if mask.dtype not in (np.bool_, np.uint8) or mask.ndim != 2:
@@ -108,7 +110,7 @@ def _flatten(mask: np.ndarray, order: str) -> np.ndarray:
 
 
 def _transpose(mask: np.ndarray) -> np.ndarray:
-    """Return the transpose, C-contiguous: OpenCV's goes tile by tile, ten times as fast as NumPy's."""
+    """Return the transpose, C-contiguous. OpenCV works tile by tile and is ten times as fast as NumPy."""
     return cv2.transpose(mask).reshape(mask.shape[::-1]) if mask.size else mask.reshape(mask.shape[::-1])
 
 
@@ -135,7 +137,7 @@ def _find_edges(pixels, words, edges):
                 continue
             seen |= words[word]
             for i in range(word * 8, word * 8 + 8):
-                edges[count] = i  # always written and rarely kept: a branch here would be mispredicted on noise
+                edges[count] = i  # written always, kept rarely: on noise the processor would mispredict a branch here
                 count += pixels[i] != value
                 value = pixels[i]
             alike = np.uint64(value) * np.uint64(0x0101010101010101)
@@ -154,12 +156,12 @@ def _find_edges(pixels, words, edges):
 def _format_runs(edges, text):
     """Write "start length …" as ASCII up to the end of `text`; return where it begins.
 
-    From the last number to the first, so that a number can be written eight digits at a time: the zeros in front of
-    it fall where the number before it is written next.
+    The numbers are written from the last to the first, eight digits at a time. The zeros in front of a number are
+    overwritten by the number before it.
     """
     ten = np.uint64(10)  # numba divides uint64 by a plain int in floating point
     at = text.size
-    digits, least = 19, ten ** np.uint64(18)  # of the start at hand: the least number that has so many
+    digits, least = 19, ten ** np.uint64(18)  # digits of the current start, and the least number with as many
     for i in range(edges.size - 2, -2, -2):
         start, length = np.uint64(edges[i]) + np.uint64(1), np.uint64(edges[i + 1] - edges[i])
         _write_digits(length, text, at)
@@ -183,7 +185,7 @@ def _format_runs(edges, text):
 def _write_digits(number, text, end):
     """Write `number` (uint64) before text[end], with zeros in front of it up to a multiple of eight digits.
 
-    Pairs of digits do not wait for each other, as single ones by repeated division do.
+    Pairs of digits are computed independently; single digits, by repeated division, would wait for each other.
     """
     myriad = np.uint64(10_000)
     if number < np.uint64(10):
@@ -240,7 +242,7 @@ def _parse_runs(text, limit, found):
 
 
 def _complaint(pieces: list[str], limit: int) -> str:
-    """Say in words what `_parse_runs` refused: slower, and only called then."""
+    """Say in words what `_parse_runs` refused. It is slow, and called only then."""
     tokens = [piece for piece in pieces if piece]
     start = end = 0
     for i, token in enumerate(tokens):

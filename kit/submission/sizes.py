@@ -1,5 +1,6 @@
 """The sizes of the images in a folder, from their headers."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def sizes_in(folder: Path) -> Callable[[str], tuple[int, int]]:
         except ValueError:  # a colour profile may push the size further back
             return image_size(path.read_bytes(), str(path))
 
+    @functools.cache  # an image with several rows is asked for as often
     def find(id: str) -> tuple[int, int]:
         found = {size(path): path for path in files.get(one_name(id), [])}
         if not found:

@@ -35,20 +35,12 @@ class _Columns(NamedTuple):
 def check_key(key: str) -> str:
     """Return `key` if it may stand in a CSV, else raise ValueError.
 
-    Refused: what is no safe file name, because ids become paths elsewhere (see `kit.system.files.check_id`; slashes
-    inside are allowed); and a first character that a spreadsheet takes for a formula: = + - @.
+    Refused: an unsafe file name, because ids become paths elsewhere (see `kit.system.files.check_id`; slashes inside
+    are allowed); and a first character that a spreadsheet takes for a formula: = + - @.
     """
     if not isinstance(key, str):
         raise ValueError(f"an id is a str, got {type(key).__name__} {key!r:.40}")
-    try:
-        for part in key.split("/"):
-            check_id(part)
-    except ValueError:
-        raise ValueError(
-            f"the id {key!r:.90} is no file name: expected 1 to 200 bytes without \\ or control characters, and no "
-            "part between slashes that is empty, . or .."
-        ) from None
-    if key[0] in "=+-@":
+    if check_id(key)[0] in "=+-@":
         raise ValueError(f"the id {key!r:.90} begins with {key[0]}, which a spreadsheet takes for a formula: rename it")
     return key
 
@@ -116,7 +108,7 @@ def read_rows(path: Path, dialect: Dialect) -> Iterator[Cells]:
 
 
 def read_table(path: Path, dialect: Dialect, problems: Problems) -> Iterator[Row]:
-    """Yield each row; what is odd about the file, and what could not be read, goes to `problems`.
+    """Yield each row. Oddities of the file, and rows that could not be read, go to `problems`.
 
     Raises OSError when the file cannot be opened.
     """
@@ -198,6 +190,8 @@ def join_cells(cells: Iterable[str]) -> bytes:
 
 def split_cells(line: bytes) -> Cells:
     """Undo `join_cells`. Raises ValueError on a line that is no CSV in UTF-8."""
+    if b'"' not in line and b"\r" not in line:  # as almost every line: four times as fast
+        return tuple(line.decode().removesuffix("\n").split(","))
     try:
         (cells,) = csv.reader([line.decode()], strict=True)
     except csv.Error as error:

@@ -199,3 +199,39 @@ def test_scores_of_classes_and_objects(tmp_path):
     write([("a", "1 9"), ("a", "20 2")], tmp_path / "cells.csv", CELLS)
     union = rle.decode("1 9 20 2", SHAPE)
     assert score(tmp_path / "cells.csv", CELLS, {"a": union}.get) == {"images": 1, "mean_dice": 1.0, "mean_iou": 1.0}
+
+
+def test_a_mask_of_another_dialect_names_it(tmp_path):
+    plain = Dialect(("id", "predicted"))
+    (problem,) = linted(tmp_path, plain, "a,0 4 30 2\n")
+    assert problem.what.endswith("It is right with base=0, relative=False (--base 0), if the competition counts so")
+    (problem,) = linted(tmp_path, plain, "a,300 4 20 2\n")
+    assert problem.what.endswith("relative=True (--base 0 --relative), if the competition counts so")
+    (problem,) = linted(tmp_path, plain, "a,3 4 x 2\n")
+    assert "right with" not in problem.what
+
+
+def test_a_mask_cut_by_a_spreadsheet_is_a_warning(tmp_path):
+    cell = "1 1".rjust(32_767, "0")
+    (tmp_path / "s.csv").write_text(f"id,predicted\na,{cell}\n")
+    problems = lint(tmp_path / "s.csv", Dialect(("id", "predicted")), shapes=(300, 400))
+    assert any("where spreadsheets cut a cell" in problem.what for problem in problems)
+
+
+def test_a_sample_that_repeats_ids_expects_one_row_an_image(tmp_path):
+    plain, text = Dialect(("id", "predicted")), "a,1 1\na,1 1\nb,1 1\n"
+    with RowParts(tmp_path / "parts") as parts:
+        for id in "ba":
+            parts.add(id, plain.cells(id, [(1, "3 30")]))
+    (tmp_path / "sample.csv").write_text("id,predicted\n" + text)
+    write(rows_in_order(tmp_path / "parts", ["b", "a"], plain, tmp_path / "sample.csv"), tmp_path / "out.csv", plain)
+    assert [row[0] for row in read_rows(tmp_path / "out.csv", plain)] == ["a", "b"]
+    problem = lint(tmp_path / "out.csv", plain, tmp_path / "sample.csv", SHAPE)[0]
+    assert problem.severity == "warning"
+    assert "1 rows repeat an id" in problem.what
+
+
+def test_labels_in_another_order_than_the_classes_are_refused():
+    turned = Dialect(ORGANS.columns, "class", class_column="class", labels=("Lung", "Heart"))
+    with pytest.raises(ValueError, match="in another order"):
+        Competition(Organs(), turned)
