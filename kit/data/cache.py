@@ -97,13 +97,15 @@ class ImageCache:
         """
         if not folder.exists():
             return "it is absent"
+        ids = list(read.dataset.ids)
         try:
             cache = cls(folder)
-            if list(cache.rows) != list(read.dataset.ids):
+            if list(cache.rows) != ids:
                 return "it holds other ids"
-            return _row_difference(read, cache, sample_ids(read.dataset.ids))
-        except (OSError, KeyError, json.JSONDecodeError) as error:
+            cache(ids[0])
+        except (OSError, ValueError) as error:
             return f"it is damaged ({describe_error(error)})"
+        return _row_difference(read, cache, sample_ids(ids))
 
 
 def _row_difference(read: SizedReader, cached: Reader, ids: list[str]) -> str | None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from kit.data.dataset import RGB, Dataset, data_key
 from kit.data.declared import check_declared
+from kit.data.identity import UNSTEADY, held_values, named_values
 from kit.data.resize import single_threaded_cv2
 from kit.data.sample_checks import IGNORED, describe_error, image_problem, mask_problem
 from kit.system.files import cache_folder, list_some, raise_all, write_atomic
@@ -78,15 +79,20 @@ def check_dataset(dataset: Dataset) -> Facts:
     Raises one ValueError that lists every problem with its id, at most 20 of a kind, and what to do.
     """
     raise_all(check_declared(dataset), "problems with what the data set says of itself")
-    key = data_key(dataset)
-    path = cache_folder() / "checks" / f"{dataset.name}-{key[:16]}-v{FORMAT}.json"
-    facts = _read_kept(path, dataset)
-    if facts is None:
+    vars(dataset).pop(UNSTEADY, None)
+    path = cache_folder() / "checks" / f"{dataset.name}-{data_key(dataset)[:16]}-v{FORMAT}.json"
+    if (kept := _read_kept(path, dataset)) is None:
+        before = _all_values(dataset)
         facts = _measure_all(dataset)
-        kept = {"facts": facts.to_json(), "samples": sample_digests(dataset)}
+        after = _all_values(dataset)
+        names = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+        kept = facts, names
+        content = {"facts": facts.to_json(), "unsteady": names, "samples": sample_digests(dataset)}
         with contextlib.suppress(OSError):  # a disk that cannot be written to costs the next start the time
-            write_atomic(path, json.dumps(kept))
+            write_atomic(path, json.dumps(content))
+    facts, names = kept
     dataset.dtype = facts.dtype
+    setattr(dataset, UNSTEADY, frozenset(names))
     return facts
 
 
@@ -129,14 +135,18 @@ def _digest(dataset: Dataset, id: str) -> str:
     return content.hexdigest()
 
 
-def _read_kept(path: Path, dataset: Dataset) -> Facts | None:
-    """The facts that an earlier check kept, if the samples still read as they did then."""
+def _read_kept(path: Path, dataset: Dataset) -> tuple[Facts, list[str]] | None:
+    """The facts and unsteady names that an earlier check kept, if the samples still read as they did then."""
     try:
-        kept = json.loads(path.read_text())
-        facts = Facts.from_json(kept["facts"])
+        content = json.loads(path.read_text())
+        kept = Facts.from_json(content["facts"]), list(content["unsteady"])
     except (OSError, ValueError, KeyError, TypeError):  # none, or half of one from another version
         return None
-    return facts if kept["samples"] == sample_digests(dataset) else None
+    return kept if content["samples"] == sample_digests(dataset) else None
+
+
+def _all_values(dataset: Dataset) -> dict[str, str]:
+    return {**held_values(dataset), **named_values(dataset, Dataset)}
 
 
 def _measure_all(dataset: Dataset) -> Facts:
@@ -240,7 +250,8 @@ def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
     moments = np.stack([one.moments for one in found])  # (n, 2, C)
     weights = (counts / counts.sum())[:, None]
     mean = (weights * moments[:, 0]).sum(axis=0)
-    variance = (weights * (moments[:, 1] + (moments[:, 0] - mean) ** 2)).sum(axis=0)
+    std = np.sqrt((weights * (moments[:, 1] + (moments[:, 0] - mean) ** 2)).sum(axis=0))
+    std[std < 1e-7 * np.abs(mean)] = 0  # one value everywhere: what is left is rounding
     top = {"uint8": 255.0, "uint16": 65535.0}.get(found[0].dtype, 1.0)
     labels = np.sum([one.labels for one in found], axis=0)
     shapes = Counter(one.shape[:2] for one in found)
@@ -251,7 +262,7 @@ def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
         pixels=tuple(labels[: len(dataset.classes)].tolist()),
         ignored=int(labels[IGNORED]),
         mean=tuple((mean / top).tolist()),
-        std=tuple((np.sqrt(variance) / top).tolist()),
+        std=tuple((std / top).tolist()),
         low=min(one.limits[0] for one in found),
         high=max(one.limits[1] for one in found),
         shapes=tuple((*shape, count) for shape, count in shapes.most_common(20)),

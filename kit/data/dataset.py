@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kit.data.identity import plain_values, reading_code
+from kit.data.identity import held_values, named_values, reading_code
 
 RGB = ("red", "green", "blue")
 
@@ -94,18 +94,18 @@ class Dataset:
 
         Write it anew to notice files that change under the same names, as kit.datasets.files.fingerprint_of does.
         """
-        return _hash(list(map(str, self.ids)), plain_values(self))
+        return _hash(list(map(str, self.ids)), held_values(self))
 
     def test_fingerprint(self) -> str:
         """The same for the test images, where there are any."""
-        return _hash(list(map(str, getattr(self, "test_ids", []))), plain_values(self))
+        return _hash(list(map(str, getattr(self, "test_ids", []))), held_values(self))
 
 
 def data_key(dataset: Dataset) -> str:
     """A hash that changes with the data and with the code that reads it.
 
     It covers name, ids, groups, classes, channels, the fingerprint, and the reading code: the class, its bases below
-    Dataset and the functions that they call. Comments and docstrings do not count.
+    Dataset, and the functions and constants that they name. Comments and docstrings do not count.
     """
     facts = (
         dataset.name,
@@ -113,7 +113,7 @@ def data_key(dataset: Dataset) -> str:
         list(map(str, getattr(dataset, "channels", RGB))),
         dataset.fingerprint(),
     )
-    return _hash(facts, reading_code(dataset, Dataset))
+    return _hash(facts, reading_code(dataset, Dataset), named_values(dataset, Dataset))
 
 
 def _hash(*values: object) -> str:

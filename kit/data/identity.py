@@ -20,33 +20,60 @@ from pathlib import Path
 import numpy as np
 
 # Set or normalised by check_dataset, and part of data_key by themselves.
-NO_VALUES = frozenset({"ids", "groups", "test_ids", "dtype"})
+UNSTEADY = "_kit_unsteady"  # the attribute that holds the names of values that reading changes
+NO_VALUES = frozenset({"ids", "groups", "test_ids", "dtype", UNSTEADY})
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = {"site-packages", "dist-packages"}
 
 
-def plain_values(holder: object) -> str:
-    """Text of the attributes of `holder` that are numbers, text, arrays, tables, files, or collections of these.
+def held_values(dataset: object) -> dict[str, str]:
+    """Text of each attribute of `dataset` that is a number, text, array, table, file, or a collection of these.
 
-    Of a file the name and the size count, and not the folder: the same data may lie elsewhere. Objects of other kinds
-    and NO_VALUES are left out.
+    Of a file the name and the size count, and not the folder: the same data may lie elsewhere. Objects of other kinds,
+    NO_VALUES and what reading changes (see UNSTEADY) are left out.
     """
-    values = {name: value for name, value in sorted(vars(holder).items()) if name not in NO_VALUES}
-    texts = {name: _as_text(value) for name, value in values.items() if not name.startswith("__")}
-    return repr([(name, text) for name, text in texts.items() if text is not None])
+    return {name: text for name, text in _values_of(dataset).items() if name not in unsteady(dataset)}
 
 
 def reading_code(dataset: object, base: type) -> str:
-    """A hash of the code that reads `dataset`: its classes below `base`, and what they name outside packages."""
+    """The code that reads `dataset`, as text: its classes below `base`, and what they name outside packages."""
+    return "\n".join(sorted({_tree_of(thing) for thing in _things(dataset, base)}))
+
+
+def named_values(dataset: object, base: type) -> dict[str, str]:
+    """Text of the plain values that the reading code names: attributes of classes, globals, constants of modules."""
+    found = {}
+    for thing in _things(dataset, base):
+        where = f"{thing.__module__}.{thing.__qualname__}"
+        values = _values_of(thing) if isinstance(thing, type) else {}
+        for function in _functions_of(thing):
+            values |= {name: text for name, one in _globals_of(function).items() if (text := _as_text(one)) is not None}
+        found |= {f"{where}.{name}": text for name, text in values.items()}
+    return {name: text for name, text in found.items() if name not in unsteady(dataset)}
+
+
+def unsteady(dataset: object) -> frozenset[str]:
+    """The names of values that reading changes, such as a counter or a store of images; check_dataset finds them."""
+    return vars(dataset).get(UNSTEADY, frozenset())
+
+
+def _things(dataset: object, base: type) -> list[object]:
+    """The classes and functions that take part in reading, each once."""
     held = [found for value in vars(dataset).values() for one in (value, type(value)) if (found := _followed(one))]
     waiting = [*(cls for cls in type(dataset).__mro__ if cls not in {object, *base.__mro__}), *held]
-    trees: dict[int, tuple[object, str]] = {}
+    things: dict[int, object] = {}
     while waiting:
         thing = waiting.pop()
-        if id(thing) not in trees:
-            trees[id(thing)] = (thing, _tree_of(thing))  # the thing too: its id must not be taken by another
+        if id(thing) not in things:
+            things[id(thing)] = thing
             waiting += _named_by(thing)
-    return hashlib.sha256("\n".join(sorted({tree for _, tree in trees.values()})).encode()).hexdigest()
+    return list(things.values())
+
+
+def _values_of(holder: object) -> dict[str, str]:
+    """The attributes of an object or a class that are plain values, as text."""
+    names = [name for name in vars(holder) if name not in NO_VALUES and not name.startswith("__")]
+    return {name: text for name in sorted(names) if (text := _as_text(vars(holder)[name])) is not None}
 
 
 def _as_text(value: object, depth: int = 0) -> str | None:
@@ -72,18 +99,14 @@ def _as_text(value: object, depth: int = 0) -> str | None:
 
 
 def _tree_of(thing: object) -> str:
-    """The syntax tree of a function or class without docstrings, and the plain values that it names.
+    """The syntax tree of a function or class without docstrings; where there is no source, the compiled code.
 
-    Where there is no source (exec, a lambda inside a call) the compiled code stands for the tree.
+    There is none after exec, and for a lambda inside a call.
     """
-    functions = _functions_of(thing)
     try:
-        tree = ast.dump(_without_docstrings(ast.parse(textwrap.dedent(inspect.getsource(thing)))))
+        return ast.dump(_without_docstrings(ast.parse(textwrap.dedent(inspect.getsource(thing)))))
     except (OSError, TypeError, SyntaxError):
-        tree = "\n".join(_code_text(function.__code__) for function in functions)
-    named = [(name, _as_text(value)) for function in functions for name, value in _globals_of(function).items()]
-    values = plain_values(thing) if isinstance(thing, type) else ""  # as they are now, not as written
-    return f"{tree} {sorted((name, text) for name, text in named if text is not None)} {values}"
+        return "\n".join(_code_text(function.__code__) for function in _functions_of(thing))
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

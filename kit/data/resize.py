@@ -41,8 +41,8 @@ class Resizing:
         resized = resize_image(image, (rows.stop - rows.start, columns.stop - columns.start))
         if resized.shape[:2] == tuple(self.size):
             return resized
-        places = (_mirrored(part, length) for part, length in zip((rows, columns), self.size, strict=True))
-        return resized[np.ix_(*places)]
+        height, width = self.size
+        return resized[np.ix_(_mirrored(rows.start, rows.stop, height), _mirrored(columns.start, columns.stop, width))]
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
         """Mask u8 (H, W) -> u8 (h, w), without a new label but 255 in the padding."""
@@ -76,10 +76,10 @@ class Resizing:
 
 
 @functools.lru_cache(256)
-def _mirrored(part: slice, length: int) -> np.ndarray:
-    """For each of `length` places the pixel that it shows: `part` holds the pixels, its mirror images the rest."""
-    count = part.stop - part.start
-    places = np.pad(np.arange(count), (part.start, length - part.stop), "reflect" if count > 1 else "edge")
+def _mirrored(start: int, stop: int, length: int) -> np.ndarray:
+    """For each of `length` places the pixel that it shows: the pixels lie from start to stop, mirror images around."""
+    count = stop - start
+    places = np.pad(np.arange(count), (start, length - stop), "reflect" if count > 1 else "edge")
     places.flags.writeable = False
     return places
 

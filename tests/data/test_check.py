@@ -1,0 +1,402 @@
+"""The check before training: everything that a user's class may return. FAULTS 56, 57, 58."""
+
+import json
+import re
+import time
+import tracemalloc
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn import Drawn
+
+from kit.data import Dataset, check_dataset, data_key
+from kit.data import check as check_module
+from kit.data.check import Facts
+from kit.system.files import cache_folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
+
+
+def changed(**changes):
+    """A drawn data set with some attributes changed."""
+    dataset = Drawn()
+    for name, value in changes.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def refusal(dataset):
+    with pytest.raises(ValueError, match=r"problem|cannot be trained on") as refused:
+        check_dataset(dataset)
+    return str(refused.value)
+
+
+def test_facts_are_those_of_numpy():
+    dataset = Drawn(["a", "b"], "uint16")
+    facts = check_dataset(dataset)
+    images, masks = (np.stack([read(id) for id in dataset.ids]) for read in (dataset.read_image, dataset.read_mask))
+    assert (facts.dtype, facts.channels, facts.images) == ("uint16", 2, 12)
+    np.testing.assert_allclose(facts.mean, images.mean((0, 1, 2)) / 65535, rtol=1e-9)
+    np.testing.assert_allclose(facts.std, images.std((0, 1, 2)) / 65535, rtol=1e-9)
+    assert facts.pixels == ((masks == 0).sum(), (masks == 1).sum())
+    assert (facts.low, facts.high, facts.ignored) == (images.min(), images.max(), 0)
+    assert (facts.shapes, facts.sizes) == (((31, 43, 12),), 1)
+    assert dataset.dtype == "uint16"
+    assert Facts.from_json(facts.to_json()) == facts
+
+
+def test_facts_over_images_of_several_sizes_count_pixels_and_not_images():
+    class Several(Drawn):
+        def read_image(self, id):
+            return super().read_image(id)[: 10 + int(id[-2:])]
+
+        def read_mask(self, id):
+            mask = super().read_mask(id)[: 10 + int(id[-2:])].copy()
+            mask[0] = 255
+            return mask
+
+    dataset = Several()
+    facts = check_dataset(dataset)
+    values = np.concatenate([dataset.read_image(id).ravel() for id in dataset.ids])
+    np.testing.assert_allclose(facts.mean, values.mean() / 255)
+    np.testing.assert_allclose(facts.std, values.std() / 255)
+    assert facts.sizes == 12
+    assert facts.ignored == 12 * 43
+
+
+class Counting(Drawn):
+    log = SimpleNamespace(reads=0)
+
+    def read_image(self, id):
+        self.log.reads += 1
+        return super().read_image(id)
+
+
+def test_a_second_start_reads_a_few_samples_and_a_changed_file_all():
+    first = check_dataset(Counting(count=40))
+    assert Counting.log.reads == 40 + 8
+    assert check_dataset(Counting(count=40)) == first
+    assert Counting.log.reads == 40 + 8 + 8
+    [kept] = (cache_folder() / "checks").iterdir()
+    content = json.loads(kept.read_text())
+    content["samples"]["disc_00"] = "another"
+    kept.write_text(json.dumps(content))
+    check_dataset(Counting(count=40))
+    assert Counting.log.reads == 40 + 8 + 8 + 8 + 40 + 8
+    kept.write_text("half")
+    assert check_dataset(Counting(count=40)) == first
+    with pytest.raises(ValueError, match="is in no mask"):
+        check_dataset(changed(classes=("background", "disc", "ring")))
+
+
+class Remembering(Drawn):
+    """Keeps the images that it has read, as many users do."""
+
+    seen = ()
+
+    def __init__(self):
+        super().__init__()
+        self.images = {}
+
+    def read_image(self, id):
+        if id not in self.images:
+            self.images[id] = super().read_image(id)
+            type(self).seen = (*self.seen, id)
+        return self.images[id]
+
+
+def test_what_reading_itself_changes_is_no_part_of_the_key():
+    keys = set()
+    for _ in range(2):  # two starts, the second with the facts of the first
+        Remembering.seen = ()
+        dataset = Remembering()
+        check_dataset(dataset)
+        keys.add((data_key(dataset), dataset.fingerprint()))
+        for id in dataset.ids:
+            dataset.read_image(id)
+        keys.add((data_key(dataset), dataset.fingerprint()))
+    assert len(keys) == 1
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_time_alone(monkeypatch):
+    def refuse(*_):
+        raise OSError("read-only")
+
+    monkeypatch.setattr(check_module, "write_atomic", refuse)
+    assert check_dataset(Drawn()).images == 12
+
+
+def test_a_long_check_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(check_module, "LONG", 0.0)
+    check_dataset(Drawn())
+    assert capsys.readouterr().out.startswith("checking 12 images and masks, once: about ")
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        ([], "ids is empty"),
+        ([1, 2, 3], r"3 of 3 ids are no text but int, such as 1: self\.ids = \[str\(id\) for id in …\]"),
+        (np.arange(4), r"4 of 4 ids are no text but int64"),
+        (["a", 7], "1 of 2 ids are no text but int"),
+        ([b"a"], "no text but bytes"),
+        ("disc", "ids is a str"),
+        (None, "it has no ids"),
+        (["a", "b", "a", "a"], "the id 'a' is there 3 times"),
+        (["a/../../b"], "no file name"),
+        (["/etc/a", "b\\c", ""], "3 problems"),
+        (["caf\u00e9", "cafe\u0301"], "one file name"),
+        (["x" * 300], "no file name"),
+    ],
+)
+def test_fault_58_ids_that_cannot_be_used(ids, told):
+    assert re.search(told, refusal(changed(ids=ids)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [tuple, np.array, pd.Series, pd.Index, iter, lambda ids: (id for id in ids), lambda ids: list(map(np.str_, ids))],
+)
+def test_fault_58_collections_of_ids_become_a_list_of_text(make):
+    dataset, expected = Drawn(), Drawn().ids
+    dataset.ids = make(expected)
+    check_dataset(dataset)
+    assert dataset.ids == expected
+    assert {type(id) for id in dataset.ids} == {str}
+    assert dataset.groups == expected
+
+
+def test_fault_58_ids_with_folders_are_fine():
+    dataset = Drawn()
+    dataset.ids = [id.replace("_", "/day1/slice_") for id in dataset.ids]
+    assert check_dataset(dataset).images == 12
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ([1, 2, 3], ["1", "2", "3"]),
+        (np.array([1, 1, 2]), ["1", "1", "2"]),
+        (pd.Series([1.0, 1.0, 2.0], index=[7, 8, 9]), ["1", "1", "2"]),
+        (("a", np.int64(3), np.str_("b")), ["a", "3", "b"]),
+        ([1.5, True, "x"], ["1.5", "True", "x"]),
+        ((group for group in "abc"), ["a", "b", "c"]),
+        (pd.Series(pd.Categorical(["u", "v", "u"])), ["u", "v", "u"]),
+    ],
+)
+def test_fault_58_groups_become_text(groups, expected):
+    dataset = Drawn(count=3)
+    dataset.groups = groups
+    check_dataset(dataset)
+    assert dataset.groups == expected
+    assert {type(group) for group in dataset.groups} == {str}
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        ([1, None, 3], "1 images have no group.*disc_01"),
+        ([1.0, float("nan"), np.nan], "2 images have no group"),
+        (pd.Series([1, None, 3], dtype="Int64"), "1 images have no group"),
+        (["a", " ", "b"], "1 images have no group"),
+        ([("p", 1), ("p", 2), "q"], "2 groups are neither text nor numbers"),
+        ([1, 2], "2 groups for 3 ids"),
+        ("abc", "groups is a str"),
+        (5, "groups is a int"),
+    ],
+)
+def test_fault_58_groups_that_cannot_be_used(groups, told):
+    dataset = Drawn(count=3)
+    dataset.groups = groups
+    assert re.search(told, refusal(dataset), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"classes": ("disc",)}, "1 classes, expected 2 to 255"),
+        ({"classes": "disc"}, "classes is 'disc'"),
+        ({"classes": ("a", "b", "a")}, "names a are there twice"),
+        ({"num_classes": 5}, "num_classes is 5, but classes has 2 names"),
+        ({"task": "instances"}, "kit cannot train instances yet"),
+        ({"task": "multilabel"}, "kit cannot train multilabel yet"),
+        ({"task": "both"}, "task is 'both'"),
+        ({"channels": ()}, r"channels is \(\)"),
+        ({"channels": 3}, "channels is 3"),
+        ({"mean": (0.5,)}, "one is given and one is None"),
+        ({"mean": (0.5, 0.5), "std": (1, 1)}, "2 means and 2 stds for 1 channels"),
+        ({"mean": (0.5,), "std": (0,)}, "each std above 0"),
+        ({"dtype": "float64"}, "dtype is 'float64'"),
+        ({"name": "a/b"}, "used in file names"),
+        ({"absent": ("ring",)}, "absent names 'ring'"),
+    ],
+)
+def test_what_a_data_set_says_of_itself(changes, told):
+    assert re.search(told, refusal(changed(**changes)))
+
+
+def test_all_that_it_says_is_listed_at_once():
+    text = refusal(changed(ids=["a", "a"], classes=("x",), channels=(), name=""))
+    assert text.startswith("4 problems with what the data set says of itself")
+
+
+def odd_image(change):
+    dataset = Drawn(["a", "b"])
+    read = dataset.read_image
+    dataset.read_image = lambda id: change(read(id)) if id in {"disc_03", "disc_07"} else read(id)
+    return dataset
+
+
+def raising(error):
+    def change(_):
+        raise error
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda image: image[..., 0], r"the image is \(31, 43\), expected \(height, width, 2\).*image\[\.\.\., None\]"),
+        (lambda image: image[..., :1], r"the image is \(31, 43, 1\), expected 2 channels \(a, b\)"),
+        (lambda image: image.transpose(2, 0, 1), r"put the channels last: np\.moveaxis"),
+        (lambda image: image[None], r"the image is \(1, 31, 43, 2\)"),
+        (lambda image: image[:0], r"not empty"),
+        (lambda image: image.tolist(), "returns a list, expected an array; use np.asarray"),
+        (lambda image: None, "returns a NoneType"),
+        (lambda image: image.astype(object), "object, expected u8, u16 or f32; return an array of numbers"),
+        (lambda image: image.astype(float), r"float64, expected .* image\.astype\(np\.float32\)"),
+        (lambda image: image.astype(np.int64), r"int64, expected .* image\.astype\(np\.uint8\)"),
+        (lambda image: image.astype(np.int32) * 100, r"int32, expected .* image\.astype\(np\.uint16\)"),
+        (lambda image: image > 9, r"bool, expected .* image \* np\.uint8\(255\)"),
+        (lambda image: image.astype(np.uint16), "images are of another dtype"),
+        (lambda image: np.where(image > 100, np.nan, image).astype(np.float32), "values are NaN or infinite"),
+        (lambda image: image[:-1], r"the mask is \(31, 43\), its image \(30, 43\)"),
+        (raising(KeyError("a.png")), "disc_03: KeyError: 'a.png'"),
+        (raising(FileNotFoundError(2, "No such file", "x/a.png")), "disc_03: .*x/a.png"),
+        (raising(AttributeError("'Drawn' object has no attribute 'folder'")), "AttributeError: .*folder"),
+        (raising(AssertionError()), "disc_03: AssertionError"),
+    ],
+)
+def test_fault_56_images_of_another_kind(change, told):
+    text = refusal(odd_image(change))
+    assert "disc_03" in text
+    assert "disc_07" in text
+    assert re.search(told, text)
+
+
+def odd_mask(change, classes=("background", "disc"), every=False):
+    dataset = changed(classes=classes)
+    read = dataset.read_mask
+    dataset.read_mask = lambda id: change(read(id)) if every or id == "disc_05" else read(id)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda mask: mask * np.uint8(9), r"mask labels \[9\], expected 0 to 1 or 255"),
+        (lambda mask: mask.astype(bool), r"bool, expected u8 class numbers; mask\.astype\(np\.uint8\)"),
+        (lambda mask: mask.astype(np.int64), r"int64, expected u8 class numbers; mask\.astype\(np\.uint8\)"),
+        (lambda mask: mask.astype(np.int16) - 1, "map its labels -1 to 0 to 1 or 255"),
+        (lambda mask: mask.astype(np.int32) * 70_000, "map its labels 70000"),
+        (lambda mask: mask.astype(np.float32), r"float32, expected u8 .*mask\.astype"),
+        (lambda mask: mask * 0.7 + 0.1, r"fractions: \(mask > 0\.5\)"),
+        (lambda mask: mask[..., None], r"the mask is \(31, 43, 1\), expected \(height, width\); take one channel"),
+        (lambda mask: mask[:, ::2], r"the mask is \(31, 22\), its image \(31, 43\)"),
+        (lambda mask: mask.tolist(), "read_mask returns a list"),
+        (lambda mask: mask * np.uint8(255), "holds only 0 and 255.*others hold 0 and 1"),
+        (raising(ZeroDivisionError("oh")), "ZeroDivisionError: oh"),
+    ],
+)
+def test_fault_56_masks_of_another_kind(change, told):
+    assert re.search(told, refusal(odd_mask(change)))
+
+
+def test_fault_57_masks_of_0_and_255_and_classes_that_never_occur():
+    text = refusal(odd_mask(lambda mask: mask * np.uint8(255), every=True))
+    assert "255 means ignored. If it means disc, read_mask must give 1 there: use binary_mask" in text
+    text = refusal(odd_mask(lambda mask: mask, ("background", "disc", "ring", "dot"), every=True))
+    assert "class 2 (ring) is in no mask" in text
+    assert "class 3 (dot) is in no mask" in text
+    assert "class 0 (background) is in no mask" in refusal(odd_mask(lambda mask: mask * 0 + np.uint8(1), every=True))
+    allowed = odd_mask(lambda mask: mask, ("background", "disc", "ring"))
+    allowed.absent = ("ring",)
+    assert check_dataset(allowed).pixels[2] == 0
+
+
+def test_ignored_pixels_beside_a_class_are_fine():
+    def ring(mask):
+        mask[:2] = 255
+        return mask
+
+    assert check_dataset(odd_mask(ring, every=True)).ignored == 12 * 2 * 43
+
+
+def test_problems_of_all_kinds_are_listed_by_kind_and_bounded():
+    class Broken(Drawn):
+        def read_image(self, id):
+            number = int(id[-2:])
+            if number < 25:
+                raise RuntimeError(f"no decoder for {number}")
+            image = super().read_image(id)
+            return image[..., 0] if number < 30 else image
+
+        def read_mask(self, id):
+            return super().read_mask(id) * (5 if int(id[-2:]) == 40 else 1)
+
+    text = refusal(Broken(count=50))
+    assert "25 × images cannot be read" in text
+    assert "disc_19: RuntimeError: no decoder for 19" in text
+    assert "and 5 more" in text
+    assert "5 × images are not as declared" in text
+    assert "1 × masks are not as declared:\n  disc_40" in text
+
+
+def test_a_shape_of_ones_own_that_is_wrong():
+    class Swapped(Drawn):
+        def shape(self, id):
+            return self.size[::-1]
+
+    assert "shape(id) says (43, 31), the image is (31, 43)" in refusal(Swapped())
+
+
+def test_the_base_class_alone_names_what_is_missing():
+    class Bare(Dataset):
+        name, classes = "bare", ("a", "b")
+
+        def __init__(self):
+            self.ids = ["x"]
+
+    text = refusal(Bare())
+    assert "Bare has no read_image(self, id)" in text
+    assert "Bare has no read_mask(self, id)" in text
+    assert (Bare().groups, Bare().num_classes, Bare().task) == (["x"], 2, "binary")
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    def peak(count):
+        dataset = Drawn(["a"] * 3, "float32", count=count, size=(200, 200))
+        tracemalloc.start()
+        check_dataset(dataset)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    few, many = peak(12), peak(60)
+    assert many < few + 8e6  # 48 more images hold 23 MB
+
+
+def test_a_check_costs_little_beside_reading():
+    dataset = Drawn(("red", "green", "blue"), size=(400, 600), count=16)
+    images, masks = ({id: read(id) for id in dataset.ids} for read in (dataset.read_image, dataset.read_mask))
+    dataset.read_image, dataset.read_mask = images.__getitem__, masks.__getitem__
+    start = time.perf_counter()
+    check_dataset(dataset)
+    assert (time.perf_counter() - start) / 16 < 0.05  # seconds an image of 240,000 pixels
