@@ -12,7 +12,7 @@ import numpy as np
 from kit.data.check import sample_ids
 from kit.data.dataset import RGB, Dataset, data_key
 from kit.data.resize import Resizing, single_threaded_cv2
-from kit.data.sample_checks import check_sample, describe_error
+from kit.data.sample_checks import check_sample, describe_error, name_error
 from kit.system.files import raise_all, run_lock, write_atomic
 
 FORMAT = 3  # raised whenever the content of a cache changes, so that an older one is not used
@@ -202,8 +202,7 @@ def _fill_cache(read: SizedReader, folder: Path) -> None:
                 raise ValueError(f"{ids[row]}: the image is {image.dtype}, expected {images.dtype} as the first one")
             images[row], masks[row] = image, mask
         except Exception as error:  # whatever the data set's own code raises
-            text = describe_error(error)
-            problems.append(text if ids[row] in text else f"{ids[row]}: {text}")
+            problems.append(name_error(ids[row], error))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, single_threaded_cv2():
         for rows in np.split(left, range(CHUNK, len(left), CHUNK)):

@@ -25,7 +25,7 @@ from kit.data.dataset import RGB, Dataset, data_key
 from kit.data.declared import check_declared
 from kit.data.identity import UNSTEADY, held_values, named_values
 from kit.data.resize import single_threaded_cv2
-from kit.data.sample_checks import IGNORED, describe_error, image_problem, mask_problem
+from kit.data.sample_checks import IGNORED, describe_error, image_problem, mask_problem, name_error
 from kit.system.files import cache_folder, list_some, raise_all, write_atomic
 
 FORMAT = 1  # raised when what is measured or checked changes
@@ -171,7 +171,7 @@ def _measure(dataset: Dataset, id: str) -> Measured:
             array = getattr(dataset, f"read_{what}")(id)
             image, mask = (array, mask) if what == "image" else (image, array)
         except Exception as error:  # whatever the data set's own code raises
-            problems.append((f"{what}s cannot be read", f"{id}: {describe_error(error)}"))
+            problems.append((f"{what}s cannot be read", name_error(id, error)))
     if not problems and (problem := image_problem(id, image, getattr(dataset, "channels", RGB))):
         problems.append(problem)
     shape = image.shape[:2] if not problems else None

@@ -72,6 +72,12 @@ def describe_error(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError | OSError) and str(error) else f"{type(error).__name__}: {error}"
 
 
+def name_error(id: str, error: Exception) -> str:
+    """The error's text with the id; kit's own messages begin with a file's name, which mostly holds it."""
+    text = describe_error(error)
+    return text if isinstance(error, ValueError | OSError) and id in text else f"{id}: {text}"
+
+
 def _cast_of(image: np.ndarray) -> str:
     """How to bring an image of another dtype to one of the three."""
     if image.dtype == bool:

@@ -18,7 +18,7 @@ from torch.utils.data import default_collate
 
 from kit.data.dataset import RGB, Dataset
 from kit.data.resize import Resizing, single_threaded_cv2
-from kit.data.sample_checks import check_image, describe_error
+from kit.data.sample_checks import check_image, name_error
 from kit.system.threads import ordered_map
 
 
@@ -112,8 +112,7 @@ class ImageBatches:
                 image = self.dataset.read_image(id)
                 check_image(id, image, getattr(self.dataset, "channels", RGB), getattr(self.dataset, "dtype", None))
             except Exception as error:  # whatever the data set's own code raises
-                text = describe_error(error)
-                problems.append(text if id in text else f"{id}: {text}")
+                problems.append(name_error(id, error))
             else:
                 good.append((id, image.shape[:2], self.resizing.image(image)))
         if not good:

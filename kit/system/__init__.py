@@ -1,0 +1,39 @@
+"""How does kit deal with the machine?
+
+files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; the cache folder; run_lock; raise_all
+threads.py  ordered_map, read_ahead: work done ahead in threads
+kernels.py  kernel: the decorator of compiled functions
+"""
+
+from kit.system.files import (
+    cache_folder,
+    check_id,
+    check_name,
+    digest,
+    file_name,
+    id_of,
+    link_atomic,
+    list_some,
+    raise_all,
+    run_lock,
+    sync_folder,
+    write_atomic,
+)
+from kit.system.threads import ordered_map, read_ahead
+
+__all__ = [
+    "cache_folder",
+    "check_id",
+    "check_name",
+    "digest",
+    "file_name",
+    "id_of",
+    "link_atomic",
+    "list_some",
+    "ordered_map",
+    "raise_all",
+    "read_ahead",
+    "run_lock",
+    "sync_folder",
+    "write_atomic",
+]

@@ -17,10 +17,10 @@ ESCAPED = frozenset('/%:*?"<>|')
 
 
 def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> None:
-    """Write `path` whole or not at all: beside it, to the disk, then renamed over it.
+    """Write `path` whole or not at all: into a file beside it that is flushed to the disk, then renamed over it.
 
     content: the bytes, the text (UTF-8), or a function that writes into an open binary file.
-    Killed or out of space at any byte, the file that was there before is still there, untouched.
+    When the process is killed or the disk fills at any byte, the old file is still there, untouched.
     Raises OSError naming `path` when it cannot be written; nothing is left behind.
     """
     path = Path(path)
@@ -47,9 +47,9 @@ def write_atomic(path: Path, content: bytes | str | Callable[[BinaryIO], object]
 
 
 def link_atomic(source: Path, path: Path) -> None:
-    """Make `path` the file that `source` is now, whole or not at all: by a hard link, or a copy where there is none.
+    """Make `path` the file that `source` is now, whole or not at all: a hard link, or a copy where links fail.
 
-    What write_atomic later puts in the place of either leaves the other as it is.
+    When write_atomic later replaces one of the two, the other stays as it is.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -62,7 +62,7 @@ def link_atomic(source: Path, path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """The file's SHA-256; of one that was looked at before and has not changed since, from memory."""
+    """The file's SHA-256; kept in memory for a file that has not changed since."""
     facts = path.stat()
     return _digest_of(path, facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
@@ -74,7 +74,7 @@ def _digest_of(path: Path, *facts: int) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut, where the system can (not on Windows)."""
+    """Make a rename inside `folder` survive a power cut, where the system allows it (not on Windows)."""
     with contextlib.suppress(OSError):  # some file systems refuse: the file itself is safe by then
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -130,7 +130,7 @@ def id_of(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: $KIT_CACHE, else ~/.cache/kit, else one below the temporary folder."""
+    """The folder for files that can be made again: $KIT_CACHE, ~/.cache/kit, or one below the temporary folder."""
     if os.environ.get("KIT_CACHE"):
         return Path(os.environ["KIT_CACHE"])
     try:
@@ -143,10 +143,10 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def run_lock(folder: Path, wait: float = 0, way_out: str = "") -> Iterator[None]:
-    """Hold `folder` for this process; the system frees it when the process ends, however it ends.
+    """Hold a lock on `folder` for this process; the system frees it when the process ends, however it ends.
 
-    wait: seconds to wait for another holder. Raises BlockingIOError naming the folder when it stays held, and the
-    `way_out` besides waiting, if there is one.
+    wait: seconds to wait for another holder, -1 without end. way_out: advice for the message, beside waiting.
+    Raises BlockingIOError naming the folder when another process keeps it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / "lock", timeout=wait)
@@ -161,15 +161,15 @@ def run_lock(folder: Path, wait: float = 0, way_out: str = "") -> Iterator[None]
 
 
 def list_some(items: Sequence[str], limit: int = 20) -> str:
-    """Join `items` for a message, a line each: the first `limit`, and how many more there are."""
+    """Text for a message, one item a line: the first `limit`, and how many more there are."""
     more = [f"… and {len(items) - limit} more"] if len(items) > limit else []
     return "".join(f"\n  {item}" for item in [*items[:limit], *more])
 
 
 def raise_all(problems: Sequence[str], what: str) -> None:
-    """Raise one ValueError that lists the problems; nothing where there are none.
+    """Raise one ValueError that lists the problems; do nothing where there are none.
 
-    what: begins with a noun's plural, whose verb has one form: "masks cannot be read".
+    what: begins with a plural noun, as in "masks cannot be read"; of one problem the noun becomes singular.
     """
     if problems:
         nouns, _, rest = what.partition(" ")

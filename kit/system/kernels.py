@@ -1,4 +1,8 @@
-"""Compiled kernels: serial, so that threads can run several; without Python's lock; kept on the disk once compiled."""
+"""Compiled kernels: serial, without Python's lock so that threads can run several, and kept on the disk once compiled.
+
+A kernel does not check its arguments: it reads out of bounds where dtype or shape are others than it was written for.
+Every function that calls one checks dtype, number of dimensions and contiguity first.
+"""
 
 from numba import njit
 
@@ -10,4 +14,4 @@ def _nothing():
     pass
 
 
-_nothing()  # at its first call Numba sets itself up for a third of a second: here, and not in the first picture
+_nothing()  # Numba sets itself up at its first call, for a third of a second: better here than in the first image

@@ -1,7 +1,7 @@
 """Work done ahead in threads, its results in order.
 
-A prediction is a chain of these: pictures are decoded ahead of the network, rows of the CSV are encoded behind it, and
-nothing but the network waits. Threads and not processes: decoders and kernels release Python's lock, and no array is
+A prediction is a chain of these: images are decoded ahead of the network and rows of the CSV are encoded behind it, so
+only the network waits. Threads do the work, not processes: decoders and kernels release Python's lock, and no array is
 copied from one process to another.
 """
 
@@ -16,11 +16,12 @@ Result = TypeVar("Result")
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """work(item) of each item, in their order, by so many `threads`; 0 works when asked and not ahead.
+    """Yield work(item) of each item, in their order.
 
-    Two items a thread are in work or waiting, no more, so memory does not grow where the reader is slow. An error of
-    `work` is raised in its item's place, one of `items` after all that came before it. When the reader stops, so does
-    the work: items that are not begun are dropped.
+    threads: how many work ahead; 0 starts none and computes each result when it is asked for.
+    At most two items a thread are in work or waiting, so memory does not grow where the reader is slow. An error of
+    `work` is raised in its item's place; an error of `items` is raised after all results before it. When the reader
+    stops, items that are not begun are dropped.
     """
     if threads == 0:
         yield from map(work, items)
@@ -43,8 +44,8 @@ def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: 
 
 
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The items, taken from where they come from by a thread of its own, two ahead."""
+    """Yield the items; a thread takes them from their source, two ahead of the reader."""
     end = object()
-    source = itertools.chain(iter(items), itertools.repeat(end))  # what has ended once is not asked again
+    source = itertools.chain(iter(items), itertools.repeat(end))  # the source is not asked again after its end
     taken = ordered_map(lambda _: next(source), itertools.count(), threads=1)
     return itertools.takewhile(lambda item: item is not end, taken)

@@ -1,4 +1,4 @@
-"""Faults 13 to 15, 18 to 20, 33, 36, 40, 44 to 47 and 51, as samples, losses, files and the OOF store meet them."""
+"""Faults 13 to 15, 18 to 20, 33, 36, 40, 44 to 47, 51, 56 to 58 and 61, in samples, losses, files and stores."""
 
 import os
 import pickle
@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader
 import kit
 from kit.data.augment import Augment, photo_augment
 from kit.data.cache import ImageCache, SizedReader
+from kit.data.check import check_dataset
 from kit.data.resize import Resizing
-from kit.data.samples import SegmentationDataset
+from kit.data.samples import ImageBatches, SegmentationDataset
 from kit.folds.kfold import check_leaks
 from kit.losses.region import bce, bce_dice, cross_entropy, soft_dice
 from kit.models.pretrained import PadToStride, unet
@@ -288,3 +289,77 @@ def test_fault_51_an_id_that_is_a_path_reaches_no_file(tmp_path, id):
             use()
     assert [path.name for path in tmp_path.rglob("*")] == ["x.png"]
     assert outside.read_bytes() == b"mine"
+
+
+class Sliced(TinyCompetition):
+    """Ids with folders, as UW-Madison has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.ids = [id.replace("_", "/day0/slice_") for id in self.ids]
+
+
+def test_fault_58_ids_with_folders_are_cached_and_kept_apart(tmp_path):
+    dataset = Sliced()
+    check_dataset(dataset)
+    read = ImageCache.open(dataset, Resizing((32, 40)), tmp_path)
+    store = OOFStore(tmp_path / "oof")
+    for number, id in enumerate([*dataset.ids, "car0%2Fday0%2Fslice_01", "car0_day0_slice_01"]):
+        store.write(id, np.full((1, 3, 4), number, np.uint8))
+    assert [int(store.read(id)[0, 0, 0]) for id in dataset.ids] == list(range(12))
+    assert len(list((tmp_path / "oof").iterdir())) == 14
+    assert read(dataset.ids[3])[0].shape == (32, 40, 3)
+
+
+class Flat(TinyCompetition):
+    """Images of one channel without its axis: a compiled kernel once read them out of bounds."""
+
+    def read_image(self, id):
+        return super().read_image(id)[..., 0]
+
+
+def test_fault_56_an_image_without_channels_reaches_no_kernel(tmp_path):
+    for read in (
+        lambda: SizedReader(Flat(), Resizing((32, 40)))("car1_02"),
+        lambda: ImageCache.open(Flat(), Resizing((32, 40)), tmp_path),
+        lambda: check_dataset(Flat()),
+    ):
+        with pytest.raises(ValueError, match=r"car1_02: the image is \(45, 61\), expected \(height, width, 3\)"):
+            read()
+    [first, *_] = ImageBatches(Flat(), ["test_00", "test_01"], Resizing((32, 40)), 2)
+    assert first.ids == []
+    assert "test_00: the image is (45, 61)" in first.problems[0]
+
+
+class Unlucky(TinyCompetition):
+    """One test image makes the reader's own code fail."""
+
+    def read_image(self, id):
+        return {}[id] if id == "test_01" else super().read_image(id)
+
+
+def test_fault_61_an_error_of_the_readers_own_code_costs_one_image():
+    [batch] = ImageBatches(Unlucky(), ["test_00", "test_01", "test_02"], Resizing((32, 40)), 3)
+    assert batch.ids == ["test_00", "test_02"]
+    assert batch.problems == ["test_01: KeyError: 'test_01'"]
+    assert len(batch.images) == 3
+
+
+def test_fault_57_a_mask_of_0_and_255_is_refused_before_training():
+    class Raw(TinyCompetition):
+        def read_mask(self, id):
+            return np.uint8(255) * super().read_mask(id)
+
+    with pytest.raises(ValueError, match=r"the masks hold only 0 and 255.*binary_mask"):
+        check_dataset(Raw())
+
+
+def test_fault_58_an_id_twice_is_refused_before_training():
+    class Twice(TinyCompetition):
+        def __init__(self):
+            super().__init__()
+            self.ids += self.ids[:2]
+            self.groups += self.groups[:2]
+
+    with pytest.raises(ValueError, match=r"(?s)'car0_01' is there 2 times.*'car0_02' is there 2 times"):
+        check_dataset(Twice())

@@ -381,3 +381,41 @@ def test_fault_51_control_characters_in_file_names(carvana):
     with pytest.raises(ValueError, match="2 problems") as refusal:
         Carvana(carvana)
     assert "\x1b" not in str(refusal.value)
+
+
+def test_fault_54_a_reduced_palette_in_carvanas_layout(carvana, mask):
+    """An image editor's "two colours" may put white first."""
+    image = Image.fromarray(1 - mask)
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    (carvana / "train_masks/a_01_mask.gif").write_bytes(save(image, "GIF"))
+    np.testing.assert_array_equal(Carvana(carvana).read_mask("a_01"), mask)
+
+
+def test_fault_55_a_12_bit_image_in_16_bits_keeps_its_levels():
+    levels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for format in ("PNG", "TIFF"):
+        decoded = decode_image(save(levels, format), "x")
+        assert np.unique(decoded).size == 4096
+        assert decoded.dtype == np.uint16
+
+
+def test_fault_55_masks_of_0_and_65535():
+    band = np.zeros((31, 17), np.uint16)
+    band[:, 5:9] = 65535
+    np.testing.assert_array_equal(binary_mask(decode_mask(save(band, "TIFF"), "x"), "x"), band > 0)
+
+
+def test_fault_06_a_webp_under_the_name_of_a_jpeg(carvana, photo):
+    (carvana / "train/a_02.jpg").write_bytes(save(photo, "WEBP", lossless=True))
+    np.testing.assert_array_equal(Carvana(carvana).read_image("a_02"), photo)
+    assert Carvana(carvana).shape("a_02") == (90, 120)
+    assert Carvana(carvana).problems() == []
+
+
+def test_fault_06_a_fourth_band_is_never_dropped_without_a_word(photo):
+    bands = np.dstack([photo, photo[..., :1] // 2])
+    for format in ("PNG", "TIFF", "WEBP"):
+        data = save(Image.fromarray(bands, "RGBA"), format, **({"lossless": True} if format == "WEBP" else {}))
+        np.testing.assert_array_equal(decode_image(data, "x").shape, (90, 120, 4))
+        with pytest.raises(BadImage, match=r"^x: 4 channels, expected 3.*channels=4"):
+            decode_image(data, "x", channels=3)

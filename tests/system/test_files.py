@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from kit.system.files import cache_folder, check_id, link_atomic, list_some, raise_all, run_lock, write_atomic
+from kit.system.files import (
+    cache_folder,
+    check_id,
+    check_name,
+    file_name,
+    id_of,
+    link_atomic,
+    list_some,
+    raise_all,
+    run_lock,
+    write_atomic,
+)
 
 
 def test_write_atomic_takes_bytes_text_and_functions(tmp_path):
@@ -104,6 +115,40 @@ def test_names_that_are_safe(name):
 def test_names_that_are_not(name):
     with pytest.raises(ValueError, match=r"is no file name: expected 1 to 200 bytes"):
         check_id(name)
+
+
+@pytest.mark.parametrize("name", ["a/b", "/a", "a/", "..", "", "a\\b", "a\0", 7, None])
+def test_names_of_one_file_hold_no_slash(name):
+    assert check_name("a b.é") == "a b.é"
+    with pytest.raises(ValueError, match="is no file name"):
+        check_name(name)
+
+
+def test_a_file_name_gives_its_id_back_and_is_no_other_ids(tmp_path):
+    ids = [
+        "a/b",
+        "a%2Fb",
+        "a_b",
+        "a%b",
+        "%",
+        "%25",
+        "a:b",
+        'q"?*<>|',
+        "é/漢",
+        "case1/case1_day0/slice_0001",
+        "plain-1.x",
+    ]
+    names = [file_name(id) for id in ids]
+    assert len(set(names)) == len(ids)
+    assert [id_of(name) for name in names] == ids
+    assert file_name("plain-1.x") == "plain-1.x"
+    for id, name in zip(ids, names, strict=True):
+        assert check_id(id) == id
+        assert check_name(name) == name
+        (tmp_path / name).write_text(id)
+    assert len(list(tmp_path.iterdir())) == len(ids)
+    with pytest.raises(ValueError, match="is no file name"):
+        check_id("/".join(["x"] * 80))  # 80 parts take 317 bytes as a file name
 
 
 def test_the_cache_is_looked_for_in_the_order_that_is_documented(tmp_path, monkeypatch):
