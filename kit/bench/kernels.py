@@ -18,8 +18,8 @@ from torchmetrics.classification import BinaryJaccardIndex, MulticlassConfusionM
 from kit.bench.cars import SIZE, car_logits
 from kit.bench.measure import Contest, Row, contested
 from kit.models.pretrained import unet
-from kit.prediction.enlarge import edges_above, mask_above
 from kit.prediction import TTA, VIEWS, probabilities
+from kit.prediction.enlarge import edges_above, mask_above
 from kit.scoring.confusion import binary_scores, confusion_matrix
 from kit.submission import CARVANA, rle, write
 from kit.training.loop import best_dtype

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kit.data.dataset import Dataset
 from kit.data.check import foreground_shares
+from kit.data.dataset import Dataset
 from kit.folds.kfold import quantile_labels, stratified_group_kfold
 
 

@@ -27,7 +27,7 @@ from kit.folds.kfold import check_leaks
 from kit.losses.region import bce, bce_dice, cross_entropy, soft_dice
 from kit.models.pretrained import PadToStride, unet
 from kit.prediction.predictor import TTA, VIEWS, Tiled, probabilities
-from kit.prediction.store import OOFStore
+from kit.prediction.store import Store
 from kit.system.files import run_lock, write_atomic
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
@@ -116,7 +116,8 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from kit.system.files import write_atomic
-from kit.prediction.store import OOFStore, Scores
+from kit.prediction.store import Store
+from kit.scoring.counts import Scores
 import pandas as pd
 
 folder = Path(sys.argv[1])
@@ -125,7 +126,7 @@ scores = Scores(pd.DataFrame({"id": ["a" * 99] * 1000}), noise.astype(np.int64),
 writes = [
     lambda: write_atomic(folder / "file", b"x" * 100_000),
     lambda: write_atomic(folder / "file", lambda file: [file.write(b"x" * 99) for _ in range(1000)]),
-    lambda: OOFStore(folder).write("picture", noise),
+    lambda: Store(folder).write("picture", noise),
     lambda: scores.write(folder),
 ]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -277,7 +278,7 @@ def test_fault_47_a_second_run_is_refused_and_a_dead_ones_lock_taken_over(tmp_pa
 
 @pytest.mark.parametrize("id", ["../x", "../../etc/x", "/tmp/x", "a//b", "a/", "a/../b", "a\\b", "..", "", "a\0b"])
 def test_fault_51_an_id_that_is_a_path_reaches_no_file(tmp_path, id):
-    store, outside = OOFStore(tmp_path / "runs" / "oof"), tmp_path / "x.png"
+    store, outside = Store(tmp_path / "runs" / "oof"), tmp_path / "x.png"
     outside.write_bytes(b"mine")
     for use in (
         lambda: store.write(id, np.zeros((1, 2, 2), np.uint8)),
@@ -303,7 +304,7 @@ def test_fault_58_ids_with_folders_are_cached_and_kept_apart(tmp_path):
     dataset = Sliced()
     check_dataset(dataset)
     read = ImageCache.open(dataset, Resizing((32, 40)), tmp_path)
-    store = OOFStore(tmp_path / "oof")
+    store = Store(tmp_path / "oof")
     for number, id in enumerate([*dataset.ids, "car0%2Fday0%2Fslice_01", "car0_day0_slice_01"]):
         store.write(id, np.full((1, 3, 4), number, np.uint8))
     assert [int(store.read(id)[0, 0, 0]) for id in dataset.ids] == list(range(12))

@@ -6,15 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from kit.submission.dialect import Dialect
-from kit.submission.tables import read_rows, write
 from sklearn.metrics import f1_score
 from tiny import TinyDataset, tiny_competition, tiny_network
 from tiny_run import SIZE, finish_two_folds, mask_by_hand, new_run
 
 from kit.runs import Submission, load, submit
 from kit.runs.oof import prediction_key
+from kit.submission.dialect import Dialect
 from kit.submission.rle import decode, encode
+from kit.submission.tables import read_rows, write
 from kit.system.files import run_lock
 
 CARVANA_LIKE = Dialect(key="{id}.jpg")

@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from tiny import TinyDataset
 from torch.nn import functional as F
 
-from kit.prediction.predictor import mask_at
+from kit.prediction import Rule
 from kit.prediction.store import Store
 from kit.scoring import MeanDicePerClass, PrecisionOverThresholds
 from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
@@ -126,7 +126,7 @@ def test_the_counts_of_a_metric_are_kept_and_read_back(tmp_path, channels, metri
     predictions = {id: smooth_levels(number, channels) for number, id in enumerate(truths)}
     found = scored(truths, predictions, tmp_path, num_classes, metric)
     for id, counts in zip(truths, found.counts, strict=True):
-        np.testing.assert_array_equal(counts, metric.counts(truths[id], mask_at(predictions[id], (40, 50))))
+        np.testing.assert_array_equal(counts, metric.counts(truths[id], Rule().mask(predictions[id], (40, 50))))
     found.write(tmp_path)
     np.testing.assert_array_equal(Scores.read(tmp_path).counts, found.counts)
     assert Scores.join([found, found]).counts.shape == (6, 2)
