@@ -51,12 +51,12 @@ class Shapes(Dataset):
     def read_mask(self, id):
         (height, width), number = self.shape(id), int(id[-2:])
         rng = np.random.default_rng([3, zlib.crc32(id.encode())])
-        mask, side = np.zeros((height, width), np.uint8), height // 3
+        mask, side = np.zeros((height, width), np.uint8), min(height, width) // 3
         top, left = rng.integers(0, height - side), rng.integers(0, width // 2 - side)
         mask[top : top + side, left : left + side] = 1
         if number % 3 != 2:
             centre = int(rng.integers(width * 2 // 3, width)), int(rng.integers(0, height))
-            cv2.circle(mask, centre, height // 3, 2, -1)
+            cv2.circle(mask, centre, side, 2, -1)
         return mask
 
     def shape(self, id):
@@ -100,11 +100,16 @@ def nearest_colour():
     return network
 
 
+def opened(config, dataset, frame=None):
+    """The run of two folds."""
+    frame = frame or Frame(Resizing(SIZE))
+    return open_run(config, dataset, lambda: kfold(len(dataset.ids), 2, 0), frame, TTA(), "any_data.py")
+
+
 def run_recipe(dataset, folder, network, loss, augment=None, submission=None, frame=None, lr=1e-3):
     """All that a recipe does, on two folds; returns the run."""
     config = Config(folder / "any_data")
-    frame = frame or Frame(Resizing(SIZE))
-    run = open_run(config, dataset, lambda: kfold(len(dataset.ids), 2, 0), frame, TTA(), "any_data.py")
+    run = opened(config, dataset, frame)
 
     def train(fold):
         model = network()
@@ -113,3 +118,14 @@ def run_recipe(dataset, folder, network, loss, augment=None, submission=None, fr
 
     finish(run, config.fold, train, network, submission)
     return run
+
+
+def times_seen(arrays, expected, tolerance):
+    """How often each image of `expected` is among `arrays`, each of which must be one of them."""
+    counts = dict.fromkeys(expected, 0)
+    for array in arrays:
+        apart = {id: np.abs(array - image).max() for id, image in expected.items()}
+        nearest = min(apart, key=apart.get)
+        assert apart[nearest] <= tolerance
+        counts[nearest] += 1
+    return counts

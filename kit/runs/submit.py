@@ -51,8 +51,8 @@ class Submission:
     def __post_init__(self) -> None:
         if self.write and self.competition.dialect.rows == "instance":
             raise ValueError(
-                'the CSV has a row for each object (rows="instance"). kit predicts one mask a class and cannot tell the '
-                "objects in it apart yet. Train and report without the CSV: Submission(competition, write=False)"
+                'the CSV has a row for each object (rows="instance"). kit predicts one mask a class and cannot tell '
+                "the objects in it apart yet. Train and report without the CSV: Submission(competition, write=False)"
             )
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from any_data import SIZE, Kept, Shapes, Watched, nearest_colour, run_recipe
+from any_data import SIZE, Kept, Shapes, Watched, nearest_colour, run_recipe, times_seen
 from drawn import Drawn
 from sklearn.metrics import f1_score
 
@@ -40,17 +40,6 @@ def normalised_by_hand(dataset):
         for id, image in images.items()
     }
     return {id: ((image - mean) / std).transpose(2, 0, 1) for id, image in halves.items()}, np.min(std)
-
-
-def times_seen(arrays, expected, tolerance):
-    """How often each image of `expected` is among `arrays`, each of which must be one of them."""
-    counts = dict.fromkeys(expected, 0)
-    for array in arrays:
-        apart = {id: np.abs(array - image).max() for id, image in expected.items()}
-        nearest = min(apart, key=apart.get)
-        assert apart[nearest] <= tolerance
-        counts[nearest] += 1
-    return counts
 
 
 @pytest.mark.parametrize("stated", [False, True])
@@ -98,7 +87,7 @@ def test_augmented_training_ends_in_a_report_that_shows_the_images(channels, dty
     assert not recwarn.list
 
 
-# --- three classes and a CSV ----------------------------------------------------------------------------------------
+# --- three classes and a CSV
 
 IN_THE_KEY = Dialect(("ImageId_ClassId", "EncodedPixels"), "class", "F", key="{id}.jpg_{class}")
 IN_A_COLUMN = Dialect(("id", "kind", "runs"), "class", class_column="kind", labels=("square", "disc"))
@@ -139,8 +128,8 @@ def test_a_submission_of_three_classes_holds_what_the_networks_predict(dialect, 
     rows = rows_by_hand(path, dialect)
     assert list(rows) == [(id, number) for id in dataset.test_ids for number in (1, 2)]
     predictor = Predictor([load(run, fold, nearest_colour()) for fold in (0, 1)], run.frame)
-    for id in dataset.test_ids:
-        predicted, truth = predictor.predict(dataset.read_image(id)), dataset.read_mask(id)
+    for id, levels in predictor.stream(dataset, dataset.test_ids, lambda id, size, levels: (id, levels)):
+        predicted, truth = Rule().mask(levels, dataset.shape(id)), dataset.read_mask(id)
         for number in (1, 2):
             found = decoded_by_hand(rows[id, number], dataset.shape(id), dialect.order)
             np.testing.assert_array_equal(found, predicted == number)
@@ -184,7 +173,7 @@ def test_rows_of_objects_are_refused_before_training_because_a_mask_is_no_object
     assert not Submission(competition, write=False).write  # trained, scored and reported without a CSV
 
 
-# --- images of several sizes, their ratio kept ------------------------------------------------------------------------
+# --- images of several sizes, their ratio kept
 
 RATIOS = ((24, 36), (48, 36), (20, 60), (30, 45))
 CONTENT = {(24, 36): (24, 36), (48, 36): (24, 18), (20, 60): (12, 36), (30, 45): (24, 36)}  # inside 24 × 36
