@@ -66,7 +66,9 @@ def _twice(ids: list[str]) -> list[str]:
     """Ids that are one: the same text, or the same file name on a system that this may be."""
     counts = Counter(ids)
     problems = [
-        f"the id {id!r} is there {count} times; list each image once" for id, count in counts.items() if count > 1
+        f"the id {id!r} is there {count} times; list each image once, as by list(dict.fromkeys(ids)), and its group too"
+        for id, count in counts.items()
+        if count > 1
     ]
     ignores_case = os.path.normcase("A") == "a" or sys.platform == "darwin"
     same: dict[str, list[str]] = {}

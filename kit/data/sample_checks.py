@@ -33,8 +33,10 @@ def image_problem(id: str, image: object, channels: Sequence[str]) -> Problem | 
     if image.dtype.name not in DTYPES:
         return kind, f"{id}: the image is {image.dtype}, expected u8, u16 or f32; {_cast_of(image)}"
     if image.ndim != 3 or not image.size:
-        fix = "add the channel: image[..., None]" if image.ndim == 2 else "read one image at a time"
-        return kind, f"{id}: the image is {image.shape}, expected (height, width, {len(channels)}), not empty; {fix}"
+        return kind, (
+            f"{id}: the image is {image.shape}, expected (height, width, {len(channels)}), not empty; "
+            f"{_axes_of(image, len(channels))}"
+        )
     if image.shape[2] != len(channels):
         first = image.shape[0] == len(channels)
         fix = "put the channels last: np.moveaxis(image, 0, -1)" if first else "name the image's channels in channels"
@@ -76,6 +78,15 @@ def name_error(id: str, error: Exception) -> str:
     """The error's text with the id; kit's own messages begin with a file's name, which mostly holds it."""
     text = describe_error(error)
     return text if isinstance(error, ValueError | OSError) and id in text else f"{id}: {text}"
+
+
+def _axes_of(image: np.ndarray, channels: int) -> str:
+    """How to bring an image of another number of dimensions, or without pixels, to (H, W, C)."""
+    if image.ndim != 2:
+        return "read one image at a time"
+    if channels == 1:
+        return "add the channel: image[..., None]"
+    return 'add the channel, image[..., None], and name it: channels = ("grey",)'
 
 
 def _cast_of(image: np.ndarray) -> str:

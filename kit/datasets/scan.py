@@ -120,7 +120,10 @@ def _describe(folder: Path, images: list[str], files: list[str], pairs: list[Pai
     if images:
         told = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common())
         lines.append(f"{len(images)} image files are decoded: {told}.")
-    lines += [f"{one.images_folder} and {one.masks_folder} are compared: {len(one.masks)} pairs." for one in pairs]
+    lines += [
+        f"{one.images_folder} and {one.masks_folder} are compared: {len(one.masks)} pair{'s' * (len(one.masks) != 1)}."
+        for one in pairs
+    ]
     others = Counter(suffix_of(path) for path in files if suffix_of(path) not in IMAGE_SUFFIXES)
     if others:
         told = ", ".join(

@@ -25,7 +25,7 @@ def check_network(run: Run, model: nn.Module) -> None:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(
-            f"the network does not take an image of {len(run.dataset.channels)} channels "
+            f"the network does not take an image of {_channels(len(run.dataset.channels))} "
             f"({', '.join(run.dataset.channels)}) and {size[0]}×{size[1]} pixels: {error}. "
             "Give it in_channels=len(dataset.channels), or another --image-size"
         ) from error
@@ -33,6 +33,10 @@ def check_network(run: Run, model: nn.Module) -> None:
         for module, training in modes.items():
             module.training = training
     _check_logits(run, logits, size)
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' * (count != 1)}"
 
 
 def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
@@ -43,7 +47,7 @@ def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
     if logits.shape[1] not in right:
         classes = ", ".join(run.dataset.classes)
         raise ValueError(
-            f"the network gives logits of {logits.shape[1]} channels, the data set has {run.dataset.num_classes} "
+            f"the network gives logits of {_channels(logits.shape[1])}, the data set has {run.dataset.num_classes} "
             f"classes ({classes}): expected {' or '.join(map(str, sorted(right)))}. Give it num_classes={max(right)}"
             + (" (1 with a loss for one foreground)" if right == {1, 2} else "")
         )

@@ -110,7 +110,7 @@ def test_zips_are_looked_into(tmp_path):
         for name in ("images/a.png", "masks/a.png", "images/b.png"):
             archive.writestr(name, GREY)
     found, problems = scan(tmp_path)
-    assert "train/images and train/masks are compared: 1 pairs." in found
+    assert "train/images and train/masks are compared: 1 pair." in found
     assert problems == ["train/images/b.png has no mask in train/masks"]
 
 
@@ -136,7 +136,7 @@ def test_both_spellings_of_an_accent_are_one_name(tmp_path):
     composed, decomposed = (unicodedata.normalize(form, "größe_é") for form in ("NFC", "NFD"))
     put(tmp_path, f"images/{decomposed}.png", f"masks/{composed}.png")
     found, problems = scan(tmp_path)
-    assert "1 pairs" in found
+    assert "1 pair" in found
     assert problems == []
 
 

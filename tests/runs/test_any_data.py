@@ -146,7 +146,7 @@ def test_a_submission_of_three_classes_holds_what_the_networks_predict(dialect, 
 
 
 def test_one_channel_for_three_classes_is_refused_before_training(tmp_path):
-    with pytest.raises(ValueError, match=r"logits of 1 channels.* 3 classes \(background, square, disc\): expected 3"):
+    with pytest.raises(ValueError, match=r"logits of 1 channel, .* 3 classes \(background, square, disc\): expected 3"):
         run_recipe(Shapes(), tmp_path, lambda: Watched(3, 1), bce_dice)
     assert not list(tmp_path.rglob("*.safetensors"))
     assert not list(tmp_path.rglob("metrics.jsonl"))
@@ -154,7 +154,7 @@ def test_one_channel_for_three_classes_is_refused_before_training(tmp_path):
 
 def test_other_channels_than_the_images_have_are_refused_before_training(tmp_path):
     grey = Drawn(("grey",), "uint16", count=4, size=SIZE)
-    with pytest.raises(ValueError, match=r"does not take an image of 1 channels \(grey\).*in_channels"):
+    with pytest.raises(ValueError, match=r"does not take an image of 1 channel \(grey\).*in_channels"):
         run_recipe(grey, tmp_path, lambda: Watched(3, 1), bce_dice)
     assert not list(tmp_path.rglob("*.safetensors"))
 

@@ -126,7 +126,7 @@ class Three(TinyDataset):
     ("dataset", "network", "said"),
     [
         (Rgba(), tiny_network(), r"does not take an image of 4 channels \(red, green, blue, alpha\)"),
-        (Three(), tiny_network(), r"logits of 1 channels, the data set has 3 classes \(blue, disc, ring\): expected 3"),
+        (Three(), tiny_network(), r"logits of 1 channel, the data set has 3 classes \(blue, disc, ring\): expected 3"),
         (TinyDataset(), tiny_network(3), "logits of 3 channels, the data set has 2 classes .*: expected 1 or 2"),
         (
             TinyDataset(),
