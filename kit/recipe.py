@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from kit.report.of_run import report, write_run_report
+from kit.runs.check import check_metric
 from kit.runs.folds import unfinished
 from kit.runs.oof import predict_oof
 from kit.runs.run import Run
 from kit.runs.submit import Submission, submit
+from kit.submission.lint import check_sample
 from kit.training import processes
 
 
@@ -31,6 +33,9 @@ def finish(
     weights. submission: None for a data set without a competition. further: gives scores of the recipe's own, by name.
     """
     metric = submission.competition.metric if submission else None
+    check_metric(run, metric)
+    if submission and submission.write:
+        check_sample(submission.competition)
     for number in unfinished(run, fold):
         train(number)
         predict_oof(run, number, network, metric)

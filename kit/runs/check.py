@@ -1,9 +1,11 @@
-"""A check of the network against the data set, before the first step of training."""
+"""Checks of the network and of the competition against the data set, before the first step of training."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kit.runs.run import Run
+from kit.scoring.metrics import Metric, check_counts
 
 ANY_SIZE = (64, 64)  # of an image for networks without a size of their own
 
@@ -33,6 +35,24 @@ def check_network(run: Run, model: nn.Module) -> None:
         for module, training in modes.items():
             module.training = training
     _check_logits(run, logits, size)
+
+
+def check_metric(run: Run, metric: Metric | None) -> None:
+    """Score a drawn mask that holds every class. Raises ValueError where the metric cannot count these classes."""
+    if metric is None:
+        return
+    count, what = run.dataset.num_classes, "a drawn mask of every class"
+    mask = np.repeat(np.repeat(np.arange(count, dtype=np.uint8)[None], 8, axis=0), 8, axis=1)
+    other = np.roll(mask, 4, axis=1)
+    mask[-1] = 255
+    try:
+        check_counts(metric, [metric.counts(mask, other), metric.counts(mask, other)], [what, what])
+    except Exception as error:  # whatever a metric of the user's own raises
+        raise ValueError(
+            f"the metric {metric.name} cannot score masks of {count} classes ({', '.join(run.dataset.classes)}): "
+            f"{error}. It must take truth and prediction u8 (H, W) of classes 0 to {count - 1}, and 255 in truth; a "
+            f"metric over classes needs num_classes={count}"
+        ) from error
 
 
 def _channels(count: int) -> str:

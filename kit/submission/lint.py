@@ -9,10 +9,11 @@ from pathlib import Path
 
 from kit.submission.competition import Competition, rules_of, shape_reader
 from kit.submission.dialect import Dialect
-from kit.submission.lint_ids import IdLint, expected_of_competition, expected_of_sample
+from kit.submission.lint_ids import Expected, IdLint, expected_of_competition, expected_of_sample
 from kit.submission.lint_masks import MaskLint
 from kit.submission.problems import Problem, Problems
 from kit.submission.tables import read_table
+from kit.system.files import raise_all
 
 
 def lint(
@@ -45,6 +46,37 @@ def lint(
         ids.finish()
         masks.finish()
     return problems.list()
+
+
+def check_sample(competition: Competition) -> None:
+    """Raise ValueError unless the sample file asks for the rows of the competition's test images, in any order.
+
+    `lint` would find it too, but after training.
+    """
+    expected = expected_of_competition(competition)
+    if competition.sample_csv is None or expected is None:
+        return
+    problems = Problems()
+    asked = expected_of_sample(Path(competition.sample_csv), competition.dialect, problems)
+    lacking = [] if asked is None else _only_in(asked, expected)
+    more = [] if asked is None or competition.dialect.rows == "instance" else _only_in(expected, asked)
+    raise_all(
+        [
+            *errors_of(problems.list()),
+            *(f"{name} is in {Path(competition.sample_csv).name}, but is no test image's" for name in lacking),
+            *(f"{name} is a test image's, but is not in {Path(competition.sample_csv).name}" for name in more),
+        ],
+        "keys of the submission do not fit the sample file. Compare test_ids and the dialect with it",
+    )
+
+
+def _only_in(one: Expected, other: Expected) -> list[str]:
+    """The names of rows in `one` alone, as text."""
+    return [
+        " ".join(repr(part) for part in one.places[name][1] if part is not None)
+        for name in one.places
+        if name not in other.places
+    ]
 
 
 def errors_of(problems: list[Problem]) -> list[str]:

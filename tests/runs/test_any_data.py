@@ -173,6 +173,33 @@ def test_rows_of_objects_are_refused_before_training_because_a_mask_is_no_object
     assert not Submission(competition, write=False).write  # trained, scored and reported without a CSV
 
 
+def test_a_metric_of_other_classes_is_refused_before_training(tmp_path):
+    competition = Competition(Shapes(), IN_A_COLUMN, ["test_00"], MeanDicePerClass(2))
+    with pytest.raises(ValueError, match=r"mean Dice over images and classes cannot score .* 3 classes.*num_classes=3"):
+        run_recipe(Shapes(), tmp_path, nearest_colour, cross_entropy, submission=Submission(competition))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["test_00.png_1", "test_00.png_2"], ["'test_00.jpg_1' is a test image's", "'test_00.png_2' is in sample.csv"]),
+        (["test_00.jpg_1", "test_00.jpg_2", "test_07.jpg_1"], ["1 key .*'test_07.jpg_1' is in sample.csv"]),
+    ],
+)
+def test_a_sample_file_of_other_images_is_refused_before_training(tmp_path, rows, told):
+    sample = tmp_path / "sample.csv"
+    sample.write_text("\n".join(["ImageId_ClassId,EncodedPixels", *(f"{row},1 1" for row in rows)]) + "\n")
+    competition = Competition(Shapes(), IN_THE_KEY, ["test_00"], sample_csv=sample)
+    for text in told:
+        with pytest.raises(ValueError, match=f"(?s){text}"):
+            run_recipe(Shapes(), tmp_path, nearest_colour, cross_entropy, submission=Submission(competition))
+    assert not list(tmp_path.rglob("*.safetensors"))
+    sample.write_text("key,runs\ntest_00.jpg_1,1 1\n")
+    with pytest.raises(ValueError, match="sample file sample.csv: line 1"):
+        run_recipe(Shapes(), tmp_path, nearest_colour, cross_entropy, submission=Submission(competition))
+
+
 # --- images of several sizes, their ratio kept
 
 RATIOS = ((24, 36), (48, 36), (20, 60), (30, 45))
