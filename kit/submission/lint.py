@@ -66,7 +66,7 @@ def check_sample(competition: Competition) -> None:
             *(f"{name} is in {Path(competition.sample_csv).name}, but is no test image's" for name in lacking),
             *(f"{name} is a test image's, but is not in {Path(competition.sample_csv).name}" for name in more),
         ],
-        "keys of the submission do not fit the sample file. Compare test_ids and the dialect with it",
+        "problems with test_ids or the dialect, whose keys must be those of the sample file",
     )
 
 

@@ -184,7 +184,10 @@ def test_a_metric_of_other_classes_is_refused_before_training(tmp_path):
     ("rows", "told"),
     [
         (["test_00.png_1", "test_00.png_2"], ["'test_00.jpg_1' is a test image's", "'test_00.png_2' is in sample.csv"]),
-        (["test_00.jpg_1", "test_00.jpg_2", "test_07.jpg_1"], ["1 key .*'test_07.jpg_1' is in sample.csv"]),
+        (
+            ["test_00.jpg_1", "test_00.jpg_2", "test_07.jpg_1"],
+            ["1 problem with test_ids.*'test_07.jpg_1' is in sample.csv"],
+        ),
     ],
 )
 def test_a_sample_file_of_other_images_is_refused_before_training(tmp_path, rows, told):
@@ -196,7 +199,7 @@ def test_a_sample_file_of_other_images_is_refused_before_training(tmp_path, rows
             run_recipe(Shapes(), tmp_path, nearest_colour, cross_entropy, submission=Submission(competition))
     assert not list(tmp_path.rglob("*.safetensors"))
     sample.write_text("key,runs\ntest_00.jpg_1,1 1\n")
-    with pytest.raises(ValueError, match="sample file sample.csv: line 1"):
+    with pytest.raises(ValueError, match=r"sample file sample\.csv: line 1"):
         run_recipe(Shapes(), tmp_path, nearest_colour, cross_entropy, submission=Submission(competition))
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from kit.prediction import enlarge
 from kit.prediction.enlarge import edges_above
 from kit.submission import rle
 
@@ -180,7 +181,8 @@ def test_masks_of_2_31_pixels_are_counted_in_int64(monkeypatch):
 
     expected, asked = encodings(), []
     assert rle.new_edges(small.size).dtype == np.int32
-    monkeypatch.setattr(rle, "new_edges", lambda pixels: asked.append(pixels) or np.empty(pixels + 1, np.int64))
+    for module in (rle, enlarge):
+        monkeypatch.setattr(module, "new_edges", lambda pixels: asked.append(pixels) or np.empty(pixels + 1, np.int64))
     assert encodings() == expected
     assert asked == [small.size, small.size, 300 * 400]
 
