@@ -107,6 +107,13 @@ def test_intensity_is_cut_off_at_the_range_of_whole_numbers_and_nowhere_in_float
     assert min(result.min() for result in floats) < 0
 
 
+def test_imagenets_normalisation_of_rgb_u8_is_bit_for_bit_that_of_a_row_of_floats():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 9, 11), dtype=np.uint8))
+    mean, std = (np.float32(one) * np.float32(255) for one in (IMAGENET.mean, IMAGENET.std))
+    expected = (images.permute(0, 2, 3, 1).numpy().astype(np.float32) - mean) / std
+    np.testing.assert_array_equal(IMAGENET(images).permute(0, 2, 3, 1).numpy(), expected)
+
+
 def test_normalisation_leaves_the_images_as_they_are_and_refuses_others():
     own = Normalisation((0.5, 2.0), (0.25, 4.0))
     images = torch.rand(2, 2, 5, 6)
