@@ -128,9 +128,10 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
     nn.Module.load_state_dict(encoder, kept | tensors)  # not smp's own, which renames once more
     if found.others:
         shown = ", ".join(found.others[:4]) + (" ..." if len(found.others) > 4 else "")
+        key = f", read at {file.key!r}" if file.key else ""
         print(
-            f"{path}, {file.kind}: {len(tensors)} tensors loaded into the encoder {name}, {len(found.others)} of other "
-            f"parts ignored ({shown})",
+            f"{path}, {file.kind}{key}: {len(tensors)} tensors loaded into the encoder {name}; {len(found.others)} of "
+            f"other parts ignored ({shown})",
             flush=True,
         )
 

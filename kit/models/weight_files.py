@@ -44,16 +44,18 @@ PLAIN = [
 
 
 class WeightFile(NamedTuple):
-    """The tensors of a file by name, and what the file is, in words."""
+    """The tensors of a file by name, what the file is, in words, and the key in it that leads to the tensors."""
 
     path: Path
     kind: str
+    key: str
     tensors: dict[str, Tensor]
 
     def __str__(self) -> str:
         """The first sentence of every message about the file, without a full stop."""
         first = [f"{name} {tuple(value.shape)}" for name, value in list(self.tensors.items())[:3]]
-        return f"{self.path} is {self.kind} of {len(self.tensors)} tensors; the first are {', '.join(first)}"
+        key = f", read at {self.key!r}," if self.key else ""
+        return f"{self.path} is {self.kind}{key} of {len(self.tensors)} tensors; the first are {', '.join(first)}"
 
 
 class Fit(NamedTuple):
@@ -84,7 +86,7 @@ def read_weights(path: Path) -> WeightFile:
     keys, tensors = _find_tensors(content)
     if not tensors:
         raise ValueError(f"{path} is {kind} and holds no named tensors; expected a state dict of the network")
-    return WeightFile(path, kind + (f", read at {'.'.join(keys)}," if keys else ""), tensors)
+    return WeightFile(path, kind, ".".join(keys), tensors)
 
 
 def fit(wanted: Mapping[str, Tensor], file: WeightFile, whole: set[str] = frozenset()) -> Fit:
@@ -151,8 +153,8 @@ def _read_torch(path: Path, head: bytes) -> object:
         told = str(error)
         if wanted := re.search(r"GLOBAL (\S+)", told):
             why = (
-                f"a file of torch that holds Python objects ({wanted[1]}), which kit does not run. Load it where it was "
-                "made and save the tensors alone: torch.save(model.state_dict(), FILE)"
+                f"a file of torch that holds Python objects ({wanted[1]}), which kit does not run. Load it where it "
+                "was made and save the tensors alone: torch.save(model.state_dict(), FILE)"
             )
         elif "TorchScript" in told:
             why = "a TorchScript archive. Save the tensors alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
