@@ -82,6 +82,7 @@ def network(name):
     return fill(HAND_WRITTEN[name](num_classes=3)).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_one_graph_for_compile(name):
     """Captured whole, with no break that would fall back to Python; the backend that generates code is torch's."""

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import pathlib
+import warnings
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from torchvision import models
 
 from kit.models.fcn import FCN8s
 from kit.models.pretrained import dpt, encoder, unet
-from kit.models.vgg import read_vgg16
+from kit.models.vgg import load_vgg16, read_vgg16, vgg16_stages
 from kit.models.weight_files import adapt, read_weights
 from kit.training.checkpoint import save_weights
 
@@ -113,7 +114,12 @@ def test_timms_own_files(name, suffix, tmp_path):
     assert any(torch.equal(value, first) for value in found.values() if value.shape == first.shape)
 
 
-def checkpoints(net):
+@pytest.fixture(scope="module")
+def checkpoints(whole):
+    return contents(whole)
+
+
+def contents(net):
     """Name of the kind -> content: the same network as training frameworks wrap it, and where it is found."""
     state, net = net.state_dict(), copy.deepcopy(net)
     averaged, emas = torch.optim.swa_utils.AveragedModel(net), ModelEmaV3(net).state_dict()
@@ -148,8 +154,8 @@ KINDS += ["timm's average", "a name of its own"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_checkpoints_of_whole_networks(kind, whole, tmp_path, capsys):
-    torch.save(checkpoints(whole)[kind], tmp_path / "last.ckpt")
+def test_checkpoints_of_whole_networks(kind, whole, checkpoints, tmp_path, capsys):
+    torch.save(checkpoints[kind], tmp_path / "last.ckpt")
     expected = {
         key.removeprefix("encoder."): value for key, value in whole.state_dict().items() if key.startswith("encoder.")
     }
@@ -223,7 +229,7 @@ def refused(path, told, name="resnet18"):
         unet(name, str(path), **SMALL)
 
 
-def test_the_message_says_first_what_the_file_is(whole, tmp_path):
+def test_the_message_says_first_what_the_file_is(whole, checkpoints, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(models.resnet34(weights=None).state_dict(), path)
     refused(
@@ -233,7 +239,7 @@ def test_the_message_says_first_what_the_file_is(whole, tmp_path):
     )
     torch.save(models.resnet18(weights=None).state_dict(), path)
     refused(path, r"a state dict of 122 .* the encoder 'resnet34', of 216 tensors: 80 tensors are missing", "resnet34")
-    torch.save({"state_dict": checkpoints(whole)["Lightning"]["state_dict"], "pytorch-lightning_version": "2.1"}, path)
+    torch.save({"state_dict": checkpoints["Lightning"]["state_dict"], "pytorch-lightning_version": "2.1"}, path)
     refused(
         path,
         r"a Lightning checkpoint \(version 2.1\), read at 'state_dict', of \d+ tensors; the first are model\.enc"
@@ -248,22 +254,23 @@ def test_the_message_says_first_what_the_file_is(whole, tmp_path):
     refused(
         path, r"a file of torch that holds Python objects \(segmentation_models_pytorch\S+Unet\), which kit does not"
     )
-    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # torch gives TorchScript up
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
     refused(path, "a TorchScript archive. Save the tensors alone")
     safetensors.torch.save_file({"weight": torch.ones(2)}, path)
     refused(path, r"a safetensors file of 1 tensors; the first are weight \(2,\). It does not fit the encoder")
     path.write_bytes(b"<html>Sign in</html>")
-    refused(path, "neither a safetensors file nor one of torch: it begins with '<html>Si'")
+    refused(path, "neither a safetensors file nor one of torch: it begins with '<html>Sig'")
     path.write_bytes(b"")
     refused(path, "neither .* begins with 'nothing'")
-    for content in (checkpoints(whole)["plain"],):
+    for content in (checkpoints["plain"],):
         torch.save(content, path)
         path.write_bytes(path.read_bytes()[:50_000])
         refused(path, r"damaged or cut short \(.")
         torch.save(content, path, _use_new_zipfile_serialization=False)
         path.write_bytes(path.read_bytes()[:50_000])
         refused(path, r"damaged or cut short \(.")
-    safetensors.torch.save_file(checkpoints(whole)["plain"], path)
+    safetensors.torch.save_file(checkpoints["plain"], path)
     path.write_bytes(path.read_bytes()[:50_000])
     refused(path, "a safetensors file, but damaged or cut short")
 
@@ -281,10 +288,14 @@ def test_two_networks_that_fit_are_refused(tmp_path):
     refused(tmp_path / "both.pth", "a state dict .* holds 2 networks that fit .student.conv1.weight and teacher.conv1")
 
 
-def vgg16(batch_norm, channels=3):
-    net = models.vgg16_bn(weights=None, init_weights=False) if batch_norm else models.vgg16(init_weights=False)
-    net.avgpool, net.classifier = nn.Identity(), nn.Identity()
-    return net
+def vgg16(batch_norm):
+    """torchvision's, without its classifier."""
+    with torch.device("meta"):
+        net = models.get_model("vgg16_bn" if batch_norm else "vgg16")
+    net.classifier = nn.Identity()
+    return net.to_empty(device="cpu").apply(
+        lambda part: part.reset_parameters() if hasattr(part, "reset_parameters") else None
+    )
 
 
 def test_files_of_vgg16(tmp_path):
@@ -313,10 +324,10 @@ def test_files_of_vgg16(tmp_path):
 @pytest.mark.parametrize("channels", [1, 4])
 def test_vgg16_of_rgb_fits_other_channels(channels):
     state = {f"features.{key}": value for key, value in vgg16(batch_norm=False).features.state_dict().items()}
-    net = FCN8s(num_classes=2, in_channels=channels)
-    net.trunk.load_vgg16(state)
+    stages = vgg16_stages(in_channels=channels)
+    load_vgg16(stages, state)
     theirs = timm.models.adapt_input_conv(channels, state["features.0.weight"])
-    torch.testing.assert_close(net.trunk.stages[0][0].weight, theirs)
+    torch.testing.assert_close(stages[0][0].weight, theirs)
 
 
 def test_a_file_of_half_precision_is_read(tmp_path):
