@@ -42,8 +42,8 @@ STAGES = {"voc_deconvnet": ("--stage 1", "--stage 2"), "voc_fcn": ("--stage 32s"
 
 
 def readme_line(recipe):
-    """The flags after the first `python recipes/<recipe>.py` of the README."""
-    lines = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
+    """The flags after the first `python recipes/<recipe>.py` of recipes/README.md."""
+    lines = [line.strip() for line in (ROOT / "recipes/README.md").read_text().splitlines()]
     return next(line.partition("#")[0] for line in lines if line.startswith(f"python recipes/{recipe}.py"))
 
 
@@ -119,7 +119,7 @@ def test_stages_go_on_only_from_a_finished_stage_on_the_same_lists(tmp_path, run
     line = f"python recipes/voc_fcn.py --stage 16s --data-dir {folder} --run-dir run {SCRATCH}"
     absent = run(line, tmp_path)
     assert absent.returncode == 1
-    assert "run/32s, where fold 0 is not finished: run that stage first" in absent.stderr
+    assert "run/32s, where fold 0 is not finished: run that first" in absent.stderr
     (tmp_path / "run/32s/fold0").mkdir(parents=True)
     (tmp_path / "run/32s/fold0/finished.json").write_text("{}")
     (tmp_path / "run/32s/config.json").write_text(json.dumps({"identity": {"data": "of another list"}}))
