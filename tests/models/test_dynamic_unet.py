@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from kit.models.dynamic_unet import DynamicUNet, SubPixel
 from kit.models.pretrained import encoder
-from kit.training.loop import parameter_groups
+from kit.training import parameter_groups
 
 
 def noise(*size, channels=3):
