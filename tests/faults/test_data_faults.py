@@ -179,9 +179,7 @@ class Bomb:
 @pytest.mark.parametrize("save", [torch.save, lambda bomb, path: path.write_bytes(pickle.dumps(bomb, 2))])
 def test_fault_36_encoder_weights_that_would_run_code(tmp_path, save):
     save({"features.0.0.weight": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pth")
-    with pytest.raises(
-        ValueError, match=r"bomb\.pth is a file of torch that holds Python objects|bomb\.pth is no file of weights"
-    ):
+    with pytest.raises(ValueError, match=r"bomb\.pth is a file of torch that holds Python objects"):
         unet("mobilenet_v2", str(tmp_path / "bomb.pth"), num_classes=1)
     assert not (tmp_path / "ran").exists()
 
