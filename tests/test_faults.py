@@ -58,6 +58,23 @@ FAULTS = {
     50: "an interrupted or wrong download, an error page saved as data",
     51: "an id that is a path, or HTML",
     52: "an id that a spreadsheet would run",
+    53: "caches, stores and rows of other ids, masks or reading code",
+    54: "a palette whose first colour is white",
+    55: "12 or 16 bits in a 16-bit file",
+    56: "an image or mask of another type, number of dimensions or channels than declared",
+    57: "masks of 0 and 255 where 255 means ignored, and a class that never occurs",
+    58: "ids and groups that are numbers, missing, with folders, or twice",
+    59: "too few groups for the folds",
+    60: "a CSV of another spelling, encoding, header or empty cell",
+    61: "one unreadable test image",
+    62: "a checkpoint of timm, torchvision, smp or a training framework",
+    63: "NFC and NFD spellings of a name",
+    64: "two runs with other folds in one folder",
+    65: "a CSV without a mask, or with its rows in another order",
+    66: "a run folder on a read-only disk: it predicts from Python. There are no bundles yet",
+    67: "hidden test data: more, larger and corrupt images. There is no clock yet",
+    68: "overlapping, split and missing rows of objects: in a CSV. kit writes no rows of objects yet",
+    69: "an encoder that expects another mean and deviation",
 }
 
 

@@ -101,12 +101,32 @@ def _as_text(value: object, depth: int = 0) -> str | None:
 def _tree_of(thing: object) -> str:
     """The syntax tree of a function or class without docstrings; where there is no source, the compiled code.
 
-    There is none after exec, and for a lambda inside a call.
+    There is none after exec, and for a lambda inside a call. Where a file defines a class twice, inspect gives the
+    source of the first one; then the functions of the class count too, whose lines are known.
     """
     try:
-        return ast.dump(_without_docstrings(ast.parse(textwrap.dedent(inspect.getsource(thing)))))
+        lines, first = inspect.getsourcelines(thing)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+        text = ast.dump(_without_docstrings(tree))
+        if isinstance(thing, type) and not _is_body_of(thing, tree, range(first, first + len(lines))):
+            return "\n".join([text, "another of this name", *map(_tree_of, _functions_of(thing))])
+        return text
     except (OSError, TypeError, SyntaxError):
         return "\n".join(_code_text(function.__code__) for function in _functions_of(thing))
+
+
+def _is_body_of(cls: type, tree: ast.Module, lines: range) -> bool:
+    """Whether the source in these lines defines the functions that the class has, and no others."""
+    written = {node.name for node in tree.body[0].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    own = [
+        function
+        for function in _functions_of(cls)
+        if function.__qualname__ == f"{cls.__qualname__}.{function.__name__}"
+        and function.__code__.co_filename == inspect.getsourcefile(cls)
+    ]
+    return {function.__name__ for function in own} == written and all(
+        function.__code__.co_firstlineno in lines for function in own
+    )
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

@@ -7,9 +7,11 @@ runs/<run>/fold<k>/finished.json  written last: fold k is trained, predicted and
 runs/<run>/oof/, test/            predictions; oof.csv, report.html: over the finished folds
 """
 
+import contextlib
+import errno
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -157,15 +159,29 @@ def planned(run: Run, wanted: int | Literal["all"]) -> list[int]:
 
 
 def begin(run: Run) -> None:
-    """Write config.json. Raises ValueError with the difference if a fold was trained otherwise or on other data."""
+    """Write config.json. Raises ValueError with the difference if a fold was trained otherwise or on other data.
+
+    On a disk that cannot be written to, the config.json of a trained run stays as it is: the run can still predict.
+    """
     path = run.folder / "config.json"
     if path.exists() and is_trained(run.folder):
         check_identity(path, run.identity, read_json(path)["identity"], run.flags.defaults)
     run.world.wait()
     if run.world.main:
         facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
-        write_atomic(path, json.dumps(facts, indent=2) + "\n")
+        with _read_only_allowed(path.exists() and is_trained(run.folder)):
+            write_atomic(path, json.dumps(facts, indent=2) + "\n")
     run.world.wait()
+
+
+@contextlib.contextmanager
+def _read_only_allowed(allowed: bool) -> Iterator[None]:
+    """Pass over the errors of a read-only folder or disk, where `allowed`. A full disk stays an error."""
+    try:
+        yield
+    except OSError as error:
+        if not allowed or error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            raise
 
 
 def read_json(path: Path) -> dict:

@@ -38,6 +38,7 @@ class Submission:
     competition: its metric leads the report. write: also predict its test images and write the CSV, in `folder`.
     keep_test: keep every fold's predictions, see TestPredictions.
     on_bad_image: "stop" writes no CSV while a test image cannot be read; "empty" gives it an empty mask, and says so.
+    Raises ValueError for a CSV with a row an object: the mask of a class may hold several.
     """
 
     competition: Competition
@@ -46,6 +47,13 @@ class Submission:
     keep_test: bool = False
     on_bad_image: Literal["stop", "empty"] = "stop"
     rule: Rule = field(default_factory=Rule)
+
+    def __post_init__(self) -> None:
+        if self.write and self.competition.dialect.rows == "instance":
+            raise ValueError(
+                'the CSV has a row for each object (rows="instance"). kit predicts one mask a class and cannot tell '
+                "the objects in it apart yet. Train and report without the CSV: Submission(competition, write=False)"
+            )
 
 
 def submit(

@@ -111,7 +111,9 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
 
 
 def _find_columns(csv: Path, names: list[str], rows: list[dict[str, str]]) -> Look:
-    """Find which column is which: the mask's by its cells, the class's by its name; the key is the first other one."""
+    """Find which column is which: the mask's by its cells, the class's by its name or because every id has each of its
+    values once; the key is the first other one.
+    """
     if len(names) < 2:
         raise ValueError(
             f"{csv}: a submission has a column of keys and one of masks, the header is {','.join(names)!r:.90}"
@@ -124,8 +126,23 @@ def _find_columns(csv: Path, names: list[str], rows: list[dict[str, str]]) -> Lo
     known = [name for name in names[1:] if any(word in name.casefold() for word in ("rle", "pixel", "mask", "segment"))]
     candidates = [name for name in likely or known or blank if not _is_class(name)] or names[-1:]
     rest = [name for name in names if name != candidates[0]]
-    classes = [name for name in rest[1:] if _is_class(name)] if len(names) > 2 else []
+    classes = [name for name in rest[1:] if _is_class(name)] or [
+        name for name in rest[1:] if _tells_apart([(row[rest[0]], row[name]) for row in rows])
+    ]
     return Look(rest[0], candidates[0], classes[0] if classes else None)
+
+
+def _tells_apart(pairs: list[tuple[str, str]]) -> bool:
+    """Whether a column tells the rows of an id apart as a class does: pairs (id, value), each id with every value.
+
+    The last id may lack some, because only the first rows are looked at.
+    """
+    values: dict[str, list[str]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    every = {value for _, value in pairs}
+    whole = [sorted(own) for own in list(values.values())[:-1]]
+    return len(every) > 1 and "" not in every and bool(whole) and all(own == sorted(every) for own in whole)
 
 
 def _is_class(name: str) -> bool:

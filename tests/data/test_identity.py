@@ -127,6 +127,39 @@ def test_what_does_not_change_the_key(write, change):
     assert data_key(write(NO_CHANGES[change])()) == data_key(write()())
 
 
+TWICE = """
+from kit.data import Dataset
+
+class Base(Dataset):
+    name, classes, ids = "twice", ("background", "thing"), ["a", "b"]
+
+if FLAG:
+    class Mine(Base):
+        def read_mask(self, id):
+            return 1
+elif OTHER:
+    class Mine(Base):
+        "Another docstring."
+        def read_mask(self, id):
+            return 2
+else:
+    class Mine(Base):
+        pass
+"""
+
+
+def test_a_class_that_a_file_defines_several_times_is_the_one_that_is_used(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    keys = set()
+    for flag, other in ((True, False), (False, True), (False, False)):
+        (tmp_path / "twice.py").write_text(TWICE.replace("FLAG", str(flag)).replace("OTHER", str(other)))
+        sys.modules.pop("twice", None)
+        importlib.invalidate_caches()
+        keys.add(data_key(importlib.import_module("twice").Mine()))
+    sys.modules.pop("twice", None)
+    assert len(keys) == 3
+
+
 def test_groups_change_the_key_and_their_normalising_does_not(write):
     dataset = write()()
     dataset.groups = [int(id) // 3 for id in dataset.ids]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kit.submission import Dialect, compare_masks, detect, rle, write
+from kit.submission.detect import look
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
 SHAPE = (90, 160)
@@ -150,3 +151,19 @@ def test_differences_are_found_by_image_and_another_order_is_named(tmp_path):
     assert "train.csv, scan02: no row" in told
     assert "train.csv, line 4 ('scan99.png'): the data set has no such image" in told
     assert "train.csv, line 14 ('scan01.png'): the id came before" in told
+
+
+def test_a_class_column_of_any_name_is_known_by_its_values(tmp_path):
+    (tmp_path / "sample.csv").write_text(
+        "scan,tissue,runs\n" + "".join(f"s{n},{tissue},\n" for n in range(5) for tissue in ("bone", "fat"))
+    )
+    found = look(tmp_path / "sample.csv")
+    assert (found.key, found.class_column, found.mask) == ("scan", "tissue", "runs")
+    assert list(found.labels) == ["bone", "fat"]
+    assert not found.repeats
+    (tmp_path / "objects.csv").write_text(
+        "id,runs,width,score\n" + "".join(f"a{n // 2},{n + 1} 2,704,0.{n}\n" for n in range(9))
+    )
+    found = look(tmp_path / "objects.csv")
+    assert (found.key, found.class_column, found.mask) == ("id", None, "runs")
+    assert found.repeats  # objects: neither the width nor the score tells them apart as a class does
