@@ -25,6 +25,14 @@ def measured(drawn):
 # Numbers
 
 
+def _pixels(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))).astype(int)
+
+
+def _near(pixels, colour):
+    return np.abs(pixels - colour).max(axis=-1) < 60
+
+
 def test_an_error_one_pixel_thin_shows_in_colour(drawn):
     truth = np.zeros((1280, 1918), np.uint8)
     truth[400:800, 600:1200] = 1

@@ -1,13 +1,10 @@
-import base64
 import dataclasses
-import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from discs import class_results, classes, drawn_run, results_of, with_metric
-from PIL import Image
 from scipy import stats
 from sklearn.metrics import f1_score, jaccard_score, recall_score
 
@@ -284,11 +281,3 @@ def test_summary_fits_a_terminal_and_holds_the_numbers(measured):
 
 
 # Drawings and charts
-
-
-def _pixels(uri):
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))).astype(int)
-
-
-def _near(pixels, colour):
-    return np.abs(pixels - colour).max(axis=-1) < 60
