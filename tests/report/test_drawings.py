@@ -1,12 +1,15 @@
 """The drawings and charts of the report."""
 
+import base64
 import dataclasses
+import io
 import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from discs import class_results, classes, drawn_run
+from PIL import Image
 
 from kit import report
 from kit.report import cards, plots
