@@ -8,9 +8,9 @@
 Paper: "Semantic Segmentation on Variable Sized Images of Red Blood Cells using Deconvolution Networks"; the network is
 that of Noh, Hong & Han 2015 made small. Trained at 128×128, it takes a image of any size: Test_Data is predicted at
 its own. --paper is the paper's training: cross-entropy, no batch normalisation, Adam at a constant 1e-4, nothing else
-(the widths, which it does not tell, are half of VGG16's in both). Ours turns and mirrors, no more: the masks are
+(it does not state the widths; here they are half of VGG16's in both). Ours turns and mirrors, no more: the masks are
 32×32 ones enlarged, and shifting or scaling their grid of 4×4 pixels, or changing colours, made fold 0 worse. Folds 0
-and 2 chose the settings, so the report also tells the scores without them. Folds keep a photograph's images together.
+and 2 chose the settings, so the report also has the scores without them. Folds keep a photograph's images together.
 Measured on all 164 images out of fold (two cores of an AMD EPYC, 13 min 59 s, 85fbc6a): IoU of the cell 0.9202, with
 the background 0.9506, means over images; 0.9192 and 0.9499 without folds 0 and 2. By --paper (one core, 23 min,
 012aedb): 0.8822 and 0.9264.

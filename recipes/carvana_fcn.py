@@ -7,7 +7,7 @@ Paper: Long, Shelhamer & Darrell 2015, "Fully Convolutional Networks for Semanti
 trained at once, without the scales of PAMI 2017, which fit Caffe's activations. From scratch (--encoder-weights none)
 the trunk gets batch normalisation. Published for Carvana: nothing.
 Measured from scratch on fold 0 of 32 cars, --encoder-weights none --image-size 96 144 --epochs 4 (two cores of an AMD
-EPYC, 10 min, 0d7eab4): Dice 0.9597 (0.9583-0.9615), mean over 112 images of 7 cars, at their own size; car everywhere
+EPYC, 10 min, 0d7eab4): Dice 0.9597, mean over 112 images of 7 cars, at their own size; car everywhere
 has 0.354.
 """
 

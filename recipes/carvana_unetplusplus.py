@@ -4,7 +4,7 @@
     python recipes/carvana_unetplusplus.py --fold all              the folds that are left, then all pooled
 
 Paper: Zhou et al. 2018, "UNet++: A Nested U-Net Architecture for Medical Image Segmentation", with an ImageNet encoder.
-Measured: Dice 0.9911 on fold 0 of 32 cars at 256×384, MobileNetV2, 6 epochs; see README, L.
+Measured: Dice 0.9911 on fold 0 of 32 cars at 256×384, MobileNetV2, 6 epochs; see recipes/README.md, L.
 """
 
 from dataclasses import dataclass

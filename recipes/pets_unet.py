@@ -4,7 +4,7 @@
     python recipes/pets_unet.py --folds 5 --fold all  five folds of all images, stratified by breed
 
 The network of a course's report: 64-128-256 channels, a bottleneck of 256, nearest-neighbour enlarging, batch
-normalisation; Adam and cross-entropy. It tells an accuracy of 0.81 and an IoU of 0.627, by a split and a rule for the
+normalisation; Adam and cross-entropy. It reports an accuracy of 0.81 and an IoU of 0.627, by a split and a rule for the
 border that are not known. Here: two classes, the border counted as pet, so that one sigmoid channel is their softmax
 with half the weights; augmentation, an average of the weights.
 Measured after training on 300 of trainval's images, of 3 breeds, on 93 of test's, of 32 (two cores of an AMD EPYC, 14

@@ -9,7 +9,7 @@ trained with SBD's masks; the ensemble EDeconvNet+CRF has 72.5). The paper's sta
 inference puts fifty of them together; here stage 2 takes whole images, and inference the mean over their mirror image
 and scales. Also here: a rate that falls, light augmentation, clipped gradients, and scores on val, not on test.
 Measured: mean IoU 7.9 and 8.2 (background everywhere has 5.1) from 250 images in 97 minutes of a CPU, the encoder
-begun from an FCN-32s trained on the same images; see README, J.
+begun from an FCN-32s trained on the same images; see recipes/README.md, J.
 """
 
 from dataclasses import dataclass, replace

@@ -169,8 +169,8 @@ def _named_by(thing: object) -> Iterator[object]:
     for function in _functions_of(thing):
         closed = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
         for value in (*closed, *_globals_of(function).values()):
-            if (found := _followed(value)) is not None:
-                yield found
+            inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+            yield from filter(None, map(_followed, (value, *inside)))  # a table of readers by suffix counts too
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:

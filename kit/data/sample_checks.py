@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kit.data.formats import BadImage
+from kit.data.masks import StoredMask, class_mask
+
 IGNORED = 255
 DTYPES = ("uint8", "uint16", "float32")
 
@@ -62,11 +65,23 @@ def mask_problem(id: str, mask: object, shape: tuple[int, int] | None, num_class
         return kind, f"{id}: the mask is {mask.shape}, expected (height, width); {fix}"
     if shape is not None and mask.shape != tuple(shape):
         return kind, f"{id}: the mask is {mask.shape}, its image {tuple(shape)} (height, width); they must agree"
+    if getattr(mask, "colours", None) is not None and (problem := _palette_problem(mask, num_classes)):
+        return kind, f"{id}: {problem}"
     counts = np.bincount(mask.ravel(), minlength=256)
     bad = [int(label) for label in np.flatnonzero(counts[:IGNORED]) if label >= num_classes]
     if bad:
         return kind, f"{id}: mask labels {bad}, expected 0 to {num_classes - 1} or 255 (ignored); map them in read_mask"
     return None
+
+
+def _palette_problem(mask: StoredMask, num_classes: int) -> str | None:
+    """What is wrong with a mask that decode_mask read from a palette and that went through no rule."""
+    try:
+        if (class_mask(mask, num_classes, "the mask") == np.asarray(mask)).all():
+            return None
+    except BadImage as error:
+        return str(error)
+    return "the indices of a palette of greys are no class numbers; return class_mask(mask, num_classes, name)"
 
 
 def describe_error(error: Exception) -> str:

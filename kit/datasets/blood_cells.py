@@ -51,10 +51,6 @@ class BloodCells(Dataset):
         f"The masks are JPEGs: a pixel is cell where its grey is above {THRESHOLD}.",
         f"Folds keep {GROUP} neighbouring images together: no known photograph is in two folds, but a smear may be.",
     )
-    order = "C"
-    columns = ("img", "rle_mask")
-    sample_csv = None
-    truth_csv = None
 
     def __init__(self, data_dir: Path | str):
         self.data = DataFolder(data_dir)
@@ -69,10 +65,6 @@ class BloodCells(Dataset):
         self.test_ids = sorted(tests)
         self._images = images | tests
         raise_all(problems, f"problems with the files of the blood cells in {data_dir}")
-
-    def csv_name(self, id: str) -> str:
-        """The name of an image in a CSV that kit writes; the data set has none of its own."""
-        return f"{id}.jpg"
 
     def read_image(self, id: str) -> np.ndarray:
         """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""

@@ -25,6 +25,7 @@ from kit.system.files import raise_all
 
 STUDIO_MARKER = "studio.json"  # lies in a folder of this layout that kit drew (studio.py)
 IMAGE_NAME = re.compile(r"((.+)_[0-9]+)\.jpe?g", re.IGNORECASE)
+HEADER = "img,rle_mask"  # of both CSVs
 MASK_NAME = re.compile(r"(.+_[0-9]+)_mask\.gif", re.IGNORECASE)
 FOLDERS = (  # and how the files in each are named
     ("train", IMAGE_NAME, "<car>_<view>.jpg"),
@@ -49,8 +50,6 @@ class Carvana(Dataset):
     name = "carvana"
     slug = "carvana-image-masking-challenge"
     classes = ("background", "car")
-    order = "C"
-    columns = ("img", "rle_mask")
 
     def __init__(self, data_dir: Path | str):
         self.data, self.drawn = DataFolder(data_dir), Path(data_dir, STUDIO_MARKER).is_file()
@@ -75,10 +74,6 @@ class Carvana(Dataset):
     def train_csv(self) -> Path | None:
         """The path of train_masks.csv, the same masks as run lengths; a copy in the cache if it lies in a zip."""
         return self.data.path("train_masks.csv")
-
-    def csv_name(self, id: str) -> str:
-        """The name of an image in the CSVs."""
-        return f"{id}.jpg"
 
     def read_image(self, id: str) -> np.ndarray:
         """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
@@ -118,7 +113,7 @@ class Carvana(Dataset):
         problems += [
             f"sample_submission.csv names {name!r} {count} times" for name, count in Counter(names).items() if count > 1
         ]
-        known = {self.csv_name(id): id for id in tests}
+        known = {f"{id}.jpg": id for id in tests}
         problems += [
             f"sample_submission.csv names {name!r}, which is not in test" for name in names if name not in known
         ]
@@ -133,7 +128,7 @@ def _read_names(content: bytes, name: str, problems: list[str]) -> list[str]:
         problems.append(f"{name} cannot be read as CSV in UTF-8: {error}")
         return []
     header = ",".join(rows[0]) if rows else ""
-    if header != ",".join(Carvana.columns):
+    if header != HEADER:
         problems.append(f"{name} starts with {header!r:.60}, expected {','.join(Carvana.columns)}")
         return []
     problems += [f"{name}, row {i}: {len(row)} cells, expected 2" for i, row in enumerate(rows[1:], 2) if len(row) != 2]

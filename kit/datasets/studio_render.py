@@ -2,7 +2,7 @@
 
 Meshes are drawn at SAMPLES x SAMPLES samples a pixel into two layers, the nearest opaque surface and the nearest
 glass before it. Light is computed at the vertices; colour comes with the material that is painted on the car's panels.
-Picture and coverage are counted from the same samples, which is what makes the masks exact.
+Image and coverage are counted from the same samples, which is what makes the masks exact.
 """
 
 from typing import NamedTuple

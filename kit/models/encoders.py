@@ -128,9 +128,10 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
     nn.Module.load_state_dict(encoder, kept | tensors)  # not smp's own, which renames once more
     if found.others:
         shown = ", ".join(found.others[:4]) + (" ..." if len(found.others) > 4 else "")
+        key = f", read at {file.key!r}" if file.key else ""
         print(
-            f"{path}, {file.kind}: {len(tensors)} tensors loaded into the encoder {name}, {len(found.others)} of other "
-            f"parts ignored ({shown})",
+            f"{path}, {file.kind}{key}: {len(tensors)} tensors loaded into the encoder {name}; {len(found.others)} of "
+            f"other parts ignored ({shown})",
             flush=True,
         )
 
@@ -144,7 +145,10 @@ def _whole_names(name: str) -> set[str]:
     """The names of timm's whole network, of which smp's encoder may keep the first stages alone."""
     if not name.startswith("tu-"):
         return set()
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            return set(timm.create_model(name[3:]).state_dict())
+    except (NotImplementedError, RuntimeError):  # a few read values while they are built
         return set(timm.create_model(name[3:]).state_dict())
 
 

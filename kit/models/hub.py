@@ -1,7 +1,7 @@
-"""Which encoders and weights there are, what these expect, and whether the hub that has them can be reached.
+"""Lists encoders and their weights, states the images that these expect, and checks that the hub can be reached.
 
-Nothing here downloads. smp's settings of an encoder name only the place on the hub; the mean and deviation stand in a
-file there. So STATISTICS repeats those that differ from ImageNet's; the sources are timm's settings of the same weights
+Nothing here downloads. smp's settings of an encoder name only the place on the hub; the mean and deviation are in a
+file there. So STATISTICS repeats those that differ from ImageNet's. The sources are timm's settings of the same weights
 and, for DPN, Inception and Xception, the package pretrainedmodels 0.7.4, from which smp took them.
 """
 

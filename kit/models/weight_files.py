@@ -1,6 +1,6 @@
-"""Files of weights as other people's code writes them: read without running anything, and fitted to a network by name.
+"""Reads weight files that other people's code writes, without running anything, and fits them to a network by name.
 
-Read are safetensors and torch's .pth, .pt, .ckpt and .bin, with weights_only, of
+The file is safetensors or torch's (.pth, .pt, .ckpt, .bin), which is read with weights_only. It may come from
     torchvision, timm, segmentation-models-pytorch (smp)   the state dict of a network or of an encoder
     smp, kit                                               a whole network ("encoder.", "net.encoder.")
     Lightning                                              "state_dict", with the name of an attribute before each name
@@ -8,10 +8,10 @@ Read are safetensors and torch's .pth, .pt, .ckpt and .bin, with weights_only, o
     averaged weights                                       "model_ema", "ema", "state_dict_ema" ...: preferred
     DataParallel, DistributedDataParallel, torch.compile   "module.", "_orig_mod." before each name
 
-The names of a network and of a file are compared without what leads up to them, and with "_" for ".", because timm
-flattens "stages.0" to "stages_0" where it returns features. All tensors of the network must be found, in the same
-shape. Other parts of the file, as a classifier or a decoder, are ignored and printed. But tensors of the same part as
-the network's are refused: the file is then of a deeper network, resnet34 for resnet18.
+The names of the network and of the file are compared without their common beginnings, and with "_" for ".", because
+timm flattens "stages.0" to "stages_0" where it returns features. All tensors of the network must be found, in the same
+shape. Other parts of the file, for example a classifier or a decoder, are ignored, and a line says so. But further
+tensors of the network's own parts are refused: the file then belongs to a deeper network, as resnet34 to resnet18.
 """
 
 import argparse
@@ -32,7 +32,7 @@ WRAPPERS = (*AVERAGED, "state_dict", "model_state_dict", "model_state", "model",
 DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")  # torchvision's old files: norm.1 for norm1
 PATHS = ("pathlib", "pathlib._local")  # of Python until 3.12 and from 3.13
 COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")  # no weights: a network makes them itself
-# what the settings and scores of a training script are made of, none of which runs anything when it is made
+# the classes of a training script's settings and scores; making one of these runs nothing
 PLAIN = [
     argparse.Namespace,
     *((pathlib.PurePosixPath, f"{module}.{name}") for module in PATHS for name in ("PosixPath", "PurePosixPath")),
@@ -44,16 +44,18 @@ PLAIN = [
 
 
 class WeightFile(NamedTuple):
-    """The tensors of a file by name, and what the file is, in words."""
+    """The tensors of a file by name, the kind of file in words, and the key in it that leads to the tensors."""
 
     path: Path
     kind: str
+    key: str
     tensors: dict[str, Tensor]
 
     def __str__(self) -> str:
         """The first sentence of every message about the file, without a full stop."""
         first = [f"{name} {tuple(value.shape)}" for name, value in list(self.tensors.items())[:3]]
-        return f"{self.path} is {self.kind} of {len(self.tensors)} tensors; the first are {', '.join(first)}"
+        key = f", read at {self.key!r}," if self.key else ""
+        return f"{self.path} is {self.kind}{key} of {len(self.tensors)} tensors; the first are {', '.join(first)}"
 
 
 class Fit(NamedTuple):
@@ -84,7 +86,7 @@ def read_weights(path: Path) -> WeightFile:
     keys, tensors = _find_tensors(content)
     if not tensors:
         raise ValueError(f"{path} is {kind} and holds no named tensors; expected a state dict of the network")
-    return WeightFile(path, kind + (f", read at {'.'.join(keys)}," if keys else ""), tensors)
+    return WeightFile(path, kind, ".".join(keys), tensors)
 
 
 def fit(wanted: Mapping[str, Tensor], file: WeightFile, whole: set[str] = frozenset()) -> Fit:
@@ -140,7 +142,7 @@ def _read_safetensors(path: Path) -> tuple[dict, dict]:
 
 
 def _read_torch(path: Path, head: bytes) -> object:
-    """What torch.save wrote. Allowed beside tensors and plain values: the paths and settings of training scripts."""
+    """The content of torch.save: tensors, plain values, and the settings of training scripts (PLAIN)."""
     if not head.startswith((b"PK", b"\x80")):
         shown = head.decode("latin-1").strip() or "nothing"
         raise ValueError(f"{path} is neither a safetensors file nor one of torch: it begins with {shown!r}")
@@ -151,8 +153,8 @@ def _read_torch(path: Path, head: bytes) -> object:
         told = str(error)
         if wanted := re.search(r"GLOBAL (\S+)", told):
             why = (
-                f"a file of torch that holds Python objects ({wanted[1]}), which kit does not run. Load it where it was "
-                "made and save the tensors alone: torch.save(model.state_dict(), FILE)"
+                f"a file of torch that holds Python objects ({wanted[1]}), which kit does not run. Load it where it "
+                "was made and save the tensors alone: torch.save(model.state_dict(), FILE)"
             )
         elif "TorchScript" in told:
             why = "a TorchScript archive. Save the tensors alone: torch.save(torch.jit.load(FILE).state_dict(), NEW)"
@@ -162,7 +164,7 @@ def _read_torch(path: Path, head: bytes) -> object:
 
 
 def _kind(content: object) -> str:
-    """What torch.load gave, in words."""
+    """The kind of a file of torch, in words."""
     if not isinstance(content, Mapping):
         return f"a file of torch with a {type(content).__name__} in it"
     if "pytorch-lightning_version" in content:
@@ -196,9 +198,9 @@ def _flat(name: str) -> str:
 
 
 def _leads(wanted: Mapping[str, Tensor], found: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What may lead up to the names: pairs of a beginning in the network, which all its names share, and in the file.
+    """Possible beginnings of names: pairs of one that all names of the network share, and one in the file.
 
-    Those in the file are found by one tensor, the first with two dimensions or more.
+    One tensor of the network, the first with two dimensions or more, finds those in the file.
     """
     names, inners = list(wanted), [""]
     for part in names[0].split(".")[:-1]:

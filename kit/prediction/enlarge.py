@@ -70,7 +70,7 @@ def _edges(values: np.ndarray, size: tuple[int, int], threshold: float) -> np.nd
     return edges[: _find_edges(values, level, above, above.view(np.uint64), rows, (*columns, first), edges)]
 
 
-@functools.lru_cache(64)  # pictures of a few sizes come by the thousand
+@functools.lru_cache(64)  # images of a few sizes come by the thousand
 def _places(length: int, enlarged: int) -> tuple[np.ndarray, np.ndarray]:
     """For each pixel of an enlarged side the centre before it, i64, and how far it is past that one, in 1/(2N)."""
     place = np.maximum((2 * np.arange(enlarged) + 1) * length - enlarged, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.system.files import file_name, write_atomic
+from kit.system.files import check_id, file_name, write_atomic
 
 
 class Store:
@@ -21,7 +21,7 @@ class Store:
 
     def path(self, id: str) -> Path:
         """Where the prediction of `id` is kept. Raises ValueError if the id is unsafe."""
-        return self.folder / f"{file_name(id)}.png"
+        return self.folder / f"{file_name(check_id(id))}.png"
 
     def __contains__(self, id: str) -> bool:
         return self.path(id).exists()

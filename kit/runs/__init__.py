@@ -14,11 +14,12 @@ provenance.py  where a number comes from: command, versions, commit, hardware
 from kit.runs.flags import Count, Free, Weights
 from kit.runs.folds import unfinished
 from kit.runs.oof import oof_masks, predict_oof, scores
-from kit.runs.run import Run, open_run
+from kit.runs.run import Config, Run, open_run
 from kit.runs.submit import Submission, submit
 from kit.runs.training import Plan, fit_fold, load, load_stage
 
 __all__ = [
+    "Config",
     "Count",
     "Free",
     "Plan",

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,14 +35,15 @@ from kit.training.loop import best_dtype
 from kit.training.processes import World, start
 
 
-class Config(Protocol):
-    """The flags that open_run reads; every recipe has them."""
+@dataclass(frozen=True)
+class Config:
+    """The flags that open_run reads. Every recipe has them, in a Config of its own; a short script may use this one."""
 
-    fold: int | Literal["all"]
-    run_dir: Path
-    seed: int
-    device: str
-    workers: int | None
+    fold: int | Literal["all"] = 0  # the fold to hold out
+    run_dir: Path = Path("runs/mine")
+    seed: int = 0
+    device: str = "auto"  # a GPU if there is one; or cpu, cuda, cuda:1, mps
+    workers: int | None = None  # processes that load data; None: none on a CPU, up to eight for a GPU
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
-from tiny import TinyCompetition
+from tiny import TinyDataset
 from torch.utils.data import DataLoader
 
 from kit.data.augment import Augment, Elastic, cell_augment, photo_augment, sample_seed
@@ -17,7 +17,7 @@ KEYS = [(epoch, index) for epoch in (0, 1) for index in range(6)]
 
 
 def dataset(augment):
-    competition = TinyCompetition(cars=2, views=3, size=SIZE)
+    competition = TinyDataset(cars=2, views=3, size=SIZE)
     return SegmentationDataset(SizedReader(competition, Resizing(SIZE)), competition.ids, augment)
 
 
@@ -79,7 +79,7 @@ def test_image_and_mask_stay_aligned(augment, colours):
     """The picture shows its own mask; what is recovered from the moved picture is the moved mask, but for edges."""
     geometry = Augment([t for t in augment.compose.transforms if isinstance(t, A.DualTransform)], seed=5)
     assert len(geometry.compose.transforms) == len(augment.compose.transforms) - colours
-    competition = TinyCompetition(size=(60, 80))
+    competition = TinyDataset(size=(60, 80))
     for index, id in enumerate(competition.ids):
         mask = competition.read_mask(id)
         image, moved = geometry(np.repeat(mask[..., None] * np.uint8(255), 3, axis=2), mask, 0, index)

@@ -106,6 +106,13 @@ def test_intensity_is_cut_off_at_the_range_of_whole_numbers_and_nowhere_in_float
     assert min(result.min() for result in floats) < 0
 
 
+def test_imagenets_normalisation_of_rgb_u8_is_bit_for_bit_that_of_a_row_of_floats():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 9, 11), dtype=np.uint8))
+    mean, std = (np.float32(one) * np.float32(255) for one in (IMAGENET.mean, IMAGENET.std))
+    expected = (images.permute(0, 2, 3, 1).numpy().astype(np.float32) - mean) / std
+    np.testing.assert_array_equal(IMAGENET(images).permute(0, 2, 3, 1).numpy(), expected)
+
+
 def test_normalisation_leaves_the_images_as_they_are_and_refuses_others():
     own = Normalisation((0.5, 2.0), (0.25, 4.0))
     images = torch.rand(2, 2, 5, 6)
@@ -122,16 +129,16 @@ def test_normalisation_leaves_the_images_as_they_are_and_refuses_others():
 
 
 def test_whose_mean_and_deviation_count():
-    statistics = (0.5, 0.4, 0.3), (0.2, 0.2, 0.1)
+    encoder = (0.5, 0.4, 0.3), (0.2, 0.2, 0.1)
     colour = Drawn(RGB, "uint8")
     facts = check_dataset(colour)
     assert normalisation_of(colour, facts) is IMAGENET
-    assert normalisation_of(colour, facts, statistics) == Normalisation(*statistics)
+    assert normalisation_of(colour, facts, encoder) == Normalisation(*encoder)
     colour.mean, colour.std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-    assert normalisation_of(colour, facts, statistics) == Normalisation(colour.mean, colour.std)
+    assert normalisation_of(colour, facts, encoder) == Normalisation(colour.mean, colour.std)
     for other in (drawn(3, "uint8"), Drawn(RGB, "uint16"), drawn(1, "float32")):
         measured = check_dataset(other)
-        assert normalisation_of(other, measured, statistics) == Normalisation(measured.mean, measured.std)
+        assert normalisation_of(other, measured, encoder) == Normalisation(measured.mean, measured.std)
 
 
 def test_a_channel_without_spread_is_only_shifted():

@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn import Drawn
+from encoded import save
+from PIL import Image
 
 from kit.data import Dataset, check_dataset, data_key
 from kit.data import check as check_module
 from kit.data.check import Facts
+from kit.data.masks import decode_mask
 from kit.system.files import cache_folder
 
 
@@ -317,6 +320,24 @@ def odd_mask(change, classes=("background", "disc"), every=False):
 )
 def test_fault_56_masks_of_another_kind(change, told):
     assert re.search(told, refusal(odd_mask(change)))
+
+
+def stored(image):
+    return decode_mask(save(image, "PNG"), "mask.png")
+
+
+def in_palette(mask, *colours):
+    image = Image.fromarray(np.asarray(mask))
+    image.putpalette(np.array(colours, np.uint8).ravel().tolist())
+    return stored(image)
+
+
+def test_fault_54_what_decode_mask_gives_is_no_mask_yet_where_the_palette_says_otherwise():
+    black, white, red = (0, 0, 0), (255, 255, 255), (255, 0, 0)
+    white_first = odd_mask(lambda mask: in_palette(1 - mask, white, black))
+    assert re.search(r"disc_05: the mask: a palette .* two ways", refusal(white_first))
+    for change in (lambda mask: in_palette(mask, black, red), lambda mask: stored(Image.fromarray(mask))):
+        assert check_dataset(odd_mask(change)).images == 12
 
 
 def test_fault_57_masks_of_0_and_255_and_classes_that_never_occur():

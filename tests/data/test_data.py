@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TinyCompetition
+from tiny import TinyDataset
 from torch.utils.data import DataLoader
 from torchvision.models import MobileNet_V2_Weights
 from torchvision.transforms import functional as V
@@ -22,14 +22,8 @@ from kit.data.cache import ImageCache, SizedReader, sample_reader
 from kit.data.check import foreground_shares, sample_ids
 from kit.data.normalise import IMAGENET as normalise
 from kit.data.resize import Resizing, resize_image, resize_mask
-from kit.data.samples import (
-    ImageBatches,
-    Sample,
-    SegmentationDataset,
-    collate_samples,
-    loading,
-    start_worker,
-)
+from kit.data.samples import ImageBatches, Sample, SegmentationDataset, collate_samples
+from kit.training.loaders import loading, start_worker
 from kit.training.processes import World
 
 SIZE = (32, 40)
@@ -37,7 +31,7 @@ SIZE = (32, 40)
 
 @pytest.fixture
 def competition():
-    return TinyCompetition()
+    return TinyDataset()
 
 
 def test_reader_brings_image_and_mask_to_one_size(competition):
@@ -109,7 +103,7 @@ def test_the_last_batch_is_filled_up_with_its_last_picture(competition, threads)
 
 
 def test_pictures_that_cannot_be_read_are_told_and_left_out():
-    competition = TinyCompetition(broken=["test_00", "test_02", "test_03"])
+    competition = TinyDataset(broken=["test_00", "test_02", "test_03"])
     first, second = ImageBatches(competition, [f"test_0{i}" for i in range(4)], Resizing(SIZE), 2)
     assert (first.ids, first.problems) == (["test_01"], ["test_00.jpg: damaged or cut short"])
     assert (second.ids, second.sizes, len(second.problems), len(second.images)) == ([], [], 2, 0)
@@ -140,7 +134,7 @@ def test_cache_feeds_worker_processes_and_is_small_when_pickled(competition, tmp
 def test_cache_is_built_once_and_anew_for_another_size_or_other_data(tmp_path):
     reads = []
 
-    class Counting(TinyCompetition):
+    class Counting(TinyDataset):
         def read_image(self, id):
             reads.append(id)
             return super().read_image(id)
@@ -159,14 +153,14 @@ def test_cache_is_built_once_and_anew_for_another_size_or_other_data(tmp_path):
 BUILD = """
 import os, sys, time
 from pathlib import Path
-from tiny import TinyCompetition
+from tiny import TinyDataset
 from kit.data import cache
 from kit.data.cache import ImageCache
 from kit.data.resize import Resizing
 
 cache.CHUNK = 4
 
-class Slow(TinyCompetition):
+class Slow(TinyDataset):
     def read_image(self, id):
         with open(sys.argv[2], "a") as log:
             print(id, file=log, flush=True)
@@ -196,7 +190,7 @@ def test_two_processes_build_one_cache(tmp_path):
     builds = [start_build(tmp_path, 0.1) for _ in range(2)]
     assert [build.wait(60) for build in builds] == [0, 0]
     log = (tmp_path / "log").read_text().split()
-    assert set(log) == set(TinyCompetition().ids)
+    assert set(log) == set(TinyDataset().ids)
     assert len(log) == 1 + 12 + 8  # one build, and the other's comparison
 
 
@@ -244,7 +238,7 @@ def test_a_build_killed_before_its_files_were_whole_begins_again(tmp_path, compe
 
 
 def test_every_sample_that_cannot_be_cached_is_listed(tmp_path):
-    broken = TinyCompetition(broken=["car0_02", "car3_01"])
+    broken = TinyDataset(broken=["car0_02", "car3_01"])
     with pytest.raises(ValueError, match="2 samples cannot be read") as refusal:
         ImageCache.open(broken, Resizing(SIZE), tmp_path)
     assert "car0_02.jpg: damaged" in str(refusal.value)
@@ -264,7 +258,7 @@ def test_foreground_shares_leave_ignored_pixels_out_of_the_foreground(competitio
     expected = [competition.read_mask(id).mean() for id in competition.ids]
     np.testing.assert_allclose(foreground_shares(competition), expected)
 
-    class Ignoring(TinyCompetition):
+    class Ignoring(TinyDataset):
         def read_mask(self, id):
             return np.array([[0, 255, 1, 0]], np.uint8)
 
@@ -287,7 +281,7 @@ def test_a_forked_worker_starts_though_opencv_has_threads_running():
 
 
 def test_workers_of_a_group_of_processes_come_from_a_clean_server_and_read_the_same():
-    samples = SegmentationDataset(SizedReader(TinyCompetition(), Resizing(SIZE)), TinyCompetition().ids)
+    samples = SegmentationDataset(SizedReader(TinyDataset(), Resizing(SIZE)), TinyDataset().ids)
     alone, group = World(0, 1, torch.device("cpu")), World(0, 2, torch.device("cpu"))
     here, there = (
         list(DataLoader(samples, 2, **loading(workers, world))) for workers, world in ((0, alone), (1, group))

@@ -38,10 +38,15 @@ class Mine(Dataset):
 
     def read_image(self, id):
         "An image."
-        return np.full((self.side, 12, 1), 7 * int(id), np.uint8)  # flat
+        return np.full((self.side, 12, 1), 7 * int(id) + READERS["x"](0), np.uint8)  # flat
 
     def read_mask(self, id):
         return to_mask(stripes(int(id)), LIMIT)
+
+def plus(number):
+    return 40 + number
+
+READERS = {"x": plus}
 
 @functools.lru_cache
 def stripes(number):
@@ -95,6 +100,7 @@ CHANGES = {
     "an imported function": ("values > limit", "values >= limit"),
     "a function of an imported module": ("return deeper(by)", "return deeper(by) + 1"),
     "a function that another one calls": ("    return by\n", "    return by + 1\n"),
+    "a function in a table": ("return 40 + number", "return 41 + number"),
     "a value of the object": ("self.offset = 0", "self.offset = 1"),
     "the classes": ('"stripe")', '"line")'),
     "the channels": ('("grey",)', '("gray",)'),

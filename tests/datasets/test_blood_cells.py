@@ -28,7 +28,6 @@ def test_ids_by_number_and_groups_of_neighbours(folder):
     assert cells.groups == [f"block-{block:02}" for block in blocks]
     assert cells.test_ids == ["smear-0", "smear-1", "smear-2"]
     assert (cells.classes, cells.num_classes) == (("background", "white cell"), 2)
-    assert (cells.sample_csv, cells.truth_csv, cells.csv_name("smear-1")) == (None, None, "smear-1.jpg")
     check_leaks(cells.groups, group_kfold(cells.groups, 4, seed=0))
 
 

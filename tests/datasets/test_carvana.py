@@ -87,7 +87,6 @@ def test_ids_groups_and_the_order_of_the_sample(carvana):
     assert carvana.ids == ["0b_01", "0b_02", "fa_01", "fa_02"]
     assert carvana.groups == ["0b", "0b", "fa", "fa"]
     assert carvana.test_ids == ["c_02", "c_01"]
-    assert carvana.csv_name("c_02") == "c_02.jpg"
     assert carvana.train_csv.read_text().startswith("img,rle_mask\nfa_01.jpg")
     assert carvana.sample_csv.read_text().startswith("img,rle_mask\nc_02.jpg")
 

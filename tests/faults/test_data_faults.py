@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TinyCompetition
+from tiny import TinyDataset
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -24,16 +24,16 @@ from kit.data.check import check_dataset
 from kit.data.resize import Resizing
 from kit.data.samples import ImageBatches, SegmentationDataset
 from kit.folds.kfold import check_leaks
-from kit.losses.region import bce, bce_dice, cross_entropy, soft_dice
+from kit.losses import bce, bce_dice, cross_entropy, soft_dice
 from kit.models.pretrained import PadToStride, unet
-from kit.prediction.predictor import TTA, VIEWS, Tiled, probabilities
+from kit.prediction import TTA, VIEWS, Tiled, probabilities
 from kit.prediction.store import Store
 from kit.system.files import run_lock, write_atomic
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
 
 
-class Mislabelled(TinyCompetition):
+class Mislabelled(TinyDataset):
     """car1_02's mask has labels that are no class, car2_01's another size than its picture."""
 
     def read_mask(self, id):
@@ -107,7 +107,7 @@ def test_fault_20_sizes_that_no_stride_divides(size):
     assert torch.equal(net(picture), picture[:, :1])
     assert torch.equal(net.to(memory_format=torch.channels_last)(picture), picture[:, :1])
     tta = TTA(VIEWS["d4"])
-    torch.testing.assert_close(probabilities([net], picture, tta), picture[:, :1].sigmoid())
+    torch.testing.assert_close(probabilities(net, picture, tta), picture[:, :1].sigmoid())
     torch.testing.assert_close(Tiled(net, (30, 33))(picture), picture[:, :1])
 
 
@@ -179,7 +179,7 @@ class Bomb:
 @pytest.mark.parametrize("save", [torch.save, lambda bomb, path: path.write_bytes(pickle.dumps(bomb, 2))])
 def test_fault_36_encoder_weights_that_would_run_code(tmp_path, save):
     save({"features.0.0.weight": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pth")
-    with pytest.raises(ValueError, match=r"bomb\.pth does not hold the weights of this encoder"):
+    with pytest.raises(ValueError, match=r"bomb\.pth is a file of torch that holds Python objects"):
         unet("mobilenet_v2", str(tmp_path / "bomb.pth"), num_classes=1)
     assert not (tmp_path / "ran").exists()
 
@@ -223,7 +223,7 @@ def test_fault_44_neither_the_package_nor_the_home_can_be_written(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # said where there is one core
 def test_fault_45_augmentations_differ_between_epochs_and_workers(workers):
-    competition = TinyCompetition()
+    competition = TinyDataset()
     samples = SegmentationDataset(
         SizedReader(competition, Resizing((48, 64))), competition.ids[:1] * 12, photo_augment()
     )
@@ -292,7 +292,7 @@ def test_fault_51_an_id_that_is_a_path_reaches_no_file(tmp_path, id):
     assert outside.read_bytes() == b"mine"
 
 
-class Sliced(TinyCompetition):
+class Sliced(TinyDataset):
     """Ids with folders, as UW-Madison has them."""
 
     def __init__(self):
@@ -312,7 +312,7 @@ def test_fault_58_ids_with_folders_are_cached_and_kept_apart(tmp_path):
     assert read(dataset.ids[3])[0].shape == (32, 40, 3)
 
 
-class Flat(TinyCompetition):
+class Flat(TinyDataset):
     """Images of one channel without its axis: a compiled kernel once read them out of bounds."""
 
     def read_image(self, id):
@@ -332,7 +332,7 @@ def test_fault_56_an_image_without_channels_reaches_no_kernel(tmp_path):
     assert "test_00: the image is (45, 61)" in first.problems[0]
 
 
-class Unlucky(TinyCompetition):
+class Unlucky(TinyDataset):
     """One test image makes the reader's own code fail."""
 
     def read_image(self, id):
@@ -347,7 +347,7 @@ def test_fault_61_an_error_of_the_readers_own_code_costs_one_image():
 
 
 def test_fault_57_a_mask_of_0_and_255_is_refused_before_training():
-    class Raw(TinyCompetition):
+    class Raw(TinyDataset):
         def read_mask(self, id):
             return np.uint8(255) * super().read_mask(id)
 
@@ -356,7 +356,7 @@ def test_fault_57_a_mask_of_0_and_255_is_refused_before_training():
 
 
 def test_fault_58_an_id_twice_is_refused_before_training():
-    class Twice(TinyCompetition):
+    class Twice(TinyDataset):
         def __init__(self):
             super().__init__()
             self.ids += self.ids[:2]

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from kit.models.dynamic_unet import DynamicUNet, SubPixel
 from kit.models.pretrained import encoder
-from kit.training.loop import parameter_groups
+from kit.training import parameter_groups
 
 
-def image(*size, channels=3):
+def noise(*size, channels=3):
     return torch.from_numpy(np.random.default_rng(0).normal(size=(2, channels, *size)).astype(np.float32))
 
 
@@ -28,7 +28,7 @@ def mobile(**choices):
 @torch.inference_mode()
 def test_sub_pixel_starts_as_nearest_enlarging_of_a_convolution():
     """ICNR: every fourth kernel of its convolution is that convolution."""
-    layer, x = SubPixel(24, 10), image(7, 9, channels=24)
+    layer, x = SubPixel(24, 10), noise(7, 9, channels=24)
     layer.conv.bias.copy_(torch.arange(10.0).repeat_interleave(4) / 10)
     small = F.relu(F.conv2d(x, layer.conv.weight[::4], layer.conv.bias[::4]))
     assert small.shape == (2, 10, 7, 9)
@@ -49,7 +49,7 @@ def test_every_enlarging_of_the_network_starts_so():
 @torch.inference_mode()
 def test_four_channels_become_a_square():
     """Shi et al., by indexing: channel 4 c + 2 i + j lies at row i, column j of each 2×2 square."""
-    layer, x = SubPixel(5, 3), image(4, 6, channels=5)
+    layer, x = SubPixel(5, 3), noise(4, 6, channels=5)
     nn.init.normal_(layer.conv.weight)
     channels = F.relu(layer.conv(x)).reshape(2, 3, 2, 2, 4, 6)
     expected = torch.empty(2, 3, 8, 12)
@@ -61,7 +61,7 @@ def test_four_channels_become_a_square():
 
 @torch.inference_mode()
 def test_the_blur_is_the_mean_of_four_neighbours():
-    layer, x = SubPixel(5, 3, blur=True), image(4, 6, channels=5)
+    layer, x = SubPixel(5, 3, blur=True), noise(4, 6, channels=5)
     sharp = F.pixel_shuffle(F.relu(layer.conv(x)), 2).numpy()
     padded = np.pad(sharp, ((0, 0), (0, 0), (1, 0), (1, 0)), mode="edge")
     mean = (padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]) / 4
@@ -103,20 +103,20 @@ def test_any_encoder_any_size(name, channels):
     torch.manual_seed(0)
     net = DynamicUNet(encoder(name, "none", channels), num_classes=2, in_channels=channels, middle_channels=16).eval()
     for size in ((33, 40), (1, 20)):
-        assert net(image(*size, channels=channels)).shape == (2, 2, *size)
+        assert net(noise(*size, channels=channels)).shape == (2, 2, *size)
 
 
 def test_an_encoder_of_one_size_gets_images_padded_to_multiples_of_it():
     net = DynamicUNet(encoder("tu-maxvit_pico_rw_256", "none"), num_classes=2, middle_channels=16).eval()
     assert net.encoder.multiple == 256
     with torch.inference_mode():
-        assert net(image(97, 131)).shape == (2, 2, 97, 131)
+        assert net(noise(97, 131)).shape == (2, 2, 97, 131)
 
 
 def test_a_shallower_encoder_has_a_smaller_stride():
     net = DynamicUNet(encoder("resnet18", "none", depth=3), num_classes=2, middle_channels=16).eval()
     assert (net.encoder.multiple, len(net.blocks)) == (8, 2)
-    assert net(image(20, 30)).shape == (2, 2, 20, 30)
+    assert net(noise(20, 30)).shape == (2, 2, 20, 30)
 
 
 def test_the_image_itself_reaches_the_end():
@@ -124,10 +124,10 @@ def test_the_image_itself_reaches_the_end():
     net = mobile().eval()
     with torch.no_grad():
         net.enlarge.conv.weight.zero_()
-        assert not torch.allclose(net(image(32, 32)), net(image(32, 32).flip(3)).flip(3))
+        assert not torch.allclose(net(noise(32, 32)), net(noise(32, 32).flip(3)).flip(3))
         net.cross.convs[0].weight[:, -3:] = 0
         net.head.weight[:, -3:] = 0
-        flat = net(image(32, 32))
+        flat = net(noise(32, 32))
     assert (flat - flat[:, :, :1, :1]).abs().max() < 1e-5
 
 
@@ -147,7 +147,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_still_learns(frozen):
     net.eval().train()  # as every epoch does; it must not thaw
     before = {name: value.clone() for name, value in net.encoder.state_dict().items()}
     decoder = net.middle[0].running_mean.clone()
-    net(image(64, 64)).square().mean().backward()
+    net(noise(64, 64)).square().mean().backward()
     torch.optim.SGD(net.parameters(), lr=0.1).step()
     kept = {name for name, value in net.encoder.state_dict().items() if torch.equal(value, before[name])}
     statistics = {name for name in before if "running" in name or "num_batches" in name}
@@ -160,7 +160,7 @@ def test_frozen_batch_norm_keeps_its_statistics_and_still_learns(frozen):
 def test_batch_norm_in_the_decoder_takes_the_place_of_the_biases():
     plain, normed = mobile(), mobile(batch_norm=True)
     assert parameters(normed) > parameters(plain)
-    assert normed(image(40, 33)).shape == (2, 2, 40, 33)
+    assert normed(noise(40, 33)).shape == (2, 2, 40, 33)
     convs = [m for m in normed.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert all(conv.bias is None for conv in convs)
 

@@ -10,7 +10,7 @@ from kit.models.segnet import SegNet, SegNetBasic
 from kit.models.vgg import load_vgg16
 
 
-def image(*size, batch=1, seed=0):
+def noise(*size, batch=1, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(batch, 3, *size)).astype(np.float32))
 
 
@@ -24,7 +24,7 @@ def test_any_size(build):
     torch.manual_seed(0)
     net = build(num_classes=2).eval()
     for size in [(97, 131), (33, 1), (1, 1)]:
-        images = image(*size, batch=2)
+        images = noise(*size, batch=2)
         logits = net(images)
         assert logits.shape == (2, 2, *size)
         assert logits.isfinite().all()
@@ -92,13 +92,13 @@ def test_the_encoder_starts_from_torchvisions():
         norm.running_mean.uniform_(-0.1, 0.1)
         norm.running_var.uniform_(0.5, 1.5)
     load_vgg16(net.encoder, {f"features.{name}": value for name, value in theirs.state_dict().items()})
-    torch.testing.assert_close(encode(net.encoder, image(64, 96))[0], theirs(image(64, 96)))
+    torch.testing.assert_close(encode(net.encoder, noise(64, 96))[0], theirs(noise(64, 96)))
 
 
 @torch.inference_mode()
 def test_the_authors_normalisation_would_change_nothing_here():
     """As the head of segnet.py says: local response normalisation of images with mean 0 and deviation 1."""
-    images = image(64, 64)
+    images = noise(64, 64)
     changed = F.local_response_norm(images, size=5, alpha=1e-4, beta=0.75, k=1.0)
     assert ((changed - images).abs() < 1e-3 * images.abs()).all()
     pixels = 127 + 60 * images
@@ -108,7 +108,7 @@ def test_the_authors_normalisation_would_change_nothing_here():
 def test_basic_learns_from_scratch():
     torch.manual_seed(0)
     net = SegNetBasic(num_classes=2)
-    images = image(24, 24, batch=4)
+    images = noise(24, 24, batch=4)
     masks = torch.zeros(4, 24, 24, dtype=torch.long)
     masks[:, 8:20, 4:16] = 1
     images = images + 2 * masks[:, None]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kit.models.unet import CompactUNet, MirrorTiled, UNet, mirror
 
 
-def image(*size, dtype=torch.float32):
+def noise(*size, dtype=torch.float32):
     return torch.from_numpy(np.random.default_rng(0).normal(size=(1, 3, *size))).to(dtype)
 
 
@@ -50,20 +50,20 @@ def test_every_size_of_figure_1():
     net, sides = small(valid=True), []
     for block in (*net.contracting, *net.up, *net.expanding):
         block.register_forward_hook(lambda module, given, out: sides.append(out.shape[2]))
-    assert net.unpadded(image(572, 572)).shape == (1, 2, 388, 388)
+    assert net.unpadded(noise(572, 572)).shape == (1, 2, 388, 388)
     assert sides == [568, 280, 136, 64, 28, 56, 52, 104, 100, 200, 196, 392, 388]
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (93, 200), (97, 131), (388, 20)])
 def test_valid_logits_of_the_images_size(size):
-    assert small(valid=True)(image(*size)).shape == (1, 2, *size)
+    assert small(valid=True)(noise(*size)).shape == (1, 2, *size)
 
 
 @torch.inference_mode()
 def test_the_mirrored_image_is_numpys():
     for size, wanted in (((150, 171), (343, 370)), ((20, 3), (220, 204)), ((1, 2), (188, 188))):
-        image = image(*size)
+        image = noise(*size)
         around = [(92, whole - side - 92) for side, whole in zip(size, wanted, strict=True)]
         expected = np.pad(image.numpy(), ((0, 0), (0, 0), *around), mode="reflect")
         np.testing.assert_array_equal(mirror(image, wanted).numpy(), expected)
@@ -74,7 +74,7 @@ def test_valid_and_padded_agree_far_from_the_border():
     """The same weights: what either puts around the image reaches 92 + 16 pixels in at most."""
     valid, padded = small(valid=True).double(), small().double()
     padded.load_state_dict(valid.state_dict())
-    image = image(240, 256, dtype=torch.float64)
+    image = noise(240, 256, dtype=torch.float64)
     whole = valid(image)
     # Valid convolutions take 2, 4, 8 ... pixels between the poolings: they pair off from the image's pixel 2 on.
     around = padded(F.pad(image, (14, 2, 14, 2)))[:, :, 14:-2, 14:-2]
@@ -88,7 +88,7 @@ def test_valid_and_padded_agree_far_from_the_border():
 @pytest.mark.parametrize(("size", "tile"), [((100, 150), 64), ((50, 33), 16), ((50, 60), 128)])
 def test_tiles_equal_the_whole_image(size, tile):
     net = small(valid=True).double()
-    image = image(*size, dtype=torch.float64)
+    image = noise(*size, dtype=torch.float64)
     whole = net(image)
     assert whole.std() > 1e-3
     torch.testing.assert_close(MirrorTiled(net, tile)(image), whole, rtol=1e-11, atol=1e-11)
@@ -97,7 +97,7 @@ def test_tiles_equal_the_whole_image(size, tile):
 @torch.inference_mode()
 def test_tiles_must_begin_where_the_poolings_do():
     """What the multiple of 16 is for: shifted by 8, the network says something else about the same pixels."""
-    net, image = small(valid=True).double(), image(236, 236, dtype=torch.float64)
+    net, image = small(valid=True).double(), noise(236, 236, dtype=torch.float64)
     whole = net.unpadded(image)
     for shift, equal in ((16, True), (8, False)):
         part = net.unpadded(image[:, :, shift : shift + 204, :204])
@@ -117,11 +117,11 @@ def test_starts_as_the_paper_says():
 def test_dropout_at_the_end_of_the_contracting_path():
     net, dropped = small(dropout=1.0).train(), []
     net.dropout.register_forward_hook(lambda module, given, out: dropped.append(out.shape[1]))
-    logits = net(image(32, 32))
+    logits = net(noise(32, 32))
     assert dropped == [32, 64]  # the fourth and the fifth level
     silent = small(dropout=1.0)
     assert logits.any()  # the upper skips still speak
-    assert not torch.equal(logits, silent(image(32, 32)))
+    assert not torch.equal(logits, silent(noise(32, 32)))
 
 
 def test_batch_norm_takes_the_place_of_the_biases():
@@ -129,7 +129,7 @@ def test_batch_norm_takes_the_place_of_the_biases():
     norms = [module for module in normed.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 18
     assert parameters(normed) - parameters(plain) == sum(norm.num_features for norm in norms)
-    assert normed(image(20, 30)).shape == (1, 2, 20, 30)
+    assert normed(noise(20, 30)).shape == (1, 2, 20, 30)
 
 
 def test_what_does_not_fit_is_refused():
@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_refused():
         (small(valid=True), (172, 572), r"from 188 on, got \(172, 572\)"),
     ):
         with pytest.raises(ValueError, match=told):
-            net.unpadded(image(*size))
+            net.unpadded(noise(*size))
     with pytest.raises(ValueError, match=r"needs a UNet\(valid=True\)"):
         MirrorTiled(small())
     for tile in (388, 0):

@@ -18,7 +18,7 @@ import torch
 
 from kit.data.resize import resize_image
 from kit.datasets.carvana import Carvana
-from kit.datasets.studio import VERSION
+from kit.datasets.studio import VERSION, draw_studio
 from kit.models.pretrained import unet
 from kit.submission import CARVANA, errors_of, lint
 from kit.submission.rle import decode
@@ -40,19 +40,24 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def run(folder, flags):
-    """Run the recipe in `folder`; its exit status and what it printed."""
-    done = subprocess.run(command(flags), cwd=folder, env=environment(), capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def recipe(run):
+    """recipe(folder, flags): exit status, output, errors; in a fork, as tests/recipes/conftest.py says."""
+
+    def ask(folder, flags):
+        done = run(f"python recipes/carvana_unet.py {flags}", folder)
+        return done.returncode, done.stdout, done.stderr
+
+    return ask
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The folder in which the recipe ran from nothing, and what it printed."""
+    """The folder in which the recipe ran from nothing, in a process of its own, and what it printed."""
     folder = tmp_path_factory.mktemp("user")
-    status, out, errors = run(folder, FLAGS)
-    assert status == 0, errors
-    return folder, out
+    done = subprocess.run(command(FLAGS), cwd=folder, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_it_says_at_once_that_the_data_are_drawn(finished):
 
 
 @pytest.mark.slow
-def test_every_training_picture_is_held_out_once_and_no_car_is_in_two_folds(finished, drawn):
+def test_every_training_image_is_held_out_once_and_no_car_is_in_two_folds(finished, drawn):
     table = pd.read_csv(finished[0] / RUN / "oof.csv", dtype={"id": str, "group": str})
     assert sorted(table["id"]) == drawn.ids
     assert (table.groupby("group")["fold"].nunique() == 1).all()
@@ -95,7 +100,7 @@ def test_the_submission_is_valid_and_holds_the_mean_of_both_networks(finished, d
 
 
 def predict_plainly(folder, drawn, id):
-    """A test picture's mask in the plainest form: two networks, two views, mean, 256 steps, enlarge, threshold."""
+    """A test image's mask in the plainest form: two networks, two views, mean, 256 steps, enlarge, threshold."""
     image = torch.from_numpy(resize_image(drawn.read_image(id), (48, 80)).transpose(2, 0, 1).copy())[None].float()
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     batch = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -113,36 +118,34 @@ def predict_plainly(folder, drawn, id):
 
 
 @pytest.mark.slow
-def test_the_same_command_again_changes_nothing(finished):
+def test_the_same_command_again_changes_nothing(finished, recipe):
     folder = finished[0]
     kept = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in {".safetensors", ".csv", ".png"}}
-    status, out, errors = run(folder, FLAGS)
+    status, out, errors = recipe(folder, FLAGS)
     assert (status, errors) == (0, "")
     assert "epoch" not in out.split("out-of-fold")[0]
     assert kept == {path: path.read_bytes() for path in kept}
 
 
 @pytest.mark.slow
-def test_another_configuration_in_the_same_folder_is_refused_with_the_difference(finished):
-    status, _, errors = run(finished[0], FLAGS + " --lr 0.5")
+def test_another_configuration_in_the_same_folder_is_refused_with_the_difference(finished, recipe):
+    status, _, errors = recipe(finished[0], FLAGS + " --lr 0.5")
     assert status == 1
     assert "lr 0.003 -> 0.5" in errors
     assert "Traceback" not in errors
 
 
-@pytest.mark.slow
-def test_a_folder_that_is_not_there_is_told_before_anything_is_made(tmp_path):
-    status, _, errors = run(tmp_path, "--data-dir nowhere")
+def test_a_folder_that_is_not_there_is_told_before_anything_is_made(tmp_path, recipe):
+    status, _, errors = recipe(tmp_path, "--data-dir nowhere")
     assert status == 1
     assert "nowhere" in errors
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fold", ["7", "-1"])
-def test_a_fold_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, finished, fold):
-    """finished: so that the pictures are drawn already."""
-    status, out, errors = run(tmp_path, f"--fold {fold} --folds 4 --device cpu")
+def test_a_fold_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, recipe, fold):
+    draw_studio(tmp_path / "data", cars=4, test_cars=1, size=(64, 96))
+    status, out, errors = recipe(tmp_path, f"--data-dir data --fold {fold} --folds 4 --device cpu")
     assert status == 1
     assert "Traceback" not in errors
     assert f"--fold {fold}" in errors
@@ -153,7 +156,7 @@ def test_a_fold_that_is_not_there_is_refused_before_anything_is_trained(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_killed_in_its_second_epoch_the_same_command_ends_with_the_same_weights(tmp_path, finished):
+def test_killed_in_its_second_epoch_the_same_command_ends_with_the_same_weights(tmp_path, finished, recipe):
     """Bit for bit those of the run that nothing happened to, whose fold 0 was trained by the same flags."""
     flags = FLAGS.replace("all", "0") + " --no-test"
     fold = tmp_path / RUN / "fold0"
@@ -167,7 +170,7 @@ def test_killed_in_its_second_epoch_the_same_command_ends_with_the_same_weights(
             victim.kill()
     assert victim.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
     assert (fold / "metrics.jsonl").read_text().count("\n") == 1
-    status, out, errors = run(tmp_path, flags)
+    status, out, errors = recipe(tmp_path, flags)
     assert (status, errors) == (0, "")
     assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == ["2/3", "3/3"]
     expected = finished[0] / RUN / "fold0/last.safetensors"
@@ -176,7 +179,7 @@ def test_killed_in_its_second_epoch_the_same_command_ends_with_the_same_weights(
 
 @pytest.mark.slow
 def test_torchrun_with_crops_and_scales(tmp_path, finished):
-    """finished: so that the pictures are drawn already."""
+    """finished: so that the images are drawn already."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kit.prediction import enlarge
-from kit.prediction.enlarge import edges_above
 from kit.submission import rle
 
 CARVANA = Path(__file__).resolve().parents[3] / "shared/data/carvana"
@@ -174,17 +172,13 @@ def test_masks_of_2_31_pixels_are_counted_in_int64(monkeypatch):
     small = np.random.default_rng(0).integers(0, 2, (97, 131), np.uint8)
 
     def encodings():
-        return [
-            *(rle.encode(small, order) for order in "CF"),
-            rle.encode_edges(edges_above(small, (300, 400), 0.5), 300 * 400),
-        ]
+        return [rle.encode(small, order) for order in "CF"]
 
     expected, asked = encodings(), []
     assert rle.new_edges(small.size).dtype == np.int32
-    for module in (rle, enlarge):
-        monkeypatch.setattr(module, "new_edges", lambda pixels: asked.append(pixels) or np.empty(pixels + 1, np.int64))
+    monkeypatch.setattr(rle, "new_edges", lambda pixels: asked.append(pixels) or np.empty(pixels + 1, np.int64))
     assert encodings() == expected
-    assert asked == [small.size, small.size, 300 * 400]
+    assert asked == [small.size, small.size]
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,0 +1,48 @@
+"""The process that runs recipes for all tests here."""
+
+import json
+import os
+import select
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 180
+
+
+@pytest.fixture(scope="session")
+def server(own_cache):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("recipe_server.py"))]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def run(server, tmp_path_factory):
+    """run(line, folder): a command line, `python recipes/NAME.py FLAGS`, in a folder -> returncode, stdout, stderr."""
+
+    def ask(line, folder):
+        _, recipe, *flags = shlex.split(line)
+        streams = tmp_path_factory.mktemp("streams")
+        out, errors = streams / "out", streams / "errors"
+        argv = [str(ROOT / recipe), *flags]
+        request = {"argv": argv, "folder": str(folder), "out": str(out), "errors": str(errors)}
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        answered, _, _ = select.select([server.stdout], [], [], SECONDS)
+        if not answered:
+            server.kill()
+            raise TimeoutError(f"{line} ran for over {SECONDS} s: {out.read_text()[-500:]} {errors.read_text()[-500:]}")
+        status = int(server.stdout.readline())
+        return SimpleNamespace(returncode=status, stdout=out.read_text(), stderr=errors.read_text())
+
+    return ask
