@@ -5,10 +5,10 @@ import json
 import cv2
 import numpy as np
 import torch
-from kit.data.normalise import IMAGENET
-from kit.data.resize import Resizing, resize_image
 from tiny import TinyDataset, tiny_network
 
+from kit.data.normalise import IMAGENET
+from kit.data.resize import Resizing, resize_image
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA, VIEWS, Frame
 from kit.runs.flags import Flags
