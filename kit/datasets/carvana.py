@@ -129,7 +129,7 @@ def _read_names(content: bytes, name: str, problems: list[str]) -> list[str]:
         return []
     header = ",".join(rows[0]) if rows else ""
     if header != HEADER:
-        problems.append(f"{name} starts with {header!r:.60}, expected {','.join(Carvana.columns)}")
+        problems.append(f"{name} starts with {header!r:.60}, expected {HEADER}")
         return []
     problems += [f"{name}, row {i}: {len(row)} cells, expected 2" for i, row in enumerate(rows[1:], 2) if len(row) != 2]
     return [nfc(row[0]) for row in rows[1:] if len(row) == 2]
