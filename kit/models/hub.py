@@ -84,7 +84,9 @@ def statistics(encoder: str, weights: str | None) -> tuple[tuple[float, ...], tu
     """Mean and deviation, RGB in 0..1, of the images that an encoder's weights expect; None for weights "none".
 
     A file is taken to hold the encoder's usual weights, because files do not state what they expect. No download.
+    Raises as check_encoder: a recipe that asks for statistics first finds a misspelt encoder before it writes anything.
     """
+    check_encoder(encoder, weights)
     if weights in {None, "none"}:
         return None
     if encoder.startswith("tu-"):

@@ -65,8 +65,16 @@ def test_the_statistics_of_timms_weights_are_its_own():
 
 def test_weights_none_have_no_statistics_and_a_file_the_usual_ones(tmp_path):
     assert statistics("inceptionv4", "none") is statistics("tu-resnet18", None) is None
-    assert statistics("inceptionv4", "weights.pth") == ((0.5,) * 3, (0.5,) * 3)
-    assert statistics("resnet18", "weights.pth") == IMAGENET
+    (tmp_path / "weights.pth").write_bytes(b"")
+    assert statistics("inceptionv4", str(tmp_path / "weights.pth")) == ((0.5,) * 3, (0.5,) * 3)
+    assert statistics("resnet18", str(tmp_path / "weights.pth")) == IMAGENET
+
+
+def test_statistics_of_a_misspelt_encoder_or_a_missing_file_are_refused():
+    with pytest.raises(ValueError, match="Nearest: resnet34"):
+        statistics("resnet43", "none")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        statistics("resnet18", "absent.pth")
 
 
 def test_every_encoder_of_smp_has_statistics_of_three_channels():
