@@ -83,7 +83,8 @@ def main() -> None:
     data_dir = find_data(Carvana.name, Carvana.slug, config.data_dir)
     if data_dir is None:
         config = tyro.cli(Config, default=DRAWN, description=__doc__)
-        start(config.device).say("No Carvana data found (see --data-dir): drawing cars. Scores are of drawn images.")
+        said = "No Carvana data found (see --data-dir): drawing a small competition. Scores are of drawn images."
+        start(config.device).say(said)
         data_dir = studio.draw_studio(cache_folder() / f"studio-v{studio.VERSION}")
     carvana = Carvana(data_dir)
     encoder = statistics(config.encoder, config.encoder_weights)

@@ -42,14 +42,16 @@ def reading_code(dataset: object, base: type) -> str:
 
 def named_values(dataset: object, base: type) -> dict[str, str]:
     """Text of the plain values that the reading code names: attributes of classes, globals, constants of modules."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for thing in _things(dataset, base):
         where = f"{thing.__module__}.{thing.__qualname__}"
         values = _values_of(thing) if isinstance(thing, type) else {}
         for function in _functions_of(thing):
             values |= {name: text for name, one in _globals_of(function).items() if (text := _as_text(one)) is not None}
-        found |= {f"{where}.{name}": text for name, text in values.items()}
-    return {name: text for name, text in found.items() if name not in unsteady(dataset)}
+        for name, text in values.items():
+            found.setdefault(f"{where}.{name}", set()).add(text)
+    # sorted: things come in the order of sets of names, which differs from process to process
+    return {name: " ".join(sorted(found[name])) for name in sorted(found) if name not in unsteady(dataset)}
 
 
 def unsteady(dataset: object) -> frozenset[str]:
