@@ -31,11 +31,7 @@ def test_the_key_is_the_same_in_every_process(tmp_path):
     draw_camvid(tmp_path / "camvid")
     found, path = set(), os.pathsep.join(map(str, (Path(__file__).parents[1], Path.cwd())))
     for seed in "0123":
-        env = {
-            **os.environ,
-            "PYTHONHASHSEED": seed,
-            "PYTHONPATH": f"{Path(__file__).parents[1]}{os.pathsep}{Path.cwd()}",
-        }
+        env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
         command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
         found.add(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
     assert len(found) == 1
