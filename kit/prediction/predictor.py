@@ -168,7 +168,7 @@ def _fetch_levels(probs: list[Tensor]) -> _Fetch:
     From a GPU the copy begins here, behind this batch and before the next.
     """
     if probs[0].device.type != "cuda":
-        return lambda: (mean_levels([quantise(part) for part in probs]).numpy(), _all_finite(probs))
+        return lambda: (mean_levels([quantise(part) for part in probs]).cpu().numpy(), _all_finite(probs))
     finite = torch.stack([part.isfinite().all() for part in probs]).all().to("cpu", non_blocking=True)
     levels = mean_levels([quantise(part) for part in probs]).to("cpu", non_blocking=True)
     copied = torch.cuda.Event(blocking=True)

@@ -170,7 +170,7 @@ def _csv_name(run: Run, folds: Sequence[int]) -> str:
 def _forget_parts(run: Run, keep: Path) -> None:
     """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, unless another run works on them."""
     for folder in run.folder.joinpath("test").iterdir():
-        if folder != keep and not folder.name.startswith("fold"):
+        if folder.is_dir() and folder != keep and not folder.name.startswith("fold"):
             with contextlib.suppress(BlockingIOError), run_lock(folder):
                 shutil.rmtree(folder)
 
