@@ -22,7 +22,6 @@ from torch import nn
 from kit.data import Resizing, photo_augment
 from kit.datasets.carvana import Carvana
 from kit.datasets.places import require_data
-from kit.folds import area_group_kfold
 from kit.losses import bce_dice
 from kit.models.fcn import FCN8s
 from kit.models.vgg import read_vgg16
@@ -57,7 +56,7 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     carvana = Carvana(require_data(Carvana, config.data_dir))
     frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["hflip"])
-    folds = lambda: area_group_kfold(carvana, config.folds, config.seed)  # noqa: E731
+    folds = lambda: known.carvana_folds(carvana, config.folds, config.seed)  # noqa: E731
     run = open_run(config, carvana, folds, frame, tta, __file__)
     submission = Submission(known.carvana(carvana), write=config.test)
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)

@@ -24,7 +24,6 @@ from kit.data import Resizing, photo_augment
 from kit.datasets import studio
 from kit.datasets.carvana import Carvana
 from kit.datasets.places import find_data
-from kit.folds import area_group_kfold
 from kit.losses import bce_dice
 from kit.models.pretrained import freeze_encoder, statistics, unet
 from kit.prediction import TTA, VIEWS, Frame
@@ -89,7 +88,7 @@ def main() -> None:
     carvana = Carvana(data_dir)
     encoder = statistics(config.encoder, config.encoder_weights)
     frame = Frame(Resizing(config.image_size), encoder, tile=config.crop)
-    folds, tta = lambda: area_group_kfold(carvana, config.folds, config.seed), TTA(VIEWS[config.tta], config.scales)
+    folds, tta = lambda: known.carvana_folds(carvana, config.folds, config.seed), TTA(VIEWS[config.tta], config.scales)
     run = open_run(config, carvana, folds, frame, tta, __file__)
     competition = known.carvana(carvana)
     submission = Submission(competition, config.test, keep_test=config.keep_test, on_bad_image=config.on_bad_image)

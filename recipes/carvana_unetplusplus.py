@@ -18,7 +18,6 @@ from torch import nn
 from kit.data import Resizing, photo_augment
 from kit.datasets.carvana import Carvana
 from kit.datasets.places import require_data
-from kit.folds import area_group_kfold
 from kit.losses import bce_dice
 from kit.models.pretrained import statistics, unetplusplus
 from kit.prediction import TTA, VIEWS, Frame
@@ -53,7 +52,7 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     carvana = Carvana(require_data(Carvana, config.data_dir))
     frame = Frame(Resizing(config.image_size), statistics(config.encoder, config.encoder_weights))
-    folds = lambda: area_group_kfold(carvana, config.folds, config.seed)  # noqa: E731
+    folds = lambda: known.carvana_folds(carvana, config.folds, config.seed)  # noqa: E731
     run = open_run(config, carvana, folds, frame, TTA(VIEWS["hflip"]), __file__)
     submission = Submission(known.carvana(carvana), write=config.test)
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)

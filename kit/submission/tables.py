@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 from kit.submission.dialect import Cells, Dialect
 from kit.submission.formats import SEPARATORS, read_lines, shown
 from kit.submission.problems import Problems
-from kit.system.files import check_id, write_atomic
+from kit.system.files import check_id, counted, write_atomic
 
 BLANKS = " \xa0"  # a tab is none: check_key refuses it, as spreadsheets take what follows for a formula
 FATAL = ("headers", "rows", "bytes")  # kinds of errors after which a row is not certain
@@ -133,8 +133,7 @@ def _read(line: int, cells: list[str], columns: _Columns, dialect: Dialect, prob
     """Return one row, its cells in the dialect's order and without blanks around them."""
     where = f"line {line}"
     if len(cells) != columns.width:
-        count = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
-        problems.error("rows", where, f"{count} instead of {columns.width}: {shown(cells)}")
+        problems.error("rows", where, f"{counted(len(cells), 'cell')} instead of {columns.width}: {shown(cells)}")
         key = cells[0]
         for mark in SEPARATORS:
             key = key.partition(mark)[0]
