@@ -14,7 +14,7 @@ from kit.runs.check import check_metric
 from kit.runs.folds import unfinished
 from kit.runs.oof import predict_oof
 from kit.runs.run import Run
-from kit.runs.submit import Submission, submit
+from kit.runs.submit import Submission, submit, test_time
 from kit.submission.lint import check_sample
 from kit.training import processes
 
@@ -40,8 +40,11 @@ def finish(
         train(number)
         predict_oof(run, number, network, metric)
     report(run, metric, further)
-    if submission and submission.write and submit(run, submission, network, fold):
-        write_run_report(run, metric)  # again: with the time that the test images took
+    if submission and submission.write:
+        before = test_time(run)
+        submit(run, submission, network, fold)
+        if run.world.main and test_time(run) != before:
+            write_run_report(run, metric)  # again: with the time that the test images took
 
 
 def launch(main: Callable[[], None]) -> None:

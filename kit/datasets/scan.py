@@ -20,6 +20,7 @@ from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
 from kit.datasets.pets import Pets
 from kit.datasets.reading import complaints, read_size, unreadable
 from kit.datasets.voc import VOC
+from kit.system.files import counted
 
 
 class Scan(NamedTuple):
@@ -118,18 +119,17 @@ def _describe(folder: Path, images: list[str], files: list[str], pairs: list[Pai
     kinds = Counter(suffix_of(path) for path in images)
     lines = [f"{folder} has the layout of no data set that kit knows."]
     if images:
-        told = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common())
-        lines.append(f"{len(images)} image files are decoded: {told}.")
+        listed = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common())
+        lines.append(f"{len(images)} image files are decoded: {listed}.")
     lines += [
-        f"{one.images_folder} and {one.masks_folder} are compared: {len(one.masks)} pair{'s' * (len(one.masks) != 1)}."
-        for one in pairs
+        f"{one.images_folder} and {one.masks_folder} are compared: {counted(len(one.masks), 'pair')}." for one in pairs
     ]
     others = Counter(suffix_of(path) for path in files if suffix_of(path) not in IMAGE_SUFFIXES)
     if others:
-        told = ", ".join(
+        listed = ", ".join(
             f"{count} {'.' + kind if kind else 'without a suffix'}" for kind, count in others.most_common(10)
         )
-        lines.append(f"Not looked at, because they are no image files: {told}.")
+        lines.append(f"Not looked at, because they are no image files: {listed}.")
     if images and not pairs:
         lines.append(
             "Not checked: which mask belongs to which image; no two folders, like images/ and masks/, hold files of "

@@ -17,7 +17,7 @@ import pandas as pd
 
 from kit.data.dataset import Dataset
 from kit.folds.kfold import check_leaks
-from kit.system.files import raise_all, run_lock, write_atomic
+from kit.system.files import counted, raise_all, run_lock, write_atomic
 
 BEGUN = "begun"  # an empty file in the folder of each fold that has begun
 WAIT = 600  # seconds for the lock: its holder reads or writes one small file
@@ -132,7 +132,7 @@ def _refuse_other(path: Path, ids: list[str], groups: list[str], folds: np.ndarr
 
 def _describe(folds: np.ndarray) -> str:
     counts = np.bincount(folds[folds >= 0])
-    return f"{len(counts)} fold{'s' * (len(counts) != 1)} of {', '.join(map(str, counts))} images"
+    return f"{counted(len(counts), 'fold')} of {', '.join(map(str, counts))} images"
 
 
 def _texts(values: Iterable) -> list[str]:

@@ -21,7 +21,7 @@ from kit.prediction.levels import mean_levels, quantise
 from kit.prediction.rule import Rule
 from kit.prediction.tiles import Tiled
 from kit.prediction.views import TTA, probabilities
-from kit.system.files import list_some
+from kit.system.files import counted, list_some
 from kit.system.threads import Result, ordered_map
 
 Take = Callable[[str, tuple[int, int], np.ndarray], Result]  # id, (height, width) of the image, its levels
@@ -37,8 +37,8 @@ class UnreadableImages(ValueError):
     """Images that could not be read, one problem a line; all others were predicted."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        images = "image" if len(problems) == 1 else "images"
-        super().__init__(f"{len(problems)} {images} could not be predicted; all others were:{list_some(problems)}")
+        images = counted(len(problems), "image")
+        super().__init__(f"{images} could not be predicted; all others were:{list_some(problems)}")
 
 
 class Predictor:
@@ -82,7 +82,7 @@ class Predictor:
         Raises FloatingPointError where one is not finite.
         """
         probs = self._forward(self.frame.normalise(images.to(self.device)))
-        if not all(part.isfinite().all() for part in probs):
+        if not _all_finite(probs):
             raise FloatingPointError("the network gives probabilities that are not finite")
         return probs
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kit.system.files import counted
+
 RGB = ("red", "green", "blue")
 
 
@@ -31,7 +33,7 @@ def describe(image: np.ndarray, channels: tuple[str, ...] | None = None) -> str:
     what = f"{shown[0]} as grey" if len(shown) == 1 else f"{', '.join(shown[:2])} and {shown[2]}"
     what += " as red, green and blue" if len(shown) == 3 and shown != list(RGB) else ""
     how = "" if as_stored else ", each stretched from its 1st to its 99th percentile in the image"
-    return f"The images have {count} channel{'s' * (count > 1)} of {image.dtype}. Shown here: {what}{how}."
+    return f"The images have {counted(count, 'channel')} of {image.dtype}. Shown here: {what}{how}."
 
 
 def _shown(count: int, channels: tuple[str, ...] | None) -> list[int]:

@@ -11,6 +11,7 @@ from kit.report.results import Results
 from kit.runs.oof import finished, score_again, scored, scores
 from kit.runs.provenance import merged
 from kit.runs.run import Run, read_json
+from kit.runs.submit import test_time
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import Metric
 from kit.system.files import run_lock, write_atomic
@@ -76,7 +77,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
 def _seconds(run: Run, folds: list[int]) -> dict[str, float]:
     """Run time of each stage."""
     lines = [line for fold in folds for line in run.history(fold)]
-    test = read_json(run.folder / "test.json")
+    test = test_time(run)
     return {
         "training": sum(line["seconds"] for line in lines),
         "waiting for images in training": sum(line["waited"] for line in lines),

@@ -3,6 +3,7 @@
 import textwrap
 
 from kit.report.measure import SCORES
+from kit.system.files import counted
 
 WIDTH = 79
 
@@ -11,15 +12,11 @@ def summary(measurements: dict) -> str:
     """Return the measurements as text: the competition's metric first, then the folds, then what to look at."""
     m, folds = measurements, measurements["folds"]
     title = f"{m['title']}: out-of-fold scores" + (" on DRAWN data, not a competition's" if m["drawn"] else "")
-    counts = f"{_counted(m['images'], 'image')}, {_counted(m['groups'], 'group')}, tta {m['tta']}"
+    counts = f"{counted(m['images'], 'image')}, {counted(m['groups'], 'group')}, tta {m['tta']}"
     lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
     lines += [*_table(m), "", *_further(m), *_threshold(m)]
     worst = m["worst"][0]
     return "\n".join([*lines, "", f"worst image: {worst['id'][:48]} (Dice {_rounded(worst['dice'])})"])
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _metric(m: dict) -> list[str]:

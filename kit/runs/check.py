@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from kit.runs.run import Run
 from kit.scoring.metrics import Metric, check_counts
+from kit.system.files import counted
 
 ANY_SIZE = (64, 64)  # of an image for networks without a size of their own
 
@@ -27,7 +28,7 @@ def check_network(run: Run, model: nn.Module) -> None:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(
-            f"the network does not take an image of {_channels(len(run.dataset.channels))} "
+            f"the network does not take an image of {counted(len(run.dataset.channels), 'channel')} "
             f"({', '.join(run.dataset.channels)}) and {size[0]}×{size[1]} pixels: {error}. "
             "Give it in_channels=len(dataset.channels), or another --image-size"
         ) from error
@@ -55,10 +56,6 @@ def check_metric(run: Run, metric: Metric | None) -> None:
         ) from error
 
 
-def _channels(count: int) -> str:
-    return f"{count} channel{'s' * (count != 1)}"
-
-
 def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[2:]) != tuple(size):
         found = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
@@ -67,7 +64,7 @@ def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
     if logits.shape[1] not in right:
         classes = ", ".join(run.dataset.classes)
         raise ValueError(
-            f"the network gives logits of {_channels(logits.shape[1])}, the data set has {run.dataset.num_classes} "
-            f"classes ({classes}): expected {' or '.join(map(str, sorted(right)))}. Give it num_classes={max(right)}"
-            + (" (1 with a loss for one foreground)" if right == {1, 2} else "")
+            f"the network gives logits of {counted(logits.shape[1], 'channel')}, the data set has "
+            f"{run.dataset.num_classes} classes ({classes}): expected {' or '.join(map(str, sorted(right)))}. "
+            f"Give it num_classes={max(right)}" + (" (1 with a loss for one foreground)" if right == {1, 2} else "")
         )

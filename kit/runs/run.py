@@ -164,12 +164,13 @@ def begin(run: Run) -> None:
     On a disk that cannot be written to, the config.json of a trained run stays as it is: the run can still predict.
     """
     path = run.folder / "config.json"
-    if path.exists() and is_trained(run.folder):
+    is_kept = path.exists() and is_trained(run.folder)
+    if is_kept:
         check_identity(path, run.identity, read_json(path)["identity"], run.flags.defaults)
     run.world.wait()
     if run.world.main:
         facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
-        with _read_only_allowed(path.exists() and is_trained(run.folder)):
+        with _read_only_allowed(is_kept):
             write_atomic(path, json.dumps(facts, indent=2) + "\n")
     run.world.wait()
 

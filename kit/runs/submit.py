@@ -20,7 +20,7 @@ from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
 from kit.runs.oof import finished, prediction_key
 from kit.runs.provenance import short_hash
-from kit.runs.run import Run
+from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
 from kit.submission.competition import Competition
@@ -89,6 +89,11 @@ def submit(
     check_submission(path, competition)
     print(f"submission: {path}, folds {', '.join(map(str, folds))}", flush=True)
     return path
+
+
+def test_time(run: Run) -> dict:
+    """The seconds and the number of images of the last command that predicted test images; {} before the first."""
+    return read_json(run.folder / "test.json")
 
 
 def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]:

@@ -5,6 +5,7 @@ boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
+validation.py   the scores of held-out samples during training
 """
 
 from typing import TYPE_CHECKING

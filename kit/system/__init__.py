@@ -1,14 +1,16 @@
 """How does kit deal with the machine?
 
-files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; the cache folder; run_lock; raise_all
+files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; cache_folder; run_lock; raise_all
 threads.py  ordered_map, read_ahead: work done ahead in threads
 kernels.py  kernel: the decorator of compiled functions
+edges.py    new_edges, mask_of_edges: where the value of a mask changes
 """
 
 from kit.system.files import (
     cache_folder,
     check_id,
     check_name,
+    counted,
     digest,
     file_name,
     id_of,
@@ -25,6 +27,7 @@ __all__ = [
     "cache_folder",
     "check_id",
     "check_name",
+    "counted",
     "digest",
     "file_name",
     "id_of",

@@ -166,6 +166,11 @@ def list_some(items: Sequence[str], limit: int = 20) -> str:
     return "".join(f"\n  {item}" for item in [*items[:limit], *more])
 
 
+def counted(count: int, noun: str) -> str:
+    """The count and its noun, in the plural unless there is one: "1 image", "3 images"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def raise_all(problems: Sequence[str], what: str) -> None:
     """Raise one ValueError that lists the problems; do nothing where there are none.
 
@@ -173,5 +178,4 @@ def raise_all(problems: Sequence[str], what: str) -> None:
     """
     if problems:
         nouns, _, rest = what.partition(" ")
-        noun = nouns.removesuffix("s") if len(problems) == 1 else nouns
-        raise ValueError(f"{len(problems)} {noun} {rest}:{list_some(problems)}")
+        raise ValueError(f"{counted(len(problems), nouns.removesuffix('s'))} {rest}:{list_some(problems)}")
