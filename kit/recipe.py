@@ -15,6 +15,7 @@ from kit.runs.folds import unfinished
 from kit.runs.oof import predict_oof
 from kit.runs.run import Run
 from kit.runs.submit import Submission, submit, test_time
+from kit.scoring.metrics import Metric
 from kit.submission.lint import check_sample
 from kit.training import processes
 
@@ -24,23 +25,27 @@ def finish(
     fold: int | Literal["all"],
     train: Callable[[int], None],
     network: Callable[[], nn.Module],
-    submission: Submission | None = None,
+    goal: Submission | Metric | None = None,
     further: Callable[[Run], dict[str, float]] | None = None,
 ) -> None:
     """Train the folds asked for that are not finished, predict what each holds out, report on all, and submit.
 
-    train(fold) trains a network and leaves its weights in the fold's folder. network(): the architecture, without
-    weights. submission: None for a data set without a competition. further: gives scores of the recipe's own, by name.
+    train(fold) trains a network and leaves its weights in the fold's folder. PyTorch's random numbers are seeded before
+    it, by the run's seed and the fold. network(): the architecture, without weights. goal: the submission, whose
+    competition has a metric; or a metric alone, for a data set without a competition. further: gives scores of the
+    recipe's own, by name.
     """
-    metric = submission.competition.metric if submission else None
+    submission = goal if isinstance(goal, Submission) and goal.write else None
+    metric = goal.competition.metric if isinstance(goal, Submission) else goal
     check_metric(run, metric)
-    if submission and submission.write:
+    if submission:
         check_sample(submission.competition)
     for number in unfinished(run, fold):
+        torch.manual_seed(run.seed + number)
         train(number)
         predict_oof(run, number, network, metric)
     report(run, metric, further)
-    if submission and submission.write:
+    if submission:
         before = test_time(run)
         submit(run, submission, network, fold)
         if run.world.main and test_time(run) != before:
@@ -50,8 +55,10 @@ def finish(
 def launch(main: Callable[[], None]) -> None:
     """Run a recipe. An error ends it with one message (exit 1); Ctrl-C leaves the last checkpoint (exit 130).
 
-    $KIT_TRACEBACK=1 shows where an error was raised.
+    $KIT_TRACEBACK=1 shows where an error was raised. Does nothing in a data worker, which imports the script too.
     """
+    if main.__module__ == "__mp_main__":
+        return
     try:
         main()
         processes.stop()  # not after an error: other processes may wait in the group, and torchrun ends them
@@ -70,12 +77,12 @@ def _advice(error: Exception) -> str:
     """What to do about an error that torch raises and that is no mistake in the code; "" for any other."""
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return (
-            "\nThere is not enough memory. Lower --batch-size or --image-size, or where the recipe has them use "
-            "--accumulate or --crop, in another --run-dir; or use a larger device"
+            "\nThere is not enough memory. Use smaller batches or images, or where the recipe has them --accumulate or "
+            "--crop, in another run folder; or a larger device"
         )
     if isinstance(error, RuntimeError) and re.search(r"DataLoader worker \(pid|</torch_", str(error)):
         return (
             "\nA process that loads images ended, or could not hand them over. The likely cause is too little main "
-            "memory or /dev/shm (df -h /dev/shm). Lower --workers, 0 for none; the same command then resumes"
+            "memory or /dev/shm (df -h /dev/shm). Use fewer workers, 0 for none; the same command then resumes"
         )
     return ""

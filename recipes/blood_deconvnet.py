@@ -82,7 +82,6 @@ def opened(config: Config, cells: BloodCells) -> Run:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(config).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
     if config.paper:

@@ -71,7 +71,6 @@ def outlines(run: Run) -> dict[str, float]:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(run.dataset)
     if not run.is_begun(fold) and (weights := read_vgg16(config.encoder_weights, batch_norm=True)):
         load_vgg16(model.encoder, weights)

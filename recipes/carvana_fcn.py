@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 import tyro
 from torch import nn
 
@@ -64,7 +63,6 @@ def main() -> None:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     optimizer = adamw(model, config.lr)
     plan = Plan(config.epochs, config.batch_size, warmup_cosine, photo_augment(config.seed))

@@ -98,7 +98,6 @@ def main() -> None:
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     pretrained = config.encoder_weights != "none"
-    torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     if pretrained and config.encoder_lr == 0:
         freeze_encoder(model)

@@ -60,7 +60,6 @@ def main() -> None:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate
     optimizer = adamw(model, config.lr, encoder_factor=factor)

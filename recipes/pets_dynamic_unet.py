@@ -72,7 +72,6 @@ def folds(config: Config, pets: Pets) -> np.ndarray:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0
     if config.encoder_weights != "none":

@@ -71,7 +71,6 @@ def folds(config: Config, pets: Pets) -> np.ndarray:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
     plan = Plan(config.epochs, config.batch_size, functools.partial(warmup_cosine, warmup=0.0), ema_decay=None)

@@ -67,7 +67,6 @@ def folds(config: Config, pets: Pets) -> np.ndarray:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network().to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
     plan = Plan(config.epochs, config.batch_size, warmup_cosine, photo_augment(config.seed))

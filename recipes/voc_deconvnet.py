@@ -70,7 +70,6 @@ def main() -> None:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(run.dataset)
     if not run.is_begun(fold):
         start_network(model, run, config, fold)
@@ -92,7 +91,7 @@ def train(run: Run, config: Config, fold: int) -> None:
 def object_samples(run: Run, config: Config, fold: int) -> SegmentationDataset:
     """The single objects of the images that `fold` leaves, each in a window of its own."""
     objects = ObjectCrops(run.dataset, run.trained_on(fold))
-    print(*objects.notes)
+    run.world.say(" ".join(objects.notes))
     read = sample_reader(objects, run.frame.resizing, cache_folder())
     return SegmentationDataset(read, objects.ids, photo_augment(config.seed))
 

@@ -72,7 +72,6 @@ def main() -> None:
 
 def train(run: Run, config: Config, fold: int) -> None:
     """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
-    torch.manual_seed(config.seed + fold)
     model = network(config.stage, config) if run.is_begun(fold) else start_network(run, config, fold)
     model = model.to(run.world.device)
     optimizer = torch.optim.SGD(parameter_groups(model, config.lr, weight_decay=5e-4), momentum=0.9, fused=True)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from tiny import TinyDataset, tiny_network
 
+from kit.data.dataset import data_key
 from kit.data.normalise import IMAGENET
 from kit.data.resize import Resizing, resize_image
 from kit.folds.keeping import keep_folds
@@ -33,8 +34,14 @@ def flags(values, free=("fold", "workers")):
 def new_run(folder, dataset=None, config=None, size=SIZE, **changes):
     dataset = dataset or TinyDataset()
     folds = np.arange(len(dataset.ids)) // 3 % 2  # four cars of three views, in two folds
-    options = {"tta": TTA(VIEWS["hflip"]), "frame": frame(size), "world": ALONE, "dtype": torch.float32} | changes
-    return Run(folder, "tiny", dataset, folds, flags(config or {"fold": 0, "lr": 0.1}), **options)
+    options = {
+        "data": {"data.images and masks": data_key(dataset)},  # open_run reads them all
+        "tta": TTA(VIEWS["hflip"]),
+        "frame": frame(size),
+        "world": ALONE,
+        "dtype": torch.float32,
+    }
+    return Run(folder, "tiny", dataset, folds, flags(config or {"fold": 0, "lr": 0.1}), **options | changes)
 
 
 def train(run, fold, seed):

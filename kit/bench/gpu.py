@@ -53,7 +53,7 @@ def rows(
     cars, few = Cars(scratch / "cars", count), Cars(scratch / "cars", min(count, 4 * FILES))
 
     dtype = torch.float32 if device == "cpu" else best_dtype(torch.device(device))
-    predictor = Predictor([network], frame(size), HFLIP, device=device, dtype=dtype)
+    predictor = Predictor([network], frame(size), HFLIP, dtype=dtype)
 
     def own(folder: str, images: Cars = cars) -> int:
         predict_to_csv(images, predictor, scratch / folder, threads)

@@ -35,6 +35,10 @@ class Augment:
         self.compose = A.Compose(transforms, mask_interpolation=cv2.INTER_NEAREST)
         self.seed = seed
 
+    def __repr__(self) -> str:
+        """The transforms with their parameters, one way to write them: a run compares it when it is resumed."""
+        return f"Augment({self.compose!r}, seed={self.seed})"
+
     def __call__(self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Augment one sample; the same (seed, epoch, index) always gives the same result."""
         seed = sample_seed(self.seed, epoch, index)

@@ -11,8 +11,9 @@ import dataclasses
 import hashlib
 import json
 import time
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,9 @@ from kit.data.declared import check_declared
 from kit.data.identity import UNSTEADY, held_values, named_values
 from kit.data.resize import single_threaded_cv2
 from kit.data.sample_checks import IGNORED, describe_error, image_problem, mask_problem, name_error
-from kit.system.files import cache_folder, list_some, raise_all, write_atomic
+from kit.system.files import cache_folder, list_some, raise_all, short_hash, write_atomic
 
-FORMAT = 1  # raised when what is measured or checked changes
+FORMAT = 2  # raised when what is measured or checked changes
 SAMPLES = 8  # read again before kept facts or a cache are trusted
 LONG = 5.0  # seconds after which the check says that it is at work
 
@@ -50,6 +51,8 @@ class Facts:
     high: float
     shapes: tuple[tuple[int, int, int], ...]  # (height, width, how many images), the most frequent 20
     sizes: int  # different shapes in all
+    content: str  # a hash of every image and mask as read
+    shares: tuple[float, ...]  # of each image that is not background, 0..1, in the order of the ids
 
     def to_json(self) -> str:
         """The facts as JSON."""
@@ -71,6 +74,7 @@ class Measured(NamedTuple):
     labels: np.ndarray | None = None  # i64 (256,), pixels of each label
     moments: np.ndarray | None = None  # f64 (2, C): mean and variance of each channel
     limits: tuple[float, float] = (0.0, 0.0)  # the smallest and the largest value
+    content: str = ""  # CRC-32 of the image and of the mask
 
 
 def check_dataset(dataset: Dataset) -> Facts:
@@ -97,40 +101,51 @@ def check_dataset(dataset: Dataset) -> Facts:
 
 
 def foreground_shares(dataset: Dataset) -> np.ndarray:
-    """The share of each training image that is not background, f64 (n,) in 0..1, read in threads."""
-    problems = []
+    """The share of each training image that is not background, f64 (n,) in 0..1. check_dataset has measured it."""
+    return np.array(check_dataset(dataset).shares)
 
-    def share(id: str) -> float:
-        try:
-            mask = dataset.read_mask(id)
-        except (ValueError, OSError) as error:
-            problems.append(str(error))
-            return 0.0
-        return float(np.mean((mask != 0) & (mask != IGNORED)))
 
-    with ThreadPoolExecutor() as pool:
-        shares = np.array(list(pool.map(share, dataset.ids)))
-    raise_all(sorted(problems), "masks cannot be read")
-    return shares
+def data_identity(dataset: Dataset, facts: Facts) -> dict[str, str]:
+    """What training was given, as short hashes by name. It changes when something else is read, and only then.
+
+    The place of the files, their format and the code that reads them do not count.
+    """
+    parts = {
+        "ids": dataset.ids,
+        "groups": dataset.groups,
+        "classes": dataset.classes,
+        "channels": getattr(dataset, "channels", RGB),
+    }
+    hashes = {f"data.{name}": short_hash(list(map(str, values))) for name, values in parts.items()}
+    return {**hashes, "data.images and masks": facts.content}
 
 
 def sample_ids(ids: Sequence[str]) -> list[str]:
     """At most SAMPLES ids, spread evenly, the first and the last among them."""
+    if not ids:
+        return []
     return [ids[place] for place in dict.fromkeys(np.linspace(0, len(ids) - 1, SAMPLES).round().astype(int).tolist())]
 
 
 def sample_digests(dataset: Dataset) -> dict[str, str]:
     """A hash of image and mask of each of sample_ids, read now; the error's text where reading fails."""
-    return {id: _digest(dataset, id) for id in sample_ids(dataset.ids)}
+    return {
+        id: _digest(lambda id=id: [dataset.read_image(id), dataset.read_mask(id)]) for id in sample_ids(dataset.ids)
+    }
 
 
-def _digest(dataset: Dataset, id: str) -> str:
+def image_digest(dataset: Dataset, id: str) -> str:
+    """A hash of an image, read now; the error's text where reading fails."""
+    return _digest(lambda: [dataset.read_image(id)])
+
+
+def _digest(read: Callable[[], Sequence]) -> str:
     try:
-        image, mask = np.asarray(dataset.read_image(id)), np.asarray(dataset.read_mask(id))
-    except Exception as error:
+        arrays = [np.asarray(array) for array in read()]
+    except Exception as error:  # whatever the data set's own code raises
         return describe_error(error)
-    content = hashlib.sha256(repr((image.dtype, image.shape, mask.dtype, mask.shape)).encode())
-    for array in (image, mask):
+    content = hashlib.sha256(repr([(array.dtype, array.shape) for array in arrays]).encode())
+    for array in arrays:
         content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()
 
@@ -187,7 +202,8 @@ def _measure(dataset: Dataset, id: str) -> Measured:
     image = np.ascontiguousarray(image)
     mean, std = (values.ravel() for values in cv2.meanStdDev(image))
     limits = cv2.minMaxLoc(image.reshape(len(image), -1))[:2]
-    return Measured([], image.dtype.name, image.shape, labels, np.stack([mean, std**2]), limits)
+    content = f"{zlib.crc32(image.data):08x} {zlib.crc32(np.ascontiguousarray(mask).data):08x}"
+    return Measured([], image.dtype.name, image.shape, labels, np.stack([mean, std**2]), limits, content)
 
 
 def _shape_problem(dataset: Dataset, id: str, shape: tuple[int, int]) -> tuple[str, str] | None:
@@ -267,6 +283,8 @@ def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
         high=max(one.limits[1] for one in found),
         shapes=tuple((*shape, count) for shape, count in shapes.most_common(20)),
         sizes=len(shapes),
+        content=short_hash([(one.dtype, one.shape, one.content) for one in found]),
+        shares=tuple(float(one.labels[1:IGNORED].sum() / one.labels.sum()) for one in found),
     )
 
 

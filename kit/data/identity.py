@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +42,25 @@ def reading_code(dataset: object, base: type) -> str:
 
 def named_values(dataset: object, base: type) -> dict[str, str]:
     """Text of the plain values that the reading code names: attributes of classes, globals, constants of modules."""
-    found: dict[str, set[str]] = {}
-    for thing in _things(dataset, base):
-        where = f"{thing.__module__}.{thing.__qualname__}"
-        values = _values_of(thing) if isinstance(thing, type) else {}
-        for function in _functions_of(thing):
-            values |= {name: text for name, one in _globals_of(function).items() if (text := _as_text(one)) is not None}
-        for name, text in values.items():
-            found.setdefault(f"{where}.{name}", set()).add(text)
-    # sorted: things come in the order of sets of names, which differs from process to process
-    return {name: " ".join(sorted(found[name])) for name in sorted(found) if name not in unsteady(dataset)}
+    found = _named(_things(dataset, base))
+    return {name: text for name, text in found.items() if name not in unsteady(dataset)}
+
+
+def own_code(function: types.FunctionType) -> str | None:
+    """The code of a user's function and of what it names in the user's modules, with the plain values in it.
+
+    None for a function of kit or of a package.
+    """
+    holder = types.SimpleNamespace(function=function)
+    things = [thing for thing in _things(holder, types.SimpleNamespace) if not thing.__module__.startswith("kit.")]
+    if inspect.unwrap(function) not in things:
+        return None
+    return "\n".join([*sorted(map(_tree_of, things)), repr(_named(things))])
+
+
+def plain_source(source: str) -> str:
+    """Python code without comments, docstrings and layout. Raises SyntaxError."""
+    return ast.unparse(_without_docstrings(ast.parse(source)))
 
 
 def unsteady(dataset: object) -> frozenset[str]:
@@ -70,6 +79,20 @@ def _things(dataset: object, base: type) -> list[object]:
             things[id(thing)] = thing
             waiting += _named_by(thing)
     return list(things.values())
+
+
+def _named(things: Iterable[object]) -> dict[str, str]:
+    """Text of the plain values that classes and functions hold and name."""
+    found: dict[str, set[str]] = {}
+    for thing in things:
+        where = f"{thing.__module__}.{thing.__qualname__}"
+        values = _values_of(thing) if isinstance(thing, type) else {}
+        for function in _functions_of(thing):
+            values |= {name: text for name, one in _globals_of(function).items() if (text := _as_text(one)) is not None}
+        for name, text in values.items():
+            found.setdefault(f"{where}.{name}", set()).add(text)
+    # sorted: things come in the order of sets of names, which differs from process to process
+    return {name: " ".join(sorted(found[name])) for name in sorted(found)}
 
 
 def _values_of(holder: object) -> dict[str, str]:
@@ -109,7 +132,7 @@ def _tree_of(thing: object) -> str:
     try:
         lines, first = inspect.getsourcelines(thing)
         tree = ast.parse(textwrap.dedent("".join(lines)))
-        text = ast.dump(_without_docstrings(tree))
+        text = ast.unparse(_without_docstrings(tree))  # alike in all versions of Python, which ast.dump is not
         if isinstance(thing, type) and not _is_body_of(thing, tree, range(first, first + len(lines))):
             return "\n".join([text, "another of this name", *map(_tree_of, _functions_of(thing))])
         return text
@@ -136,7 +159,7 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
         body = getattr(node, "body", None)
         first = body[0] if isinstance(body, list) and body else None
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-            body.pop(0)
+            body[:] = body[1:] or [ast.Pass()]
     return tree
 
 

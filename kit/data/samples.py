@@ -38,7 +38,7 @@ class ImageBatch(NamedTuple):
     )
     ids: list[str]
     sizes: list[tuple[int, int]]  # (height, width) of the originals
-    problems: list[str]
+    problems: dict[str, str]  # by id
 
 
 class SegmentationDataset(TorchDataset):
@@ -106,13 +106,13 @@ class ImageBatches:
 
     def read(self, ids: Sequence[str]) -> ImageBatch:
         """Read one batch."""
-        good, problems = [], []
+        good, problems = [], {}
         for id in ids:
             try:
                 image = self.dataset.read_image(id)
                 check_image(id, image, getattr(self.dataset, "channels", RGB), getattr(self.dataset, "dtype", None))
             except Exception as error:  # whatever the data set's own code raises
-                problems.append(name_error(id, error))
+                problems[id] = name_error(id, error)
             else:
                 good.append((id, image.shape[:2], self.resizing.image(image)))
         if not good:

@@ -7,6 +7,7 @@ Two runs may start in one folder at the same time, with other numbers of folds. 
 first freezes its folds; the other is refused before it writes anything.
 """
 
+import contextlib
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import pandas as pd
 
 from kit.data.dataset import Dataset
 from kit.folds.kfold import check_leaks
-from kit.system.files import counted, raise_all, run_lock, write_atomic
+from kit.system.files import counted, is_locked, raise_all, run_lock, write_atomic
 
 BEGUN = "begun"  # an empty file in the folder of each fold that has begun
 WAIT = 600  # seconds for the lock: its holder reads or writes one small file
@@ -39,17 +40,20 @@ def keep_folds(folder: Path, dataset: Dataset, world: Processes, make: Callable[
 
     Fold -1 is for images that are always trained on, as a data set's official split may ask.
     Raises ValueError when a group is in two folds, a fold is empty, the file lists other ids, or a fold has begun with
-    other folds than `make()` gives. Where a fold has a checkpoint, `make` is not called.
+    other folds than `make()` gives.
     """
     path, ids, groups = folder / "folds.csv", _texts(dataset.ids), _texts(dataset.groups)
-    if world.main and not (path.exists() and is_trained(folder)):
+    if world.main:
+        if path.exists() and is_begun(folder):
+            _read(path, ids, groups)  # of other data? That is said first
         folds = _checked(make(), groups)
         content = pd.DataFrame({"id": ids, "group": groups, "fold": folds}).to_csv(index=False)
-        with run_lock(folder / ".folds", wait=WAIT):
-            if not (path.exists() and is_begun(folder)):
-                write_atomic(path, content)
-            elif path.read_text() != content:
-                _refuse_other(path, ids, groups, folds)
+        if not (path.exists() and is_trained(folder)):  # then it is frozen, and the disk may be read-only
+            with locked_folds(folder):
+                if not (path.exists() and is_begun(folder)):
+                    write_atomic(path, content)
+        if not np.array_equal(_read(path, ids, groups), folds):
+            _refuse_other(path, ids, groups, folds)
     world.wait()
     return _read(path, ids, groups)
 
@@ -62,7 +66,7 @@ def freeze_folds(folder: Path, fold: int, folds: np.ndarray, world: Processes) -
     """
     if world.main:
         path = folder / "folds.csv"
-        with run_lock(folder / ".folds", wait=WAIT):
+        with locked_folds(folder):
             kept = pd.read_csv(path)["fold"].to_numpy() if path.exists() else folds
             if not np.array_equal(kept, folds):
                 raise ValueError(
@@ -71,6 +75,16 @@ def freeze_folds(folder: Path, fold: int, folds: np.ndarray, world: Processes) -
                 )
             write_atomic(folder / f"fold{fold}" / BEGUN, b"")
     world.wait()
+
+
+def locked_folds(folder: Path) -> contextlib.AbstractContextManager:
+    """Hold folds.csv and config.json of a run folder while they are compared or written."""
+    return run_lock(folder / ".folds", wait=WAIT)
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether another process holds a fold of this run folder now."""
+    return any(is_locked(path.parent) for path in folder.glob("fold*/lock"))
 
 
 def is_begun(folder: Path) -> bool:
@@ -122,11 +136,12 @@ def _checked(folds: Iterable[int], groups: Sequence[str]) -> np.ndarray:
 
 def _refuse_other(path: Path, ids: list[str], groups: list[str], folds: np.ndarray) -> None:
     kept = _read(path, ids, groups)
-    begun = sorted(found.parent.name for found in path.parent.glob(f"fold*/{BEGUN}"))
+    begun = sorted({found.parent.name for name in (BEGUN, "last.pt") for found in path.parent.glob(f"fold*/{name}")})
+    moved = f", and {counted(int((kept != folds).sum()), 'image')} in another" if kept.max() == folds.max() else ""
     raise ValueError(
         f"{path} has {_describe(kept)} and is frozen: {', '.join(begun)} began with it. This run asks for "
-        f"{_describe(folds)}. Ask for the same folds (--folds, --seed), choose another --run-dir, or remove "
-        f"{' and '.join(begun)} to begin anew"
+        f"{_describe(folds)}{moved}. Ask for the same folds (their number, the seed), choose another --run-dir, or "
+        f"remove {' and '.join(begun)} to begin anew"
     )
 
 

@@ -34,17 +34,17 @@ GPU_PIXELS = 8 * 1024 * 1536  # what training at that size leaves room for
 
 
 class UnreadableImages(ValueError):
-    """Images that could not be read, one problem a line; all others were predicted."""
+    """Images that could not be read, problems by id; all others were predicted."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        images = counted(len(problems), "image")
-        super().__init__(f"{images} could not be predicted; all others were:{list_some(problems)}")
+    def __init__(self, problems: dict[str, str]) -> None:
+        self.problems, images = problems, counted(len(problems), "image")
+        super().__init__(f"{images} could not be predicted; all others were:{list_some(list(problems.values()))}")
 
 
 class Predictor:
-    """networks: their levels are averaged. frame: the way of an image to them and back.
+    """networks: their levels are averaged; all are on one device. frame: the way of an image to them and back.
 
-    device: where the networks are. dtype: of the forward pass.
+    dtype: of the forward pass. Raises ValueError for a frame without `normalise`, which open_run fills in.
     """
 
     def __init__(
@@ -53,15 +53,19 @@ class Predictor:
         frame: Frame,
         tta: TTA = TTA(),  # noqa: B008 (frozen)
         rule: Rule = Rule(),  # noqa: B008
-        device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         if not networks:
             raise ValueError("a predictor needs one network or more")
+        if frame.normalise is None:
+            raise ValueError(
+                "the frame has no `normalise`. A run has one that fits its data: Predictor(networks, run.frame); by "
+                "hand it is Frame(resizing, normalise=kit.data.normalise.Normalisation(mean, std)), as in training"
+            )
         tiled = [Tiled(network, frame.tile) if frame.tile else network for network in networks]
         self.networks = [network.eval() for network in tiled]
         self.frame, self.tta, self.rule = frame, tta, rule
-        self.device, self.dtype = torch.device(device), dtype
+        self.device, self.dtype = _device_of(networks), dtype
         self._copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def predict(self, image: np.ndarray) -> np.ndarray:
@@ -102,12 +106,12 @@ class Predictor:
 
     def stream_batches(self, batches: ImageBatches, take: Take, ahead: bool = False) -> Iterator[Result]:
         """As stream, from batches. ahead: prepare the next batch and take the last one's levels in threads."""
-        problems = []
+        problems = {}
         prepared = ordered_map(self._prepare, batches, threads=int(ahead))
         run = itertools.starmap(self._run, prepared)
         finished = ordered_map(lambda predicted: self._finish(*predicted, take), run, threads=int(ahead))
         for found, taken in finished:
-            problems += found
+            problems |= found
             yield from taken
         if problems:
             raise UnreadableImages(problems)
@@ -139,7 +143,7 @@ class Predictor:
             return [probabilities(network, images, self.tta) for network in self.networks]
 
     @torch.inference_mode()
-    def _finish(self, batch: ImageBatch, fetch: _Fetch | None, take: Take) -> tuple[list[str], list[Result]]:
+    def _finish(self, batch: ImageBatch, fetch: _Fetch | None, take: Take) -> tuple[dict[str, str], list[Result]]:
         if fetch is None:
             return batch.problems, []
         levels, finite = fetch()
@@ -160,6 +164,12 @@ def images_at_once(tta: TTA, size: tuple[int, int], device: torch.device) -> int
     pixels = CPU_PIXELS if device.type == "cpu" else GPU_PIXELS
     views = max(1, min(8, pixels // (size[0] * size[1])))
     return max(1, views // len(tta.views))
+
+
+def _device_of(networks: Sequence[nn.Module]) -> torch.device:
+    """The device of the first tensor that a network holds; of none, the CPU."""
+    tensors = (tensor for network in networks for tensor in (*network.parameters(), *network.buffers()))
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _fetch_levels(probs: list[Tensor]) -> _Fetch:

@@ -26,6 +26,11 @@ class Store:
     def __contains__(self, id: str) -> bool:
         return self.path(id).exists()
 
+    def missing(self, ids: Sequence[str]) -> list[str]:
+        """Those of `ids` without a prediction, from one look at the folder."""
+        there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        return [id for id in ids if self.path(id).name not in there]
+
     def write(self, id: str, levels: np.ndarray) -> None:
         """Keep levels u8 (K, h, w). Raises ValueError where K is not the store's."""
         if levels.dtype != np.uint8 or levels.ndim != 3 or len(levels) != self.channels:

@@ -8,6 +8,7 @@ import numpy as np
 from kit.prediction.rule import Rule
 from kit.report import summary, write_report
 from kit.report.results import Results
+from kit.runs.folds import edited
 from kit.runs.oof import finished, score_again, scored, scores
 from kit.runs.provenance import merged
 from kit.runs.run import Run, read_json
@@ -32,6 +33,8 @@ def report(run: Run, metric: Metric | None = None, further: Callable[[Run], dict
         print(f"left out: fold {other}, predicted by other settings; run it again with these")
     print(summary(write_run_report(run, metric)))
     print(f"report: {run.folder / 'report.html'}", flush=True)
+    for note in _edit_notes(run):
+        print(f"note: {note}", flush=True)
 
 
 def write_run_report(run: Run, metric: Metric | None = None) -> dict:
@@ -52,7 +55,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         title=run.name,
         drawn=run.dataset.drawn,
         classes=run.dataset.classes,
-        notes=(*run.dataset.notes, *_split_notes(run)),
+        notes=(*run.dataset.notes, *_split_notes(run), *_edit_notes(run)),
         further=own["scores"] if own.get("folds") == folds else {},  # else of fewer folds than there are now
         command="\n".join(dict.fromkeys(one["command"] for one in origins)),
         config=run.flags.values,
@@ -97,3 +100,15 @@ def _split_notes(run: Run) -> list[str]:
     leaks = sorted(set(groups[always]) & set(groups[~always]))
     leak = f" Groups shared with the held-out ones: {', '.join(leaks[:5])} ({len(leaks)})." if leaks else ""
     return [f"The data set's own split: {always.sum()} images are in no fold and always trained on.{leak}"]
+
+
+def _edit_notes(run: Run) -> list[str]:
+    """A sentence about folds whose recipe was edited after their training began."""
+    folds = edited(run)
+    if not folds:
+        return []
+    begun = f"Fold {folds[0]} was" if len(folds) == 1 else f"Folds {', '.join(map(str, folds))} were"
+    return [
+        f"{begun} trained before the recipe was edited. Data, flags, plan, optimizer and loss are the same; what else "
+        "was edited, as a layer without weights, did not reach the training. A new run folder trains anew."
+    ]

@@ -1,5 +1,7 @@
 """Checks of the network and of the competition against the data set, before the first step of training."""
 
+import contextlib
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,8 +24,8 @@ def check_network(run: Run, model: nn.Module) -> None:
     image = torch.zeros(1, len(run.dataset.channels), *size, device=device)
     model.eval()
     try:
-        with torch.inference_mode(), torch.random.fork_rng():
-            logits = model(image)
+        with torch.inference_mode(), _same_random_numbers(device):
+            logits = model.forward(image)  # not model(image): that would compile a network after model.compile()
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -36,6 +38,11 @@ def check_network(run: Run, model: nn.Module) -> None:
         for module, training in modes.items():
             module.training = training
     _check_logits(run, logits, size)
+
+
+def _same_random_numbers(device: torch.device) -> contextlib.AbstractContextManager:
+    """Put the random numbers back in the end, of this device alone: fork_rng warns where there are several GPUs."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def check_metric(run: Run, metric: Metric | None) -> None:

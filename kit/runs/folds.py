@@ -5,22 +5,24 @@ import json
 from collections.abc import Iterator
 from typing import Literal
 
-from kit.folds.keeping import freeze_folds
-from kit.runs.oof import finished
-from kit.runs.run import Run, planned, read_json
+from kit.folds.keeping import freeze_folds, locked_folds
+from kit.runs.oof import finished, scored
+from kit.runs.run import Run, check_config, planned, read_json
 from kit.system.files import run_lock, write_atomic
 
 
 def unfinished(run: Run, wanted: int | Literal["all"]) -> Iterator[int]:
-    """Yield each fold asked for that is not finished, while its lock is held."""
+    """Yield each fold asked for that is not finished, while its lock is held.
+
+    Raises ValueError if another run has written another configuration or other folds since this one started.
+    """
     for fold in planned(run, wanted):
-        if fold in finished(run):
+        if fold in run.world.agree(lambda: finished(run)):
             run.world.say(f"fold {fold} is finished")
-            _check_recipe(run, fold)
             continue
         with lock(run, fold):
             freeze_folds(run.folder, fold, run.folds, run.world)
-            _check_recipe(run, fold)
+            _begin_fold(run, fold)
             if wanted == "all":
                 run.world.say(f"fold {fold}:")
             yield fold
@@ -29,15 +31,24 @@ def unfinished(run: Run, wanted: int | Literal["all"]) -> Iterator[int]:
 @contextlib.contextmanager
 def lock(run: Run, fold: int) -> Iterator[None]:
     """Hold a fold's folder against a second run. Raises BlockingIOError when another holds it."""
-    held = run_lock(run.fold_folder(fold), way_out=", or give this one another --run-dir")
+    wait = 1  # a run that starts beside this one looks at the lock, and holds it that long
+    held = run_lock(run.fold_folder(fold), wait, way_out=", or give this one another --run-dir")
     with held if run.world.main else contextlib.nullcontext():
         yield
 
 
-def _check_recipe(run: Run, fold: int) -> None:
-    """Keep the recipe's digest with which the fold's training begins. Say so later if the recipe was edited since."""
+def edited(run: Run) -> list[int]:
+    """The scored folds whose training began with other code of the recipe than it has now."""
+    begun = {fold: read_json(run.fold_folder(fold) / "origin.json") for fold in scored(run)}
+    return [fold for fold, facts in begun.items() if facts.get("recipe", run.origin["recipe"]) != run.origin["recipe"]]
+
+
+def _begin_fold(run: Run, fold: int) -> None:
+    """Compare config.json once more, and keep the recipe's code and the versions with which training begins."""
     path = run.fold_folder(fold) / "origin.json"
-    if run.world.main and not (run.is_begun(fold) or path.with_name("finished.json").exists()):
-        write_atomic(path, json.dumps(run.origin, indent=2) + "\n")
-    elif read_json(path).get("recipe", run.origin["recipe"]) != run.origin["recipe"]:
-        run.world.say(f"note: fold {fold} was begun before the recipe was edited; a new --run-dir trains it anew")
+    if run.world.main:
+        with locked_folds(run.folder):
+            check_config(run)
+        if not (run.is_begun(fold) or path.with_name("finished.json").exists()):
+            write_atomic(path, json.dumps(run.origin, indent=2) + "\n")
+    run.world.wait()

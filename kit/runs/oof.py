@@ -10,17 +10,16 @@ from torch import nn
 from kit.data.identity import held_values, named_values, reading_code
 from kit.prediction.predictor import Predictor
 from kit.prediction.rule import Rule
-from kit.runs.provenance import short_hash
 from kit.runs.run import Run, read_json
 from kit.runs.training import load
 from kit.scoring.counts import Scores, score
 from kit.scoring.metrics import Metric
-from kit.system.files import digest, write_atomic
+from kit.system.files import digest, short_hash, write_atomic
 
 
 def predictor(run: Run, networks: Sequence[nn.Module]) -> Predictor:
     """How this run predicts: by the mean of `networks`."""
-    return Predictor(networks, run.frame, run.tta, Rule(), run.world.device, run.dtype)
+    return Predictor(networks, run.frame, run.tta, dtype=run.dtype)
 
 
 def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: Metric | None = None) -> None:
@@ -29,18 +28,11 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     network(): the architecture, without weights. It gets those of last.safetensors: of the last epoch, not of the best
     one, because choosing the epoch by the held-out score would flatter that very score.
     """
-    folder, started = run.fold_folder(fold), time.perf_counter()
-    key = prediction_key(run, [fold])
-    if _finished(run, fold).get("key") == key:
+    started = time.perf_counter()
+    if run.world.agree(lambda: fold in finished(run)):
         return
-    run.world.wait()  # until every process has read finished.json
-    if run.world.main and read_json(folder / "oof.json").get("key") != key:
-        (folder / "finished.json").unlink(missing_ok=True)
-        run.store.forget(run.held_out(fold))
-        write_atomic(folder / "oof.json", json.dumps({"key": key}))
-    run.world.wait()
-    left = [id for id in run.held_out(fold) if id not in run.store]
-    run.world.wait()  # until every process has seen what is left: shares of it are even, and no id is in two
+    key = run.world.agree(lambda: _forget_others(run, fold))
+    left = run.world.agree(lambda: run.store.missing(run.held_out(fold)))
     if todo := run.world.share(left):
         predict = predictor(run, [load(run, fold, network())])
         for _ in predict.stream(run.dataset, todo, lambda id, size, levels: run.store.write(id, levels), run.workers):
@@ -49,8 +41,18 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     if run.world.main:
         _score_fold(run, fold, metric)
         facts = {"key": key, "metric": metric_key(metric), "seconds": round(time.perf_counter() - started, 2)}
-        write_atomic(folder / "finished.json", json.dumps(facts))
+        write_atomic(run.fold_folder(fold) / "finished.json", json.dumps(facts))
     run.world.wait()
+
+
+def _forget_others(run: Run, fold: int) -> str:
+    """Remove what was predicted under another key than the fold's key of now. Returns that key."""
+    folder, key = run.fold_folder(fold), prediction_key(run, [fold])
+    if read_json(folder / "oof.json").get("key") != key:
+        (folder / "finished.json").unlink(missing_ok=True)
+        run.store.forget(run.held_out(fold))
+        write_atomic(folder / "oof.json", json.dumps({"key": key}))
+    return key
 
 
 def score_again(run: Run, metric: Metric | None) -> None:
@@ -68,10 +70,15 @@ def _score_fold(run: Run, fold: int, metric: Metric | None) -> None:
 
 
 def prediction_key(run: Run, folds: Sequence[int]) -> str:
-    """A name of all that decides a prediction: weights, configuration, data, split, frame, views."""
+    """A name of all that decides a prediction: weights, flags, data, split, frame, views, dtype and the recipe's code.
+
+    A flag with its default does not count, so that a new flag leaves what was predicted before as it is.
+    """
     weights = [digest(run.fold_folder(fold) / "last.safetensors") for fold in folds]
-    rest = (run.identity, run.folds.tolist(), run.frame, run.tta)
-    return short_hash((weights, rest))
+    defaults, no_default = run.flags.defaults, object()
+    flags = {k: value for k, value in run.flags.identity.items() if defaults.get(k, no_default) != value}
+    rest = (sorted(run.data.items()), run.folds.tolist(), run.frame, run.tta, str(run.dtype), run.origin["recipe"])
+    return short_hash((weights, sorted(flags.items()), rest))
 
 
 def metric_key(metric: Metric | None) -> str | None:
@@ -83,8 +90,12 @@ def metric_key(metric: Metric | None) -> str | None:
 
 
 def finished(run: Run) -> list[int]:
-    """The folds that are trained, predicted and scored by this configuration, split and test-time augmentation."""
-    return [k for k in scored(run) if _finished(run, k)["key"] == prediction_key(run, [k])]
+    """The folds that are trained, predicted and scored as this run would do it, and whose predictions are all there."""
+    return [
+        fold
+        for fold in scored(run)
+        if _finished(run, fold)["key"] == prediction_key(run, [fold]) and not run.store.missing(run.held_out(fold))
+    ]
 
 
 def scored(run: Run) -> list[int]:

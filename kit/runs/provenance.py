@@ -1,6 +1,5 @@
 """Where a number comes from, in plain values: the command, versions, commit and hardware."""
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -12,19 +11,24 @@ from pathlib import Path
 
 import torch
 
-from kit.system.files import digest
-
-
-def short_hash(value: object) -> str:
-    """16 hexadecimal digits that change when the value's repr does."""
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+from kit.data.identity import plain_source
+from kit.system.files import short_hash
 
 
 def origin(device: torch.device) -> dict:
-    """Where this process's numbers come from: the SHA-256 of its script, which may be edited, the command, versions."""
-    script = Path(sys.argv[0])
-    recipe = digest(script) if script.is_file() else "unknown"
-    return {"recipe": recipe, "command": command(), "versions": versions(device)}
+    """Where this process's numbers come from: a hash of its script's code, which may be edited, the command, versions.
+
+    Comments, docstrings and layout of the script do not count.
+    """
+    return {"recipe": _code_of(Path(sys.argv[0])), "command": command(), "versions": versions(device)}
+
+
+def _code_of(script: Path) -> str:
+    """A hash of the code of a script; "unknown" where there is none, as in a notebook."""
+    try:
+        return short_hash(plain_source(script.read_text()))
+    except (OSError, SyntaxError, ValueError):
+        return "unknown"
 
 
 def command() -> str:

@@ -19,15 +19,16 @@ from typing import Literal
 import numpy as np
 import torch
 
-from kit.data.check import check_dataset
-from kit.data.dataset import Dataset, data_key
+from kit.data.check import check_dataset, data_identity
+from kit.data.dataset import Dataset
 from kit.data.normalise import normalisation_of
-from kit.folds.keeping import is_trained, keep_folds
+from kit.folds.keeping import is_at_work, is_trained, keep_folds, locked_folds
 from kit.prediction.frame import Frame
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
 from kit.runs.flags import Flags, read_flags
 from kit.runs.provenance import origin
+from kit.runs.settings import settings_of
 from kit.system.files import write_atomic
 from kit.training.checkpoint import check_identity
 from kit.training.loaders import default_workers
@@ -51,6 +52,7 @@ class Run:
     """folder and name: of the recipe, and so of the CSV. folds: (n,) the fold in which dataset.ids[i] is held out.
 
     A fold of -1 means that an image is never held out. frame, tta: how images are predicted.
+    data: what training is given, as kit.data.check.data_identity names it.
     world, dtype, workers: this process, the dtype of its forward pass, how many processes load its data.
     """
 
@@ -59,6 +61,7 @@ class Run:
     dataset: Dataset
     folds: np.ndarray
     flags: Flags
+    data: dict[str, str]
     frame: Frame
     tta: TTA
     world: World
@@ -76,10 +79,15 @@ class Run:
         """How many folds there are."""
         return int(self.folds.max()) + 1
 
-    @functools.cached_property  # the key of 100,000 files takes its time
+    @functools.cached_property
     def identity(self) -> dict:
         """What a checkpoint must share with this run to be resumed by it."""
-        return {**self.flags.identity, "data": data_key(self.dataset)}
+        return {**self.flags.identity, **self.data, **settings_of("frame", self.frame)}
+
+    @property
+    def defaults(self) -> dict:
+        """Parts of the identity that an older checkpoint may lack."""
+        return {**self.flags.defaults, **settings_of("frame", self.frame)}
 
     @functools.cached_property  # as it was when the run began: the recipe may be edited while it trains
     def origin(self) -> dict:
@@ -134,6 +142,7 @@ def open_run(
         dataset=dataset,
         folds=keep_folds(config.run_dir, dataset, world, make_folds),
         flags=flags,
+        data=data_identity(dataset, facts),
         frame=replace(frame, normalise=normalisation_of(dataset, facts, frame.statistics)),
         tta=tta,
         world=world,
@@ -161,18 +170,27 @@ def planned(run: Run, wanted: int | Literal["all"]) -> list[int]:
 def begin(run: Run) -> None:
     """Write config.json. Raises ValueError with the difference if a fold was trained otherwise or on other data.
 
-    On a disk that cannot be written to, the config.json of a trained run stays as it is: the run can still predict.
+    A fold that another process trains now counts too, before its first checkpoint. On a disk that cannot be written
+    to, the config.json of a trained run stays as it is: the run can still predict.
     """
     path = run.folder / "config.json"
-    is_kept = path.exists() and is_trained(run.folder)
-    if is_kept:
-        check_identity(path, run.identity, read_json(path)["identity"], run.flags.defaults)
-    run.world.wait()
     if run.world.main:
-        facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
-        with _read_only_allowed(is_kept):
+        is_kept = path.exists() and is_trained(run.folder)
+        if is_kept:
+            check_config(run)
+        with _read_only_allowed(is_kept), locked_folds(run.folder):
+            if is_at_work(run.folder):
+                check_config(run)
+            facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
             write_atomic(path, json.dumps(facts, indent=2) + "\n")
     run.world.wait()
+
+
+def check_config(run: Run) -> None:
+    """Raise ValueError with the difference if config.json is of another configuration or of other data."""
+    path = run.folder / "config.json"
+    if path.exists():
+        check_identity(path, run.identity, read_json(path).get("identity", {}), run.defaults)
 
 
 @contextlib.contextmanager

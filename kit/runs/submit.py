@@ -7,8 +7,8 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,6 @@ from tqdm import tqdm
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
 from kit.runs.oof import finished, prediction_key
-from kit.runs.provenance import short_hash
 from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
@@ -28,7 +27,10 @@ from kit.submission.lint import errors_of, lint
 from kit.submission.rows import RowParts, rows_in_order
 from kit.submission.score import score, truth_reader
 from kit.submission.tables import write
-from kit.system.files import raise_all, run_lock, write_atomic
+from kit.system.files import raise_all, run_lock, short_hash, write_atomic
+
+RULE = Rule()
+WRITTEN = "written"  # an empty file beside rows that are in a CSV
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,6 @@ class Submission:
     folder: Path = Path("submissions")
     keep_test: bool = False
     on_bad_image: Literal["stop", "empty"] = "stop"
-    rule: Rule = field(default_factory=Rule)
 
     def __post_init__(self) -> None:
         if self.write and self.competition.dialect.rows == "instance":
@@ -66,29 +67,44 @@ def submit(
     Raises ValueError listing what the linter found.
     """
     competition, started = submission.competition, time.perf_counter()
-    folds = ensemble(run, fold, submission.keep_test)
+    folds = run.world.agree(lambda: ensemble(run, fold, submission.keep_test))
     if not competition.test_ids or not folds:
         return None
-    parts = (
-        run.folder / "test" / f"{prediction_key(run, folds)}-{short_hash((competition.fingerprint(), submission.rule))}"
-    )
-    predictions = TestPredictions(run, competition.dataset, folds, network, submission.keep_test)
-    with _alone(run, parts), RowParts(parts, run.world.rank) as kept:
-        left = [id for id in competition.test_ids if id not in kept.done]
-        run.world.wait()  # until every process has seen what is left: shares of it are even, no id is in two
-        _predict_rows(predictions, run.world.share(left), kept, submission)
+    parts = run.world.agree(lambda: _rows_folder(run, competition, folds))
+    predictions = TestPredictions(run, competition, folds, network, submission.keep_test)
+    path = submission.folder / _csv_name(run, folds)
+    with _alone(run, parts):
+        left = run.world.agree(lambda: _left(predictions, parts, competition.test_ids))
+        with RowParts(parts, run.world.rank) as kept:
+            unreadable = run.world.gather(_predict_rows(predictions, run.world.share(left), kept, submission))
+        run.world.wait()  # until all rows are there
+        if run.world.main:
+            if left:  # else all was done by an earlier command, and timed there
+                seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
+                write_atomic(run.folder / "test.json", json.dumps(seconds))
+            _write(path, parts, competition, unreadable)
+            predictions.forget_older()
+            _forget_rows(run, competition, parts)
     run.world.wait()
     if not run.world.main:
         return None
-    if left:  # else all was done by an earlier command, and timed there
-        seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
-        write_atomic(run.folder / "test.json", json.dumps(seconds))
-    path = submission.folder / _csv_name(run, folds)
-    _write(path, parts, submission)
-    _forget_parts(run, parts)
     check_submission(path, competition)
     print(f"submission: {path}, folds {', '.join(map(str, folds))}", flush=True)
     return path
+
+
+def _rows_folder(run: Run, competition: Competition, folds: Sequence[int]) -> Path:
+    """Where the rows of a submission in progress are; another network, dialect or test image has another folder."""
+    return run.folder / "test" / f"{prediction_key(run, folds)}-{short_hash(competition.fingerprint())}"
+
+
+def _left(predictions: TestPredictions, parts: Path, ids: Sequence[str]) -> list[str]:
+    """The test images whose rows are not there, or whose predictions are to be kept and are not."""
+    (parts / WRITTEN).unlink(missing_ok=True)
+    with RowParts(parts) as kept:
+        done = kept.done
+    lacking = set(predictions.lacking(ids))
+    return [id for id in ids if id not in done or id in lacking]
 
 
 def test_time(run: Run) -> dict:
@@ -108,14 +124,14 @@ def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]
     return [fold] if fold in done else []
 
 
-def encode_levels(levels: np.ndarray, size: tuple[int, int], rule: Rule, order: str) -> list[tuple[int, str]]:
+def encode_levels(levels: np.ndarray, size: tuple[int, int], order: str) -> list[tuple[int, str]]:
     """The run lengths of every foreground class, (class index, "start length …"), of levels (K, h, w).
 
     size: (height, width) of the image. One foreground is encoded without its mask in between.
     """
     if len(levels) == 1:
-        return [(1, rle.encode_edges(rule.edges(levels, size, order), size[0] * size[1]))]
-    mask = rule.mask(levels, size)
+        return [(1, rle.encode_edges(RULE.edges(levels, size, order), size[0] * size[1]))]
+    mask = RULE.mask(levels, size)
     return [(k, rle.encode(mask == k, order)) for k in range(1, len(levels))]
 
 
@@ -133,34 +149,43 @@ def check_submission(path: Path, competition: Competition) -> None:
             print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
 
 
-def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowParts, submission: Submission) -> None:
-    """Add the rows of the images `ids` to `kept`."""
-    dialect, rule = submission.competition.dialect, submission.rule
+def _predict_rows(
+    predictions: TestPredictions, ids: Sequence[str], kept: RowParts, submission: Submission
+) -> dict[str, str]:
+    """Add the rows of the images `ids` to `kept`. Returns the problems of those that cannot be read, by id."""
+    dialect = submission.competition.dialect
 
     def rows(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
-        return id, dialect.cells(id, encode_levels(levels, size, rule, dialect.order))
+        return id, dialect.cells(id, encode_levels(levels, size, dialect.order))
 
     taken, quiet = predictions.stream(ids, rows), predictions.run.world.quiet
     try:
         for id, cells in tqdm(taken, "test", total=len(ids), leave=False, disable=quiet):
-            kept.add(id, cells)
+            if id not in kept.done:
+                kept.add(id, cells)
     except UnreadableImages as error:
         if submission.on_bad_image == "stop":
-            raise ValueError(f"{error}\n--on-bad-image empty gives such an image an empty mask") from error
+            advice = 'on_bad_image="empty" (--on-bad-image empty, where the recipe has it) gives such an image'
+            raise ValueError(f"{error}\n{advice} an empty mask") from error
         print(error, flush=True)
+        return error.problems
+    return {}
 
 
-def _write(path: Path, parts: Path, submission: Submission) -> None:
-    """Write the CSV from the rows in `parts`. Rows of unreadable images are empty, where that was asked for."""
-    competition, missing = submission.competition, []
-    if submission.on_bad_image == "empty":
-        with RowParts(parts) as kept:
-            missing = [id for id in competition.test_ids if id not in kept.done]
-    rows = rows_in_order(parts, competition.test_ids, competition.dialect, competition.sample_csv, empty=missing)
+def _write(path: Path, parts: Path, competition: Competition, unreadable: Collection[str]) -> None:
+    """Write the CSV from the rows in `parts`. Those of the unreadable images are empty.
+
+    Raises ValueError where no image can be read.
+    """
+    total = len(competition.test_ids)
+    if len(unreadable) == total:
+        raise ValueError(f"none of the {total} test images can be read: the CSV would hold nothing but empty masks")
+    rows = rows_in_order(parts, competition.test_ids, competition.dialect, competition.sample_csv, empty=unreadable)
     write(rows, path, competition.dialect)
-    if missing:
-        total = len(competition.test_ids)
-        print(f"{len(missing)} of {total} test images cannot be read: their masks are empty", flush=True)
+    if unreadable:
+        print(f"{len(unreadable)} of {total} test images cannot be read: their masks are empty", flush=True)
+    else:
+        write_atomic(parts / WRITTEN, b"")
 
 
 def _csv_name(run: Run, folds: Sequence[int]) -> str:
@@ -172,10 +197,17 @@ def _csv_name(run: Run, folds: Sequence[int]) -> str:
     return f"{stem}{which}{drawn}.csv"
 
 
-def _forget_parts(run: Run, keep: Path) -> None:
-    """Remove the rows of earlier ensembles, 1 GB each for all of Carvana, unless another run works on them."""
+def _forget_rows(run: Run, competition: Competition, keep: Path) -> None:
+    """Remove rows that were written to a CSV, or that no ensemble of now can use: 1 GB each for all of Carvana.
+
+    Those of another fold's submission in progress stay, also after a kill.
+    """
+    done = finished(run)
+    in_use = {_rows_folder(run, competition, folds) for folds in (done, *([fold] for fold in done))}
     for folder in run.folder.joinpath("test").iterdir():
-        if folder.is_dir() and folder != keep and not folder.name.startswith("fold"):
+        if not folder.is_dir() or folder == keep or folder.name.startswith("fold"):
+            continue
+        if folder not in in_use or (folder / WRITTEN).exists():
             with contextlib.suppress(BlockingIOError), run_lock(folder):
                 shutil.rmtree(folder)
 

@@ -1,18 +1,19 @@
 """Predictions of the test images by several folds' networks: made anew, or kept fold by fold."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
-from kit.data.dataset import Dataset
 from kit.prediction.levels import mean_levels
 from kit.prediction.predictor import Take, UnreadableImages
 from kit.prediction.store import Store
 from kit.runs.oof import prediction_key, predictor
-from kit.runs.provenance import short_hash
 from kit.runs.run import Run
 from kit.runs.training import load
+from kit.submission.competition import Competition
+from kit.system.files import digest, short_hash
 from kit.system.threads import Result
 
 
@@ -21,11 +22,12 @@ class TestPredictions:
     """The mean of the levels of the networks of `folds`.
 
     network(): the architecture, without weights. keep: store the levels of every fold's network in
-    runs/<run>/test/fold<k>-<key>/, so that a further fold, or blending, needs no network that predicted before.
+    runs/<run>/test/fold<k>-<weights>-<key>/, so that a further fold, or blending, needs no network that predicted
+    before.
     """
 
     run: Run
-    dataset: Dataset
+    competition: Competition
     folds: Sequence[int]
     network: Callable[[], nn.Module]
     keep: bool = False
@@ -37,36 +39,50 @@ class TestPredictions:
         if self.keep:
             return self._from_stores(ids, take)
         networks = [load(self.run, fold, self.network()) for fold in self.folds]
-        return predictor(self.run, networks).stream(self.dataset, ids, take, self.run.workers)
+        return predictor(self.run, networks).stream(self.competition.dataset, ids, take, self.run.workers)
 
     def store(self, fold: int) -> Store:
         """Where the predictions of a fold's network are kept; another network or other files have another folder."""
-        key = f"{prediction_key(self.run, [fold])}-{short_hash(self.dataset.test_fingerprint())}"
-        return Store(self.run.folder / "test" / f"fold{fold}-{key}", self.run.channels)
+        weights = digest(self.run.fold_folder(fold) / "last.safetensors")[:8]
+        key = short_hash((prediction_key(self.run, [fold]), self.competition.test_fingerprint()))
+        return Store(self.run.folder / "test" / f"fold{fold}-{weights}-{key}", self.run.channels)
+
+    def lacking(self, ids: Sequence[str]) -> list[str]:
+        """Those of `ids` of which a prediction is to be kept and is not there; none where none are kept."""
+        lacking = {id for fold in self.folds for id in self.store(fold).missing(ids)} if self.keep else set()
+        return [id for id in ids if id in lacking]
+
+    def forget_older(self) -> None:
+        """Remove what networks predicted whose folds have other weights now."""
+        for fold in self.folds:
+            own = self.store(fold).folder
+            for folder in own.parent.glob(f"fold{fold}-*"):
+                if folder.name.split("-")[1] != own.name.split("-")[1]:
+                    shutil.rmtree(folder)
 
     def _from_stores(self, ids: Sequence[str], take: Take) -> Iterator[Result]:
         unreadable = self._fill_stores(ids)
         stores = [self.store(fold) for fold in self.folds]
         for id in ids:
-            if all(id in store for store in stores):
-                yield take(id, self.dataset.shape(id), mean_levels([store.read(id) for store in stores]))
+            if id not in unreadable:
+                yield take(id, self.competition.dataset.shape(id), mean_levels([store.read(id) for store in stores]))
         if unreadable:
-            raise unreadable
+            raise UnreadableImages(unreadable)
 
-    def _fill_stores(self, ids: Sequence[str]) -> UnreadableImages | None:
-        """Predict what the stores lack, fold by fold; the images that cannot be read, None if all can."""
-        unreadable = None
+    def _fill_stores(self, ids: Sequence[str]) -> dict[str, str]:
+        """Predict what the stores lack, fold by fold. Returns the problems of images that cannot be read, by id."""
+        unreadable = {}
         for fold in self.folds:
             store = self.store(fold)
-            missing = [id for id in ids if id not in store]
+            missing = store.missing(ids)
             if not missing:
                 continue
             predict = predictor(self.run, [load(self.run, fold, self.network())])
             try:
-                for _ in predict.stream(self.dataset, missing, _keeper(store), self.run.workers):
+                for _ in predict.stream(self.competition.dataset, missing, _keeper(store), self.run.workers):
                     pass
             except UnreadableImages as error:
-                unreadable = error
+                unreadable |= error.problems
         return unreadable
 
 

@@ -14,6 +14,7 @@ from kit.data.cache import sample_reader
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.runs.check import check_network
 from kit.runs.run import Run, read_json
+from kit.runs.settings import optimizer_settings, settings_of, text_of
 from kit.scoring.validation import Validation
 from kit.system.files import cache_folder, digest
 from kit.training.checkpoint import load_weights
@@ -54,7 +55,9 @@ def fit_fold(
     Raises ValueError where the network does not fit the channels or classes of the data set.
     """
     check_network(run, model)
-    state = new_fold_state(run, fold, model, optimizer, plan.ema_decay)
+    facts = {name: value for name, value in settings_of("plan", plan).items() if name != "plan.cache"}
+    facts |= {**optimizer_settings(optimizer), "loss": text_of(loss_of)}
+    state = new_fold_state(run, fold, model, optimizer, plan.ema_decay, facts)
     settings = Settings(
         plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
     )
@@ -88,12 +91,20 @@ def _reader(run: Run, cache: bool) -> Callable[[str], tuple[np.ndarray, np.ndarr
 
 
 def new_fold_state(
-    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema_decay: float | None = 0.999
+    run: Run,
+    fold: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema_decay: float | None = 0.999,
+    settings: dict[str, str] | None = None,
 ) -> TrainState:
-    """A new training state, tagged so that a checkpoint of another fold, split or configuration is refused."""
+    """A new training state. A checkpoint of another fold, split, configuration, data or settings is refused.
+
+    settings: of training, by name. An older checkpoint may lack them.
+    """
     held_out = hashlib.sha256("\n".join(run.held_out(fold)).encode()).hexdigest()[:16]
-    identity = {**run.identity, "fold": fold, "held out": held_out}
-    return new_state(model, optimizer, run.dtype, identity, ema_decay, run.flags.defaults)
+    identity = {**run.identity, "fold": fold, "held out": held_out, **(settings or {})}
+    return new_state(model, optimizer, run.dtype, identity, ema_decay, {**run.defaults, **(settings or {})})
 
 
 def load(run: Run, fold: int, model: nn.Module) -> nn.Module:
@@ -110,9 +121,10 @@ def load_stage(run: Run, earlier: Path, fold: int, model: nn.Module) -> nn.Modul
     """
     if not (earlier / f"fold{fold}/finished.json").exists():
         raise FileNotFoundError(f"this stage continues {earlier}, where fold {fold} is not finished: run that first")
-    data = read_json(earlier / "config.json").get("identity", {}).get("data")
+    then = read_json(earlier / "config.json").get("identity", {})
+    is_same_data = all(then.get(name) == value for name, value in run.data.items())
     splits = [path / "folds.csv" for path in (earlier, run.folder)]
-    if data != run.identity["data"] or not all(map(Path.exists, splits)) or digest(splits[0]) != digest(splits[1]):
+    if not is_same_data or not all(map(Path.exists, splits)) or digest(splits[0]) != digest(splits[1]):
         raise ValueError(
             f"{earlier} was trained on other data, lists or folds than this stage is scored on, so its network may "
             "have seen the held-out images. Give both stages the same flags for them"

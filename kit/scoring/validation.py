@@ -39,7 +39,7 @@ class Validation:
 
     def count(self, network: nn.Module) -> np.ndarray:
         """Confusion matrix i64 (K, K) of a network, rows = truth, over every process's loader."""
-        predictor = Predictor([network], self.frame, device=self.world.device, dtype=self.dtype)
+        predictor = Predictor([network], self.frame, dtype=self.dtype)
         matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
         for batch in self.loader:
             [probs] = predictor.probabilities(batch.image)

@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kit.data.check import image_digest, sample_ids
+from kit.data.dataset import Dataset
 from kit.submission.dialect import Dialect
+from kit.system.files import short_hash
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,15 @@ class Competition:
 
     def fingerprint(self) -> str:
         """A hash of all of the competition that can change a row: the test ids, the dialect and the test images."""
-        facts = self.dialect, self.test_ids, self.dataset.test_fingerprint()
+        facts = self.dialect, self.test_ids, self.test_fingerprint()
         return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    def test_fingerprint(self) -> str:
+        """The data set's hash of its test images. Where it has none of its own, some of the images are read for it."""
+        own = self.dataset.test_fingerprint()
+        if getattr(type(self.dataset), "test_fingerprint", None) is not Dataset.test_fingerprint:
+            return own
+        return short_hash((own, [image_digest(self.dataset, id) for id in sample_ids(self.test_ids)]))
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a test image."""

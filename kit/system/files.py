@@ -73,6 +73,11 @@ def _digest_of(path: Path, *facts: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def short_hash(value: object) -> str:
+    """16 hexadecimal digits that change when the value's repr does."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut, where the system allows it (not on Windows)."""
     with contextlib.suppress(OSError):  # some file systems refuse: the file itself is safe by then
@@ -158,6 +163,15 @@ def run_lock(folder: Path, wait: float = 0, way_out: str = "") -> Iterator[None]
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process holds the lock on `folder`."""
+    try:
+        with run_lock(folder):
+            return False
+    except BlockingIOError:
+        return True
 
 
 def list_some(items: Sequence[str], limit: int = 20) -> str:

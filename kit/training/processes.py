@@ -9,9 +9,10 @@ images on 2 processes as 42.
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,22 @@ class World:
         """Return when every process has called this."""
         if self.size > 1:
             dist.barrier()
+
+    def agree(self, find: Callable[[], Found]) -> Found:
+        """What find() gives in the main process, in every process. Files may change while several look at them."""
+        if self.size == 1:
+            return find()
+        found = [find() if self.main else None]
+        dist.broadcast_object_list(found, src=0)
+        return found[0]
+
+    def gather(self, values: dict) -> dict:
+        """The items of all processes' dictionaries."""
+        if self.size == 1:
+            return values
+        parts = [None] * self.size
+        dist.all_gather_object(parts, values)
+        return {key: value for part in parts for key, value in part.items()}
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of `tensor` over all processes, in place."""

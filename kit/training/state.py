@@ -67,13 +67,15 @@ def new_state(
 ) -> TrainState:
     """The state before the first step.
 
-    optimizer: over the model's parameters; each of its groups has an `initial_lr` (see parameter_groups and adamw).
+    optimizer: over the model's parameters. Each of its groups keeps its learning rate as `initial_lr`.
     identity: plain values. A checkpoint with other values is refused. defaults: values that a checkpoint may lack.
     ema_decay: decay of the exponential moving average of the weights, reached slowly (timm's warm-up:
         1 - (1 + step)^(-2/3)). None keeps no average, as in papers before 2016. The statistics of batch
         normalisation are the network's own: they are an average already, and a second average lags behind the weights.
     """
     device = next(model.parameters()).device
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
     return TrainState(
         model=model,
         ema=None if ema_decay is None else ModelEmaV3(model, decay=ema_decay, use_warmup=True, exclude_buffers=True),

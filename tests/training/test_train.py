@@ -359,7 +359,7 @@ def test_a_gpu_trains_resumes_validates_and_predicts(tmp_path, capsys):
     (tn, fp), (fn, tp) = evaluate.count(state.ema.module)
     assert tn + fp + fn + tp == 12 * 32 * 48
     assert state.history[-1]["val_dice"] == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-3)
-    predictor = Predictor([state.ema.module], frame, TTA(VIEWS["hflip"]), device=world.device, dtype=dtype)
+    predictor = Predictor([state.ema.module], frame, TTA(VIEWS["hflip"]), dtype=dtype)
     found = list(predictor.stream(dataset, dataset.test_ids, triple))
     many = list(predictor.stream(dataset, dataset.test_ids[:4] * 20, triple, threads=2))
     for (id, _, levels), (expected_id, _, expected) in zip(many, found[:4] * 20, strict=True):
