@@ -190,9 +190,7 @@ def test_folds_are_made_once_and_kept(tmp_path):
     assert (tmp_path / "folds.csv").read_text() == 'id,group,fold\n007,1,0\nNA,1,0\n"a,b",null,1\nx,02,0\n'
     checkpoint_of(tmp_path)
     assert keep_folds(tmp_path, dataset, ALONE, lambda: made).tolist() == [0, 0, 1, 0]
-    with pytest.raises(
     with pytest.raises(ValueError, match=r"2 folds of 3, 1 images and is frozen: fold0 .*, and 4 images in another"):
-    ):
         keep_folds(tmp_path, dataset, ALONE, lambda: 1 - made)
     for change in ({"ids": ["007", "NA", "x", "a,b"]}, {"groups": ["1", "1", "null", "2"]}):
         with pytest.raises(ValueError, match=r"folds\.csv lists other ids or groups"):
