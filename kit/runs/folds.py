@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from kit.folds.keeping import freeze_folds, locked_folds
-from kit.runs.oof import finished, scored
+from kit.runs.oof import scored, up_to_date
 from kit.runs.run import Run, check_config, planned, read_json
 from kit.system.files import run_lock, write_atomic
 
@@ -17,7 +17,7 @@ def unfinished(run: Run, wanted: int | Literal["all"]) -> Iterator[int]:
     Raises ValueError if another run has written another configuration or other folds since this one started.
     """
     for fold in planned(run, wanted):
-        if fold in run.world.agree(lambda: finished(run)):
+        if fold in run.world.agree(lambda: up_to_date(run)):
             run.world.say(f"fold {fold} is finished")
             continue
         with lock(run, fold):

@@ -29,7 +29,7 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     one, because choosing the epoch by the held-out score would flatter that very score.
     """
     started = time.perf_counter()
-    if run.world.agree(lambda: fold in finished(run)):
+    if run.world.agree(lambda: fold in up_to_date(run)):
         return
     key = run.world.agree(lambda: _forget_others(run, fold))
     left = run.world.agree(lambda: run.store.missing(run.held_out(fold)))
@@ -40,18 +40,18 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     run.world.wait()
     if run.world.main:
         _score_fold(run, fold, metric)
-        facts = {"key": key, "metric": metric_key(metric), "seconds": round(time.perf_counter() - started, 2)}
-        write_atomic(run.fold_folder(fold) / "finished.json", json.dumps(facts))
+        facts = {"metric": metric_key(metric), "seconds": round(time.perf_counter() - started, 2)}
+        write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**key, **facts}))
     run.world.wait()
 
 
-def _forget_others(run: Run, fold: int) -> str:
-    """Remove what was predicted under another key than the fold's key of now. Returns that key."""
-    folder, key = run.fold_folder(fold), prediction_key(run, [fold])
-    if read_json(folder / "oof.json").get("key") != key:
+def _forget_others(run: Run, fold: int) -> dict[str, str]:
+    """Remove what was predicted by other settings or by other code of the recipe. Returns the key of now."""
+    folder, key = run.fold_folder(fold), {"key": prediction_key(run, [fold]), "recipe": run.origin["recipe"]}
+    if read_json(folder / "oof.json") != key:
         (folder / "finished.json").unlink(missing_ok=True)
         run.store.forget(run.held_out(fold))
-        write_atomic(folder / "oof.json", json.dumps({"key": key}))
+        write_atomic(folder / "oof.json", json.dumps(key))
     return key
 
 
@@ -70,14 +70,14 @@ def _score_fold(run: Run, fold: int, metric: Metric | None) -> None:
 
 
 def prediction_key(run: Run, folds: Sequence[int]) -> str:
-    """A name of all that decides a prediction: weights, flags, data, split, frame, views, dtype and the recipe's code.
+    """A name of all that decides a prediction, but for the recipe's code: weights, flags, data, split, frame, views.
 
     A flag with its default does not count, so that a new flag leaves what was predicted before as it is.
     """
     weights = [digest(run.fold_folder(fold) / "last.safetensors") for fold in folds]
     defaults, no_default = run.flags.defaults, object()
     flags = {k: value for k, value in run.flags.identity.items() if defaults.get(k, no_default) != value}
-    rest = (sorted(run.data.items()), run.folds.tolist(), run.frame, run.tta, str(run.dtype), run.origin["recipe"])
+    rest = (sorted(run.data.items()), run.folds.tolist(), run.frame, run.tta, str(run.dtype))
     return short_hash((weights, sorted(flags.items()), rest))
 
 
@@ -96,6 +96,11 @@ def finished(run: Run) -> list[int]:
         for fold in scored(run)
         if _finished(run, fold)["key"] == prediction_key(run, [fold]) and not run.store.missing(run.held_out(fold))
     ]
+
+
+def up_to_date(run: Run) -> list[int]:
+    """The finished folds that were predicted by the recipe's code of now: an edit may have changed the network."""
+    return [fold for fold in finished(run) if _finished(run, fold).get("recipe") == run.origin["recipe"]]
 
 
 def scored(run: Run) -> list[int]:

@@ -95,7 +95,8 @@ def submit(
 
 def _rows_folder(run: Run, competition: Competition, folds: Sequence[int]) -> Path:
     """Where the rows of a submission in progress are; another network, dialect or test image has another folder."""
-    return run.folder / "test" / f"{prediction_key(run, folds)}-{short_hash(competition.fingerprint())}"
+    key = short_hash((competition.fingerprint(), run.origin["recipe"]))
+    return run.folder / "test" / f"{prediction_key(run, folds)}-{key}"
 
 
 def _left(predictions: TestPredictions, parts: Path, ids: Sequence[str]) -> list[str]:

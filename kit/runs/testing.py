@@ -10,7 +10,7 @@ from kit.prediction.levels import mean_levels
 from kit.prediction.predictor import Take, UnreadableImages
 from kit.prediction.store import Store
 from kit.runs.oof import prediction_key, predictor
-from kit.runs.run import Run
+from kit.runs.run import Run, read_json
 from kit.runs.training import load
 from kit.submission.competition import Competition
 from kit.system.files import digest, short_hash
@@ -44,7 +44,8 @@ class TestPredictions:
     def store(self, fold: int) -> Store:
         """Where the predictions of a fold's network are kept; another network or other files have another folder."""
         weights = digest(self.run.fold_folder(fold) / "last.safetensors")[:8]
-        key = short_hash((prediction_key(self.run, [fold]), self.competition.test_fingerprint()))
+        recipe = read_json(self.run.fold_folder(fold) / "finished.json").get("recipe")
+        key = short_hash((prediction_key(self.run, [fold]), recipe, self.competition.test_fingerprint()))
         return Store(self.run.folder / "test" / f"fold{fold}-{weights}-{key}", self.run.channels)
 
     def lacking(self, ids: Sequence[str]) -> list[str]:

@@ -41,3 +41,13 @@ def test_launch_leaves_bugs_and_success_alone():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         launch(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
     assert launch(lambda: None) is None
+
+
+def test_launch_does_nothing_in_a_data_worker_that_imports_the_script():
+    """A script without `if __name__ == "__main__"` would else train again in each worker."""
+
+    def main():
+        pytest.fail("trained in a worker")
+
+    main.__module__ = "__mp_main__"  # the name under which multiprocessing imports a script
+    assert launch(main) is None

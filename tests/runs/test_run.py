@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from tiny_run import ALONE, SIZE, finish_two_folds, flags, frame, mask_by_hand, 
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA
 from kit.report.of_run import report
-from kit.runs import Count, Free, Weights, open_run, predict_oof, unfinished
+from kit.runs import Count, Free, Weights, oof_masks, open_run, predict_oof, unfinished
 from kit.runs.flags import read_flags
 from kit.runs.folds import lock
 from kit.runs.oof import finished
@@ -313,3 +314,44 @@ def test_report_is_over_the_finished_folds(tmp_path, capsys):
     assert measured["seconds"]["waiting for images in training"] == 1.0
     assert "<html" in (tmp_path / "report.html").read_text()
     assert str(tmp_path / "report.html") in capsys.readouterr().out
+
+
+def test_a_damaged_prediction_is_made_again_once_it_is_deleted(tmp_path):
+    """As the message says: delete it and run the same command again."""
+    run = new_run(shutil.copytree(finish_two_folds(tmp_path / "two"), tmp_path / "run"))
+    path = run.store.path(run.held_out(1)[2])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40])
+    with pytest.raises(ValueError, match="is damaged; delete it and run the same command again"):
+        list(oof_masks(run))
+    path.unlink()
+    assert finished(run) == [0]
+    assert list(unfinished(run, "all")) == [1]
+    predict_oof(run, 1, tiny_network)
+    assert path.read_bytes() == whole
+    assert finished(run) == [0, 1]
+
+
+def test_a_new_flag_with_its_default_leaves_finished_folds_finished(tmp_path):
+    run = new_run(finish_two_folds(tmp_path / "two"))
+    values = {**run.flags.identity, "crop": None}
+    newer = dataclasses.replace(run.flags, identity=values, defaults={"crop": None})
+    assert finished(dataclasses.replace(run, flags=newer)) == [0, 1]
+    set_flag = dataclasses.replace(newer, identity={**values, "crop": [8, 8]})
+    assert finished(dataclasses.replace(run, flags=set_flag)) == []
+
+
+def test_a_configuration_is_frozen_while_a_fold_is_at_work_and_free_after_it_was_stopped(tmp_path):
+    """Before the first checkpoint too: config.json must be of what trains."""
+    first, second = new_run(tmp_path, config={"lr": 0.1}), new_run(tmp_path, config={"lr": 0.2})
+    for run in (first, second):
+        keep_folds(tmp_path, run.dataset, ALONE, lambda: first.folds)
+    begin(first)
+    with lock(first, 0):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match=r"lr 0\.1 -> 0\.2"):
+            pool.submit(begin, second).result()
+        begin(first)
+    begin(second)  # the first one was stopped: a mistyped flag can be mended
+    with pytest.raises(ValueError, match=r"lr 0\.2 -> 0\.1"):
+        next(unfinished(first, 0))  # it started before the other one wrote
+    assert not (tmp_path / "fold0/origin.json").exists()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 from tiny import TinyDataset, tiny_competition, tiny_network
-from tiny_run import SIZE, finish_two_folds, mask_by_hand, new_run
+from tiny_run import SIZE, finish_two_folds, mask_by_hand, new_run, train
 
-from kit.runs import Submission, load, submit
+from kit.data.dataset import Dataset
+from kit.prediction import TTA
+from kit.runs import Submission, load, predict_oof, submit
 from kit.runs.oof import prediction_key
 from kit.submission.dialect import Dialect
 from kit.submission.rle import decode, encode
@@ -221,3 +223,84 @@ def test_two_folds_that_end_at_once_predict_the_test_images_one_after_the_other(
                 second.result(timeout=0.3)
             assert not part.exists()
         assert second.result(timeout=30).read_bytes() == expected
+
+
+def test_no_csv_is_written_where_no_test_image_can_be_read(tmp_path, two_folds):
+    run = copy_of(two_folds, tmp_path / "tiny")
+    run.dataset.broken = set(run.dataset.test_ids)
+    with pytest.raises(ValueError, match="none of the 5 test images can be read"):
+        make(run, tmp_path, on_bad_image="empty")
+    assert not (tmp_path / "tiny.csv").exists()
+
+
+def test_predictions_are_kept_when_that_is_asked_for_after_the_csv_was_written(tmp_path, two_folds):
+    run = copy_of(two_folds, tmp_path / "tiny")
+    before = make(run, tmp_path).read_bytes()
+    assert not list(run.folder.glob("test/fold*"))
+    assert make(run, tmp_path, keep_test=True).read_bytes() == before
+    assert len(list(run.folder.glob("test/fold*/*.png"))) == 10
+    lost = sorted(run.folder.glob("test/fold1*/*.png"))[2]
+    whole = lost.read_bytes()
+    lost.unlink()
+    assert make(run, tmp_path, keep_test=True).read_bytes() == before
+    assert lost.read_bytes() == whole
+
+
+def test_kept_predictions_go_when_their_network_is_trained_anew_and_stay_with_other_views(tmp_path, two_folds):
+    run = copy_of(two_folds, tmp_path / "tiny")
+    make(run, tmp_path, keep_test=True)
+    stores = {path.name for path in run.folder.glob("test/fold*")}
+    assert len(stores) == 2
+    other = new_run(run.folder, tta=TTA())
+    for fold in (0, 1):
+        predict_oof(other, fold, tiny_network)
+    make(other, tmp_path, keep_test=True)
+    assert stores < {path.name for path in run.folder.glob("test/fold*")}
+    train(run, 1, seed=7)
+    for fold in (0, 1):
+        predict_oof(run, fold, tiny_network)
+    make(run, tmp_path, keep_test=True)
+    left = {path.name for path in run.folder.glob("test/fold*")}
+    assert {name for name in left if name.startswith("fold0")} > {name for name in stores if name.startswith("fold0")}
+    assert len([name for name in left if name.startswith("fold1")]) == 1
+    assert not left & {name for name in stores if name.startswith("fold1")}
+
+
+def test_rows_of_a_killed_neighbour_stay_until_its_csv_is_written(tmp_path, two_folds):
+    """Both folds of one run: fold 1 is stopped in its submission, then fold 0 ends."""
+    run = copy_of(two_folds, tmp_path / "tiny")
+    run = type(run)(**{**vars(run), "folds": np.arange(12) // 3 % 4})  # two of four folds are finished
+    for fold in (0, 1):
+        predict_oof(run, fold, tiny_network)
+    run.dataset.broken = {"test_02"}
+    with pytest.raises(ValueError, match="1 image could not be predicted"):
+        make(run, tmp_path, fold=1)
+    killed = rows_folder(run)
+    run.dataset.broken = set()
+    make(run, tmp_path, fold=0)
+    assert killed.is_dir()
+    read = []
+    image = run.dataset.read_image
+    run.dataset.read_image = lambda id: read.append(id) or image(id)
+    make(run, tmp_path, fold=1)
+    assert read == ["test_02"]
+    make(run, tmp_path, fold=0)
+    assert not killed.exists()  # its rows are in its CSV
+
+
+def test_a_replaced_image_of_a_class_without_a_fingerprint_is_predicted_again(tmp_path, two_folds):
+    class Plain(TinyDataset):
+        test_fingerprint = Dataset.test_fingerprint
+        turned = ()
+
+        def read_image(self, id):
+            image = super().read_image(id)
+            return image[::-1].copy() if id in self.turned else image
+
+    run = copy_of(two_folds, tmp_path / "tiny", Plain())
+    for fold in (0, 1):
+        predict_oof(run, fold, tiny_network)
+    before = masks(make(run, tmp_path))
+    Plain.turned = ("test_02",)
+    after = masks(make(run, tmp_path))
+    assert [id for id in before if not np.array_equal(before[id], after[id])] == ["test_02"]
