@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kit.report.of_run import report, write_run_report
-from kit.runs.check import check_metric
+from kit.runs.check import check_metric, check_tests
 from kit.runs.folds import unfinished
 from kit.runs.oof import predict_oof
 from kit.runs.run import Run
@@ -30,18 +30,18 @@ def finish(
 ) -> None:
     """Train the folds asked for that are not finished, predict what each holds out, report on all, and submit.
 
-    train(fold) trains a network and leaves its weights in the fold's folder. PyTorch's random numbers are seeded before
-    it, by the run's seed and the fold. network(): the architecture, without weights. goal: the submission, whose
-    competition has a metric; or a metric alone, for a data set without a competition. further: gives scores of the
-    recipe's own, by name.
+    train(fold) trains a network and leaves its weights in the fold's folder; PyTorch is seeded before. network(): the
+    architecture, without weights. goal: the submission, whose competition has a metric; or a metric alone, where the
+    data set has no competition. further: gives scores of the recipe's own, by name.
     """
     submission = goal if isinstance(goal, Submission) and goal.write else None
     metric = goal.competition.metric if isinstance(goal, Submission) else goal
     check_metric(run, metric)
     if submission:
         check_sample(submission.competition)
+        if submission.on_bad_image == "stop":
+            check_tests(run, submission.competition.test_ids)
     for number in unfinished(run, fold):
-        torch.manual_seed(run.seed + number)
         train(number)
         predict_oof(run, number, network, metric)
     report(run, metric, further)

@@ -32,6 +32,7 @@ from kit.models.vgg import load_vgg16, read_vgg16
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Plan, Run, Weights, fit_fold, oof_masks, open_run
+from kit.scoring import MeanIoU
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
 from kit.training import parameter_groups, supervised, warmup_poly
 
@@ -60,7 +61,8 @@ def main() -> None:
     camvid = CamVid(require_data(CamVid, config.data_dir), held_out=config.held_out)
     frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["hflip"])
     run = open_run(config, camvid, camvid.split, frame, tta, __file__)
-    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(camvid), further=outlines)
+    goal = MeanIoU(camvid.num_classes)
+    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(camvid), goal, outlines)
 
 
 def outlines(run: Run) -> dict[str, float]:

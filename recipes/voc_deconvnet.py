@@ -32,6 +32,7 @@ from kit.models.vgg import read_vgg16
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Weights, fit_fold, load_stage, open_run
+from kit.scoring import MeanIoU
 from kit.system.files import cache_folder
 from kit.training import parameter_groups, supervised, warmup_poly
 
@@ -65,7 +66,8 @@ def main() -> None:
     stage = replace(config, run_dir=config.run_dir / f"stage{config.stage}")
     frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["hflip"], config.scales)
     run = open_run(stage, voc, voc.split, frame, tta, f"{Path(__file__).stem}_stage{config.stage}")
-    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(voc))
+    goal = MeanIoU(voc.num_classes)
+    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(voc), goal)
 
 
 def train(run: Run, config: Config, fold: int) -> None:

@@ -32,6 +32,7 @@ from kit.models.vgg import read_vgg16
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Weights, fit_fold, load_stage, open_run
+from kit.scoring import MeanIoU
 from kit.training import parameter_groups, supervised, warmup_poly
 
 RATES = {"32s": 1e-3, "16s": 1e-4, "8s": 1e-5}
@@ -67,7 +68,8 @@ def main() -> None:
     stage = replace(config, run_dir=config.run_dir / config.stage, lr=config.lr or RATES[config.stage])
     frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["none"])
     run = open_run(stage, voc, voc.split, frame, tta, f"{Path(__file__).stem}_{config.stage}")
-    finish(run, config.fold, lambda fold: train(run, stage, fold), lambda: network(config.stage, config))
+    goal = MeanIoU(voc.num_classes)
+    finish(run, config.fold, lambda fold: train(run, stage, fold), lambda: network(config.stage, config), goal)
 
 
 def train(run: Run, config: Config, fold: int) -> None:

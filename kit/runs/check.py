@@ -1,14 +1,17 @@
 """Checks of the network and of the competition against the data set, before the first step of training."""
 
 import contextlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kit.data.check import SAMPLES, sample_ids
+from kit.data.sample_checks import check_image, name_error
 from kit.runs.run import Run
 from kit.scoring.metrics import Metric, check_counts
-from kit.system.files import counted
+from kit.system.files import counted, raise_all
 
 ANY_SIZE = (64, 64)  # of an image for networks without a size of their own
 
@@ -49,7 +52,14 @@ def check_metric(run: Run, metric: Metric | None) -> None:
     """Score a drawn mask that holds every class. Raises ValueError where the metric cannot count these classes."""
     if metric is None:
         return
+    _check_parts(metric)
     count, what = run.dataset.num_classes, "a drawn mask of every class"
+    classes = f"{count} classes ({', '.join(run.dataset.classes)})"
+    if getattr(metric, "num_classes", count) != count:
+        raise ValueError(
+            f"the metric {metric.name} is of {metric.num_classes} classes, the data set has {classes}: give it "
+            f"num_classes={count}"
+        )
     mask = np.repeat(np.repeat(np.arange(count, dtype=np.uint8)[None], 8, axis=0), 8, axis=1)
     other = np.roll(mask, 4, axis=1)
     mask[-1] = 255
@@ -57,10 +67,38 @@ def check_metric(run: Run, metric: Metric | None) -> None:
         check_counts(metric, [metric.counts(mask, other), metric.counts(mask, other)], [what, what])
     except Exception as error:  # whatever a metric of the user's own raises
         raise ValueError(
-            f"the metric {metric.name} cannot score masks of {count} classes ({', '.join(run.dataset.classes)}): "
-            f"{error}. It must take truth and prediction u8 (H, W) of classes 0 to {count - 1}, and 255 in truth; a "
-            f"metric over classes needs num_classes={count}"
+            f"the metric {metric.name} cannot score masks of {classes}: {error}. It must take truth and prediction u8 "
+            f"(H, W) of classes 0 to {count - 1}, and 255 in truth"
         ) from error
+
+
+def check_tests(run: Run, test_ids: Sequence[str]) -> None:
+    """Read a few test images. Raises ValueError listing those that do not suit the network.
+
+    All of them are read when they are predicted; most faults are those of every image, and are found here before
+    training.
+    """
+    problems = []
+    for id in sample_ids(test_ids):
+        try:
+            check_image(id, run.dataset.read_image(id), run.dataset.channels, run.dataset.dtype)
+        except Exception as error:  # whatever the data set's own code raises
+            problems.append(name_error(id, error))
+    raise_all(problems, f"images of the {min(len(test_ids), SAMPLES)} test images that were tried cannot be predicted")
+
+
+def _check_parts(metric: object) -> None:
+    """Raise ValueError unless the object has all parts of a metric."""
+    if isinstance(metric, type):
+        raise ValueError(f"the metric is the class {metric.__name__}, expected an object of it: {metric.__name__}()")
+    found = {name: getattr(metric, name, None) for name in ("name", "ratio", "counts", "score")}
+    parts = {"name": isinstance(found["name"], str), "ratio": isinstance(found["ratio"], bool)}
+    parts |= {name: callable(found[name]) for name in ("counts", "score")}
+    if missing := [name for name, is_there in parts.items() if not is_there]:
+        raise ValueError(
+            f"the metric {metric!r:.80} has no {', '.join(missing)}. A metric is a small class with name (text), ratio "
+            "(True or False), counts(truth, prediction) and score(sums): see kit/scoring/metrics.py"
+        )
 
 
 def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import Literal
 
+import torch
+
 from kit.folds.keeping import freeze_folds, locked_folds
 from kit.runs.oof import scored, up_to_date
 from kit.runs.run import Run, check_config, planned, read_json
@@ -14,6 +16,8 @@ from kit.system.files import run_lock, write_atomic
 def unfinished(run: Run, wanted: int | Literal["all"]) -> Iterator[int]:
     """Yield each fold asked for that is not finished, while its lock is held.
 
+    PyTorch's random numbers are seeded for it, by the run's seed and the fold: a fold begins with the same weights
+    whether it is trained alone or after others.
     Raises ValueError if another run has written another configuration or other folds since this one started.
     """
     for fold in planned(run, wanted):
@@ -25,6 +29,7 @@ def unfinished(run: Run, wanted: int | Literal["all"]) -> Iterator[int]:
             _begin_fold(run, fold)
             if wanted == "all":
                 run.world.say(f"fold {fold}:")
+            torch.manual_seed(run.seed + fold)
             yield fold
 
 

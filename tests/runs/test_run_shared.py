@@ -13,9 +13,10 @@ from tiny_run import ALONE, SIZE, finish_two_folds, new_run, train
 from kit.folds.keeping import keep_folds
 from kit.report.of_run import report, write_run_report
 from kit.runs import Plan, load, load_stage, oof_masks, predict_oof, scores, unfinished
-from kit.runs.check import check_network
+from kit.runs.check import check_metric, check_network, check_tests
 from kit.runs.run import begin
 from kit.runs.training import evaluator, train_loader
+from kit.scoring import MeanDicePerClass, MeanIoU
 from kit.scoring.confusion import confusion_matrix
 
 
@@ -152,3 +153,42 @@ def test_the_check_of_the_network_leaves_no_trace(tmp_path):
     assert torch.equal(torch.rand(3), expected)
     assert [module.training for module in net] == [True, False, True, True]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_test_images_that_do_not_suit_the_network_are_found_before_training(tmp_path):
+    class Odd(TinyDataset):
+        def read_image(self, id):
+            image = super().read_image(id)
+            return {"test_01": image[..., :2], "test_04": image.astype(np.uint16)}.get(id, image)
+
+    run = new_run(tmp_path, Odd(broken={"test_02"}))
+    run.dataset.dtype = "uint8"
+    check_tests(run, ["test_00", "test_03"])
+    with pytest.raises(ValueError, match="3 images of the 5 test images that were tried cannot") as refused:
+        check_tests(run, run.dataset.test_ids)
+    for said in ("test_01: the image is (45, 61, 2)", "test_02.jpg: damaged", "test_04: the image is uint16"):
+        assert said in str(refused.value)
+
+
+class Lacking:
+    name = "a score"
+
+    def counts(self, truth, prediction):
+        return np.ones(2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (MeanDicePerClass(4), "of 4 classes, the data set has 3 classes .*: give it num_classes=3"),
+        (MeanIoU(2), "of 2 classes, the data set has 3 classes .*: give it num_classes=3"),
+        (MeanIoU, r"is the class MeanIoU, expected an object of it: MeanIoU\(\)"),
+        (lambda truth, prediction: 1.0, "has no name, ratio, counts, score"),
+        (Lacking(), "has no ratio, score"),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused_before_training(tmp_path, metric, said):
+    run = new_run(tmp_path, Three())
+    check_metric(run, MeanDicePerClass(3))
+    with pytest.raises(ValueError, match=said):
+        check_metric(run, metric)
