@@ -115,7 +115,7 @@ class Folder(Dataset):
         """SHA-256 over the paths and contents of the images and masks, their groups, and how masks are read."""
         files = [files[id] for files in (self._images, self._masks) for id in self.ids]
         rule = self.mask_values.values, self.mask_values.ignore, self.channels
-        return fingerprint_of(self.data, files, rule, self.groups)
+        return fingerprint_of(self.data, files, rule, list(map(str, self.groups)))
 
     def test_fingerprint(self) -> str:
         """SHA-256 over the paths and contents of the test images, and the channels."""

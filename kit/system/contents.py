@@ -108,7 +108,7 @@ def _saying_when_long(count: int, total: int) -> Iterator[list[int]]:
         return
 
     def say() -> None:
-        rest = f": about {LONG * (total / done - 1):.0f} s more" if (done := sum(progress)) else ""
+        rest = f": about {LONG * max(0, total / done - 1):.0f} s more" if (done := sum(progress)) else ""
         print(f"reading {count:,} file{'s' * (count != 1)} once, to name their content{rest}", flush=True)
 
     timer = threading.Timer(LONG, say)

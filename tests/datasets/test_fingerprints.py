@@ -13,7 +13,7 @@ from encoded import save
 from miniatures import draw_blood_cells, draw_camvid, draw_pets, draw_voc
 from PIL import Image
 
-from kit.data.dataset import data_key
+from kit.data import check_dataset, data_key
 from kit.datasets import VOC, BloodCells, CamVid, Carvana, DataFolder, Folder, ObjectCrops, Pets
 from kit.datasets.fingerprints import fingerprint_of
 
@@ -121,6 +121,16 @@ def test_groups_of_a_csv_that_keeps_its_size(discs):
     after = folder_of(root, suffix, groups=groups)
     assert after.fingerprint() != print_before
     assert data_key(after) != key
+
+
+def test_groups_given_as_numbers_are_their_text(discs):
+    """The check turns them into text in place; that must not make another data set."""
+    data = folder_of(*discs)
+    data.groups = [1, 1, 2, 2, 3]
+    before = data.fingerprint()
+    check_dataset(data)
+    assert data.groups[0] == "1"
+    assert data.fingerprint() == before
 
 
 def test_touched_copied_and_zipped_files_are_the_same(discs, tmp_path):
