@@ -90,9 +90,10 @@ class Dataset:
         return self.read_image(id).shape[:2]
 
     def fingerprint(self) -> str:
-        """A hash that changes when the training data does: here of the ids and the plain values that the object holds.
+        """A hash that changes when the training data does: here of the ids, and the values and files that the object holds.
 
-        Write it anew to notice files that change under the same names, as kit.datasets.files.fingerprint_of does.
+        check_dataset reads a few images beside it. Write it anew to notice every file that changes, with
+        kit.system.name_contents.
         """
         return _hash(list(map(str, self.ids)), held_values(self))
 

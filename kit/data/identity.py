@@ -9,19 +9,23 @@ import ast
 import functools
 import hashlib
 import inspect
+import itertools
 import os
 import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from kit.system.contents import name_contents
+
 # Set or normalised by check_dataset, and part of data_key by themselves.
 UNSTEADY = "_kit_unsteady"  # the attribute that holds the names of values that reading changes
 NO_VALUES = frozenset({"ids", "groups", "test_ids", "dtype", UNSTEADY})
+MAX_DEPTH = 4  # of collections in collections that are looked into
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = {"site-packages", "dist-packages"}
 
@@ -29,8 +33,8 @@ PACKAGES = {"site-packages", "dist-packages"}
 def held_values(dataset: object) -> dict[str, str]:
     """Text of each attribute of `dataset` that is a number, text, array, table, file, or a collection of these.
 
-    Of a file the name and the size count, and not the folder: the same data may lie elsewhere. Objects of other kinds,
-    NO_VALUES and what reading changes (see UNSTEADY) are left out.
+    Of a file, given as a path or as text, the name and the content count, and not the folder: the same data may lie
+    elsewhere. Objects of other kinds, NO_VALUES and what reading changes (see UNSTEADY) are left out.
     """
     return {name: text for name, text in _values_of(dataset).items() if name not in unsteady(dataset)}
 
@@ -88,7 +92,7 @@ def _named(things: Iterable[object]) -> dict[str, str]:
         where = f"{thing.__module__}.{thing.__qualname__}"
         values = _values_of(thing) if isinstance(thing, type) else {}
         for function in _functions_of(thing):
-            values |= {name: text for name, one in _globals_of(function).items() if (text := _as_text(one)) is not None}
+            values |= _texts_of(_globals_of(function))
         for name, text in values.items():
             found.setdefault(f"{where}.{name}", set()).add(text)
     # sorted: things come in the order of sets of names, which differs from process to process
@@ -98,14 +102,42 @@ def _named(things: Iterable[object]) -> dict[str, str]:
 def _values_of(holder: object) -> dict[str, str]:
     """The attributes of an object or a class that are plain values, as text."""
     names = [name for name in vars(holder) if name not in NO_VALUES and not name.startswith("__")]
-    return {name: text for name in sorted(names) if (text := _as_text(vars(holder)[name])) is not None}
+    return _texts_of({name: vars(holder)[name] for name in sorted(names)})
 
 
-def _as_text(value: object, depth: int = 0) -> str | None:
-    """Text that changes with the value; None for what is no plain value."""
+def _texts_of(values: Mapping[str, object]) -> dict[str, str]:
+    """The values that are plain, as text. The files among them are read together."""
+    files = _name_files(set(_files_in(list(values.values()))))
+    return {name: text for name, value in values.items() if (text := _as_text(value, files)) is not None}
+
+
+def _files_in(value: object, depth: int = -1) -> Iterator[str | Path]:
+    """The paths of files in a value, to the depth to which _as_text looks."""
+    if isinstance(value, Path | str):
+        # text without a dot or a slash is a word, also where a file has that name
+        if (isinstance(value, Path) or "." in value or os.sep in value) and os.path.isfile(value):  # noqa: PTH113
+            yield value
+    elif isinstance(value, dict | list | tuple | set | frozenset) and depth <= MAX_DEPTH:
+        for one in itertools.chain(value, value.values()) if isinstance(value, dict) else value:
+            yield from _files_in(one, depth + 1)
+
+
+def _name_files(files: set[str | Path]) -> dict[str | Path, str]:
+    """Of each file its name, CRC-32 and size, as text."""
+    if not files:
+        return {}
+    root = os.path.commonpath([Path(file).absolute().parent for file in files])
+    names = {file: os.path.relpath(file, root) for file in files}
+    contents = name_contents(root, names.values())
+    return {file: f"{Path(file).name} {contents[name]}" for file, name in names.items()}
+
+
+def _as_text(value: object, files: Mapping[str | Path, str], depth: int = 0) -> str | None:
+    """Text that changes with the value; None for what is no plain value. files: the text of each file."""
+    if isinstance(value, Path | str) and value in files:
+        return files[value]
     if isinstance(value, Path) or (isinstance(value, str) and os.path.isabs(value)):  # noqa: PTH117
-        path = Path(value)
-        return f"{path.name} {path.stat().st_size}" if path.is_file() else None
+        return None  # a folder
     if value is None or isinstance(value, str | bool | int | float | complex | bytes | np.generic):
         return repr(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
@@ -113,12 +145,12 @@ def _as_text(value: object, depth: int = 0) -> str | None:
         return f"{value.dtype} {value.shape} {content}"
     if type(value).__module__.startswith("pandas") and hasattr(value, "to_csv"):
         return hashlib.sha256(value.to_csv().encode()).hexdigest()
-    if depth > 4:
+    if depth > MAX_DEPTH:
         return None
     if isinstance(value, dict):
-        return str([(_as_text(key, depth + 1), _as_text(one, depth + 1)) for key, one in value.items()])
+        return str([tuple(_as_text(part, files, depth + 1) for part in item) for item in value.items()])
     if isinstance(value, list | tuple | set | frozenset):
-        parts = [str(_as_text(one, depth + 1)) for one in value]
+        parts = [str(_as_text(one, files, depth + 1)) for one in value]
         return str(parts if isinstance(value, list | tuple) else sorted(parts))
     return None
 

@@ -14,7 +14,7 @@ scan.py         python -m kit lint FOLDER; pairs.py guesses which files are mask
 files.py        DataFolder: files in folders or in zips, by paths; archives.py, walking.py: the contents of either
 names.py        ids from file names, in Unicode's composed form
 reading.py      sizes from headers, strict decoding of all
-fingerprints.py a hash of files' names and sizes
+fingerprints.py a hash of files' paths and contents
 
 studio and scan are not imported here: they load compiled kernels and every reader.
 """

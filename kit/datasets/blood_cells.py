@@ -82,12 +82,12 @@ class BloodCells(Dataset):
         return read_size(self.data, self._file(self._images, id))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the names and sizes in bytes of Train_Data."""
-        return fingerprint_of(self.data, ["Train_Data"])
+        """SHA-256 over the paths and contents of the train images and masks."""
+        return fingerprint_of(self.data, [files[id] for files in (self._images, self._masks) for id in self.ids])
 
     def test_fingerprint(self) -> str:
-        """The same over Test_Data."""
-        return fingerprint_of(self.data, ["Test_Data"])
+        """The same over the test images."""
+        return fingerprint_of(self.data, [self._images[id] for id in self.test_ids])
 
     def _file(self, files: dict[str, str], id: str) -> str:
         if id not in files:

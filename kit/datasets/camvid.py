@@ -89,8 +89,8 @@ class CamVid(Dataset):
         return read_size(self.data, self._file(self._images, id))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted names and sizes in bytes of the files in use; contents are not read."""
-        return fingerprint_of(self.data, [folder + annot for folder in self._folders for annot in ("", "annot")])
+        """SHA-256 over the paths and contents of the files in use."""
+        return fingerprint_of(self.data, [files[id] for files in (self._images, self._masks) for id in self.ids])
 
     def _find_pairs(self, folder: str, problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The images and the labels of a folder by id; those without a partner go to `problems`."""

@@ -95,12 +95,12 @@ class Carvana(Dataset):
         return unreadable(self, ids, [id for id in ids if id in self._masks])
 
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted names and sizes in bytes of train and train_masks; contents are not read."""
-        return fingerprint_of(self.data, ["train", "train_masks"])
+        """SHA-256 over the paths and contents of the train images and masks."""
+        return fingerprint_of(self.data, [files[id] for files in (self._images, self._masks) for id in self.ids])
 
     def test_fingerprint(self) -> str:
-        """The same over test, which may be added after training."""
-        return fingerprint_of(self.data, ["test"])
+        """The same over the test images, which may be added after training."""
+        return fingerprint_of(self.data, [self._images[id] for id in sorted(self.test_ids)])
 
     def _file(self, files: dict[str, str], id: str) -> str:
         if id not in files:

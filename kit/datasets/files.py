@@ -4,11 +4,13 @@ import hashlib
 import os
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from kit.datasets.archives import list_members
 from kit.datasets.names import nfc
 from kit.datasets.walking import is_hidden, kind_of, walk
+from kit.system.contents import Content, name_contents
 from kit.system.files import cache_folder, check_name, list_some, write_atomic
 
 
@@ -46,10 +48,6 @@ class DataFolder:
             )
         return sorted(kinds)
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Map each file name of `folder` to its size in bytes."""
-        return {name: self.size(f"{folder}/{name}") for name in self.names(folder)}
-
     def files(self, folder: str = "") -> tuple[list[str], list[str]]:
         """Sorted paths of all files below `folder`, also in zips; and a line for each entry that is no file.
 
@@ -67,12 +65,25 @@ class DataFolder:
         below = [path for path in packed if not folder or path.startswith(f"{folder}/")]
         return sorted([*(path for path in files if path not in {f"{top}.zip" for top in tops}), *below]), odd
 
-    def size(self, path: str) -> int:
-        """The size of a file in bytes. Raises OSError or ValueError."""
-        top = path.partition("/")[0]
-        if (self.root / self._spelt(top)).exists():
-            return (self.root / self._spelt(path)).stat().st_size
-        return self._member(path)[1].file_size
+    def contents(self, paths: Iterable[str]) -> dict[str, Content]:
+        """Map each path to the CRC-32 and the size of what it holds, the same for a file in a folder and in a zip.
+
+        A zip's list of members has both. Other files are read once, and again only after they changed.
+        Raises OSError or ValueError.
+        """
+        by_top: dict[str, list[str]] = {}
+        for path in paths:
+            by_top.setdefault(path.partition("/")[0], []).append(path)
+        spelt, found = {}, {}
+        for top, own in by_top.items():
+            if (self.root / self._spelt(top)).exists():
+                spelt |= {path: self._spelt(path) for path in own}
+                continue
+            members = self._members(top)
+            infos = {path: members.get(nfc(path.partition("/")[2] or top)) or self._member(path)[1] for path in own}
+            found |= {path: (info.CRC, info.file_size) for path, info in infos.items()}
+        on_disk = name_contents(self.root, spelt.values())
+        return found | {path: on_disk[name] for path, name in spelt.items()}
 
     def read(self, path: str, count: int = -1) -> bytes:
         """Return the bytes of `path`, or its first `count`. Raises ValueError or OSError, with the file named."""

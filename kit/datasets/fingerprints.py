@@ -1,16 +1,17 @@
-"""A hash of a data set's files that changes when files are added, removed, renamed or change their size."""
+"""A hash of a data set's files that changes when a file is added, removed or renamed, or holds something else."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 
 
-def fingerprint_of(data: DataFolder, folders: Iterable[str]) -> str:
-    """SHA-256 over the sorted names (NFC) and sizes in bytes of the files in `folders`; contents are not read.
+def fingerprint_of(data: DataFolder, paths: Sequence[str], *facts: object) -> str:
+    """SHA-256 over the paths (NFC) in their order, the CRC-32 and the size of each file, and the repr of `facts`.
 
-    Folders and zips of the same files give the same hash. It does not notice an edit that keeps a file's size.
+    facts: what else decides how the files are read. Folders, zips and copies of the same files give the same hash.
     """
-    sizes = {folder: sorted((nfc(name), size) for name, size in data.sizes(folder).items()) for folder in folders}
-    return hashlib.sha256(repr(sizes).encode()).hexdigest()
+    contents = data.contents(paths)
+    rows = [(nfc(path), *contents[path]) for path in paths]
+    return hashlib.sha256(repr((facts, rows)).encode()).hexdigest()

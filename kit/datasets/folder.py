@@ -10,7 +10,6 @@ Folder(
 )
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +19,9 @@ import numpy as np
 from kit.data.dataset import Dataset
 from kit.data.images import decode_image
 from kit.datasets.files import DataFolder
+from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
 from kit.datasets.matching import Found, by_id, pair_files
-from kit.datasets.names import nfc
 from kit.datasets.patterns import Pattern
 from kit.datasets.reading import check_size, read_size
 from kit.datasets.values import Colour, MaskValues, Values
@@ -113,17 +112,14 @@ class Folder(Dataset):
         return read_size(self.data, self._file(self._images, id))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the paths and sizes of the images and masks, and over what changes how they are read."""
-        rule = repr((self.mask_values.values, self.mask_values.ignore, self.channels))
-        return self._hash([*map(self._images.get, self.ids), *map(self._masks.get, self.ids)], rule)
+        """SHA-256 over the paths and contents of the images and masks, their groups, and how masks are read."""
+        files = [files[id] for files in (self._images, self._masks) for id in self.ids]
+        rule = self.mask_values.values, self.mask_values.ignore, self.channels
+        return fingerprint_of(self.data, files, rule, list(map(str, self.groups)))
 
     def test_fingerprint(self) -> str:
-        """SHA-256 over the paths and sizes of the test images."""
-        return self._hash([self._images[id] for id in self.test_ids], repr(self.channels))
-
-    def _hash(self, paths: list[str], rule: str) -> str:
-        rows = [(nfc(path), self.data.size(path)) for path in paths]
-        return hashlib.sha256(repr((rule, rows)).encode()).hexdigest()
+        """SHA-256 over the paths and contents of the test images, and the channels."""
+        return fingerprint_of(self.data, [self._images[id] for id in self.test_ids], self.channels)
 
     def _file(self, files: dict[str, str], id: str) -> str:
         if id not in files:

@@ -11,7 +11,6 @@ trimaps, about forty photographs that no list names, and GIF or PNG images under
 format by the bytes.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Literal
@@ -108,9 +107,10 @@ class Pets(Dataset):
         return read_size(self.data, self._image(id))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the border's rule, the lists, and the names and sizes in bytes of images and trimaps."""
-        files = fingerprint_of(self.data, ["images"]), fingerprint_of(self._annotations, ["trimaps"])
-        return hashlib.sha256(repr((self.border, self.train_ids, self.ids, files)).encode()).hexdigest()
+        """SHA-256 over the border's rule, the lists, and the paths and contents of the images and trimaps in use."""
+        trimaps = fingerprint_of(self._annotations, [f"trimaps/{id}.png" for id in self.ids])
+        images = [self._image(id) for id in self.ids]
+        return fingerprint_of(self.data, images, self.border, self.train_ids, self.ids, trimaps)
 
     def _image(self, id: str) -> str:
         if id not in self._known:

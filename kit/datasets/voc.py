@@ -9,7 +9,6 @@ train on. It is read from ImageSets/Segmentation/seg11valid.txt if that is there
 lists. The lists of 2012 cannot give it: their val has images that 2011 had not.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ from kit.data.dataset import Dataset
 from kit.data.images import decode_image
 from kit.data.masks import class_mask, decode_mask
 from kit.datasets.files import DataFolder
+from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.names import nfc
 from kit.datasets.reading import check_size, read_size
 from kit.datasets.voc_sbd import SBD, read_list
@@ -145,16 +145,11 @@ class VOC(Dataset):
         return read_size(*self._file(self._images, id))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the ids, which are held out, and the files' names and sizes; contents are not read."""
-        folders: dict[tuple[Path, str], dict[str, int]] = {}
-        rows = []
-        for id in self.ids:
-            for data, name in (self._images[id], self._masks[id]):
-                folder, _, file = name.rpartition("/")
-                if (data.root, folder) not in folders:
-                    folders[data.root, folder] = {nfc(name): size for name, size in data.sizes(folder).items()}
-                rows.append((id in self._held, name, folders[data.root, folder][file]))
-        return hashlib.sha256(repr(rows).encode()).hexdigest()
+        """SHA-256 over the ids, which of them are held out, and the paths and contents of the files in use."""
+        files = [files[id] for files in (self._images, self._masks) for id in self.ids]
+        official, sbd = ([name for data, name in files if (data is self.data) == own] for own in (True, False))
+        of_sbd = fingerprint_of(self._sbd.data, sbd) if sbd else None
+        return fingerprint_of(self.data, official, self.ids, sorted(self._held), of_sbd)
 
     def _read_list(self, name: str, problems: list[str]) -> list[str]:
         lists = DataFolder(self.data.root / "ImageSets")

@@ -1,11 +1,13 @@
 """How does kit deal with the machine?
 
 files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; cache_folder; run_lock; raise_all
+contents.py name_contents: a name of what each file holds, for which only changed files are read
 threads.py  ordered_map, read_ahead: work done ahead in threads
 kernels.py  kernel: the decorator of compiled functions
 edges.py    new_edges, mask_of_edges: where the value of a mask changes
 """
 
+from kit.system.contents import name_contents
 from kit.system.files import (
     cache_folder,
     check_id,
@@ -33,6 +35,7 @@ __all__ = [
     "id_of",
     "link_atomic",
     "list_some",
+    "name_contents",
     "ordered_map",
     "raise_all",
     "read_ahead",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from drawn import Drawn
 
-from kit.data import Dataset, Resizing, check_dataset, data_key, sample_reader
+from kit.data import Dataset, Resizing, check_dataset, data_key, identity, sample_reader
 from kit.data.cache import ImageCache
 from kit.data.check import sample_ids
 
@@ -193,15 +193,52 @@ def test_tables_that_the_object_holds_count(make):
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_files_count_by_name_and_size_and_not_by_folder(tmp_path):
+@pytest.mark.parametrize("hold", [lambda path: {"x": path}, str, lambda path: [("a", [str(path)])], lambda path: path])
+def test_files_count_by_name_and_content_and_not_by_folder(tmp_path, hold):
     keys = []
-    for folder, content in (("a", b"12"), ("b", b"34"), ("c", b"345")):
+    for folder, content in (
+        ("a", b"id,rle\nx,1 2\n"),
+        ("b", b"id,rle\nx,1 2\n"),
+        ("c", b"id,rle\nx,1 3\n"),
+        ("d", b"id"),
+    ):
         (tmp_path / folder).mkdir()
         path = tmp_path / folder / "train.csv"
         path.write_bytes(content)
-        keys += [data_key(Table({"x": path})), data_key(Table(str(path)))]
-    assert keys[0] == keys[2] != keys[4]
-    assert keys[1] == keys[3] != keys[5]
+        keys.append(data_key(Table(hold(path))))
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+    (tmp_path / "a/train.csv").rename(tmp_path / "a/other.csv")
+    assert data_key(Table(hold(tmp_path / "a/other.csv"))) not in keys
+
+
+@pytest.mark.parametrize("hold", [str, Path])
+def test_a_file_below_the_current_folder_counts_by_content(tmp_path, monkeypatch, hold):
+    keys = []
+    for folder, content in (("a", "1 2"), ("b", "1 2"), ("c", "1 3")):
+        (tmp_path / folder / "data").mkdir(parents=True)
+        (tmp_path / folder / "data/train.csv").write_text(content)
+        (tmp_path / folder / "word").write_text(content)
+        monkeypatch.chdir(tmp_path / folder)
+        keys.append(data_key(Table([hold("data/train.csv"), "word"])))
+    assert keys[0] == keys[1] != keys[2]
+    assert data_key(Table("word")) == data_key(Table("word"))
+    monkeypatch.chdir(tmp_path)
+    assert data_key(Table(["data/train.csv", "word"])) not in keys  # text, where there is no such file
+
+
+def test_many_held_files_are_read_together_and_once(tmp_path, monkeypatch):
+    calls, name_contents = [], identity.name_contents
+    monkeypatch.setattr(identity, "name_contents", lambda *call: calls.append(call) or name_contents(*call))
+    for number in range(30):
+        (tmp_path / f"case{number % 3}").mkdir(exist_ok=True)
+        (tmp_path / f"case{number % 3}/{number}.png").write_bytes(bytes([number]))
+    paths = sorted(tmp_path.rglob("*.png"))
+    both = Table([*paths, *map(str, paths), tmp_path, str(tmp_path / "nowhere.png")])
+    before = identity.held_values(both)
+    assert [Path(root) for root, _ in calls] == [tmp_path]
+    paths[7].write_bytes(b"x")
+    assert identity.held_values(both) != before
 
 
 def test_a_class_without_source_is_known_by_its_compiled_code():

@@ -4,6 +4,7 @@ import os
 import shutil
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,8 @@ def test_files_however_deep_and_in_zips(deep):
     assert data.read("z/in/f.png") == b"in a zip"
     assert data.read("a/b/c.png", 3) == b"a/b"
     assert data.read("t.csv") == b"id\n1\n"
-    assert [data.size(path) for path in data.files()[0]] == [9, 9, 5, 5, 8]
+    contents = {path: data.read(path) for path in data.files()[0]}
+    assert data.contents(contents) == {path: (zlib.crc32(content), len(content)) for path, content in contents.items()}
     assert data.names("a/b") == ["c.png", "d.png"]
     assert data.names("z/in") == ["f.png"]
     with pytest.raises(FileNotFoundError, match=r"q/x\.png is missing, and there is no .*q\.zip"):
@@ -180,7 +182,7 @@ def test_the_number_of_files_is_bounded(deep, monkeypatch):
         DataFolder(deep).files()
 
 
-def test_a_fingerprint_is_of_names_and_sizes(deep):
-    first = fingerprint_of(DataFolder(deep), ["a/b"])
-    (deep / "a/b/c.png").write_bytes(b"longer than before")
-    assert fingerprint_of(DataFolder(deep), ["a/b"]) != first
+def test_a_fingerprint_is_of_names_and_contents(deep):
+    first = fingerprint_of(DataFolder(deep), ["a/b/c.png", "z/in/f.png"])
+    (deep / "a/b/c.png").write_bytes(b"a/b/C.png")
+    assert fingerprint_of(DataFolder(deep), ["a/b/c.png", "z/in/f.png"]) != first
