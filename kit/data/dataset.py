@@ -90,9 +90,9 @@ class Dataset:
         return self.read_image(id).shape[:2]
 
     def fingerprint(self) -> str:
-        """A hash that changes when the training data does: here of the ids, and the values and files that the object holds.
+        """A hash that changes when the training data does: here of the ids, values and files that the object holds.
 
-        check_dataset reads a few images beside it. Write it anew to notice every file that changes, with
+        check_dataset also reads a few images. Write it anew to notice every file that changes, with
         kit.system.name_contents.
         """
         return _hash(list(map(str, self.ids)), held_values(self))
