@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 import kit.training.loop
 from kit.data.augment import photo_augment
+from kit.data.dataset import data_key
 from kit.data.normalise import IMAGENET
 from kit.data.resize import Resizing
 from kit.folds.keeping import keep_folds
@@ -214,6 +215,7 @@ def opened(job: Job, world: World) -> Run:
         dataset=dataset,
         folds=keep_folds(folder, dataset, world, lambda: group_kfold(dataset.groups, 2, seed=0)),
         flags=Flags(values, identity, {}),
+        data={"data.images and masks": data_key(dataset)},
         frame=Frame(Resizing(SIZE), normalise=IMAGENET),
         tta=TTA(VIEWS["hflip"]),
         world=world,

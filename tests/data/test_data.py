@@ -105,7 +105,7 @@ def test_the_last_batch_is_filled_up_with_its_last_picture(competition, threads)
 def test_pictures_that_cannot_be_read_are_told_and_left_out():
     competition = TinyDataset(broken=["test_00", "test_02", "test_03"])
     first, second = ImageBatches(competition, [f"test_0{i}" for i in range(4)], Resizing(SIZE), 2)
-    assert (first.ids, first.problems) == (["test_01"], ["test_00.jpg: damaged or cut short"])
+    assert (first.ids, first.problems) == (["test_01"], {"test_00": "test_00.jpg: damaged or cut short"})
     assert (second.ids, second.sizes, len(second.problems), len(second.images)) == ([], [], 2, 0)
 
 
@@ -262,7 +262,7 @@ def test_foreground_shares_leave_ignored_pixels_out_of_the_foreground(competitio
         def read_mask(self, id):
             return np.array([[0, 255, 1, 0]], np.uint8)
 
-    np.testing.assert_allclose(foreground_shares(Ignoring()), 0.25)
+    np.testing.assert_allclose(foreground_shares(Ignoring(size=(1, 4))), 0.25)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -329,7 +329,7 @@ def test_fault_56_an_image_without_channels_reaches_no_kernel(tmp_path):
             read()
     [first, *_] = ImageBatches(Flat(), ["test_00", "test_01"], Resizing((32, 40)), 2)
     assert first.ids == []
-    assert "test_00: the image is (45, 61)" in first.problems[0]
+    assert "test_00: the image is (45, 61)" in first.problems["test_00"]
 
 
 class Unlucky(TinyDataset):
@@ -342,7 +342,7 @@ class Unlucky(TinyDataset):
 def test_fault_61_an_error_of_the_readers_own_code_costs_one_image():
     [batch] = ImageBatches(Unlucky(), ["test_00", "test_01", "test_02"], Resizing((32, 40)), 3)
     assert batch.ids == ["test_00", "test_02"]
-    assert batch.problems == ["test_01: KeyError: 'test_01'"]
+    assert batch.problems == {"test_01": "test_01: KeyError: 'test_01'"}
     assert len(batch.images) == 3
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import TinyDataset, tiny_competition, tiny_network, triple
 
+from kit.data.dataset import data_key
 from kit.data.normalise import IMAGENET
 from kit.data.resize import Resizing
 from kit.datasets.carvana import Carvana
@@ -30,7 +31,8 @@ def finished_run(folder, dataset, size):
     folds = np.array([0, 1] + [2] * (len(dataset.ids) - 2))
     world, flags = World(0, 1, torch.device("cpu")), Flags({"lr": 0.1}, {"lr": 0.1}, {})
     frame = Frame(Resizing(size), normalise=IMAGENET)
-    run = Run(folder, "exact", dataset, folds, flags, frame, TTA(VIEWS["hflip"]), world, torch.float32)
+    data = {"data.images and masks": data_key(dataset)}
+    run = Run(folder, "exact", dataset, folds, flags, data, frame, TTA(VIEWS["hflip"]), world, torch.float32)
     begin(run)
     scores = {"loss": 0.5, "val_dice": 0.5, "val_iou": 0.4, "val_accuracy": 0.9}
     line = {"epoch": 1, **scores, "lr": 0.1, "seconds": 2.0, "waited": 0.5, "val_seconds": 1.0}
