@@ -83,6 +83,6 @@ def _advice(error: Exception) -> str:
     if isinstance(error, RuntimeError) and re.search(r"DataLoader worker \(pid|</torch_", str(error)):
         return (
             "\nA process that loads images ended, or could not hand them over. The likely cause is too little main "
-            "memory or /dev/shm (df -h /dev/shm). Use fewer workers, 0 for none; the same command then resumes"
+            "memory or /dev/shm (df -h /dev/shm). Lower --workers, 0 for none; the same command then resumes"
         )
     return ""

@@ -21,7 +21,7 @@ def told_by_launch(job, monkeypatch, capsys):
 
 def test_fault_41_without_memory_the_flags_to_change_are_told(monkeypatch, capsys):
     told = told_by_launch(lambda: torch.empty(2**60), monkeypatch, capsys)
-    assert "There is not enough memory. Lower --batch-size or --image-size" in told
+    assert "There is not enough memory. Use smaller batches or images" in told
 
 
 def end_this_process(samples):

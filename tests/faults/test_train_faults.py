@@ -266,7 +266,7 @@ def test_fault_36_a_pickle_bomb_never_runs(tmp_path, finished):
     [
         ({"width": 4}, "config.json was made by another configuration (then -> now): width 8 -> 4."),
         ({"norm": "group", "seed": 1}, "(then -> now): norm batch -> group, seed 0 -> 1."),
-        ({"image": [45, 62]}, "(then -> now): data "),
+        ({"image": [45, 62]}, "(then -> now): data.images and masks "),
         ({"cars": 21}, "folds.csv lists other ids or groups than the data now has"),
     ],
 )
