@@ -4,7 +4,8 @@ run.py         Run: its folder and what all its folds share; open_run
 flags.py       the flags of a recipe, and which of them decide a number
 folds.py       which folds are unfinished, and their locks
 training.py    fit_fold: a fold's samples, validation and state
-check.py       the network against the data set, before the first step
+settings.py    plan, optimizer and loss as text: a checkpoint of others is refused
+check.py       network, metric and test images against the data set, before the first step
 oof.py         out-of-fold predictions and their scores
 testing.py     predictions of the test images
 submit.py      the submission
