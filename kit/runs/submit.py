@@ -23,6 +23,7 @@ from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
 from kit.submission.competition import Competition
+from kit.submission.dialect import Dialect
 from kit.submission.lint import errors_of, lint
 from kit.submission.rows import RowParts, rows_in_order
 from kit.submission.score import score, truth_reader
@@ -76,9 +77,10 @@ def submit(
     with _alone(run, parts):
         left = run.world.agree(lambda: _left(predictions, parts, competition.test_ids))
         with RowParts(parts, run.world.rank) as kept:
-            unreadable = run.world.gather(_predict_rows(predictions, run.world.share(left), kept, submission))
-        run.world.wait()  # until all rows are there
+            own = _predict_rows(predictions, run.world.share(left), kept, competition.dialect)
+        unreadable = run.world.gather(own)  # once all rows are there
         if run.world.main:
+            _report_unreadable(unreadable, submission.on_bad_image)
             if left:  # else all was done by an earlier command, and timed there
                 seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
                 write_atomic(run.folder / "test.json", json.dumps(seconds))
@@ -150,11 +152,8 @@ def check_submission(path: Path, competition: Competition) -> None:
             print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
 
 
-def _predict_rows(
-    predictions: TestPredictions, ids: Sequence[str], kept: RowParts, submission: Submission
-) -> dict[str, str]:
+def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowParts, dialect: Dialect) -> dict[str, str]:
     """Add the rows of the images `ids` to `kept`. Returns the problems of those that cannot be read, by id."""
-    dialect = submission.competition.dialect
 
     def rows(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
         return id, dialect.cells(id, encode_levels(levels, size, dialect.order))
@@ -165,12 +164,21 @@ def _predict_rows(
             if id not in kept.done:
                 kept.add(id, cells)
     except UnreadableImages as error:
-        if submission.on_bad_image == "stop":
-            advice = 'on_bad_image="empty" (--on-bad-image empty, where the recipe has it) gives such an image'
-            raise ValueError(f"{error}\n{advice} an empty mask") from error
-        print(error, flush=True)
         return error.problems
     return {}
+
+
+def _report_unreadable(problems: dict[str, str], on_bad_image: str) -> None:
+    """Print which images could not be read, or raise ValueError where they must be."""
+    if not problems:
+        return
+    said = UnreadableImages(problems)
+    if on_bad_image == "stop":
+        way_out = (
+            'on_bad_image="empty" (--on-bad-image empty, where the recipe has it) gives such an image an empty mask'
+        )
+        raise ValueError(f"{said}\n{way_out}")
+    print(said, flush=True)
 
 
 def _write(path: Path, parts: Path, competition: Competition, unreadable: Collection[str]) -> None:
