@@ -148,9 +148,9 @@ def _problems_of_folder(folder: Path) -> list[Problem]:
     from kit.datasets.carvana import Carvana  # imported here: the readers of data sets take seconds
     from kit.datasets.scan import scan
 
-    found, lines = scan(folder)
+    found, lines, doubts = scan(folder)
     print(found)
-    problems = [Problem("error", "", line) for line in lines]
+    problems = [Problem("error", "", line) for line in lines] + [Problem("warning", "", line) for line in doubts]
     masks = DataFolder(folder).path("train_masks.csv")
     return problems if masks is None or problems else compare_masks(Carvana(folder), masks, known.CARVANA)
 
