@@ -24,6 +24,7 @@ from kit.datasets.groups import group_ids
 from kit.datasets.matching import Found, by_id, pair_files
 from kit.datasets.names import nfc
 from kit.datasets.patterns import Pattern
+from kit.datasets.places import no_folder
 from kit.datasets.reading import check_size, read_size
 from kit.datasets.values import Colour, MaskValues, Values
 from kit.system.files import raise_all
@@ -79,7 +80,7 @@ class Folder(Dataset):
         default = "binary" if len(self.classes) == 2 else "labels"
         self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
         if not Path(root).is_dir():
-            raise FileNotFoundError(f"{root} is no folder; expected the folder of the data set's files")
+            raise FileNotFoundError(no_folder(root, _of_zip(Path(root), images)))
         problems: list[str] = []
         found = Found(self.data, problems)
         self._images, self._masks = pair_files(found, Pattern(images), Pattern(masks, ".+"), problems)
@@ -140,6 +141,15 @@ class Folder(Dataset):
             opaque = image.dtype.kind == "u" and count in {2, 4} and (image[..., -1] == np.iinfo(image.dtype).max).all()
             most = max(most, count - int(opaque))
         return _channel_names(most)
+
+
+def _of_zip(root: Path, images: str) -> str:
+    """How to read a zip in place."""
+    name = root.name.removesuffix(".zip")
+    return (
+        f", or name the folder in which it lies, and let every pattern (and the file of groups) begin with {name}/: "
+        f"Folder({str(root.parent)!r}, images={f'{name}/{images}'!r}, …)"
+    )
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:

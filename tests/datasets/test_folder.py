@@ -1,6 +1,7 @@
 """Folder: anyone's images and masks, in the layouts and formats in which they come."""
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -64,6 +65,23 @@ def test_sixteen_bit_tiffs_with_patients_as_numbers_and_three_classes(patients):
         assert mask.dtype == np.uint8
     with pytest.raises(KeyError, match="no mask of the id 'x'"):
         data.read_mask("x")
+
+
+@pytest.mark.parametrize("given", ["lungs.zip", "lungs"])
+def test_a_zip_as_the_folder_is_refused_with_a_way_that_works(patients, tmp_path, given):
+    (tmp_path / "packed").mkdir()
+    with zipfile.ZipFile(tmp_path / "packed/lungs.zip", "w") as archive:
+        rows = "".join(f"{path.stem},p{path.stem[0]}\n" for path in patients.glob("images/*"))
+        archive.writestr("meta.csv", f"id,who\n{rows}")
+        for path in patients.rglob("*.*"):
+            archive.write(path, path.relative_to(patients))
+    with pytest.raises(FileNotFoundError, match="Unpack the zip, or name the folder in which it lies") as caught:
+        lungs(tmp_path / "packed" / given, groups=("meta.csv", "id", "who"))
+    root, images = re.search(r"Folder\('(.*?)', images='(.*?)', …\)", str(caught.value)).groups()
+    data = lungs(root, images=images, masks="lungs/masks/{id}_mask.png", groups=("lungs/meta.csv", "id", "who"))
+    assert data.ids == lungs(patients).ids
+    assert data.groups == ["p7", "p7", "p8", "p8", "p9", "p9"]
+    np.testing.assert_array_equal(data.read_mask(data.ids[2]), three_bands(2))
 
 
 def test_the_same_files_in_zips_and_in_a_worker(patients, tmp_path):
