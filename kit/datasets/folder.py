@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.dataset import Dataset
+from kit.data.dataset import Advice, Dataset
+from kit.data.formats import BadImage
 from kit.data.images import decode_image
 from kit.datasets.files import DataFolder
 from kit.datasets.groups import group_ids
@@ -51,6 +52,7 @@ class Folder(Dataset):
             or mapping from id to group; or (file, id column, group column) of a CSV below `root`. Default: every image
             is its own group.
         tests: a pattern of test images.
+        absent: names of classes that may be in no mask, as in a part of a data set.
         channels: their number or their names. Default: as many as the images have, named if there are one or three.
             With channels=3 a grey image is repeated. mean, std: of each channel, see kit.data.Dataset.
         name: used in file names. Default: the name of `root`.
@@ -58,6 +60,14 @@ class Folder(Dataset):
     Raises one ValueError with every image without a mask, mask without an image, double or unsafe id, and id without
     a group; and ValueError or TypeError for arguments that cannot be.
     """
+
+    advice = Advice(
+        dtype="save all images with one type",
+        not_finite="replace them in the file",
+        only_255="If 255 means {}, say so: values={{0: 0, 255: 1}}",
+        absent="Compare `values` with the masks, or take the name out of `classes`; where it may be missing: "
+        "absent=({!r},)",
+    )
 
     def __init__(
         self,
@@ -70,6 +80,7 @@ class Folder(Dataset):
         ignore: int | Colour | Sequence | None = None,
         groups: str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None = None,
         tests: str | None = None,
+        absent: Sequence[str] = (),
         channels: int | Sequence[str] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -77,6 +88,7 @@ class Folder(Dataset):
     ):
         self.data, self.classes, self.mean, self.std = DataFolder(root), _names(classes), mean, std
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "folder"
+        self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
         default = "binary" if len(self.classes) == 2 else "labels"
         self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
         if not Path(root).is_dir():
@@ -99,7 +111,13 @@ class Folder(Dataset):
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> (H, W, C), u8, u16 or f32 as stored. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name, channels=len(self.channels))
+        try:
+            return decode_image(self.data.read(name), name, channels=len(self.channels))
+        except BadImage as error:
+            if not error.advice:
+                raise
+            fix = "Give `channels` the number that every image has, or save this one with as many"
+            raise BadImage(error.found, fix) from error
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a mask -> u8 (H, W) of class numbers, 255 is ignored.
