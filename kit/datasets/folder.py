@@ -22,13 +22,13 @@ from kit.data.formats import BadImage
 from kit.data.images import decode_image
 from kit.datasets.files import DataFolder
 from kit.datasets.groups import group_ids
-from kit.datasets.matching import Found, by_id, pair_files
+from kit.datasets.matching import Found, by_id, front_of, pair_files
 from kit.datasets.names import nfc
 from kit.datasets.patterns import Pattern
 from kit.datasets.places import no_folder
 from kit.datasets.reading import check_size, read_size
 from kit.datasets.values import Colour, MaskValues, Values
-from kit.system.files import raise_all
+from kit.system.files import counted, raise_all
 
 TRIED = 8  # images that are read to find out how many channels there are
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
@@ -51,7 +51,8 @@ class Folder(Dataset):
         groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
             or mapping from id to group; or (file, id column, group column) of a CSV below `root`. Default: every image
             is its own group.
-        tests: a pattern of test images.
+        tests: a pattern of test images. Where a test image has the id of an image, as with train/*.png and
+            test/*.png, the ids of all images begin with their folder: train/1. Test ids stay as the CSV has them.
         absent: names of classes that may be in no mask, as in a part of a data set.
         channels: their number or their names. Default: as many as the images have, named if there are one or three.
             With channels=3 a grey image is repeated. mean, std: of each channel, see kit.data.Dataset.
@@ -95,17 +96,22 @@ class Folder(Dataset):
             raise FileNotFoundError(no_folder(root, _of_zip(Path(root), images)))
         problems: list[str] = []
         found = Found(self.data, problems)
-        self._images, self._masks = pair_files(found, Pattern(images), Pattern(masks, ".+"), problems)
+        image_files, mask_files = pair_files(found, Pattern(images), Pattern(masks, ".+"), problems)
         test_files = {} if tests is None else by_id(found.matching(Pattern(tests)), Pattern(tests), problems)
         problems += [
-            f"{test_files[id]} has the id of {self._images[id]}. Let both patterns begin with a wildcard, as in "
-            "images='train*/*.png', so that the folder is part of the id"
-            for id in sorted(test_files.keys() & self._images)
+            f"{path} is an image of `images` and of `tests`; let each pattern match its own files alone"
+            for path in sorted({*test_files.values()} & {*image_files.values()})
         ]
-        self.ids, self.test_ids = sorted(self._images), sorted(test_files)
-        self.groups = group_ids(self.ids, groups, self.data, problems)
+        ids = sorted(image_files)
+        self.groups = group_ids(ids, groups, self.data, problems)
         raise_all(problems, f"problems with the files in {root}")
-        self._images |= test_files
+        front = front_of(image_files, test_files, Pattern(images).prefix)
+        self.ids, self.test_ids = [front + id for id in ids], sorted(test_files)
+        if front:
+            shared = counted(len(image_files.keys() & test_files), "test image")
+            self.notes = (f"The ids of all training images begin with {front}: {shared} had the same id as one.",)
+        self._images = {front + id: image_files[id] for id in ids} | test_files
+        self._masks = {front + id: mask_files[id] for id in ids}
         self.channels = self._find_channels() if channels is None else _channel_names(channels)
 
     def read_image(self, id: str) -> np.ndarray:

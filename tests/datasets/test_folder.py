@@ -263,11 +263,6 @@ def test_test_images_and_fingerprints(patients):
     write(patients / "test/100_slice9.tif", np.full((90, 90), 3, np.uint16))
     prints.add(lungs(patients, tests="test/*.tif").test_fingerprint())
     assert len(prints) == 7
-    write(patients / "test/7_slice1.tif", np.zeros((9, 9), np.uint16))
-    with pytest.raises(ValueError, match=r"test/7_slice1\.tif has the id of images/7_slice1\.tif\. Let both patterns"):
-        lungs(patients, tests="test/*.tif")
-    both = lungs(patients, images="image*/*.tif", masks="mask*/*_mask.png", tests="t*/*.tif", groups=None)
-    assert "image" in both.ids[0] or both.ids[0].startswith("images/")
 
 
 RULES = {
