@@ -26,7 +26,7 @@ def find_data(name: str, slug: str, data_dir: Path | str | None = None) -> Path 
     if data_dir is not None:
         if not Path(data_dir).is_dir():
             of_zip = ", or give the folder in which the data set's zips lie"
-            raise FileNotFoundError(f"--data-dir {no_folder(data_dir, of_zip)}")
+            raise FileNotFoundError(f"{no_folder(data_dir, of_zip)} (--data-dir)")
         return Path(data_dir)
     places = [Path("data", name), Path("/kaggle/input", slug), Path("/kaggle/input/competitions", slug)]
     if os.environ.get("KIT_DATA"):
@@ -44,7 +44,7 @@ def require_data(dataset: type[Dataset], data_dir: Path | str | None = None) -> 
     if found is None:
         raise FileNotFoundError(
             f"no {name} data in $KIT_DATA/{name}, data/{name}, /kaggle/input/{slug} or "
-            f"/kaggle/input/competitions/{slug}. Give its folder with --data-dir, or get it by: "
+            f"/kaggle/input/competitions/{slug}. Give its folder (--data-dir), or get it by: "
             f"python -m kit download {name}"
         )
     return found

@@ -327,7 +327,7 @@ def test_fault_38_gradients_that_overflow_float16_for_ever_stop_the_run(tmp_path
     def endless(logits, masks):
         return (logits - logits.detach()).sum() * 1e38  # 0
 
-    with pytest.raises(FloatingPointError, match=r"step \d+: in float16 every gradient overflows; lower --lr"):
+    with pytest.raises(FloatingPointError, match=r"step \d+: in float16 every gradient overflows; lower the learn"):
         go_on(state, tmp_path, epochs=40, criterion=endless, dtype=torch.float16)
     assert all(torch.equal(found, kept) for found, kept in zip(state.model.parameters(), weights, strict=True))
 
