@@ -21,7 +21,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from kit.data.dataset import RGB, Advice, Dataset, data_key
+from kit.data.dataset import RGB, Advice, Dataset, data_key, has_groups
 from kit.data.declared import check_declared
 from kit.data.identity import UNSTEADY, held_values, named_values
 from kit.data.resize import single_threaded_cv2
@@ -30,6 +30,10 @@ from kit.system.files import cache_folder, list_some, raise_all, write_atomic
 
 FORMAT = 1  # raised when what is measured or checked changes
 SAMPLES = 8  # read again before kept facts or a cache are trusted
+NO_GROUPS = (
+    "no groups were given: every image is its own. Where several images show one patient, car or scene, name it in "
+    "`groups`: else such images are on both sides of a split, and the scores are too high"
+)
 LONG = 5.0  # seconds after which the check says that it is at work
 
 
@@ -87,6 +91,8 @@ def check_dataset(dataset: Dataset) -> Facts:
         after = _all_values(dataset)
         names = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
         kept = facts, names
+        if not has_groups(dataset):
+            print(NO_GROUPS, flush=True)
         content = {"facts": facts.to_json(), "unsteady": names, "samples": sample_digests(dataset)}
         with contextlib.suppress(OSError):  # a disk that cannot be written to costs the next start the time
             write_atomic(path, json.dumps(content))

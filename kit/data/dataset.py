@@ -119,6 +119,11 @@ class Dataset:
         return _hash(list(map(str, getattr(self, "test_ids", []))), held_values(self))
 
 
+def has_groups(dataset: Dataset) -> bool:
+    """Whether the data set says which images belong together; else every image is a group of its own."""
+    return not isinstance(getattr(type(dataset), "groups", None), Default) or "groups" in vars(dataset)
+
+
 def data_key(dataset: Dataset) -> str:
     """A hash that changes with the data and with the code that reads it.
 

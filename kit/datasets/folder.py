@@ -103,7 +103,8 @@ class Folder(Dataset):
             for path in sorted({*test_files.values()} & {*image_files.values()})
         ]
         ids = sorted(image_files)
-        self.groups = group_ids(ids, groups, self.data, problems)
+        if groups is not None:
+            self.groups = group_ids(ids, groups, self.data, problems)
         raise_all(problems, f"problems with the files in {root}")
         front = front_of(image_files, test_files, Pattern(images).prefix)
         self.ids, self.test_ids = [front + id for id in ids], sorted(test_files)

@@ -81,7 +81,7 @@ def _scan_known(layout: str, folder: Path, opened: Callable[[Path], Dataset]) ->
             [],
         )
     tests = getattr(dataset, "test_ids", [])
-    counts = f"{len(dataset.ids)} images with masks" + (f", {len(tests)} to predict" if tests else "")
+    counts = f"{counted(len(dataset.ids), 'image')} with masks" + (f", {len(tests)} to predict" if tests else "")
     return Scan(
         f"{found}\n{counts}; every one is decoded.", unreadable(dataset, [*dataset.ids, *tests], dataset.ids), []
     )
@@ -146,7 +146,7 @@ def _describe(folder: Path, images: list[str], files: list[str], pairs: list[Pai
     lines = [f"{folder} has the layout of no data set that kit knows."]
     if images:
         listed = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common())
-        lines.append(f"{len(images)} image files are decoded: {listed}.")
+        lines.append(f"{counted(len(images), 'image file')} decoded: {listed}.")
     lines += [
         f"{one.images_folder} and {one.masks_folder} are compared: {counted(len(one.masks), 'pair')}"
         f"{', found by the names of files' * one.by_stems}."

@@ -99,7 +99,7 @@ def test_damage_is_found_anywhere_and_other_files_are_counted(tmp_path):
     put(tmp_path, "a/empty.tif", "notes.txt", "a/table.csv", "scan.dcm", "README", content=b"")
     found, problems, doubts = scan(tmp_path)
     assert [problem.split(":")[0] for problem in problems] == ["a/b/bad.jpg", "a/empty.tif"]
-    assert "4 image files are decoded: 2 .png" in found
+    assert "4 image files decoded: 2 .png" in found
     assert "Not looked at, because they are no image files: 1 " in found
     assert "1 without a suffix" in found
     (doubt,) = doubts
