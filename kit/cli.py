@@ -21,6 +21,29 @@ from kit.submission.detect import Look, dialect_of, look
 from kit.submission.formats import read_header
 
 
+def _choice(*choices: str) -> tyro.constructors.PrimitiveConstructorSpec:
+    """How tyro reads one of `choices`, in small or capital letters."""
+    spelt = {choice.casefold(): choice for choice in choices}
+
+    def read(texts: list[str]) -> str:
+        if texts[0].casefold() not in spelt:
+            raise ValueError(f"{texts[0]!r} is none of {', '.join(choices)}")
+        return spelt[texts[0].casefold()]
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(choices)}}}",
+        instance_from_str=read,
+        is_instance=lambda value: value is None or value in choices,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+Order = Annotated[Literal["C", "F"] | None, _choice("C", "F")]
+Rows = Annotated[Literal["image", "class", "instance"] | None, _choice("image", "class", "instance")]
+Source = Annotated[Literal[*SOURCES] | None, _choice(*SOURCES)]
+
+
 @dataclass(frozen=True)
 class Lint:
     """Check a submission, or a folder of data; print every problem, and exit 1 if one is an error.
@@ -33,9 +56,9 @@ class Lint:
     sample: Path | None = None  # the sample submission: its keys, all of them, in its order
     shape: tuple[int, int] | None = None  # height and width of the images, where all have the same
     images: Path | None = None  # the folder of the images, whose sizes are read from their headers
-    order: Literal["C", "F"] | None = None  # of the pixels in a run: C along rows (as without it), F down columns
+    order: Order = None  # of the pixels in a run: C along rows (as without it), F down columns
     columns: tuple[str, ...] | None = None  # the key, the mask and perhaps the class; as in the sample's header
-    rows: Literal["image", "class", "instance"] | None = None  # what has a row; as in the sample and the file
+    rows: Rows = None  # what has a row; as in the sample and the file
     empty: str | None = None  # the cell of an empty mask; as in the sample
     drop_empty: bool = False  # an empty mask has no row
     base: Literal[0, 1] = 1  # the number of the first pixel
@@ -148,9 +171,9 @@ def _problems_of_folder(folder: Path) -> list[Problem]:
     from kit.datasets.carvana import Carvana  # imported here: the readers of data sets take seconds
     from kit.datasets.scan import scan
 
-    found, lines = scan(folder)
+    found, lines, doubts = scan(folder)
     print(found)
-    problems = [Problem("error", "", line) for line in lines]
+    problems = [Problem("error", "", line) for line in lines] + [Problem("warning", "", line) for line in doubts]
     masks = DataFolder(folder).path("train_masks.csv")
     return problems if masks is None or problems else compare_masks(Carvana(folder), masks, known.CARVANA)
 
@@ -166,7 +189,7 @@ def _unzipped(csv: Path | None) -> Path | None:
 class Download:
     """Fetch a data set, check and unpack it; without a name, list them with their sizes and licences."""
 
-    name: Annotated[Literal[*SOURCES] | None, tyro.conf.Positional] = None
+    name: tyro.conf.Positional[Source] = None
     to: Path | None = None  # the folder; data/<name>
     url: str | None = None  # another address of its archive, as of a mirror; the checksum stays the same
 

@@ -144,6 +144,22 @@ def test_flags_come_before_what_the_files_show(bare, tmp_path):
     assert bare("s.csv", *shape, "--columns", "id", "rle", "--base", "0")[0] == 1
 
 
+@pytest.mark.parametrize("flags", [("--order", "f"), ("--order=f",), ("--rows", "Image"), ("--rows", "INSTANCE")])
+def test_choices_are_read_in_small_and_capital_letters(bare, tmp_path, flags):
+    csv(tmp_path / "s.csv", "id,rle", "x,3 1", "y,")
+    assert bare("s.csv", "--shape", "3", "4", *flags)[0] == 0
+
+
+def test_a_word_that_is_no_choice_is_told_the_choices(bare, monkeypatch, capsys):
+    cases = (["lint", "s.csv", "--order", "rows"], "is none of C, F"), (["download", "Cats"], "camvid")
+    for arguments, told in cases:
+        monkeypatch.setattr("sys.argv", ["kit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        assert told in capsys.readouterr().err
+
+
 def test_warnings_alone_end_with_0(bare, tmp_path):
     csv(tmp_path / "sample.csv", "img,rle_mask", "a,1 1", "b,1 1")
     csv(tmp_path / "s.csv", "img,rle_mask", "b,", "a,")

@@ -168,7 +168,7 @@ def _begin_cache(read: SizedReader, folder: Path) -> None:
     if needed * 1.05 > free:
         raise OSError(
             f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
-            "Free some, set KIT_CACHE to another disk or, where the recipe has it, train with --no-cache"
+            "Free some, set KIT_CACHE to another disk, or train without it (cache=False)"
         )
     folder.mkdir(parents=True)
     write_atomic(folder / "ids.json", json.dumps(list(read.dataset.ids)))

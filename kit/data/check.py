@@ -22,7 +22,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from kit.data.dataset import RGB, Dataset, data_key
+from kit.data.dataset import RGB, Advice, Dataset, data_key, has_groups
 from kit.data.declared import check_declared
 from kit.data.identity import UNSTEADY, held_values, named_values
 from kit.data.resize import single_threaded_cv2
@@ -31,6 +31,10 @@ from kit.system.files import cache_folder, list_some, raise_all, short_hash, wri
 
 FORMAT = 2  # raised when what is measured or checked changes
 SAMPLES = 8  # read again before kept facts or a cache are trusted
+NO_GROUPS = (
+    "no groups were given: every image is its own. Where several images show one patient, car or scene, name it in "
+    "`groups`: else such images are on both sides of a split, and the scores are too high"
+)
 LONG = 5.0  # seconds after which the check says that it is at work
 
 
@@ -91,6 +95,8 @@ def check_dataset(dataset: Dataset) -> Facts:
         after = _all_values(dataset)
         names = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
         kept = facts, names
+        if not has_groups(dataset):
+            print(NO_GROUPS, flush=True)
         content = {"facts": facts.to_json(), "unsteady": names, "samples": sample_digests(dataset)}
         with contextlib.suppress(OSError):  # a disk that cannot be written to costs the next start the time
             write_atomic(path, json.dumps(content))
@@ -187,7 +193,7 @@ def _measure(dataset: Dataset, id: str) -> Measured:
             image, mask = (array, mask) if what == "image" else (image, array)
         except Exception as error:  # whatever the data set's own code raises
             problems.append((f"{what}s cannot be read", name_error(id, error)))
-    if not problems and (problem := image_problem(id, image, getattr(dataset, "channels", RGB))):
+    if not problems and (problem := _image_problem(dataset, id, image)):
         problems.append(problem)
     shape = image.shape[:2] if not problems else None
     if not any("mask" in kind for kind, _ in problems) and (
@@ -204,6 +210,15 @@ def _measure(dataset: Dataset, id: str) -> Measured:
     limits = cv2.minMaxLoc(image.reshape(len(image), -1))[:2]
     content = f"{zlib.crc32(image.data):08x} {zlib.crc32(np.ascontiguousarray(mask).data):08x}"
     return Measured([], image.dtype.name, image.shape, labels, np.stack([mean, std**2]), limits, content)
+
+
+def _image_problem(dataset: Dataset, id: str, image: object) -> tuple[str, str] | None:
+    return image_problem(id, image, getattr(dataset, "channels", RGB), _advice(dataset).not_finite)
+
+
+def _advice(dataset: Dataset) -> Advice:
+    """The data set's own advice; the usual one for a class that does not inherit from Dataset."""
+    return getattr(dataset, "advice", Dataset.advice)
 
 
 def _shape_problem(dataset: Dataset, id: str, shape: tuple[int, int]) -> tuple[str, str] | None:
@@ -223,8 +238,9 @@ def _dtype_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[s
     """Images of another dtype than the data set's, or than most of them have."""
     counts = Counter(one.dtype for one in found)
     usual = dataset.dtype if getattr(dataset, "dtype", None) else counts.most_common(1)[0][0]
+    fix = _advice(dataset).dtype
     return [
-        ("images are of another dtype", f"{id}: {one.dtype}, expected {usual} as the others; convert it in read_image")
+        ("images are of another dtype", f"{id}: {one.dtype}, expected {usual} as the others; {fix}")
         for id, one in zip(dataset.ids, found, strict=True)
         if one.dtype != usual
     ]
@@ -233,30 +249,21 @@ def _dtype_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[s
 def _class_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[str, str]]:
     """Classes that no mask holds, and masks of 0 and 255 where 255 means ignored."""
     labels = np.stack([one.labels for one in found])
-    kind, fix = "classes are in doubt", "read_mask must give 1 there: use binary_mask, or (mask > 0).astype(np.uint8)"
+    kind, fix = "classes are in doubt", _advice(dataset).only_255.format(dataset.classes[1])
     of_255 = (labels[:, IGNORED] > 0) & (labels[:, 1:IGNORED].sum(axis=1) == 0)
     of_1 = labels[:, 1:IGNORED].sum(axis=1) > 0
     if of_255.any() and not of_1.any():
-        return [
-            (kind, f"the masks hold only 0 and 255, and 255 means ignored. If it means {dataset.classes[1]}, {fix}")
-        ]
+        return [(kind, f"the masks hold only 0 and 255, and 255 means ignored. {fix}")]
     if len(dataset.classes) == 2 and of_255.any() and not (of_1 & (labels[:, IGNORED] > 0)).any():
         some = [id for id, odd in zip(dataset.ids, of_255, strict=True) if odd]
-        return [
-            (kind, f"{id}: the mask holds only 0 and 255 (ignored), others hold 0 and 1. If 255 means 1, {fix}")
-            for id in some
-        ]
+        return [(kind, f"{id}: the mask holds only 0 and 255 (ignored), others hold 0 and 1. {fix}") for id in some]
     absent = [
         (number, name)
         for number, name in enumerate(dataset.classes)
         if not labels[:, number].any() and name not in getattr(dataset, "absent", ())
     ]
     return [
-        (
-            kind,
-            f"class {number} ({name}) is in no mask. Check the label values that read_mask gives, or take the name out "
-            f"of classes; where it may be missing, name it in absent: absent = ({name!r},)",
-        )
+        (kind, f"class {number} ({name}) is in no mask. {_advice(dataset).absent.format(name)}")
         for number, name in absent
     ]
 

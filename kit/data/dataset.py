@@ -19,6 +19,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +38,21 @@ class Default:
         return self if dataset is None else self.compute(dataset)
 
 
+class Advice(NamedTuple):
+    """What to do about a fault that the check finds, in words for the author of a class.
+
+    A data set that is described by arguments has its own. {} stands for the name of a class.
+    """
+
+    dtype: str = "convert it in read_image"
+    not_finite: str = "replace them in read_image, as by np.nan_to_num"
+    only_255: str = "If 255 means {}, read_mask must give 1 there: use binary_mask, or (mask > 0).astype(np.uint8)"
+    absent: str = (
+        "Check the label values that read_mask gives, or take the name out of classes; where it may be missing, name "
+        "it in absent: absent = ({!r},)"
+    )
+
+
 class Dataset:
     """The base class of all data sets. A subclass sets `name`, `ids` and `classes` and writes the two read_ methods.
 
@@ -49,6 +65,7 @@ class Dataset:
     task: "binary" or "multiclass" by the number of classes; "multilabel" and "instances" cannot be trained on yet.
     notes: sentences for the report. drawn: kit drew the images, so scores cannot be compared with others.
     absent: names of classes that may be missing, as in a part of a known data set.
+    advice: what messages say that the user can do about a fault.
     """
 
     name: str
@@ -61,6 +78,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     drawn: bool = False
     absent: tuple[str, ...] = ()
+    advice: Advice = Advice()
 
     @Default
     def groups(self) -> list[str]:
@@ -100,6 +118,11 @@ class Dataset:
     def test_fingerprint(self) -> str:
         """The same for the test images, where there are any."""
         return _hash(list(map(str, getattr(self, "test_ids", []))), held_values(self))
+
+
+def has_groups(dataset: Dataset) -> bool:
+    """Whether the data set says which images belong together; else every image is a group of its own."""
+    return not isinstance(getattr(type(dataset), "groups", None), Default) or "groups" in vars(dataset)
 
 
 def data_key(dataset: Dataset) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kit.data.dataset import RGB, Dataset
 from kit.data.sample_checks import DTYPES
-from kit.system.files import check_id, check_name, list_some
+from kit.system.files import check_id, check_name, counted, list_some
 
 LATER = {"multilabel", "instances"}
 
@@ -96,11 +96,13 @@ def _check_groups(dataset: Dataset) -> list[str]:
     problems = []
     if missing:
         problems.append(
-            f"{len(missing)} images have no group (None, NaN or empty text); give each a group, its own id where it "
-            f"stands alone: {list_some(missing)}"
+            f"{counted(len(missing), 'image')} without a group (None, NaN or empty text); give each a group, its own "
+            f"id where it stands alone: {list_some(missing)}"
         )
     if odd:
-        problems.append(f"{len(odd)} groups are neither text nor numbers; join their parts to text: {list_some(odd)}")
+        problems.append(
+            f"{counted(len(odd), 'group')} neither text nor number; join their parts to text: {list_some(odd)}"
+        )
     return problems or _assign(dataset, "groups", [str(_native(group)) for group in groups])
 
 
@@ -140,7 +142,9 @@ def _check_classes(dataset: Dataset) -> list[str]:
         return [f'classes is {classes!r}, expected the names: classes = ("background", "thing")']
     problems = []
     if not 2 <= len(classes) <= 255:
-        problems.append(f"{len(classes)} classes, expected 2 to 255, the background (or all else) first")
+        problems.append(
+            f"{len(classes)} class{'es' * (len(classes) != 1)}, expected 2 to 255, the background (or all else) first"
+        )
     if double := [name for name, count in Counter(classes).items() if count > 1]:
         problems.append(f"the class names {', '.join(double)} are there twice")
     if getattr(dataset, "num_classes", len(classes)) != len(classes):
@@ -163,7 +167,8 @@ def _check_channels(dataset: Dataset) -> list[str]:
     if (mean is None) != (std is None):
         problems.append("of mean and std one is given and one is None; give both or neither")
     elif mean is not None and (len(mean) != len(channels) or len(std) != len(channels)):
-        problems.append(f"{len(mean)} means and {len(std)} stds for {len(channels)} channels; expected one each")
+        found = f"{counted(len(mean), 'mean')} and {counted(len(std), 'std')}"
+        problems.append(f"{found} for {counted(len(channels), 'channel')}; expected one each")
     elif mean is not None and not (np.isfinite([*mean, *std]).all() and min(std) > 0):
         problems.append(f"mean is {mean} and std {std}; expected finite numbers, each std above 0")
     dtype = getattr(dataset, "dtype", None)

@@ -44,7 +44,15 @@ PILLOW = {
 
 
 class BadImage(ValueError):
-    """An image or mask that is refused. The message starts with the file's name."""
+    """An image or mask that is refused. The message starts with the file's name.
+
+    found: what is wrong with it. advice: what to do in code that calls the rules of kit.data.masks; "" where it is part
+    of `found`. A data set that is described by arguments gives its own advice.
+    """
+
+    def __init__(self, found: str, advice: str = ""):
+        super().__init__(f"{found}. {advice}" if advice else found)
+        self.found, self.advice = found, advice
 
 
 def format_of(data: bytes, name: str) -> str:

@@ -173,8 +173,8 @@ def _with_channels(pixels: np.ndarray, wanted: int, name: str) -> np.ndarray:
         pixels = pixels[..., :1]
     if pixels.shape[2] == wanted:
         return np.ascontiguousarray(pixels)
-    why = " The last one is not opaque: it is transparency, or a band of its own." if found in {2, 4} else ""
+    why = ". The last one is not opaque: it is transparency, or a band of its own" if found in {2, 4} else ""
     raise BadImage(
-        f"{name}: {found} channels, expected {wanted}.{why} Read it with channels={found} and take those that "
-        f"you mean, or name all {found} in the data set's channels"
+        f"{name}: {found} channels, expected {wanted}{why}",
+        f"Read it with channels={found} and take those that you mean, or name all {found} in the data set's channels",
     )

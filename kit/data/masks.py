@@ -93,8 +93,8 @@ def class_mask(values: np.ndarray, num_classes: int, name: str) -> np.ndarray:
     unknown = values[odd | (values != np.rint(values)) if values.dtype.kind == "f" else odd]
     if unknown.size:
         raise BadImage(
-            f"{name}: mask values {_found(unknown)}, expected 0 to {num_classes - 1}, or 255 for ignored pixels. "
-            "Raise num_classes or map the labels; for a mask of two values use binary_mask"
+            f"{name}: mask values {_found(unknown)}, expected 0 to {num_classes - 1}, or 255 for ignored pixels",
+            "Raise num_classes or map the labels; for a mask of two values use binary_mask",
         )
     return values.astype(np.uint8)
 
@@ -134,7 +134,8 @@ def colour_mask(pixels: np.ndarray, classes: Mapping[tuple[int, int, int], int],
         found = sorted({tuple(map(int, colour)) for colour in np.unique(pixels[unknown], axis=0)[:10]})
         raise BadImage(
             f"{name}: colours {', '.join(map(str, found))}, which have no class; expected one of "
-            f"{', '.join(map(str, classes))}. Add them to the colours, or save the mask without compression losses"
+            f"{', '.join(map(str, classes))}",
+            "Add them to the colours, or save the mask without compression losses",
         )
     return labels[places]
 
@@ -193,8 +194,9 @@ def _equal_channels(pixels: np.ndarray, name: str) -> np.ndarray:
         pixels = pixels[..., :-1]
     if pixels.shape[2] > 1 and (pixels != pixels[..., :1]).any():
         raise BadImage(
-            f"{name}: a mask in colour, expected class numbers or greys. Map its colours to class numbers: "
-            "colour_mask(decode_image(data, name, channels=3), {(255, 0, 0): 1, …}, name)"
+            f"{name}: a mask in colour, expected class numbers or greys",
+            "Map its colours to class numbers: "
+            "colour_mask(decode_image(data, name, channels=3), {(255, 0, 0): 1, …}, name)",
         )
     return np.ascontiguousarray(pixels[..., 0])
 
@@ -230,17 +232,17 @@ def _binary_palette(values: np.ndarray, name: str) -> np.ndarray:
 
 def _not_binary(values: np.ndarray, name: str) -> BadImage:
     return BadImage(
-        f"{name}: mask values {_found(values)}, expected only 0 and 1, or only 0 and 255 (65535 in 16 bits). "
-        "For soft edges or JPEG masks use threshold_mask, for labels class_mask"
+        f"{name}: mask values {_found(values)}, expected only 0 and 1, or only 0 and 255 (65535 in 16 bits)",
+        "For soft edges or JPEG masks use threshold_mask, for labels class_mask",
     )
 
 
 def _ambiguous(values: np.ndarray, name: str, expected: str) -> BadImage:
     used = [f"{index} is {tuple(map(int, values.colours[index]))}" for index in _used(values)[:10]]
     return BadImage(
-        f"{name}: a palette whose colours can be read in two ways ({', '.join(used)}), expected {expected}. Say "
-        "what is meant: class_mask takes the indices of a palette in colour as classes, binary_mask takes white as 1, "
-        "and colour_mask maps colours: colour_mask(mask, {(255, 255, 255): 1, (0, 0, 0): 0}, name)"
+        f"{name}: a palette whose colours can be read in two ways ({', '.join(used)}), expected {expected}",
+        "Say what is meant: class_mask takes the indices of a palette in colour as classes, binary_mask takes white as "
+        "1, and colour_mask maps colours: colour_mask(mask, {(255, 255, 255): 1, (0, 0, 0): 0}, name)",
     )
 
 

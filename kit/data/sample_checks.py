@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kit.data.dataset import Advice
 from kit.data.formats import BadImage
 from kit.data.masks import StoredMask, class_mask
+from kit.system.files import counted
 
 IGNORED = 255
 DTYPES = ("uint8", "uint16", "float32")
@@ -22,14 +24,16 @@ def check_sample(id: str, image: np.ndarray, mask: np.ndarray, channels: Sequenc
 
 def check_image(id: str, image: np.ndarray, channels: Sequence[str], dtype: str | None = None) -> None:
     """Raise ValueError, naming the id, unless the image is as a data set must return it. dtype: None takes any."""
-    if problem := image_problem(id, image, channels):
+    if problem := image_problem(id, image, channels, "replace them where the image is read, or in its file"):
         raise ValueError(problem[1])
     if dtype is not None and image.dtype != dtype:
         raise ValueError(f"{id}: the image is {image.dtype}, expected {dtype} as the training images; convert it")
 
 
-def image_problem(id: str, image: object, channels: Sequence[str]) -> Problem | None:
-    """What is wrong with an image; None where it is right."""
+def image_problem(
+    id: str, image: object, channels: Sequence[str], not_finite: str = Advice().not_finite
+) -> Problem | None:
+    """What is wrong with an image; None where it is right. not_finite: what to do about NaN and infinite values."""
     kind = "images are not as declared"
     if not isinstance(image, np.ndarray):
         return kind, f"{id}: read_image returns a {type(image).__name__}, expected an array; use np.asarray"
@@ -49,7 +53,7 @@ def image_problem(id: str, image: object, channels: Sequence[str]) -> Problem | 
         )
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         count = int(image.size - np.isfinite(image).sum())
-        return kind, f"{id}: {count} values are NaN or infinite; replace them in read_image, as by np.nan_to_num"
+        return kind, f"{id}: {counted(count, 'value')} {'is' if count == 1 else 'are'} NaN or infinite; {not_finite}"
     return None
 
 

@@ -74,7 +74,10 @@ def collate_samples(samples: list[Sample]) -> Sample:
     sizes = {sample.id: tuple(sample.mask.shape) for sample in samples}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{id} {height}×{width}" for id, (height, width) in sizes.items())
-        raise ValueError(f"images of several sizes in a batch ({listed}): give --image-size H W, or --batch-size 1")
+        raise ValueError(
+            f"images of several sizes in a batch ({listed}): resize to one size, Resizing((H, W)), or use a batch size "
+            "of 1"
+        )
     images = default_collate([sample.image.permute(1, 2, 0) for sample in samples]).permute(0, 3, 1, 2)
     return Sample(images, default_collate([sample.mask for sample in samples]), [sample.id for sample in samples])
 

@@ -9,7 +9,8 @@ blood_cells.py  white cells in smears
 
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
 download.py     python -m kit download; unpack.py: archives that cannot reach outside
-scan.py         python -m kit lint FOLDER; pairs.py guesses which files are masks of which
+scan.py         python -m kit lint FOLDER; pairs.py guesses which files are masks of which;
+                kinds.py compares the types of images
 
 files.py        DataFolder: files in folders or in zips, by paths; archives.py, walking.py: the contents of either
 names.py        ids from file names, in Unicode's composed form

@@ -16,16 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.dataset import Dataset
+from kit.data.dataset import Advice, Dataset
+from kit.data.formats import BadImage
 from kit.data.images import decode_image
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
-from kit.datasets.matching import Found, by_id, pair_files
+from kit.datasets.matching import Found, by_id, front_of, pair_files
 from kit.datasets.patterns import Pattern
+from kit.datasets.places import no_folder
 from kit.datasets.reading import check_size, read_size
 from kit.datasets.values import Colour, MaskValues, Values
-from kit.system.files import raise_all
+from kit.system.files import counted, raise_all
 
 TRIED = 8  # images that are read to find out how many channels there are
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
@@ -48,7 +50,9 @@ class Folder(Dataset):
         groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
             or mapping from id to group; or (file, id column, group column) of a CSV below `root`. Default: every image
             is its own group.
-        tests: a pattern of test images.
+        tests: a pattern of test images. Where a test image has the id of an image, as with train/*.png and
+            test/*.png, the ids of all images begin with their folder: train/1. Test ids stay as the CSV has them.
+        absent: names of classes that may be in no mask, as in a part of a data set.
         channels: their number or their names. Default: as many as the images have, named if there are one or three.
             With channels=3 a grey image is repeated. mean, std: of each channel, see kit.data.Dataset.
         name: used in file names. Default: the name of `root`.
@@ -56,6 +60,14 @@ class Folder(Dataset):
     Raises one ValueError with every image without a mask, mask without an image, double or unsafe id, and id without
     a group; and ValueError or TypeError for arguments that cannot be.
     """
+
+    advice = Advice(
+        dtype="save all images with one type",
+        not_finite="replace them in the file",
+        only_255="If 255 means {}, say so: values={{0: 0, 255: 1}}",
+        absent="Compare `values` with the masks, or take the name out of `classes`; where it may be missing: "
+        "absent=({!r},)",
+    )
 
     def __init__(
         self,
@@ -68,6 +80,7 @@ class Folder(Dataset):
         ignore: int | Colour | Sequence | None = None,
         groups: str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None = None,
         tests: str | None = None,
+        absent: Sequence[str] = (),
         channels: int | Sequence[str] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -75,29 +88,42 @@ class Folder(Dataset):
     ):
         self.data, self.classes, self.mean, self.std = DataFolder(root), _names(classes), mean, std
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "folder"
+        self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
         default = "binary" if len(self.classes) == 2 else "labels"
         self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
         if not Path(root).is_dir():
-            raise FileNotFoundError(f"{root} is no folder; expected the folder of the data set's files")
+            raise FileNotFoundError(no_folder(root, _of_zip(Path(root), images)))
         problems: list[str] = []
         found = Found(self.data, problems)
-        self._images, self._masks = pair_files(found, Pattern(images), Pattern(masks, ".+"), problems)
+        image_files, mask_files = pair_files(found, Pattern(images), Pattern(masks, ".+"), problems)
         test_files = {} if tests is None else by_id(found.matching(Pattern(tests)), Pattern(tests), problems)
         problems += [
-            f"{test_files[id]} has the id of {self._images[id]}. Let both patterns begin with a wildcard, as in "
-            "images='train*/*.png', so that the folder is part of the id"
-            for id in sorted(test_files.keys() & self._images)
+            f"{path} is an image of `images` and of `tests`; let each pattern match its own files alone"
+            for path in sorted({*test_files.values()} & {*image_files.values()})
         ]
-        self.ids, self.test_ids = sorted(self._images), sorted(test_files)
-        self.groups = group_ids(self.ids, groups, self.data, problems)
+        ids = sorted(image_files)
+        if groups is not None:
+            self.groups = group_ids(ids, groups, self.data, problems)
         raise_all(problems, f"problems with the files in {root}")
-        self._images |= test_files
+        front = front_of(image_files, test_files, Pattern(images).prefix)
+        self.ids, self.test_ids = [front + id for id in ids], sorted(test_files)
+        if front:
+            shared = counted(len(image_files.keys() & test_files), "test image")
+            self.notes = (f"The ids of all training images begin with {front}: {shared} had the same id as one.",)
+        self._images = {front + id: image_files[id] for id in ids} | test_files
+        self._masks = {front + id: mask_files[id] for id in ids}
         self.channels = self._find_channels() if channels is None else _channel_names(channels)
 
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> (H, W, C), u8, u16 or f32 as stored. Raises BadImage, or KeyError for an unknown id."""
         name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name, channels=len(self.channels))
+        try:
+            return decode_image(self.data.read(name), name, channels=len(self.channels))
+        except BadImage as error:
+            if not error.advice:
+                raise
+            fix = "Give `channels` the number that every image has, or save this one with as many"
+            raise BadImage(error.found, fix) from error
 
     def read_mask(self, id: str) -> np.ndarray:
         """Read a mask -> u8 (H, W) of class numbers, 255 is ignored.
@@ -136,6 +162,15 @@ class Folder(Dataset):
             opaque = image.dtype.kind == "u" and count in {2, 4} and (image[..., -1] == np.iinfo(image.dtype).max).all()
             most = max(most, count - int(opaque))
         return _channel_names(most)
+
+
+def _of_zip(root: Path, images: str) -> str:
+    """How to read a zip in place."""
+    name = root.name.removesuffix(".zip")
+    return (
+        f", or name the folder in which it lies, and let every pattern (and the file of groups) begin with {name}/: "
+        f"Folder({str(root.parent)!r}, images={f'{name}/{images}'!r}, …)"
+    )
 
 
 def _names(names: Sequence[str]) -> tuple[str, ...]:

@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 
-Groups = str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None
+Groups = str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str]
 
 
 def group_ids(ids: Sequence[str], groups: Groups, data: DataFolder, problems: list[str]) -> list[str]:
     """The group of each id, as text. `groups` as in Folder; an id without a group goes to `problems`."""
-    if groups is None:
-        return list(ids)
     find = _group_finder(groups, data)
     found = [find(id) for id in ids]
     lacking = [id for id, group in zip(ids, found, strict=True) if _is_missing(group)]

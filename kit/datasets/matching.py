@@ -81,6 +81,17 @@ def by_id(paths: list[str], pattern: Pattern, problems: list[str]) -> dict[str, 
     return files
 
 
+def front_of(image_files: dict[str, str], test_files: dict[str, str], prefix: str) -> str:
+    """A folder to put before the ids of images where test images have the same ids; "" where none has.
+
+    prefix: the folders in which all images lie. In front stands the last of them: "train/".
+    """
+    front, folder = "", prefix.rpartition("/")[2] or "train"
+    while any(front + id in test_files for id in image_files):
+        front += f"{folder}/"
+    return front
+
+
 def _pair(images: dict[str, str], masks: Pattern, image_pattern: Pattern, files: list[str]) -> dict[str, list[str]]:
     """Map ids to the masks among `files`; a mask that belongs to none of `images` is under the id it would have.
 

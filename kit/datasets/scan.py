@@ -1,7 +1,8 @@
 """Is a data folder sound? The check behind `python -m kit lint FOLDER`, for known layouts and for any other.
 
 A folder with the layout of a known data set is checked as that. In any other folder every image file is decoded
-strictly, and files of parallel folders (images and masks) are compared: which have no partner, which differ in size.
+strictly, images and their masks are compared, as far as names show which belong together: which have no partner, which
+differ in size. Images of one folder must have one type and number of channels. What could not be compared is a doubt.
 """
 
 from collections import Counter
@@ -15,7 +16,8 @@ from kit.datasets.blood_cells import BloodCells
 from kit.datasets.camvid import CamVid
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import DataFolder
-from kit.datasets.pairs import Pairs, find_pairs
+from kit.datasets.kinds import Kind, kind_of, mixed
+from kit.datasets.pairs import Pairs, find_pairs, unpaired_masks
 from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
 from kit.datasets.pets import Pets
 from kit.datasets.reading import complaints, read_size, unreadable
@@ -24,10 +26,11 @@ from kit.system.files import counted
 
 
 class Scan(NamedTuple):
-    """What was found, in words, and the problems, a line each."""
+    """What was found, in words, and the problems and doubts, a line each."""
 
     found: str
     problems: list[str]
+    doubts: list[str]  # what may be wrong, and what could not be looked at
 
 
 def scan(folder: Path | str) -> Scan:
@@ -75,10 +78,13 @@ def _scan_known(layout: str, folder: Path, opened: Callable[[Path], Dataset]) ->
         return Scan(
             f"{found}\nNot checked: whether the images and masks can be read; first mend the list of files.",
             str(error).splitlines(),
+            [],
         )
     tests = getattr(dataset, "test_ids", [])
-    counts = f"{len(dataset.ids)} images with masks" + (f", {len(tests)} to predict" if tests else "")
-    return Scan(f"{found}\n{counts}; every one is decoded.", unreadable(dataset, [*dataset.ids, *tests], dataset.ids))
+    counts = f"{counted(len(dataset.ids), 'image')} with masks" + (f", {len(tests)} to predict" if tests else "")
+    return Scan(
+        f"{found}\n{counts}; every one is decoded.", unreadable(dataset, [*dataset.ids, *tests], dataset.ids), []
+    )
 
 
 def _scan_any(folder: Path) -> Scan:
@@ -91,16 +97,36 @@ def _scan_any(folder: Path) -> Scan:
     ]
     if not images:
         problems.append(f"no image file in {folder}; expected one of .{', .'.join(sorted(IMAGE_SUFFIXES))}")
-    problems += complaints([(lambda path: _decode(data, path), path) for path in images])
-    pairs = find_pairs(images)
+    kinds: dict[str, Kind] = {}
+    problems += complaints([(lambda path: _decode(data, path, kinds), path) for path in images])
+    pairs, doubts = find_pairs(images), []
     for one in pairs:
-        problems += one.lonely
+        (doubts if one.by_stems else problems).extend(one.lonely)
         problems += complaints([(lambda image, one=one: _compare(data, image, one), image) for image in one.masks])
-    return Scan("\n".join(_describe(folder, images, files, pairs)), list(dict.fromkeys(problems)))
+    trained_on = {path for one in pairs for path in one.masks}
+    problems += mixed({path: kind for path, kind in kinds.items() if path in trained_on})
+    doubts += mixed({path: kind for path, kind in kinds.items() if path not in trained_on})
+    doubts += _unknown_pairs(images, pairs)
+    found = "\n".join(_describe(folder, images, files, pairs))
+    return Scan(found, list(dict.fromkeys(problems)), list(dict.fromkeys(doubts)))
 
 
-def _decode(data: DataFolder, path: str) -> None:
-    decode_image(data.read(path), path)
+def _decode(data: DataFolder, path: str, kinds: dict[str, Kind]) -> None:
+    kinds[path] = kind_of(decode_image(data.read(path), path))
+
+
+def _unknown_pairs(images: list[str], pairs: list[Pairs]) -> list[str]:
+    """A line that says whose sizes were not compared."""
+    lonely = unpaired_masks(images, pairs)
+    why = "Name the patterns in kit.datasets.Folder, which compares all"
+    if not pairs and images:
+        return [f"pairs unknown: no file's name shows which mask is of which image. Sizes were not compared. {why}"]
+    if not lonely:
+        return []
+    return [
+        f"pairs unknown: {counted(len(lonely), 'file')} named like masks belong to no image that names show, such as "
+        f"{lonely[0]}. Their sizes were not compared. {why}"
+    ]
 
 
 def _compare(data: DataFolder, image: str, pairs: Pairs) -> None:
@@ -120,9 +146,11 @@ def _describe(folder: Path, images: list[str], files: list[str], pairs: list[Pai
     lines = [f"{folder} has the layout of no data set that kit knows."]
     if images:
         listed = ", ".join(f"{count} .{kind}" for kind, count in kinds.most_common())
-        lines.append(f"{len(images)} image files are decoded: {listed}.")
+        lines.append(f"{counted(len(images), 'image file')} decoded: {listed}.")
     lines += [
-        f"{one.images_folder} and {one.masks_folder} are compared: {counted(len(one.masks), 'pair')}." for one in pairs
+        f"{one.images_folder} and {one.masks_folder} are compared: {counted(len(one.masks), 'pair')}"
+        f"{', found by the names of files' * one.by_stems}."
+        for one in pairs
     ]
     others = Counter(suffix_of(path) for path in files if suffix_of(path) not in IMAGE_SUFFIXES)
     if others:
@@ -130,11 +158,6 @@ def _describe(folder: Path, images: list[str], files: list[str], pairs: list[Pai
             f"{count} {'.' + kind if kind else 'without a suffix'}" for kind, count in others.most_common(10)
         )
         lines.append(f"Not looked at, because they are no image files: {listed}.")
-    if images and not pairs:
-        lines.append(
-            "Not checked: which mask belongs to which image; no two folders, like images/ and masks/, hold files of "
-            "the same names."
-        )
     lines.append(
         "Not checked: what the values of masks mean, which images belong together, CSV files. kit.datasets.Folder "
         "checks the first two, once you name the classes, values and groups."

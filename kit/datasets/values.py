@@ -30,7 +30,18 @@ class MaskValues:
         self._check()
 
     def read(self, data: bytes, name: str) -> np.ndarray:
-        """Decode a mask file -> u8 (H, W): 0 to num_classes - 1, and 255 for ignored pixels. Raises BadImage."""
+        """Decode a mask file -> u8 (H, W): 0 to num_classes - 1, and 255 for ignored pixels.
+
+        Raises BadImage, with advice in terms of `values` and `ignore`.
+        """
+        try:
+            return self._read(data, name)
+        except BadImage as error:
+            if not error.advice:
+                raise
+            raise BadImage(error.found, self._advice(error)) from error
+
+    def _read(self, data: bytes, name: str) -> np.ndarray:
         if self.is_colours:
             colours = {**self.values, **dict.fromkeys(self.ignore, IGNORED)}
             return colour_mask(decode_image(data, name, channels=3), colours, name)
@@ -50,6 +61,16 @@ class MaskValues:
         if self.values == "labels":
             return class_mask(stored, self.num_classes, name)
         return threshold_mask(stored, self.values, name)
+
+    def _advice(self, error: BadImage) -> str:
+        """What to do about a mask that does not fit the rule."""
+        if self.is_colours:
+            return "Add them to `values` or to `ignore`, or save the mask without compression losses"
+        if "colour" in error.found:
+            return "Say which colour is which class: values={(0, 0, 0): 0, (255, 0, 0): 1, …}"
+        if self.values == "binary":
+            return "Say what they mean: values={0: 0, 255: 1, …}; for soft edges and JPEG masks a threshold, values=127"
+        return "Say which value is which class: values={0: 0, 128: 1, 255: 2, …}; and `ignore` for those without one"
 
     def _check(self) -> None:
         values = self.values

@@ -169,8 +169,8 @@ class VOC(Dataset):
         if year == 2011 and self._sbd is not None:
             return val - set(self._sbd.train_ids)
         raise FileNotFoundError(
-            f"{self.data.root / SEG11VALID} is missing: put the list of Long et al.'s FCN there, or give "
-            "--year 2011 and --sbd-dir (year=2011 and sbd_dir), from which it is computed"
+            f"{self.data.root / SEG11VALID} is missing: put the list of Long et al.'s FCN there, or give year=2011 and "
+            "sbd_dir, from which it is computed"
         )
 
     def _find_files(
@@ -226,7 +226,7 @@ def _check_choice(year: int, train: str, held_out: str, sbd_dir: Path | str | No
     if train == "trainval" and held_out == "val":
         raise ValueError("train='trainval' trains on all of val, so val cannot be held out; expected 'seg11valid'")
     if train in FROM_SBD and sbd_dir is None:
-        raise ValueError(f"train={train!r} needs SBD; give --sbd-dir (sbd_dir), the folder of benchmark_RELEASE")
+        raise ValueError(f"train={train!r} needs SBD; give sbd_dir, the folder of benchmark_RELEASE")
 
 
 def _find_root(data_dir: Path, year: int) -> Path:

@@ -71,7 +71,7 @@ def freeze_folds(folder: Path, fold: int, folds: np.ndarray, world: Processes) -
             if not np.array_equal(kept, folds):
                 raise ValueError(
                     f"{path} now has {_describe(kept)}, written by another run that started in this folder at the same "
-                    f"time; this run has {_describe(folds)}. Choose another --run-dir for one of them"
+                    f"time; this run has {_describe(folds)}. Choose another run folder (--run-dir) for one of them"
                 )
             write_atomic(folder / f"fold{fold}" / BEGUN, b"")
     world.wait()
@@ -103,12 +103,12 @@ def _read(path: Path, ids: list[str], groups: list[str]) -> np.ndarray:
     if missing := {"id", "group", "fold"} - set(table.columns):
         raise ValueError(
             f"{path} has no column {', '.join(sorted(missing))}; expected id,group,fold. Choose another "
-            "--run-dir, or restore the file"
+            "run folder (--run-dir), or restore the file"
         )
     if _texts(table["id"]) != ids or _texts(table["group"]) != groups:
         raise ValueError(
             f"{path} lists other ids or groups than the data now has (another folder, or another list of images was "
-            "asked for); choose another --run-dir"
+            "asked for); choose another run folder (--run-dir)"
         )
     return _checked(table["fold"].to_numpy(), groups)
 
@@ -140,8 +140,8 @@ def _refuse_other(path: Path, ids: list[str], groups: list[str], folds: np.ndarr
     moved = f", and {counted(int((kept != folds).sum()), 'image')} in another" if kept.max() == folds.max() else ""
     raise ValueError(
         f"{path} has {_describe(kept)} and is frozen: {', '.join(begun)} began with it. This run asks for "
-        f"{_describe(folds)}{moved}. Ask for the same folds (their number, the seed), choose another --run-dir, or "
-        f"remove {' and '.join(begun)} to begin anew"
+        f"{_describe(folds)}{moved}. Ask for the same folds (their number, their seed), choose another run folder "
+        f"(--run-dir), or remove {' and '.join(begun)} to begin anew"
     )
 
 

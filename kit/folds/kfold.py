@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from kit.folds.balance import stratify_groups
+from kit.system.files import counted
 
 
 def kfold(n: int, k: int, seed: int) -> np.ndarray:
@@ -66,7 +67,7 @@ def quantile_labels(values: Sequence[float], groups: Sequence, bins: int) -> np.
     """
     values = np.asarray(values, dtype=float)
     if bad := np.flatnonzero(~np.isfinite(values)).tolist():
-        raise ValueError(f"{len(bad)} values are not finite numbers, at the positions {_join(map(str, bad))}")
+        raise ValueError(f"{counted(len(bad), 'value')} not finite, at the positions {_join(map(str, bad))}")
     names, members = _encode(groups, "groups")
     means = np.bincount(members, weights=values) / np.bincount(members)
     ranks = np.argsort(np.argsort(means, kind="stable"), kind="stable")
@@ -82,7 +83,7 @@ def check_leaks(groups: Sequence, folds: Sequence[int]) -> None:
     if leaks:
         more = f"; and {len(leaks) - 20} more" if len(leaks) > 20 else ""
         raise ValueError(
-            f"{len(leaks)} groups stand in more than one fold, so scores would leak: {'; '.join(leaks[:20])}{more}"
+            f"{counted(len(leaks), 'group')} in more than one fold, so scores would leak: {'; '.join(leaks[:20])}{more}"
         )
 
 
@@ -90,7 +91,7 @@ def _check_count(k: int, n: int) -> None:
     if operator.index(k) < 2:
         raise ValueError(f"folds: got {k}, expected 2 or more, so that one is held out and the rest trained on")
     if n < k:
-        raise ValueError(f"{k} folds need at least {k} samples, got {n}")
+        raise ValueError(f"{k} folds need at least {counted(k, 'sample')}, got {n}")
 
 
 def _encode_groups(groups: Sequence, k: int) -> np.ndarray:

@@ -30,7 +30,7 @@ SECONDS = 2.0  # to wait for the hub's first answer
 
 OFFLINE = (
     "the weights {weights!r} of {encoder!r} are not on this machine and the hub cannot be reached. Either connect "
-    "once, or give a file with --encoder-weights FILE ({file}), or train from scratch with --encoder-weights none"
+    "once, or give a file of weights in their place ({file}), or 'none' to train from scratch"
 )
 
 
@@ -45,11 +45,10 @@ def check_encoder(encoder: str, weights: str | None) -> None:
     known = ", ".join(map(repr, known_weights(encoder))) or "none on the hub"
     if weights == "imagenet":
         raise ValueError(
-            f"encoder {encoder!r} has no weights 'imagenet'; it has {known}. Give one of these with --encoder-weights, "
-            "or a file, or 'none'"
+            f"encoder {encoder!r} has no weights 'imagenet'; it has {known}. Give one of these, a file, or 'none'"
         )
     raise FileNotFoundError(
-        f"--encoder-weights {weights}: no such file; expected 'imagenet', 'none' or a file "
+        f"encoder weights {weights}: no such file; expected 'imagenet', 'none' or a file "
         f"(for {encoder!r} the hub has {known})"
     )
 

@@ -74,7 +74,7 @@ def read_weights(path: Path) -> WeightFile:
     Raises FileNotFoundError, or ValueError that says what the file is.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"--encoder-weights {path}: no such file; expected 'imagenet', 'none' or a file")
+        raise FileNotFoundError(f"encoder weights {path}: no such file; expected 'imagenet', 'none' or a file")
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:] == b"{":  # eight bytes of a length, then JSON

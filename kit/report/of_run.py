@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kit.data.dataset import has_groups
 from kit.prediction.rule import Rule
 from kit.report import summary, write_report
 from kit.report.results import Results
@@ -55,7 +56,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         title=run.name,
         drawn=run.dataset.drawn,
         classes=run.dataset.classes,
-        notes=(*run.dataset.notes, *_split_notes(run), *_edit_notes(run)),
+        notes=(*run.dataset.notes, *_group_notes(run), *_split_notes(run), *_edit_notes(run)),
         further=own["scores"] if own.get("folds") == folds else {},  # else of fewer folds than there are now
         command="\n".join(dict.fromkeys(one["command"] for one in origins)),
         config=run.flags.values,
@@ -89,6 +90,13 @@ def _seconds(run: Run, folds: list[int]) -> dict[str, float]:
             read_json(run.fold_folder(fold) / "finished.json")["seconds"] for fold in folds
         ),
     } | ({f"prediction of {test['images']} test images": test["seconds"]} if test else {})
+
+
+def _group_notes(run: Run) -> list[str]:
+    """A sentence about groups that nobody gave."""
+    if has_groups(run.dataset):
+        return []
+    return ["No groups were given: if several images show one patient, car or scene, these scores are too high."]
 
 
 def _split_notes(run: Run) -> list[str]:

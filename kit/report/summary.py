@@ -41,6 +41,9 @@ def _table(m: dict) -> list[str]:
             f"{label:15}" + "".join(f"{_rounded(score[end]):>10}" for score in pooled)
             for label, end in (("95 % from", "low"), ("     to", "high"))
         ]
+    if m["classes"] > 2:
+        names = ", ".join(row["name"] for row in m["per_class"])
+        lines += textwrap.wrap(f"Dice and IoU are means over all {m['classes']} classes: {names}", WIDTH)
     scores: dict[str, list[str]] = {}
     for name, score in zip(SCORES, pooled, strict=True):
         scores.setdefault(score["note"], []).append(name)
@@ -76,7 +79,11 @@ def _threshold(m: dict) -> list[str]:
     if not honest:
         return []
     value, gain = honest["dice_mean"]["value"], round(honest["dice_mean"]["gain"], 5) + 0.0
-    return ["", f"threshold picked on the other folds: mean Dice {value:.4f} ({gain:+.5f} over 0.5)"]
+    return [
+        "",
+        f"threshold picked on the other folds: mean Dice {value:.4f} ({gain:+.5f} over 0.5)",
+        "The scores above and the CSV are at 0.5.",
+    ]
 
 
 def _rounded(score: float | None) -> str:

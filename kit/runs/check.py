@@ -35,7 +35,7 @@ def check_network(run: Run, model: nn.Module) -> None:
         raise ValueError(
             f"the network does not take an image of {counted(len(run.dataset.channels), 'channel')} "
             f"({', '.join(run.dataset.channels)}) and {size[0]}×{size[1]} pixels: {error}. "
-            "Give it in_channels=len(dataset.channels), or another --image-size"
+            "Give it in_channels=len(dataset.channels), or another size of images"
         ) from error
     finally:
         for module, training in modes.items():

@@ -174,10 +174,7 @@ def _report_unreadable(problems: dict[str, str], on_bad_image: str) -> None:
         return
     said = UnreadableImages(problems)
     if on_bad_image == "stop":
-        way_out = (
-            'on_bad_image="empty" (--on-bad-image empty, where the recipe has it) gives such an image an empty mask'
-        )
-        raise ValueError(f"{said}\n{way_out}")
+        raise ValueError(f'{said}\non_bad_image="empty" gives such an image an empty mask')
     print(said, flush=True)
 
 

@@ -72,8 +72,9 @@ def _difference(id: str, masks: Masks | None, dataset: object, dialect: Dialect)
         return "missing images", "no row", []
     try:
         truth = dataset.read_mask(id)
-    except (ValueError, OSError) as error:
-        return "unreadable masks", f"its mask cannot be read: {error}", []
+    except Exception as error:  # whatever the data set's own code raises
+        known = isinstance(error, ValueError | OSError)
+        return "unreadable masks", f"its mask cannot be read: {error if known else repr(error)}", []
     try:
         wrong = _count_wrong(masks or [], truth, dialect.order)
     except ValueError as error:

@@ -1,6 +1,7 @@
 """What a competition adds to a data set: the images to predict, the metric, and how its CSV is written."""
 
 import hashlib
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,10 @@ from kit.data.check import image_digest, sample_ids
 from kit.data.dataset import Dataset
 from kit.submission.dialect import Dialect
 from kit.system.files import short_hash
+
+
+class UnknownSize(ValueError):
+    """The size of an image cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,28 @@ def rules_of(rules: "Competition | Dialect") -> tuple[Dialect, "Competition | No
     return (rules.dialect, rules) if isinstance(rules, Competition) else (rules, None)
 
 
-def shape_reader(shapes: object, competition: "Competition | None" = None) -> Callable[[str], tuple] | None:
-    """Return id -> (H, W). shapes: one for all, a mapping, a function, or None: the competition's, if there is one."""
-    if shapes is None:
-        return None if competition is None else competition.shape
+def shape_reader(shapes: object, competition: "Competition | None" = None) -> Callable[[str], tuple[int, int]] | None:
+    """Return id -> (H, W). shapes: one for all, a mapping, a function, or None: the competition's, if there is one.
+
+    What is returned raises UnknownSize, whatever the function or mapping raises, and for sizes that cannot be.
+    """
+    if shapes is None and competition is None:
+        return None
+    shape = _function_of(competition.shape if shapes is None else shapes)
+
+    def read(id: str) -> tuple[int, int]:
+        try:
+            height, width = (operator.index(side) for side in shape(id))
+        except Exception as error:  # whatever code of the user's own raises
+            raise UnknownSize(f"{error!r:.200}") from error
+        if min(height, width) < 1:
+            raise UnknownSize(f"it is given as {height} x {width}, expected (height, width) of 1 or more")
+        return height, width
+
+    return read
+
+
+def _function_of(shapes: object) -> Callable[[str], tuple[int, int]]:
     if callable(shapes):
         return shapes
     return shapes.__getitem__ if hasattr(shapes, "keys") else lambda id: shapes

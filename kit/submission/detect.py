@@ -13,11 +13,12 @@ import numpy as np
 
 from kit.submission import rle as rle_codec
 from kit.submission import runtext
-from kit.submission.competition import shape_reader
+from kit.submission.competition import UnknownSize, shape_reader
 from kit.submission.dialect import Dialect
 from kit.submission.formats import read_columns, read_header
 from kit.submission.lint_order import LEAST_SHARE, vote
 from kit.submission.names import IMAGE_ENDING
+from kit.system.files import list_some
 
 CLASS_NAMES = ("class", "label", "category", "type")  # in the name of a class's column
 ENOUGH = 400  # masks that are looked at
@@ -200,9 +201,9 @@ def _runs(reading: Dialect, cell: str, pixels: int | None = None) -> np.ndarray:
 
 
 def _all_fit(reading: Dialect, train: Look, shape: Callable | None) -> bool:
+    sizes = [_of_key(shape, key, reading) for key, _ in train.masks]
     try:
-        for key, cell in train.masks:
-            size = _of_key(shape, key, reading)
+        for size, (_, cell) in zip(sizes, train.masks, strict=True):
             _runs(reading, cell, None if size is None else size[0] * size[1])
     except ValueError:
         return False
@@ -219,12 +220,13 @@ def _of_key(read: Callable | None, key: str, dialect: Dialect):
             names.append(replace(dialect, key=form).parse_key(key)[0])
         except ValueError:
             continue
+    names, why = list(dict.fromkeys(names)), []
     for name in names:
         try:
             return read(name)
-        except LookupError:
-            continue
-    raise ValueError(f"the image of the key {key!r:.90} is not known by that name, nor by {', '.join(names[1:])}")
+        except (LookupError, UnknownSize) as error:
+            why.append(f"{name!r}: {error if isinstance(error, UnknownSize) else repr(error)}")
+    raise ValueError(f"no image or size was found for the key {key!r:.90} of the training CSV:{list_some(why)}")
 
 
 def _order_of(reading: Dialect, train: Look, shape: Callable) -> str:

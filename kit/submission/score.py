@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.scoring.confusion import confusion_matrix, foreground_scores
 from kit.submission import rle as rle_codec
-from kit.submission.competition import shape_reader
+from kit.submission.competition import UnknownSize, shape_reader
 from kit.submission.dialect import Dialect
 from kit.submission.tables import read_rows
 
@@ -59,10 +59,16 @@ def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
     def read(id: str) -> np.ndarray | None:
         if id not in masks and dialect.keep_empty:
             return None
-        height, width = shape(id)
-        truth = np.zeros((height, width, max([1, len(dialect.labels), *(k for k, _ in masks.get(id, []))])), bool)
-        for index, rle in masks.get(id, []):
-            truth[..., index - 1] |= rle_codec.decode(rle, (height, width), dialect.order).view(bool)
+        own = masks.get(id, [])
+        try:
+            height, width = shape(id)
+            truth = np.zeros((height, width, max([1, len(dialect.labels), *(k for k, _ in own)])), bool)
+            for index, rle in own:
+                truth[..., index - 1] |= rle_codec.decode(rle, (height, width), dialect.order).view(bool)
+        except UnknownSize as error:
+            raise ValueError(f"{id}: the size of its image is unknown ({error}), so it cannot be scored") from error
+        except ValueError as error:
+            raise ValueError(f"{csv}, {id}: {error}") from error
         return truth
 
     return read

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -175,9 +176,31 @@ def is_locked(folder: Path) -> bool:
 
 
 def list_some(items: Sequence[str], limit: int = 20) -> str:
-    """Text for a message, one item a line: the first `limit`, and how many more there are."""
+    """Text for a message, one item a line: the first `limit`, and how many more there are.
+
+    A last sentence that three or more items share, mostly what to do, is said once, below these.
+    """
+    shown = items[:limit]
     more = [f"… and {len(items) - limit} more"] if len(items) > limit else []
-    return "".join(f"\n  {item}" for item in [*items[:limit], *more])
+    parts: dict[str, list[str]] = {}
+    for item, end in zip(shown, _shared_ends(shown), strict=True):
+        parts.setdefault(end, []).append(item.removesuffix(end))
+    if len(parts) == 1:
+        parts = {end: beginnings + more for end, beginnings in parts.items()}
+        more = []
+    lines = [
+        line
+        for end, beginnings in parts.items()
+        for line in (*beginnings, *([f"all of these: {end[2:]}"] if end else []))
+    ]
+    return "".join(f"\n  {line}" for line in [*lines, *more])
+
+
+def _shared_ends(items: Sequence[str]) -> list[str]:
+    """For each item the longest end, behind a full stop or semicolon, that three or more items have; else ""."""
+    ends = [[item[found.start() :] for found in re.finditer(r"\. (?=[A-Z])|; ", item)] for item in items]
+    counts = Counter(end for own in ends for end in own)
+    return [next((end for end in own if counts[end] >= 3), "") for own in ends]
 
 
 def counted(count: int, noun: str) -> str:

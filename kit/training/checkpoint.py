@@ -78,8 +78,8 @@ def check_identity(path: Path, expected: dict, found: dict, defaults: dict | Non
     if problems:
         raise ValueError(
             f"{path} was made by another configuration (then -> now): {problems}. "
-            "Go back to those settings, choose another --run-dir, or delete this one (if no run is at work in it): "
-            f"{path.parent}"
+            "Go back to those settings, choose another run folder (--run-dir), or delete this one (if no run is "
+            f"at work in it): {path.parent}"
         )
 
 

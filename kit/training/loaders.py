@@ -17,7 +17,7 @@ def default_workers(device: torch.device, wanted: int | None) -> int:
     """
     if wanted is not None:
         if wanted < 0:
-            raise ValueError(f"--workers {wanted}: expected 0 (load in the training process) or more")
+            raise ValueError(f"{wanted} workers (--workers): expected 0 (load in the training process) or more")
         return wanted
     cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return max(1, min(8, cores)) if device.type == "cuda" else 0

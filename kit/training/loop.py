@@ -229,10 +229,10 @@ def _settle(state: TrainState, pending: list, settings: Settings) -> float:
         where = f"on {', '.join(ids)}" if not (loss + 0 * norm).isfinite() else "here, but not in another process"
         raise FloatingPointError(
             f"step {step}: the loss is {loss.item()}, the gradient's norm {norm.item()}, {where}. "
-            "The last checkpoint is intact; lower --lr, or look at these images and masks"
+            "The last checkpoint is intact; lower the learning rate, or look at these images and masks"
         )
     if state.scaler.is_enabled() and state.scaler.get_scale() < 1e-3:  # halved 26 times: no step was taken since
-        raise FloatingPointError(f"step {state.step}: in float16 every gradient overflows; lower --lr")
+        raise FloatingPointError(f"step {state.step}: in float16 every gradient overflows; lower the learning rate")
     state.loss_sum += losses.sum().item()
     pending.clear()
     return losses.mean().item()

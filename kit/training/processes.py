@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
+from kit.system.files import counted
+
 Found = TypeVar("Found")
 
 
@@ -151,7 +153,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     def __init__(self, n: int, batch_size: int, *, seed: int, world: World, parts: int = 1) -> None:
         if batch_size > n:
-            raise ValueError(f"batch size {batch_size} is more than the {n} training images: lower --batch-size")
+            what = f"the {counted(n, 'training image')}"
+            raise ValueError(f"batch size {batch_size} is more than {what}: use a smaller one")
         if batch_size % (world.size * parts):
             raise ValueError(
                 f"batch size {batch_size} does not split over {world.size} processes with {parts} parts each; "
@@ -185,10 +188,10 @@ def _device(name: str, local_rank: int) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"--device {name}: no such device; use auto, cpu, cuda, cuda:1 or mps") from error
+        raise ValueError(f"device {name} (--device): no such device; use auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; "
-            "use --device cpu, or fewer processes"
+            f"device {name} (--device): this machine has {counted(torch.cuda.device_count(), 'CUDA device')}; "
+            "use cpu, or fewer processes"
         )
     return device

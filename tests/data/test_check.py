@@ -233,7 +233,7 @@ def test_fault_54_what_decode_mask_gives_is_no_mask_yet_where_the_palette_says_o
 
 def test_fault_57_masks_of_0_and_255_and_classes_that_never_occur():
     text = refusal(odd_mask(lambda mask: mask * np.uint8(255), every=True))
-    assert "255 means ignored. If it means disc, read_mask must give 1 there: use binary_mask" in text
+    assert "255 means ignored. If 255 means disc, read_mask must give 1 there: use binary_mask" in text
     text = refusal(odd_mask(lambda mask: mask, ("background", "disc", "ring", "dot"), every=True))
     assert "class 2 (ring) is in no mask" in text
     assert "class 3 (dot) is in no mask" in text

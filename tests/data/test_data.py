@@ -249,7 +249,7 @@ def test_every_sample_that_cannot_be_cached_is_listed(tmp_path):
 def test_a_short_disk_is_refused_with_the_sizes(competition, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage(10**12, 10**12, 3 * 10**9))
-    with pytest.raises(OSError, match=r"takes 77\.3 GB, 3\.0 are free.*KIT_CACHE.*--no-cache"):
+    with pytest.raises(OSError, match=r"takes 77\.3 GB, 3\.0 are free.*KIT_CACHE.*cache=False"):
         ImageCache.open(competition, Resizing((1024 * 32, 1536 * 32)), tmp_path)
     ImageCache.open(competition, Resizing(SIZE), tmp_path)
 
@@ -303,5 +303,5 @@ def test_pictures_of_several_sizes_do_not_share_a_batch():
     batch = collate_samples([sample("a", 4, 5), sample("b", 4, 5)])
     assert batch.image.shape == (2, 3, 4, 5)
     assert list(batch.id) == ["a", "b"]
-    with pytest.raises(ValueError, match=r"several sizes in a batch \(a 4×5, b 4×6\): give --image-size H W, or"):
+    with pytest.raises(ValueError, match=r"several sizes in a batch \(a 4×5, b 4×6\): resize to one size"):
         collate_samples([sample("a", 4, 5), sample("b", 4, 6)])

@@ -92,11 +92,11 @@ def test_fault_58_groups_become_text(groups, expected):
 @pytest.mark.parametrize(
     ("groups", "told"),
     [
-        ([1, None, 3], "1 images have no group.*disc_01"),
-        ([1.0, float("nan"), np.nan], "2 images have no group"),
-        (pd.Series([1, None, 3], dtype="Int64"), "1 images have no group"),
-        (["a", " ", "b"], "1 images have no group"),
-        ([("p", 1), ("p", 2), "q"], "2 groups are neither text nor numbers"),
+        ([1, None, 3], "1 image without a group.*disc_01"),
+        ([1.0, float("nan"), np.nan], "2 images without a group"),
+        (pd.Series([1, None, 3], dtype="Int64"), "1 image without a group"),
+        (["a", " ", "b"], "1 image without a group"),
+        ([("p", 1), ("p", 2), "q"], "2 groups neither text nor number"),
         ([1, 2], "2 groups for 3 ids"),
         ("abc", "groups is a str"),
         (5, "groups is a int"),
@@ -111,7 +111,7 @@ def test_fault_58_groups_that_cannot_be_used(groups, told):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"classes": ("disc",)}, "1 classes, expected 2 to 255"),
+        ({"classes": ("disc",)}, "1 class, expected 2 to 255"),
         ({"classes": "disc"}, "classes is 'disc'"),
         ({"classes": ("a", "b", "a")}, "names a are there twice"),
         ({"num_classes": 5}, "num_classes is 5, but classes has 2 names"),
@@ -121,7 +121,7 @@ def test_fault_58_groups_that_cannot_be_used(groups, told):
         ({"channels": ()}, r"channels is \(\)"),
         ({"channels": 3}, "channels is 3"),
         ({"mean": (0.5,)}, "one is given and one is None"),
-        ({"mean": (0.5, 0.5), "std": (1, 1)}, "2 means and 2 stds for 1 channels"),
+        ({"mean": (0.5, 0.5), "std": (1, 1)}, "2 means and 2 stds for 1 channel;"),
         ({"mean": (0.5,), "std": (0,)}, "each std above 0"),
         ({"dtype": "float64"}, "dtype is 'float64'"),
         ({"name": "a/b"}, "used in file names"),

@@ -18,7 +18,9 @@ from kit.datasets import VOC, CamVid, Carvana, Folder, Pets
 root = sys.argv[1]
 pets = Pets(f"{root}/pets")
 folder = Folder(f"{root}/carvana", images="train/*.jpg", masks="train_masks/{id}_mask.gif", groups=r"(.+)_")
-for dataset in (Carvana(f"{root}/carvana"), pets, VOC(f"{root}/voc"), CamVid(f"{root}/camvid"), folder, Drawn()):
+drawn = Drawn()
+drawn.groups = list(drawn.ids)  # without groups the first check prints a line
+for dataset in (Carvana(f"{root}/carvana"), pets, VOC(f"{root}/voc"), CamVid(f"{root}/camvid"), folder, drawn):
     check_dataset(dataset)
     print(data_key(dataset), dataset.fingerprint())
 """

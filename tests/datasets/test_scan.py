@@ -34,14 +34,14 @@ def put(folder: Path, *names: str, content: bytes = GREY) -> None:
 @pytest.mark.parametrize(("layout", "draw"), KNOWN.items(), ids=KNOWN)
 def test_a_known_layout_is_checked_as_that(tmp_path, layout, draw):
     folder = draw(tmp_path / "data")
-    found, problems = scan(folder)
+    found, problems, _ = scan(folder)
     assert f"has {layout} layout" in found
     assert problems == []
     image = sorted(folder.rglob("*.jpg") if layout != "CamVid's" else folder.rglob("*.png"))[-1]
     image.write_bytes(image.read_bytes()[:-40])
     assert any(image.name in problem and "damaged or cut short" in problem for problem in scan(folder).problems)
     image.unlink()
-    found, problems = scan(folder)
+    found, problems, _ = scan(folder)
     assert "Not checked: whether the images and masks can be read" in found
     assert any(image.stem in problem for problem in problems)
 
@@ -69,7 +69,7 @@ FOLDERS = [
 def test_parallel_folders_are_compared(tmp_path, images, masks, name):
     put(tmp_path, *[f"{images}/{id}.png" for id in ("a", "b", "c")])
     put(tmp_path, *[f"{masks}/{name.format(id)}" for id in ("a", "b", "c")])
-    found, problems = scan(tmp_path)
+    found, problems, _ = scan(tmp_path)
     assert f"{images} and {masks} are compared: 3 pairs." in found
     assert problems == []
     (tmp_path / images / "b.png").unlink()
@@ -97,19 +97,21 @@ def test_damage_is_found_anywhere_and_other_files_are_counted(tmp_path):
     put(tmp_path, "a/b/c/good.png", "x.PNG")
     put(tmp_path, "a/b/bad.jpg", content=b"<html>no image</html>")
     put(tmp_path, "a/empty.tif", "notes.txt", "a/table.csv", "scan.dcm", "README", content=b"")
-    found, problems = scan(tmp_path)
+    found, problems, doubts = scan(tmp_path)
     assert [problem.split(":")[0] for problem in problems] == ["a/b/bad.jpg", "a/empty.tif"]
-    assert "4 image files are decoded: 2 .png" in found
+    assert "4 image files decoded: 2 .png" in found
     assert "Not looked at, because they are no image files: 1 " in found
     assert "1 without a suffix" in found
-    assert "Not checked: which mask belongs to which image" in found
+    (doubt,) = doubts
+    assert "pairs unknown" in doubt
+    assert "Sizes were not compared" in doubt
 
 
 def test_zips_are_looked_into(tmp_path):
     with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
         for name in ("images/a.png", "masks/a.png", "images/b.png"):
             archive.writestr(name, GREY)
-    found, problems = scan(tmp_path)
+    found, problems, _ = scan(tmp_path)
     assert "train/images and train/masks are compared: 1 pair." in found
     assert problems == ["train/images/b.png has no mask in train/masks"]
 
@@ -135,7 +137,7 @@ def test_pipes_and_link_loops_are_survived(tmp_path):
 def test_both_spellings_of_an_accent_are_one_name(tmp_path):
     composed, decomposed = (unicodedata.normalize(form, "größe_é") for form in ("NFC", "NFD"))
     put(tmp_path, f"images/{decomposed}.png", f"masks/{composed}.png")
-    found, problems = scan(tmp_path)
+    found, problems, _ = scan(tmp_path)
     assert "1 pair" in found
     assert problems == []
 

@@ -113,7 +113,7 @@ def test_the_fingerprint_tells_sizes_and_lists_apart(folder, root):
 
 
 def test_seg11valid_from_its_list_and_trainval_less_it(folder, root):
-    with pytest.raises(FileNotFoundError, match=r"seg11valid\.txt is missing: put the list.*--year 2011 and --sbd-dir"):
+    with pytest.raises(FileNotFoundError, match=r"seg11valid\.txt is missing: put the list.*year=2011 and sbd_dir"):
         VOC(folder, held_out="seg11valid")
     write_list(root, "seg11valid", VAL[2:])
     assert held_out(VOC(folder, held_out="seg11valid")) == VAL[2:]
@@ -145,7 +145,7 @@ def test_train_aug_adds_sbd_without_what_is_held_out(folder, root):
     voc = VOC(folder, train="train_aug", held_out="seg11valid", sbd_dir=folder)
     assert (trained(voc), held_out(voc)) == (TRAIN + VAL[:2] + EXTRA, VAL[2:])
     assert 255 in voc.read_mask(VAL[1])
-    with pytest.raises(ValueError, match="train='train_aug' needs SBD; give --sbd-dir"):
+    with pytest.raises(ValueError, match="train='train_aug' needs SBD; give sbd_dir"):
         VOC(folder, train="train_aug")
     with pytest.raises(FileNotFoundError, match=r"holds no SBD(?s:.*)python -m kit download sbd"):
         VOC(folder, train="train_aug", sbd_dir=root)
@@ -164,7 +164,7 @@ def test_sbd_train_is_sbds_list_without_what_is_held_out(folder, root):
     assert (trained(voc), held_out(voc)) == ([TRAIN[0], VAL[0], *EXTRA[:3]], VAL[1:])
     assert 255 in voc.read_mask(VAL[0])
     assert voc.fingerprint() != VOC(folder, train="train_aug", held_out="seg11valid", sbd_dir=folder).fingerprint()
-    with pytest.raises(ValueError, match="train='sbd_train' needs SBD; give --sbd-dir"):
+    with pytest.raises(ValueError, match="train='sbd_train' needs SBD; give sbd_dir"):
         VOC(folder, train="sbd_train")
     with pytest.raises(ValueError, match=r"train='sbd' and held_out='val', expected one of 'train', .*'sbd_train'"):
         VOC(folder, train="sbd")

@@ -236,11 +236,9 @@ def test_fault_45_augmentations_differ_between_epochs_and_workers(workers):
 def test_fault_46_every_group_in_two_folds_is_named():
     check_leaks(["a", "a", "b"], [0, 0, 1])
     groups = ["car1", "car2", "car1", "car3", "car2", "car2", "car4"]
-    with pytest.raises(
-        ValueError, match=r"2 groups stand in more than one fold.*car1: folds 0, 1; car2: folds 0, 1, 2"
-    ):
+    with pytest.raises(ValueError, match=r"2 groups in more than one fold.*car1: folds 0, 1; car2: folds 0, 1, 2"):
         check_leaks(groups, [0, 0, 1, 1, 1, 2, 2])
-    with pytest.raises(ValueError, match=r"30 groups stand.*; and 10 more$"):
+    with pytest.raises(ValueError, match=r"30 groups in more.*; and 10 more$"):
         check_leaks([f"car{i}" for i in range(30)] * 2, [0] * 30 + [1] * 30)
 
 

@@ -327,7 +327,7 @@ def test_fault_38_gradients_that_overflow_float16_for_ever_stop_the_run(tmp_path
     def endless(logits, masks):
         return (logits - logits.detach()).sum() * 1e38  # 0
 
-    with pytest.raises(FloatingPointError, match=r"step \d+: in float16 every gradient overflows; lower --lr"):
+    with pytest.raises(FloatingPointError, match=r"step \d+: in float16 every gradient overflows; lower the learn"):
         go_on(state, tmp_path, epochs=40, criterion=endless, dtype=torch.float16)
     assert all(torch.equal(found, kept) for found, kept in zip(state.model.parameters(), weights, strict=True))
 
@@ -356,7 +356,7 @@ def test_fault_46_folds_with_a_car_in_two_of_them_stop_the_run(tmp_path, finishe
     (folder / "folds.csv").write_text("\n".join(leaking) + "\n")
     [ended] = train_tiny.start(folder, stages=["train", "oof", "report"])
     assert ended.code == 1
-    assert ended.error.startswith("error: 2 groups stand in more than one fold, so scores would leak: ")
+    assert ended.error.startswith("error: 2 groups in more than one fold, so scores would leak: ")
     assert "car3: folds 0, 1" in ended.error
     assert "car17: folds 0, 1" in ended.error
     assert left_behind(folder) == left_behind(finished)

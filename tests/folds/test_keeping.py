@@ -29,8 +29,8 @@ def test_folds_may_change_until_one_has_begun(tmp_path):
         keep_folds(tmp_path, DATA, ALONE, lambda: folds_of(3))
     assert str(refused.value) == (
         f"{tmp_path}/folds.csv has 6 folds of 2, 2, 2, 2, 2, 2 images and is frozen: fold4 began with it. This run "
-        "asks for 3 folds of 4, 4, 4 images. Ask for the same folds (their number, the seed), choose another "
-        "--run-dir, or remove fold4 to begin anew"
+        "asks for 3 folds of 4, 4, 4 images. Ask for the same folds (their number, their seed), choose another run "
+        "folder (--run-dir), or remove fold4 to begin anew"
     )
     assert (tmp_path / "folds.csv").read_bytes() == before
 

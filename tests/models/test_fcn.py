@@ -370,6 +370,6 @@ def offline(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "batch_norm"), [("vgg16", False), ("vgg16_bn", True)])
 def test_without_a_network_the_ways_out_are_named(offline, name, batch_norm):
-    told = f"^the weights 'imagenet' of '{name}' are not on this machine.* --encoder-weights FILE .*-weights none "
+    told = f"^the weights 'imagenet' of '{name}' are not on this machine.* give a file of weights in their place .*none"
     with pytest.raises(OSError, match=told):
         read_vgg16("imagenet", batch_norm)

@@ -232,7 +232,7 @@ def test_without_a_network_the_ways_out_are_named_and_weights_downloaded_before_
         seconds, _, told = line.partition(" ")
         assert float(seconds) < 3
         assert told.startswith(f"the weights 'imagenet' of '{name}' are not on this machine")
-        assert "--encoder-weights FILE" in told
-        assert "--encoder-weights none" in told
+        assert "give a file of weights in their place" in told
+        assert "'none' to train from scratch" in told
     assert weights.split() == [str(value) for value in theirs.features[0][0].weight[0, 0, 0].tolist()]
     assert expected == f"{IMAGENET[0]} {IMAGENET[1]}"

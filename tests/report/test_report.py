@@ -201,6 +201,7 @@ def test_classes_against_scikit_learn(drawn):
     assert (rows[3]["dice"], rows[3]["iou"], rows[3]["share"]) == (None, None, 0)
     assert measurements["pooled"]["dice_dataset"]["value"] == pytest.approx(expected.mean())
     assert measurements["threshold"] is None
+    assert "\nDice and IoU are means over all 4 classes: sky, tree, road, cat\n" in report.summary(measurements)
     assert any("whole set that is cat." in sentence for sentence in measurements["conventions"])
     assert [row["name"] for row in rows] == ["sky", "tree", "road", "cat"]
     recall = recall_score(truths[kept], predictions[kept], average=None)
@@ -277,6 +278,9 @@ def test_summary_fits_a_terminal_and_holds_the_numbers(measured):
     assert "3 of 5 folds" in text
     shown = {name: re.findall(r"\d\.\d{4}", line) for line in text.splitlines() for name in [line[:6].strip()]}
     assert shown["pooled"] == [f"{measured['pooled'][name]['value']:.4f}" for name in report.SCORES]
+    best = measured["threshold"]["best"]["dice_mean"]["threshold"]
+    assert "\nThe scores above and the CSV are at 0.5.\n" in text
+    assert "are means over" not in text
     assert shown["fold 1"] == [f"{measured['per_fold'][1][name]:.4f}" for name in report.SCORES]
 
 

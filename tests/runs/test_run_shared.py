@@ -59,7 +59,7 @@ def test_an_official_split_may_share_a_group_and_a_made_fold_may_not(tmp_path):
     report(run)
     conventions = json.loads((tmp_path / "run/report.json").read_text())["conventions"]
     assert any("Groups shared with the held-out ones: car3 (1)." in text for text in conventions)
-    with pytest.raises(ValueError, match="1 groups stand in more than one fold"):
+    with pytest.raises(ValueError, match="1 group in more than one fold"):
         keep_folds(tmp_path / "made", dataset, ALONE, lambda: np.where(np.arange(12) < 10, 1, 0))
 
 

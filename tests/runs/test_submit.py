@@ -178,7 +178,7 @@ def test_a_submission_has_the_same_bytes_whatever_the_batch_and_after_a_stop(
         shutil.rmtree(run.folder / "test")
         monkeypatch.setattr("kit.prediction.predictor.images_at_once", lambda *given, count=count: count)
         run.dataset.broken = {run.dataset.test_ids[2]}
-        with pytest.raises(ValueError, match=r"1 image could not be predicted(.|\n)*test_02(.|\n)*--on-bad-image"):
+        with pytest.raises(ValueError, match=r"1 image could not be predicted(.|\n)*test_02(.|\n)*on_bad_image=.empty"):
             make(run, tmp_path, keep_test=keep_test)
         run.dataset.broken = set()
         assert make(run, tmp_path, keep_test=keep_test).read_bytes() == expected

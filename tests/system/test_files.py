@@ -221,3 +221,26 @@ def test_a_link_keeps_what_the_source_was(tmp_path, monkeypatch, links):
     write_atomic(last, b"second")
     assert (best.read_bytes(), last.read_bytes()) == (b"first", b"second")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "last"]
+
+
+def test_what_many_problems_end_with_is_said_once():
+    told = [f"{name}.png: 8 bits, expected 16. Convert it; or leave it out" for name in "abc"]
+    other = ["d.png: no mask. Draw one", "e.png: damaged; fetch it"]
+    assert list_some([told[0], *other, *told[1:]]).splitlines() == [
+        "",
+        "  a.png: 8 bits, expected 16",
+        "  b.png: 8 bits, expected 16",
+        "  c.png: 8 bits, expected 16",
+        "  all of these: Convert it; or leave it out",
+        "  d.png: no mask. Draw one",
+        "  e.png: damaged; fetch it",
+    ]
+    assert list_some(told[:2]) == f"\n  {told[0]}\n  {told[1]}"
+    many = [f"{number}: odd. Mend it" for number in range(30)]
+    assert list_some(many).endswith("\n  19: odd\n  … and 10 more\n  all of these: Mend it")
+    assert list_some([*many[:18], *other, *many]).endswith("fetch it\n  … and 30 more")
+
+
+def test_ids_with_full_stops_stay_whole():
+    ids = [f"scan {number}. b; c" for number in range(3)]
+    assert list_some([*ids[:2], "x"]) == "\n  scan 0. b; c\n  scan 1. b; c\n  x"
