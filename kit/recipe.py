@@ -77,8 +77,8 @@ def _advice(error: Exception) -> str:
     """What to do about an error that torch raises and that is no mistake in the code; "" for any other."""
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return (
-            "\nThere is not enough memory. Use smaller batches or images, several parts of a batch, or crops, in another run "
-            "folder (--run-dir); or a larger device"
+            "\nThere is not enough memory. Use smaller batches or images, several parts of a batch, or crops, in "
+            "another run folder (--run-dir); or a larger device"
         )
     if isinstance(error, RuntimeError) and re.search(r"DataLoader worker \(pid|</torch_", str(error)):
         return (

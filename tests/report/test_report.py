@@ -278,7 +278,6 @@ def test_summary_fits_a_terminal_and_holds_the_numbers(measured):
     assert "3 of 5 folds" in text
     shown = {name: re.findall(r"\d\.\d{4}", line) for line in text.splitlines() for name in [line[:6].strip()]}
     assert shown["pooled"] == [f"{measured['pooled'][name]['value']:.4f}" for name in report.SCORES]
-    best = measured["threshold"]["best"]["dice_mean"]["threshold"]
     assert "\nThe scores above and the CSV are at 0.5.\n" in text
     assert "are means over" not in text
     assert shown["fold 1"] == [f"{measured['per_fold'][1][name]:.4f}" for name in report.SCORES]
