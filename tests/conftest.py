@@ -1,8 +1,24 @@
-"""What every test shares: a cache folder of its own, so that no test sees or fills the user's, and Ctrl-C."""
+"""What every test shares: a cache folder of its own, so that no test sees or fills the user's, and Ctrl-C.
 
+The tests run in several processes at once, see pytest-xdist in setup.cfg.
+"""
+
+import os
 import signal
+from pathlib import Path
 
 import pytest
+
+if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
+    # one thread a process, before NumPy and torch are imported; what tests start gets the same
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    # numba does not lock its cache: two processes that compile one kernel for other arrays at once may mix them up
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).with_name("__pycache__") / f"numba-{WORKER}")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """No others where files or tests are named, as they start slower than most files run; None: one a core."""
+    return 0 if all(name.partition("::")[0].endswith(".py") for name in config.args) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,16 +2,13 @@ import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
-import time
 from collections import namedtuple
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from slow_build import Slow, start_build, stop_build
 from tiny import TinyDataset
 from torch.utils.data import DataLoader
 from torchvision.models import MobileNet_V2_Weights
@@ -127,8 +124,8 @@ def test_cache_feeds_worker_processes_and_is_small_when_pickled(competition, tmp
     samples = SegmentationDataset(cache, competition.ids)
     alone, shared = (torch.cat([b.image for b in DataLoader(samples, 5, num_workers=n)]) for n in (0, 2))
     torch.testing.assert_close(alone, shared, rtol=0, atol=0)
-    spawned = DataLoader(samples, 5, num_workers=1, multiprocessing_context="spawn")
-    torch.testing.assert_close(alone[:5], next(iter(spawned)).image, rtol=0, atol=0)
+    pickled = DataLoader(samples, 5, num_workers=1, multiprocessing_context="forkserver")
+    torch.testing.assert_close(alone[:5], next(iter(pickled)).image, rtol=0, atol=0)
 
 
 def test_cache_is_built_once_and_anew_for_another_size_or_other_data(tmp_path):
@@ -150,72 +147,50 @@ def test_cache_is_built_once_and_anew_for_another_size_or_other_data(tmp_path):
         assert len(reads) == expected
 
 
-BUILD = """
-import os, sys, time
-from pathlib import Path
-from tiny import TinyDataset
-from kit.data import cache
-from kit.data.cache import ImageCache
-from kit.data.resize import Resizing
-
-cache.CHUNK = 4
-
-class Slow(TinyDataset):
-    def read_image(self, id):
-        with open(sys.argv[2], "a") as log:
-            print(id, file=log, flush=True)
-        time.sleep(float(sys.argv[3]))
-        return super().read_image(id)
-
-ImageCache.open(Slow(), Resizing((32, 40)), Path(sys.argv[1]))
-"""
-
-
-def start_build(root, seconds):
-    arguments = [sys.executable, "-c", BUILD, str(root), str(root / "log"), str(seconds)]
-    return subprocess.Popen(arguments, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
-
-
-def kill_build(root, after, sign=signal.SIGKILL):
-    """Stop a build when it has begun to read so many pictures; the ids that it began."""
-    build, log = start_build(root, 0.2), root / "log"
-    while not log.exists() or len(log.read_text().split()) < after:
-        time.sleep(0.01)
-    build.send_signal(sign)
-    build.wait()
-    return log.read_text().split()
-
-
 def test_two_processes_build_one_cache(tmp_path):
     builds = [start_build(tmp_path, 0.1) for _ in range(2)]
-    assert [build.wait(60) for build in builds] == [0, 0]
+    for build in builds:
+        build.join(60)
+    assert [build.exitcode for build in builds] == [0, 0]
     log = (tmp_path / "log").read_text().split()
     assert set(log) == set(TinyDataset().ids)
     assert len(log) == 1 + 12 + 8  # one build, and the other's comparison
 
 
-def test_a_killed_build_is_never_taken_for_a_cache(tmp_path, competition):
-    kill_build(tmp_path, after=1)
+@pytest.fixture
+def slow(monkeypatch, tmp_path):
+    """The data set of the builds in other processes, here without a wait."""
+    monkeypatch.setenv("SLOW_LOG", str(tmp_path / "read here"))
+    monkeypatch.setenv("SLOW_SECONDS", "0")
+    return Slow()
+
+
+def test_a_killed_build_is_never_taken_for_a_cache(tmp_path, slow):
+    stop_build(tmp_path, after=3, sign=signal.SIGKILL)
     assert not list(tmp_path.glob("tiny-*"))
-    cache, read = ImageCache.open(competition, Resizing(SIZE), tmp_path), SizedReader(competition, Resizing(SIZE))
-    for id in competition.ids:
+    assert list(tmp_path.glob(".tiny-*partial"))
+    cache, read = ImageCache.open(slow, Resizing(SIZE), tmp_path), SizedReader(slow, Resizing(SIZE))
+    for id in slow.ids:
         np.testing.assert_array_equal(cache(id)[0], read(id)[0])
     assert not list(tmp_path.glob(".*partial"))
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_build_goes_on_where_it_was(tmp_path, competition, sign):
-    ids = competition.ids
-    done = kill_build(tmp_path, after=7, sign=sign)  # the first four are on the disk
+def test_a_stopped_build_goes_on_where_it_was(tmp_path, slow, sign):
+    ids = slow.ids
+    done = stop_build(tmp_path, after=7, sign=sign)  # the first four are on the disk
     (tmp_path / "log").unlink()
-    assert start_build(tmp_path, 0).wait(60) == 0
+    goes_on = start_build(tmp_path, 0)
+    goes_on.join(60)
+    assert goes_on.exitcode == 0
     again = (tmp_path / "log").read_text().split()
     kept = 4 * (
         (len(done) - 2) // 4
     )  # whole chunks that were done before the last was begun; the first read is for the dtype
     assert again[: min(kept, 8)] == sample_ids(ids[:kept])  # compared
     assert sorted(again[min(kept, 8) :]) == ids[kept:]
-    cache, read = ImageCache.open(competition, Resizing(SIZE), tmp_path), SizedReader(competition, Resizing(SIZE))
+    cache, read = ImageCache.open(slow, Resizing(SIZE), tmp_path), SizedReader(slow, Resizing(SIZE))
+    assert (tmp_path / "read here").read_text().split() == sample_ids(ids)  # compared, and not built anew
     for id in ids:
         for cached, direct in zip(cache(id), read(id), strict=True):
             np.testing.assert_array_equal(cached, direct)

@@ -164,7 +164,9 @@ PAGE = b"\n<!DOCTYPE html><html><title>503 Service Unavailable</title>" + b" " *
 
 
 @pytest.mark.parametrize(
-    "sent", [PAGE, b"<html>log in</html>", tar(("a", b"other")), tar(GOOD, ("a", NOISE))[:100_000]]
+    "sent",
+    [PAGE, b"<html>log in</html>", tar(("a", b"other")), tar(GOOD, ("a", NOISE))[:100_000]],
+    ids=["page", "short page", "another", "cut"],  # an archive's bytes hold the time
 )
 @pytest.mark.parametrize("length", [True, False])
 def test_fault_50_what_is_not_the_archive_is_a_checksum_error(server, tmp_path, monkeypatch, sent, length):

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from kit.datasets.studio import draw_studio
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 180
 
@@ -24,6 +26,12 @@ def server(own_cache):
     ) as process:
         yield process
         process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def few_cars(tmp_path_factory):
+    """Carvana's files of four drawn cars and one to predict, which recipes only read."""
+    return draw_studio(tmp_path_factory.mktemp("cars") / "data", cars=4, test_cars=1, size=(64, 96))
 
 
 @pytest.fixture

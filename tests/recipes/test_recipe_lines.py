@@ -12,7 +12,6 @@ from miniatures import draw_blood_cells, draw_camvid, draw_pets, draw_voc
 from recipe_server import WIDTH
 from torch import nn
 
-from kit.datasets.studio import draw_studio
 from kit.models.vgg import vgg16_stages
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +19,7 @@ TINY = "--epochs 1 --batch-size 4 --image-size 32 48 --device cpu"
 SCRATCH = f"{TINY} --encoder-weights none"
 CARVANA = f"{SCRATCH} --folds 4 --batch-size 48"
 SMALL_ENCODER = "--encoder mobilenet_v2"
-FEW_CARS = functools.partial(draw_studio, cars=4, test_cars=1, size=(64, 96))
+FEW_CARS = "few_cars"  # the fixture
 VGG16 = f"{TINY} --encoder-weights vgg16.pth"  # its convolutions alone, of no training
 
 # recipe: the data it is drawn, what makes its line small, how many images its report then has
@@ -54,9 +53,9 @@ def write_vgg16(path):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_readme_line_runs_to_the_report(recipe, tmp_path, run):
+def test_the_readme_line_runs_to_the_report(recipe, tmp_path, run, request):
     data, small, images = RECIPES[recipe]
-    folder = data(tmp_path / "data")
+    folder = request.getfixturevalue(data) if data == FEW_CARS else data(tmp_path / "data")
     if VGG16 in small:
         write_vgg16(tmp_path / "vgg16.pth")
     first, *further = STAGES.get(recipe, ("",))

@@ -18,7 +18,7 @@ import torch
 
 from kit.data.resize import resize_image
 from kit.datasets.carvana import Carvana
-from kit.datasets.studio import VERSION, draw_studio
+from kit.datasets.studio import VERSION
 from kit.models.pretrained import unet
 from kit.submission import CARVANA, errors_of, lint
 from kit.submission.rle import decode
@@ -143,9 +143,10 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_made(tmp_path, re
 
 
 @pytest.mark.parametrize("fold", ["7", "-1"])
-def test_a_fold_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, recipe, fold):
-    draw_studio(tmp_path / "data", cars=4, test_cars=1, size=(64, 96))
-    status, out, errors = recipe(tmp_path, f"--data-dir data --fold {fold} --folds 4 --device cpu")
+def test_a_fold_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, recipe, few_cars, fold):
+    status, out, errors = recipe(
+        tmp_path, f"--data-dir {shlex.quote(str(few_cars))} --fold {fold} --folds 4 --device cpu"
+    )
     assert status == 1
     assert "Traceback" not in errors
     assert f"--fold {fold}" in errors
@@ -192,7 +193,7 @@ def test_torchrun_with_crops_and_scales(tmp_path, finished):
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(started, cwd=tmp_path, env=environment(), stdout=log, stderr=log)
         try:
-            process.wait(timeout=90)
+            process.wait(timeout=180)
         finally:
             process.terminate()  # not kill: torchrun then ends its processes
     assert process.wait() == 0, (tmp_path / "log").read_text()

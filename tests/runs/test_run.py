@@ -33,7 +33,8 @@ def two_folds(tmp_path_factory):
     return finish_two_folds(tmp_path_factory.mktemp("two"))
 
 
-def test_config_says_what_was_asked_of_what_with_what(tmp_path):
+def test_config_says_what_was_asked_of_what_with_what(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["a recipe.py", "--lr", "0.1"])
     run = new_run(tmp_path, config={"image_size": [3, 4], "lr": 0.1, "workers": 2})
     begin(run)
     written = json.loads((tmp_path / "config.json").read_text())
@@ -41,7 +42,7 @@ def test_config_says_what_was_asked_of_what_with_what(tmp_path):
     assert written["identity"].items() >= {"image_size": [3, 4], "lr": 0.1, "frame.resizing.size": "[24, 40]"}.items()
     assert written["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert {"commit", "python", "numpy", "device"} <= written["versions"].keys()
-    assert "pytest" in written["command"]
+    assert written["command"].endswith(" 'a recipe.py' --lr 0.1")
     begin(run)  # the same again
 
 
