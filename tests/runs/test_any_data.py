@@ -175,7 +175,7 @@ def test_rows_of_objects_are_refused_before_training_because_a_mask_is_no_object
 
 def test_a_metric_of_other_classes_is_refused_before_training(tmp_path):
     competition = Competition(Shapes(), IN_A_COLUMN, ["test_00"], MeanDicePerClass(2))
-    with pytest.raises(ValueError, match="is of 2 classes, the data set has 3 classes.*: give it num_classes=3"):
+    with pytest.raises(ValueError, match=r"is of 2 classes, the data set has 3 classes.*: give it num_classes=3"):
         run_recipe(Shapes(), tmp_path, nearest_colour, cross_entropy, submission=Submission(competition))
     assert not list(tmp_path.rglob("*.safetensors"))
 
