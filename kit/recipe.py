@@ -11,7 +11,7 @@ from torch import nn
 
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
-from kit.runs.folds import unfinished
+from kit.runs.folds import has_only_weights, unfinished
 from kit.runs.oof import predict_oof
 from kit.runs.run import Run
 from kit.runs.submit import Submission, submit, test_time
@@ -39,10 +39,10 @@ def finish(
     check_metric(run, metric)
     if submission:
         check_sample(submission.competition)
-        if submission.on_bad_image == "stop":
-            check_tests(run, submission.competition.test_ids)
+        check_tests(run, submission.competition)
     for number in unfinished(run, fold):
-        train(number)
+        if not has_only_weights(run, number):
+            train(number)
         predict_oof(run, number, network, metric)
     report(run, metric, further)
     if submission:

@@ -6,6 +6,7 @@ standard library only the names count.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -15,7 +16,7 @@ import sys
 import sysconfig
 import textwrap
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,20 +47,27 @@ def reading_code(dataset: object, base: type) -> str:
 
 def named_values(dataset: object, base: type) -> dict[str, str]:
     """Text of the plain values that the reading code names: attributes of classes, globals, constants of modules."""
-    found = _named(_things(dataset, base))
-    return {name: text for name, text in found.items() if name not in unsteady(dataset)}
+    found: dict[str, set[str]] = {}
+    for thing in _things(dataset, base):
+        where = f"{thing.__module__}.{thing.__qualname__}"
+        values = _values_of(thing) if isinstance(thing, type) else {}
+        for function in _functions_of(thing):
+            values |= _texts_of(_globals_of(function))
+        for name, text in values.items():
+            found.setdefault(f"{where}.{name}", set()).add(text)
+    # sorted: things come in the order of sets of names, which differs from process to process
+    return {name: " ".join(sorted(found[name])) for name in sorted(found) if name not in unsteady(dataset)}
 
 
-def own_code(function: types.FunctionType) -> str | None:
-    """The code of a user's function and of what it names in the user's modules, with the plain values in it.
-
-    None for a function of kit or of a package.
-    """
-    holder = types.SimpleNamespace(function=function)
-    things = [thing for thing in _things(holder, types.SimpleNamespace) if not thing.__module__.startswith("kit.")]
-    if inspect.unwrap(function) not in things:
-        return None
-    return "\n".join([*sorted(map(_tree_of, things)), repr(_named(things))])
+def own_sources() -> dict[str, str]:
+    """The source files of the user's modules that are loaded now, by name; not kit's, nor those of packages."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and file.endswith(".py") and name.partition(".")[0] != "kit" and _is_own_module(module):
+            with contextlib.suppress(OSError):
+                found[name] = Path(file).read_text()
+    return found
 
 
 def plain_source(source: str) -> str:
@@ -83,20 +91,6 @@ def _things(dataset: object, base: type) -> list[object]:
             things[id(thing)] = thing
             waiting += _named_by(thing)
     return list(things.values())
-
-
-def _named(things: Iterable[object]) -> dict[str, str]:
-    """Text of the plain values that classes and functions hold and name."""
-    found: dict[str, set[str]] = {}
-    for thing in things:
-        where = f"{thing.__module__}.{thing.__qualname__}"
-        values = _values_of(thing) if isinstance(thing, type) else {}
-        for function in _functions_of(thing):
-            values |= _texts_of(_globals_of(function))
-        for name, text in values.items():
-            found.setdefault(f"{where}.{name}", set()).add(text)
-    # sorted: things come in the order of sets of names, which differs from process to process
-    return {name: " ".join(sorted(found[name])) for name in sorted(found)}
 
 
 def _values_of(holder: object) -> dict[str, str]:
@@ -126,8 +120,9 @@ def _name_files(files: set[str | Path]) -> dict[str | Path, str]:
     """Of each file its name, CRC-32 and size, as text."""
     if not files:
         return {}
-    root = os.path.commonpath([Path(file).absolute().parent for file in files])
-    names = {file: os.path.relpath(file, root) for file in files}
+    real = {file: os.path.realpath(file) for file in files}  # of a/../b, where a is a link, no other file
+    root = os.path.commonpath([os.path.dirname(path) for path in real.values()])  # noqa: PTH120
+    names = {file: os.path.relpath(path, root) for file, path in real.items()}
     contents = name_contents(root, names.values())
     return {file: f"{Path(file).name} {contents[name]}" for file, name in names.items()}
 
@@ -148,7 +143,7 @@ def _as_text(value: object, files: Mapping[str | Path, str], depth: int = 0) -> 
     if depth > MAX_DEPTH:
         return None
     if isinstance(value, dict):
-        return str([tuple(_as_text(part, files, depth + 1) for part in item) for item in value.items()])
+        return str(sorted(str([_as_text(part, files, depth + 1) for part in item]) for item in value.items()))
     if isinstance(value, list | tuple | set | frozenset):
         parts = [str(_as_text(one, files, depth + 1)) for one in value]
         return str(parts if isinstance(value, list | tuple) else sorted(parts))

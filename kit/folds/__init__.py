@@ -7,7 +7,7 @@ keeping.py  folds.csv of a run folder, frozen when the first fold begins
 """
 
 from kit.folds.area import area_group_kfold
-from kit.folds.keeping import freeze_folds, is_begun, is_trained, keep_folds
+from kit.folds.keeping import freeze_folds, is_begun, is_trained, keep_folds, read_folds
 from kit.folds.kfold import check_leaks, group_kfold, kfold, quantile_labels, stratified_group_kfold, stratified_kfold
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "keep_folds",
     "kfold",
     "quantile_labels",
+    "read_folds",
     "stratified_group_kfold",
     "stratified_kfold",
 ]

@@ -48,12 +48,12 @@ def keep_folds(folder: Path, dataset: Dataset, world: Processes, make: Callable[
             _read(path, ids, groups)  # of other data? That is said first
         folds = _checked(make(), groups)
         content = pd.DataFrame({"id": ids, "group": groups, "fold": folds}).to_csv(index=False)
-        if not (path.exists() and is_trained(folder)):  # then it is frozen, and the disk may be read-only
-            with locked_folds(folder):
-                if not (path.exists() and is_begun(folder)):
-                    write_atomic(path, content)
-        if not np.array_equal(_read(path, ids, groups), folds):
-            _refuse_other(path, ids, groups, folds)
+        is_frozen = path.exists() and is_trained(folder)  # the disk may be read-only then
+        with contextlib.nullcontext() if is_frozen else locked_folds(folder):
+            if not (path.exists() and is_begun(folder)):
+                write_atomic(path, content)
+            elif not np.array_equal(_read(path, ids, groups), folds):
+                _refuse_other(path, ids, groups, folds)
     world.wait()
     return _read(path, ids, groups)
 
@@ -75,6 +75,14 @@ def freeze_folds(folder: Path, fold: int, folds: np.ndarray, world: Processes) -
                 )
             write_atomic(folder / f"fold{fold}" / BEGUN, b"")
     world.wait()
+
+
+def read_folds(path: Path, dataset: Dataset) -> np.ndarray:
+    """The folds (n,) of a table id,group,fold: those of an earlier run, or a competition's own.
+
+    Raises ValueError if it lists other ids or groups than the data set, a group is in two folds, or a fold is empty.
+    """
+    return _read(path, _texts(dataset.ids), _texts(dataset.groups))
 
 
 def locked_folds(folder: Path) -> contextlib.AbstractContextManager:
@@ -141,7 +149,7 @@ def _refuse_other(path: Path, ids: list[str], groups: list[str], folds: np.ndarr
     raise ValueError(
         f"{path} has {_describe(kept)} and is frozen: {', '.join(begun)} began with it. This run asks for "
         f"{_describe(folds)}{moved}. Ask for the same folds (their number, their seed), choose another run folder "
-        f"(--run-dir), or remove {' and '.join(begun)} to begin anew"
+        f"(--run-dir), or remove {' and '.join(begun)} to begin anew. kit.folds.read_folds gives the folds of a file"
     )
 
 

@@ -30,8 +30,9 @@ def report(run: Run, metric: Metric | None = None, further: Callable[[Run], dict
     done = finished(run)
     own = {"folds": done, "scores": further(run) if further else {}}
     write_atomic(run.folder / "further.json", json.dumps(own, default=float))
-    if other := ", ".join(str(fold) for fold in scored(run) if fold not in done):
-        print(f"left out: fold {other}, predicted by other settings; run it again with these")
+    if other := [fold for fold in scored(run) if fold not in done]:
+        what = f"{'folds' if len(other) > 1 else 'fold'} {', '.join(map(str, other))}"
+        print(f"left out: {what}, predicted by other settings, or not whole any more. Run the same command for them")
     print(summary(write_run_report(run, metric)))
     print(f"report: {run.folder / 'report.html'}", flush=True)
     for note in _edit_notes(run):
@@ -111,12 +112,16 @@ def _split_notes(run: Run) -> list[str]:
 
 
 def _edit_notes(run: Run) -> list[str]:
-    """A sentence about folds whose recipe was edited after their training began."""
-    folds = edited(run)
-    if not folds:
-        return []
-    begun = f"Fold {folds[0]} was" if len(folds) == 1 else f"Folds {', '.join(map(str, folds))} were"
-    return [
-        f"{begun} trained before the recipe was edited. Data, flags, plan, optimizer and loss are the same; what else "
-        "was edited, as a layer without weights, did not reach the training. A new run folder trains anew."
-    ]
+    """Sentences about folds that were trained or predicted before the recipe was edited."""
+    facts, notes = scored(run), []
+    predicted = [fold for fold in finished(run) if facts[fold].get("recipe") != run.origin["recipe"]]
+    for folds, what in ((edited(run), "began to train"), (predicted, "predicted")):
+        if folds:
+            named = f"Fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+            notes.append(f"{named} {what} before the recipe was edited.")
+    if notes:
+        notes.append(
+            "Data, folds, flags, sizes, numbers of the plan, optimizer and values of the loss are compared and are the "
+            "same. Other edits reach only what is trained or predicted after them."
+        )
+    return [" ".join(notes)] if notes else []

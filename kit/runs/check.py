@@ -1,17 +1,17 @@
 """Checks of the network and of the competition against the data set, before the first step of training."""
 
 import contextlib
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kit.data.check import SAMPLES, sample_ids
+from kit.data.check import sample_ids
 from kit.data.sample_checks import check_image, name_error
 from kit.runs.run import Run
 from kit.scoring.metrics import Metric, check_counts
-from kit.system.files import counted, raise_all
+from kit.submission.competition import Competition
+from kit.system.files import counted, list_some
 
 ANY_SIZE = (64, 64)  # of an image for networks without a size of their own
 
@@ -72,19 +72,22 @@ def check_metric(run: Run, metric: Metric | None) -> None:
         ) from error
 
 
-def check_tests(run: Run, test_ids: Sequence[str]) -> None:
-    """Read a few test images. Raises ValueError listing those that do not suit the network.
+def check_tests(run: Run, competition: Competition) -> None:
+    """Read a few test images. Raises ValueError listing their problems if none of them suits the network.
 
-    All of them are read when they are predicted; most faults are those of every image, and are found here before
-    training.
+    All are read when they are predicted. What is wrong with every one of them is found here, before training; what is
+    wrong with some is printed.
     """
-    problems = []
-    for id in sample_ids(test_ids):
+    problems, dataset, ids = [], competition.dataset, sample_ids(competition.test_ids)
+    for id in ids:
         try:
-            check_image(id, run.dataset.read_image(id), run.dataset.channels, run.dataset.dtype)
+            check_image(id, dataset.read_image(id), run.dataset.channels, run.dataset.dtype)
         except Exception as error:  # whatever the data set's own code raises
             problems.append(name_error(id, error))
-    raise_all(problems, f"images of the {min(len(test_ids), SAMPLES)} test images that were tried cannot be predicted")
+    if problems and len(problems) == len(ids):
+        raise ValueError(f"none of the {len(ids)} test images that were tried can be predicted:{list_some(problems)}")
+    if problems:
+        run.world.say(f"{len(problems)} of {len(ids)} test images tried cannot be predicted:{list_some(problems)}")
 
 
 def _check_parts(metric: object) -> None:

@@ -43,9 +43,15 @@ def lock(run: Run, fold: int) -> Iterator[None]:
 
 
 def edited(run: Run) -> list[int]:
-    """The scored folds whose training began with other code of the recipe than it has now."""
+    """The scored folds that began to train with other code of the recipe than it has now."""
     begun = {fold: read_json(run.fold_folder(fold) / "origin.json") for fold in scored(run)}
     return [fold for fold, facts in begun.items() if facts.get("recipe", run.origin["recipe"]) != run.origin["recipe"]]
+
+
+def has_only_weights(run: Run, fold: int) -> bool:
+    """Whether the fold was trained to its end and its last.pt removed since. It can be predicted, not resumed."""
+    folder = run.fold_folder(fold)
+    return (folder / "oof.json").exists() and (folder / "last.safetensors").exists() and not run.is_begun(fold)
 
 
 def _begin_fold(run: Run, fold: int) -> None:

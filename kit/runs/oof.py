@@ -57,9 +57,8 @@ def _forget_others(run: Run, fold: int) -> dict[str, str]:
 
 def score_again(run: Run, metric: Metric | None) -> None:
     """Score the finished folds that were scored by another metric. Their predictions are kept."""
-    for fold in finished(run):
-        facts = _finished(run, fold)
-        if facts.get("metric") != metric_key(metric):
+    for fold, facts in scored(run).items():
+        if fold in finished(run) and facts.get("metric") != metric_key(metric):
             _score_fold(run, fold, metric)
             write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**facts, "metric": metric_key(metric)}))
 
@@ -70,14 +69,15 @@ def _score_fold(run: Run, fold: int, metric: Metric | None) -> None:
 
 
 def prediction_key(run: Run, folds: Sequence[int]) -> str:
-    """A name of all that decides a prediction, but for the recipe's code: weights, flags, data, split, frame, views.
+    """A name of what decides a prediction: weights, flags, data, split, frame, views.
 
-    A flag with its default does not count, so that a new flag leaves what was predicted before as it is.
+    A flag with its default does not count, so that a new flag leaves what was predicted before as it is. The recipe's
+    code has a name of its own beside it. The dtype, which depends on the device, does not count.
     """
     weights = [digest(run.fold_folder(fold) / "last.safetensors") for fold in folds]
     defaults, no_default = run.flags.defaults, object()
     flags = {k: value for k, value in run.flags.identity.items() if defaults.get(k, no_default) != value}
-    rest = (sorted(run.data.items()), run.folds.tolist(), run.frame, run.tta, str(run.dtype))
+    rest = (sorted(run.data.items()), run.folds.tolist(), run.frame, run.tta)
     return short_hash((weights, sorted(flags.items()), rest))
 
 
@@ -91,25 +91,24 @@ def metric_key(metric: Metric | None) -> str | None:
 
 def finished(run: Run) -> list[int]:
     """The folds that are trained, predicted and scored as this run would do it, and whose predictions are all there."""
+    keys = {fold: facts["key"] for fold, facts in scored(run).items()}
     return [
         fold
-        for fold in scored(run)
-        if _finished(run, fold)["key"] == prediction_key(run, [fold]) and not run.store.missing(run.held_out(fold))
+        for fold, key in keys.items()
+        if key == prediction_key(run, [fold]) and not run.store.missing(run.held_out(fold))
     ]
 
 
 def up_to_date(run: Run) -> list[int]:
     """The finished folds that were predicted by the recipe's code of now: an edit may have changed the network."""
-    return [fold for fold in finished(run) if _finished(run, fold).get("recipe") == run.origin["recipe"]]
+    facts, recipe = scored(run), run.origin["recipe"]
+    return [fold for fold in finished(run) if facts.get(fold, {}).get("recipe") == recipe != "unknown"]
 
 
-def scored(run: Run) -> list[int]:
-    """The folds that are finished, by whatever settings."""
-    return [k for k in range(run.num_folds) if "key" in _finished(run, k)]
-
-
-def _finished(run: Run, fold: int) -> dict:
-    return read_json(run.fold_folder(fold) / "finished.json")
+def scored(run: Run) -> dict[int, dict]:
+    """finished.json of the folds that are finished, by whatever settings."""
+    found = {fold: read_json(run.fold_folder(fold) / "finished.json") for fold in range(run.num_folds)}
+    return {fold: facts for fold, facts in found.items() if "key" in facts}
 
 
 def scores(run: Run) -> Scores:

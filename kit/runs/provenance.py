@@ -11,24 +11,38 @@ from pathlib import Path
 
 import torch
 
-from kit.data.identity import plain_source
+from kit.data.identity import own_sources, plain_source
 from kit.system.files import short_hash
 
 
 def origin(device: torch.device) -> dict:
-    """Where this process's numbers come from: a hash of its script's code, which may be edited, the command, versions.
+    """Where this process's numbers come from: a hash of the recipe's code, the command, versions."""
+    return {"recipe": recipe_code(), "command": command(), "versions": versions(device)}
 
-    Comments, docstrings and layout of the script do not count.
+
+def recipe_code() -> str:
+    """A hash of the script and of the user's modules that it has imported, without comments, docstrings and layout.
+
+    "unknown" in a notebook, whose cells may change unseen.
     """
-    return {"recipe": _code_of(Path(sys.argv[0])), "command": command(), "versions": versions(device)}
-
-
-def _code_of(script: Path) -> str:
-    """A hash of the code of a script; "unknown" where there is none, as in a notebook."""
-    try:
-        return short_hash(plain_source(script.read_text()))
-    except (OSError, SyntaxError, ValueError):
+    main = script()
+    if main is None:
         return "unknown"
+    sources = {**own_sources(), "__main__": main.read_text()}
+    return short_hash([(name, _plain(source)) for name, source in sorted(sources.items())])
+
+
+def script() -> Path | None:
+    """The script that this process runs; None in a notebook."""
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    return Path(file) if file and Path(file).is_file() else None
+
+
+def _plain(source: str) -> str:
+    try:
+        return plain_source(source)
+    except (SyntaxError, ValueError):
+        return source
 
 
 def command() -> str:

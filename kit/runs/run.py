@@ -84,11 +84,6 @@ class Run:
         """What a checkpoint must share with this run to be resumed by it."""
         return {**self.flags.identity, **self.data, **settings_of("frame", self.frame)}
 
-    @property
-    def defaults(self) -> dict:
-        """Parts of the identity that an older checkpoint may lack."""
-        return {**self.flags.defaults, **settings_of("frame", self.frame)}
-
     @functools.cached_property  # as it was when the run began: the recipe may be edited while it trains
     def origin(self) -> dict:
         """The recipe, command and versions of this process."""
@@ -173,24 +168,26 @@ def begin(run: Run) -> None:
     A fold that another process trains now counts too, before its first checkpoint. On a disk that cannot be written
     to, the config.json of a trained run stays as it is: the run can still predict.
     """
+    run.world.agree(lambda: _write_config(run))
+
+
+def _write_config(run: Run) -> None:
     path = run.folder / "config.json"
-    if run.world.main:
-        is_kept = path.exists() and is_trained(run.folder)
-        if is_kept:
+    is_kept = path.exists() and is_trained(run.folder)
+    if is_kept:
+        check_config(run)
+    with _read_only_allowed(is_kept), locked_folds(run.folder):
+        if is_at_work(run.folder):
             check_config(run)
-        with _read_only_allowed(is_kept), locked_folds(run.folder):
-            if is_at_work(run.folder):
-                check_config(run)
-            facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
-            write_atomic(path, json.dumps(facts, indent=2) + "\n")
-    run.world.wait()
+        facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
+        write_atomic(path, json.dumps(facts, indent=2) + "\n")
 
 
 def check_config(run: Run) -> None:
     """Raise ValueError with the difference if config.json is of another configuration or of other data."""
     path = run.folder / "config.json"
     if path.exists():
-        check_identity(path, run.identity, read_json(path).get("identity", {}), run.defaults)
+        check_identity(path, run.identity, read_json(path).get("identity", {}), run.flags.defaults)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
 """How a fold is trained, as text: its plan, optimizer and loss. A checkpoint of other settings is refused.
 
-Functions of kit and of packages count by their names; the commit and the versions of a run are kept beside them.
-Functions of the user's own count by their code, without comments and docstrings.
+Numbers, names and arrays count, inside objects too. Code does not: an edited script is noticed by its own hash (see
+provenance.origin), and the report says so.
 """
 
 import dataclasses
 import functools
+import re
 import types
 from collections.abc import Callable
 
@@ -13,84 +14,122 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kit.data.identity import own_code
 from kit.system.files import counted, short_hash
 
+PLAIN = (type(None), bool, int, float, str, list, tuple, dict, set, frozenset, np.ndarray, np.generic, Tensor)
+WITHOUT_EFFECT = {"foreach", "fused", "capturable", "differentiable"}  # options of an optimizer that change its speed
 DEPTH = 5  # of values inside values that are looked at
-CHOICES = ("amsgrad", "maximize", "nesterov")  # an optimizer's options that are on or off and change a number
+LONG = 60  # characters; a longer text is hashed
 
 
 def settings_of(name: str, value: object) -> dict[str, str]:
-    """The text of a value by its name; of a dataclass that of each field."""
+    """The text of a value by its name; of a dataclass its class, and the text of each field."""
     if not dataclasses.is_dataclass(value):
         return {name: text_of(value)}
     parts = [settings_of(f"{name}.{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value)]
-    return {key: text for part in parts for key, text in part.items()}
+    return {name: type(value).__qualname__} | {key: text for part in parts for key, text in part.items()}
 
 
 def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """The optimizer's name, and the numbers of each of its groups of parameters, before the first step.
-
-    Of options only those that are on and change a number: versions of torch add others.
-    """
+    """The optimizer's name, and the numbers and switched-on options of each of its groups of parameters."""
     found = {"optimizer": type(optimizer).__name__}
     for number, group in enumerate(optimizer.param_groups):
-        values = {name: value for name, value in group.items() if name != "params"}
-        kept = {
-            name: text_of(value)
-            for name, value in sorted(values.items())
-            if (_is_number(value) or isinstance(value, tuple)) or (name in CHOICES and value)
-        }
-        listed = ", ".join(f"{name} {text}" for name, text in kept.items())
+        values = {name: value for name, value in group.items() if name not in WITHOUT_EFFECT | {"params"}}
+        values["lr"] = values.pop("initial_lr", group["lr"])  # training changes lr itself
+        texts = {name: text_of(value) for name, value in sorted(values.items())}
+        listed = ", ".join(f"{name} {text}" for name, text in texts.items() if text not in {"None", "False"})
         found[f"optimizer.group {number}"] = f"{counted(len(group['params']), 'tensor')}, {listed}"
     return found
 
 
 def text_of(value: object, depth: int = 0) -> str:
-    """Text that changes with what the value does in training, and is the same in every process."""
+    """Text that changes with the values that an object holds, and is the same in every process and on any machine."""
     if depth > DEPTH:
         return type(value).__qualname__
-    if isinstance(value, float):
-        return f"{value:.6g}"  # a measured mean may differ in its last bits on another machine
+    inner = functools.partial(text_of, depth=depth + 1)
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"  # a measured number may differ in its last bits on another machine
     if isinstance(value, np.ndarray | Tensor):
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-        return f"{array.dtype} {array.shape} {short_hash(array.tobytes())}"
+        return _text_of_array(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(text_of(one, depth + 1) for one in value)}]"
+        return f"[{', '.join(map(inner, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {text_of(one, depth + 1)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(sorted(f'{inner(key)}: {inner(one)}' for key, one in value.items()))}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(inner, value)))}}}"
     if isinstance(value, functools.partial):
-        return f"{text_of(value.func, depth + 1)}({text_of([*value.args, value.keywords], depth + 1)})"
+        return f"{inner(value.func)}({inner([*value.args, value.keywords])})"
+    if isinstance(value, types.MethodType):
+        return f"{inner(value.__self__)}.{value.__name__}"
     if isinstance(value, types.FunctionType):
-        return _text_of_function(value, depth)
+        return _text_of_function(value, inner)
+    return _text_of_object(value, inner)
+
+
+def _text_of_array(value: np.ndarray | Tensor) -> str:
+    """Shape and a hash of an array. The floats of a small one are rounded, as numbers are."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
+    is_rounded = value.dtype.kind == "f" and value.size <= 10_000
+    content = [f"{one:.6g}" for one in value.ravel().tolist()] if is_rounded else value.tobytes()
+    return f"{value.dtype} {value.shape} {short_hash(content)}"
+
+
+def _text_of_function(function: types.FunctionType, inner: Callable[[object], str]) -> str:
+    """The function's name, its defaults, and the values that it keeps from the function that made it.
+
+    Of an object among these that cannot be called, only the class counts: the flags of a run may change.
+    """
+    own = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
+    held = [value if isinstance(value, PLAIN) or callable(value) else type(value) for value in own]
+    name, is_kits = function.__qualname__, function.__module__.startswith("kit.")
+    if is_kits:  # a script has two names: __main__ when it runs, its own when it is imported
+        name = f"{function.__module__}.{name}"
+    else:
+        held += [*(function.__defaults__ or ()), *filter(None, [function.__kwdefaults__])]
+    return name + (f"({', '.join(map(inner, held))})" if held else "")
+
+
+def _text_of_object(value: object, inner: Callable[[object], str]) -> str:
+    """The class and the values of a loss or another object; of a network with weights, only the class."""
+    name = type(value).__qualname__
+    if isinstance(value, type):
+        return value.__qualname__
     if isinstance(value, nn.Module):
-        return f"{type(value).__qualname__} {short_hash((repr(value), text_of(dict(value.state_dict()))))}"
-    return _text_of_object(value)
+        if next(value.parameters(), None) is not None:
+            return name
+        parts = {path: [inner(_held(part)), type(part).__qualname__] for path, part in value.named_modules()}
+        text = f"{inner(parts)} {inner(dict(value.named_buffers()))}"
+    elif type(value).__repr__ is object.__repr__:
+        text = inner(_held(value))
+    else:
+        return _shown(value, name)
+    return f"{name} {short_hash(text)}"
 
 
-def _text_of_function(function: Callable, depth: int) -> str:
-    code = own_code(function)
-    name = f"{function.__module__}.{function.__qualname__}" if code is None else function.__qualname__
-    closed = [text_of(value, depth + 1) for value in _closed_over(function)]
-    return name + (f"({', '.join(closed)})" if closed else "") + (f" {short_hash(code)}" if code else "")
+def _held(value: object) -> dict[str, object]:
+    """The values and functions that an object holds, by name."""
+    found = getattr(value, "__dict__", {})
+    return {
+        name: one
+        for name, one in found.items()
+        if not name.startswith("_") and name != "training" and (isinstance(one, PLAIN) or callable(one))
+    }
 
 
-def _closed_over(function: Callable) -> list[object]:
-    """The values that a function keeps from the function that made it. Of an object its class alone: what it holds,
-    such as the flags of a run, may change without changing the training."""
-    plain = (type(None), bool, int, float, str, list, tuple, dict, np.ndarray, Tensor)
-    kept = (*plain, types.FunctionType, functools.partial, nn.Module)
-    values = [cell.cell_contents for cell in function.__closure__ or ()]
-    return [value if isinstance(value, kept) else type(value) for value in values]
+def _shown(value: object, name: str) -> str:
+    """The repr of an object, without places in memory; a hash of a long one."""
+    try:
+        text = re.sub(" at 0x[0-9a-f]+", "", repr(value))
+    except Exception:  # whatever an object of the user's own raises
+        return name
+    return text if len(text) <= LONG else f"{name} {short_hash(text)}"
 
 
-def _text_of_object(value: object) -> str:
-    """The object's repr where that says what the object is, and not where it lies in memory; else its class."""
-    text = repr(value)
-    if type(value).__repr__ is object.__repr__ or " at 0x" in text:
-        return type(value).__qualname__
-    return text if len(text) <= 60 else f"{type(value).__qualname__} {short_hash(text)}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_empty(cell: types.CellType) -> bool:
+    """Whether a name around a function has no value yet."""
+    try:
+        return cell.cell_contents is cell
+    except ValueError:
+        return True

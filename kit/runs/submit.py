@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
-from kit.runs.oof import finished, prediction_key
+from kit.runs.oof import prediction_key, up_to_date
 from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
@@ -71,8 +71,9 @@ def submit(
     folds = run.world.agree(lambda: ensemble(run, fold, submission.keep_test))
     if not competition.test_ids or not folds:
         return None
-    parts = run.world.agree(lambda: _rows_folder(run, competition, folds))
-    predictions = TestPredictions(run, competition, folds, network, submission.keep_test)
+    asked, tests = run.world.agree(lambda: (competition.fingerprint(), competition.test_fingerprint()))
+    parts = run.world.agree(lambda: _rows_folder(run, asked, folds))
+    predictions = TestPredictions(run, competition, tests, folds, network, submission.keep_test)
     path = submission.folder / _csv_name(run, folds)
     with _alone(run, parts):
         left = run.world.agree(lambda: _left(predictions, parts, competition.test_ids))
@@ -86,7 +87,7 @@ def submit(
                 write_atomic(run.folder / "test.json", json.dumps(seconds))
             _write(path, parts, competition, unreadable)
             predictions.forget_older()
-            _forget_rows(run, competition, parts)
+            _forget_rows(run, asked, parts)
     run.world.wait()
     if not run.world.main:
         return None
@@ -95,9 +96,12 @@ def submit(
     return path
 
 
-def _rows_folder(run: Run, competition: Competition, folds: Sequence[int]) -> Path:
-    """Where the rows of a submission in progress are; another network, dialect or test image has another folder."""
-    key = short_hash((competition.fingerprint(), run.origin["recipe"]))
+def _rows_folder(run: Run, asked: str, folds: Sequence[int]) -> Path:
+    """Where the rows of a submission in progress are; another network, dialect or test image has another folder.
+
+    asked: the competition's fingerprint.
+    """
+    key = short_hash((asked, run.origin["recipe"]))
     return run.folder / "test" / f"{prediction_key(run, folds)}-{key}"
 
 
@@ -116,12 +120,12 @@ def test_time(run: Run) -> dict:
 
 
 def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]:
-    """The folds whose networks make the submission: all that are finished.
+    """The folds whose networks make the submission: all that are finished, and predicted by the recipe as it is now.
 
     But where one fold was asked for, others are missing and no predictions are kept: that fold alone. Folds that are
     trained side by side would otherwise predict the test images again after each of them.
     """
-    done = finished(run)
+    done = up_to_date(run)
     if fold == "all" or keep_test or len(done) == run.num_folds:
         return done
     return [fold] if fold in done else []
@@ -203,19 +207,19 @@ def _csv_name(run: Run, folds: Sequence[int]) -> str:
     return f"{stem}{which}{drawn}.csv"
 
 
-def _forget_rows(run: Run, competition: Competition, keep: Path) -> None:
+def _forget_rows(run: Run, asked: str, keep: Path) -> None:
     """Remove rows that were written to a CSV, or that no ensemble of now can use: 1 GB each for all of Carvana.
 
     Those of another fold's submission in progress stay, also after a kill.
     """
-    done = finished(run)
-    in_use = {_rows_folder(run, competition, folds) for folds in (done, *([fold] for fold in done))}
+    done = up_to_date(run)
+    in_use = {_rows_folder(run, asked, folds) for folds in (done, *([fold] for fold in done))}
     for folder in run.folder.joinpath("test").iterdir():
         if not folder.is_dir() or folder == keep or folder.name.startswith("fold"):
             continue
         if folder not in in_use or (folder / WRITTEN).exists():
             with contextlib.suppress(BlockingIOError), run_lock(folder):
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from kit.prediction.levels import mean_levels
 from kit.prediction.predictor import Take, UnreadableImages
 from kit.prediction.store import Store
 from kit.runs.oof import prediction_key, predictor
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run
 from kit.runs.training import load
 from kit.submission.competition import Competition
 from kit.system.files import digest, short_hash
@@ -21,13 +21,14 @@ from kit.system.threads import Result
 class TestPredictions:
     """The mean of the levels of the networks of `folds`.
 
-    network(): the architecture, without weights. keep: store the levels of every fold's network in
-    runs/<run>/test/fold<k>-<weights>-<key>/, so that a further fold, or blending, needs no network that predicted
-    before.
+    tests: the fingerprint of the test images. network(): the architecture, without weights. keep: store the levels of
+    every fold's network in runs/<run>/test/fold<k>-<weights>-<key>/, so that a further fold, or blending, needs no
+    network that predicted before.
     """
 
     run: Run
     competition: Competition
+    tests: str
     folds: Sequence[int]
     network: Callable[[], nn.Module]
     keep: bool = False
@@ -44,8 +45,7 @@ class TestPredictions:
     def store(self, fold: int) -> Store:
         """Where the predictions of a fold's network are kept; another network or other files have another folder."""
         weights = digest(self.run.fold_folder(fold) / "last.safetensors")[:8]
-        recipe = read_json(self.run.fold_folder(fold) / "finished.json").get("recipe")
-        key = short_hash((prediction_key(self.run, [fold]), recipe, self.competition.test_fingerprint()))
+        key = short_hash((prediction_key(self.run, [fold]), self.run.origin["recipe"], self.tests))
         return Store(self.run.folder / "test" / f"fold{fold}-{weights}-{key}", self.run.channels)
 
     def lacking(self, ids: Sequence[str]) -> list[str]:
@@ -59,7 +59,7 @@ class TestPredictions:
             own = self.store(fold).folder
             for folder in own.parent.glob(f"fold{fold}-*"):
                 if folder.name.split("-")[1] != own.name.split("-")[1]:
-                    shutil.rmtree(folder)
+                    shutil.rmtree(folder, ignore_errors=True)  # another process may do it too
 
     def _from_stores(self, ids: Sequence[str], take: Take) -> Iterator[Result]:
         unreadable = self._fill_stores(ids)

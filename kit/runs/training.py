@@ -55,13 +55,18 @@ def fit_fold(
     Raises ValueError where the network does not fit the channels or classes of the data set.
     """
     check_network(run, model)
-    facts = {name: value for name, value in settings_of("plan", plan).items() if name != "plan.cache"}
-    facts |= {**optimizer_settings(optimizer), "loss": text_of(loss_of)}
+    facts = run.world.agree(lambda: _settings_of(plan, optimizer, loss_of))
     state = new_fold_state(run, fold, model, optimizer, plan.ema_decay, facts)
     settings = Settings(
         plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
     )
     fit(state, train_loader(run, fold, plan), loss_of, evaluator(run, fold, plan), settings, run.fold_folder(fold))
+
+
+def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) -> dict[str, str]:
+    """What a checkpoint must have been trained with to be resumed."""
+    facts = {**settings_of("plan", plan), **optimizer_settings(optimizer), "loss": text_of(loss_of)}
+    return {name: text for name, text in facts.items() if name != "plan.cache"}
 
 
 def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
@@ -100,11 +105,11 @@ def new_fold_state(
 ) -> TrainState:
     """A new training state. A checkpoint of another fold, split, configuration, data or settings is refused.
 
-    settings: of training, by name. An older checkpoint may lack them.
+    settings: of training, by name.
     """
     held_out = hashlib.sha256("\n".join(run.held_out(fold)).encode()).hexdigest()[:16]
     identity = {**run.identity, "fold": fold, "held out": held_out, **(settings or {})}
-    return new_state(model, optimizer, run.dtype, identity, ema_decay, {**run.defaults, **(settings or {})})
+    return new_state(model, optimizer, run.dtype, identity, ema_decay, run.flags.defaults)
 
 
 def load(run: Run, fold: int, model: nn.Module) -> nn.Module:

@@ -70,12 +70,21 @@ class World:
             dist.barrier()
 
     def agree(self, find: Callable[[], Found]) -> Found:
-        """What find() gives in the main process, in every process. Files may change while several look at them."""
+        """What find() gives in the main process, in every process. Files may change while several look at them.
+
+        Where it raises an error, the main process raises it, and the others end without a message.
+        """
         if self.size == 1:
             return find()
-        found = [find() if self.main else None]
-        dist.broadcast_object_list(found, src=0)
-        return found[0]
+        told = [None, True]  # the value, and whether there was an error
+        try:
+            if self.main:
+                told = [find(), False]
+        finally:
+            dist.broadcast_object_list(told, src=0)
+        if told[1]:
+            sys.exit(1)
+        return told[0]
 
     def gather(self, values: dict) -> dict:
         """The items of all processes' dictionaries."""

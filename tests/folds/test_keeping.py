@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kit.folds import freeze_folds, is_begun, keep_folds
+from kit.folds import freeze_folds, is_begun, keep_folds, read_folds
 
 ALONE = SimpleNamespace(main=True, wait=lambda: None)
 DATA = SimpleNamespace(ids=[f"im{i}" for i in range(12)], groups=[i // 2 for i in range(12)])
@@ -15,6 +15,10 @@ DATA = SimpleNamespace(ids=[f"im{i}" for i in range(12)], groups=[i // 2 for i i
 
 def folds_of(k):
     return np.arange(12) // 2 % k
+
+
+PAIRS = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]
+GIVEN = SimpleNamespace(ids=[id for id, _ in PAIRS], groups=[group for _, group in PAIRS])
 
 
 def test_folds_may_change_until_one_has_begun(tmp_path):
@@ -30,7 +34,7 @@ def test_folds_may_change_until_one_has_begun(tmp_path):
     assert str(refused.value) == (
         f"{tmp_path}/folds.csv has 6 folds of 2, 2, 2, 2, 2, 2 images and is frozen: fold4 began with it. This run "
         "asks for 3 folds of 4, 4, 4 images. Ask for the same folds (their number, their seed), choose another run "
-        "folder (--run-dir), or remove fold4 to begin anew"
+        "folder (--run-dir), or remove fold4 to begin anew. kit.folds.read_folds gives the folds of a file"
     )
     assert (tmp_path / "folds.csv").read_bytes() == before
 
@@ -109,3 +113,14 @@ def test_a_file_without_its_columns_is_named(tmp_path):
     (tmp_path / "folds.csv").write_text("id,fold\nim0,0\n")
     with pytest.raises(ValueError, match=r"folds\.csv has no column group; expected id,group,fold"):
         keep_folds(tmp_path, DATA, ALONE, list)
+
+
+def test_folds_of_a_file_can_be_given(tmp_path):
+    """Those of a competition, or of an earlier run that another version of a package would make otherwise."""
+    path = tmp_path / "given.csv"
+    path.write_text("id,group,fold\n" + "".join(f"{id},{group},{n % 2}\n" for n, (id, group) in enumerate(PAIRS)))
+    assert read_folds(path, GIVEN).tolist() == [0, 1, 0, 1]
+    assert keep_folds(tmp_path / "run", GIVEN, ALONE, lambda: read_folds(path, GIVEN)).tolist() == [0, 1, 0, 1]
+    path.write_text(path.read_text().replace("b,", "z,"))
+    with pytest.raises(ValueError, match="lists other ids or groups"):
+        read_folds(path, GIVEN)

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tiny import TinyDataset, tiny_network
+from tiny import TinyDataset, tiny_competition, tiny_network
 from tiny_run import ALONE, SIZE, finish_two_folds, new_run, train
 
 from kit.folds.keeping import keep_folds
@@ -155,19 +155,22 @@ def test_the_check_of_the_network_leaves_no_trace(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_test_images_that_do_not_suit_the_network_are_found_before_training(tmp_path):
+def test_test_images_that_do_not_suit_the_network_are_found_before_training(tmp_path, capsys):
     class Odd(TinyDataset):
         def read_image(self, id):
             image = super().read_image(id)
             return {"test_01": image[..., :2], "test_04": image.astype(np.uint16)}.get(id, image)
 
-    run = new_run(tmp_path, Odd(broken={"test_02"}))
+    run = new_run(tmp_path)
     run.dataset.dtype = "uint8"
-    check_tests(run, ["test_00", "test_03"])
-    with pytest.raises(ValueError, match="3 images of the 5 test images that were tried cannot") as refused:
-        check_tests(run, run.dataset.test_ids)
-    for said in ("test_01: the image is (45, 61, 2)", "test_02.jpg: damaged", "test_04: the image is uint16"):
-        assert said in str(refused.value)
+    tests = Odd(broken={"test_02"})  # a data set of its own
+    check_tests(run, tiny_competition(tests))
+    said = capsys.readouterr().out
+    assert said.startswith("3 of 5 test images tried cannot be predicted:")
+    for part in ("test_01: the image is (45, 61, 2)", "test_02.jpg: damaged", "test_04: the image is uint16"):
+        assert part in said
+    with pytest.raises(ValueError, match="none of the 2 test images that were tried can be predicted"):
+        check_tests(run, tiny_competition(tests, test_ids=["test_01", "test_04"]))
 
 
 class Lacking:

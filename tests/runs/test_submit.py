@@ -304,3 +304,26 @@ def test_a_replaced_image_of_a_class_without_a_fingerprint_is_predicted_again(tm
     Plain.turned = ("test_02",)
     after = masks(make(run, tmp_path))
     assert [id for id in before if not np.array_equal(before[id], after[id])] == ["test_02"]
+
+
+def test_networks_of_an_edited_recipe_are_not_mixed_with_what_others_predicted(tmp_path, two_folds, monkeypatch):
+    """Fold 0 is made again by the edited recipe, fold 1 is not; then the edit is undone."""
+    first = copy_of(two_folds, tmp_path / "tiny")
+    expected = make(first, tmp_path).read_bytes()
+    shutil.rmtree(first.folder / "test")
+    monkeypatch.setattr("kit.runs.provenance.recipe_code", lambda: "edited")
+
+    def edited():
+        net = tiny_network()
+        net.register_forward_hook(lambda module, images, logits: -logits)
+        return net
+
+    run = new_run(first.folder)
+    assert make(run, tmp_path, fold=0, network=edited) is None  # no fold was predicted by this recipe
+    predict_oof(run, 0, edited)
+    assert make(run, tmp_path, fold=0, network=edited, keep_test=True).name == "tiny_fold0.csv"
+    monkeypatch.undo()
+    back = new_run(first.folder)
+    assert make(back, tmp_path, fold=1, keep_test=True).name == "tiny_fold1.csv"
+    predict_oof(back, 0, tiny_network)
+    assert make(back, tmp_path, keep_test=True).read_bytes() == expected
