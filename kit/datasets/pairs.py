@@ -118,7 +118,8 @@ def _compare_across(paths: list[str]) -> Pairs | None:
         return None
     here, there = ({_folder(files[stem]) for stem in shared} for files in (by_stem, keyed))
     near = {stem: path for stem, path in by_stem.items() if _folder(path) in here}
-    masks_near = {stem: path for stem, path in keyed.items() if _folder(path) in there}
+    several = {_stem(path) for path in paths if not is_like_mask(path)} - images  # as in train/ and test/: in doubt
+    masks_near = {stem: path for stem, path in keyed.items() if _folder(path) in there and stem not in several}
     common = [posixpath.commonpath(folders) if all(folders) else "" for folders in (here, there)]
     return _pairs(*common, near, masks_near, shared)._replace(by_stems=True)
 

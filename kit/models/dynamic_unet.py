@@ -48,7 +48,7 @@ class DynamicUNet(nn.Module):
             self.mean, self.std = encoder.mean, encoder.std
         *skips, deepest = encoder.out_channels[1:]
         channels = deepest if middle_channels is None else middle_channels
-        self.encoder, self.frozen = encoder, False
+        self.encoder, self._frozen = encoder, False
         self.middle = nn.Sequential(
             nn.BatchNorm2d(deepest),
             nn.ReLU(),
@@ -78,13 +78,13 @@ class DynamicUNet(nn.Module):
 
     def freeze_batchnorm(self) -> None:
         """From now on the encoder's batch normalisation uses its stored statistics; its weights still learn."""
-        self.frozen = True
+        self._frozen = True
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "DynamicUNet":
         """As nn.Module.train, except that frozen batch normalisation stays in evaluation mode."""
         super().train(mode)
-        if self.frozen:
+        if self._frozen:
             for module in self.encoder.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):  # SyncBatchNorm too
                     module.eval()

@@ -60,7 +60,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         notes=(*run.dataset.notes, *_group_notes(run), *_split_notes(run), *_edit_notes(run)),
         further=own["scores"] if own.get("folds") == folds else {},  # else of fewer folds than there are now
         command="\n".join(dict.fromkeys(one["command"] for one in origins)),
-        config=run.flags.values,
+        config={**run.flags.values, **read_json(run.folder / "settings.json")},
         versions=merged([one["versions"] for one in origins]),
         tta=str(run.tta),
         size=run.frame.resizing.size,
@@ -113,12 +113,19 @@ def _split_notes(run: Run) -> list[str]:
 
 def _edit_notes(run: Run) -> list[str]:
     """Sentences about folds that were trained or predicted before the recipe was edited."""
-    facts, notes = scored(run), []
+    facts, notes, trained = scored(run), [], read_json(run.folder / "settings.json").get("network")
     predicted = [fold for fold in finished(run) if facts[fold].get("recipe") != run.origin["recipe"]]
-    for folds, what in ((edited(run), "began to train"), (predicted, "predicted")):
+    other = [fold for fold in finished(run) if trained and facts[fold].get("network", trained) != trained]
+    cases = (
+        (edited(run), "began to train before the recipe was edited"),
+        (predicted, "{} predicted before the recipe was edited"),
+        (other, "{} predicted by a network that is not built as in training"),
+    )
+    for folds, what in cases:
         if folds:
-            named = f"Fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
-            notes.append(f"{named} {what} before the recipe was edited.")
+            several = len(folds) > 1
+            told = what.format("were" if several else "was")
+            notes.append(f"Fold{'s' * several} {', '.join(map(str, folds))} {told}.")
     if notes:
         notes.append(
             "Data, folds, flags, sizes, numbers of the plan, optimizer and values of the loss are compared and are the "

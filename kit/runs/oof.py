@@ -11,6 +11,7 @@ from kit.data.identity import held_values, named_values, reading_code
 from kit.prediction.predictor import Predictor
 from kit.prediction.rule import Rule
 from kit.runs.run import Run, read_json
+from kit.runs.settings import network_text
 from kit.runs.training import load
 from kit.scoring.counts import Scores, score
 from kit.scoring.metrics import Metric
@@ -34,7 +35,9 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     key = run.world.agree(lambda: _forget_others(run, fold))
     left = run.world.agree(lambda: run.store.missing(run.held_out(fold)))
     if todo := run.world.share(left):
-        predict = predictor(run, [load(run, fold, network())])
+        model = network()
+        key["network"] = network_text(model)
+        predict = predictor(run, [load(run, fold, model)])
         for _ in predict.stream(run.dataset, todo, lambda id, size, levels: run.store.write(id, levels), run.workers):
             pass
     run.world.wait()

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from kit.system.files import counted, short_hash
 
-PLAIN = (type(None), bool, int, float, str, list, tuple, dict, set, frozenset, np.ndarray, np.generic, Tensor)
+PLAIN = (type(None), bool, int, float, str, tuple, frozenset, np.ndarray, np.generic, Tensor)
+GROWING = (list, dict, set)  # a loss may note its values in one as it trains
 WITHOUT_EFFECT = {"foreach", "fused", "capturable", "differentiable"}  # options of an optimizer that change its speed
 DEPTH = 5  # of values inside values that are looked at
 LONG = 60  # characters; a longer text is hashed
@@ -40,6 +41,12 @@ def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, str]:
         listed = ", ".join(f"{name} {text}" for name, text in texts.items() if text not in {"None", "False"})
         found[f"optimizer.group {number}"] = f"{counted(len(group['params']), 'tensor')}, {listed}"
     return found
+
+
+def network_text(network: nn.Module) -> str:
+    """A hash of the classes of a network's modules and of the values that they hold, without weights."""
+    parts = {path: [type(part).__qualname__, _held(part)] for path, part in network.named_modules()}
+    return short_hash(text_of(parts))
 
 
 def text_of(value: object, depth: int = 0) -> str:
@@ -79,7 +86,7 @@ def _text_of_array(value: np.ndarray | Tensor) -> str:
 def _text_of_function(function: types.FunctionType, inner: Callable[[object], str]) -> str:
     """The function's name, its defaults, and the values that it keeps from the function that made it.
 
-    Of an object among these that cannot be called, only the class counts: the flags of a run may change.
+    Of an object among these that cannot be called, or may grow, only the class counts: as the flags of a run.
     """
     own = [cell.cell_contents for cell in function.__closure__ or () if not _is_empty(cell)]
     held = [value if isinstance(value, PLAIN) or callable(value) else type(value) for value in own]
@@ -99,8 +106,7 @@ def _text_of_object(value: object, inner: Callable[[object], str]) -> str:
     if isinstance(value, nn.Module):
         if next(value.parameters(), None) is not None:
             return name
-        parts = {path: [inner(_held(part)), type(part).__qualname__] for path, part in value.named_modules()}
-        text = f"{inner(parts)} {inner(dict(value.named_buffers()))}"
+        text = f"{network_text(value)} {inner(dict(value.named_buffers()))}"
     elif type(value).__repr__ is object.__repr__:
         text = inner(_held(value))
     else:
@@ -110,11 +116,11 @@ def _text_of_object(value: object, inner: Callable[[object], str]) -> str:
 
 def _held(value: object) -> dict[str, object]:
     """The values and functions that an object holds, by name."""
-    found = getattr(value, "__dict__", {})
+    found, kinds = getattr(value, "__dict__", {}), PLAIN if callable(value) else PLAIN + GROWING
     return {
         name: one
         for name, one in found.items()
-        if not name.startswith("_") and name != "training" and (isinstance(one, PLAIN) or callable(one))
+        if not name.startswith("_") and name != "training" and (isinstance(one, kinds) or callable(one))
     }
 
 

@@ -1,6 +1,7 @@
 """How a run trains a fold: its samples, its validation, its state."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from torch.utils.data import DataLoader
 
 from kit.data.cache import sample_reader
 from kit.data.samples import SegmentationDataset, collate_samples
+from kit.folds.keeping import locked_folds
 from kit.runs.check import check_network
 from kit.runs.run import Run, read_json
-from kit.runs.settings import optimizer_settings, settings_of, text_of
+from kit.runs.settings import network_text, optimizer_settings, settings_of, text_of
 from kit.scoring.validation import Validation
-from kit.system.files import cache_folder, digest
-from kit.training.checkpoint import load_weights
+from kit.system.files import cache_folder, digest, is_locked, write_atomic
+from kit.training.checkpoint import check_identity, load_weights
 from kit.training.loaders import loading
 from kit.training.loop import LossOf, Settings, fit
 from kit.training.processes import EpochBatches
@@ -56,6 +58,7 @@ def fit_fold(
     """
     check_network(run, model)
     facts = run.world.agree(lambda: _settings_of(plan, optimizer, loss_of))
+    run.world.agree(lambda: _keep_settings(run, fold, {**facts, "network": network_text(model)}))
     state = new_fold_state(run, fold, model, optimizer, plan.ema_decay, facts)
     settings = Settings(
         plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
@@ -67,6 +70,20 @@ def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) 
     """What a checkpoint must have been trained with to be resumed."""
     facts = {**settings_of("plan", plan), **optimizer_settings(optimizer), "loss": text_of(loss_of)}
     return {name: text for name, text in facts.items() if name != "plan.cache"}
+
+
+def _keep_settings(run: Run, fold: int, facts: dict[str, str]) -> None:
+    """Write the settings of the run's folds. Raises ValueError if another fold was trained, or is, with other ones.
+
+    The network is kept for the report: what it is made of may be written otherwise by another version of a package.
+    """
+    path, others = run.folder / "settings.json", [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
+    with locked_folds(run.folder):
+        then = read_json(path)
+        if then and any((other / "last.pt").exists() or is_locked(other) for other in others if other.exists()):
+            check_identity(path, {**facts, "network": then.get("network")}, then)
+        elif not run.is_begun(fold):
+            write_atomic(path, json.dumps(facts, indent=2) + "\n")
 
 
 def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:

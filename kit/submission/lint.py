@@ -5,6 +5,7 @@ lint_masks.py   masks: well formed, inside their image, objects apart
 lint_order.py   whether rows and columns of pixels are swapped
 """
 
+import re
 from pathlib import Path
 
 from kit.submission.competition import Competition, rules_of, shape_reader
@@ -12,7 +13,8 @@ from kit.submission.dialect import Dialect
 from kit.submission.lint_ids import Expected, IdLint, expected_of_competition, expected_of_sample
 from kit.submission.lint_masks import MaskLint
 from kit.submission.problems import Problem, Problems
-from kit.submission.tables import read_table
+from kit.submission.runtext import EMPTY_TOKENS
+from kit.submission.tables import read_rows, read_table
 from kit.system.files import raise_all
 
 
@@ -58,6 +60,8 @@ def check_sample(competition: Competition) -> None:
         return
     problems = Problems()
     asked = expected_of_sample(Path(competition.sample_csv), competition.dialect, problems)
+    if asked is not None and not errors_of(problems.list()):
+        _check_empty(competition, problems)
     lacking = [] if asked is None else _only_in(asked, expected)
     more = [] if asked is None or competition.dialect.rows == "instance" else _only_in(expected, asked)
     raise_all(
@@ -68,6 +72,19 @@ def check_sample(competition: Competition) -> None:
         ],
         "problems with test_ids or the dialect, whose keys must be those of the sample file",
     )
+
+
+def _check_empty(competition: Competition, problems: Problems) -> None:
+    """Add a problem where the sample writes empty masks in another way than the dialect."""
+    dialect = competition.dialect
+    place = dialect.columns.index(dialect.mask_column)
+    cells = {row[place] for row in read_rows(Path(competition.sample_csv), dialect)}
+    words = {
+        token for token in EMPTY_TOKENS if token and not re.fullmatch("[0-9 ]+", token)
+    }  # a 0 may stand for nothing
+    for cell in sorted(cells & words - {dialect.empty}):
+        what = f"an empty mask is {cell!r} in the sample, and {dialect.empty!r} in the dialect: Dialect(empty={cell!r})"
+        problems.error("empty masks", Path(competition.sample_csv).name, what)
 
 
 def _only_in(one: Expected, other: Expected) -> list[str]:

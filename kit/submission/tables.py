@@ -162,7 +162,8 @@ def _find_columns(header: list[str], dialect: Dialect, problems: Problems) -> _C
             problems.warning("columns", "line 1", f"{_expected(dialect)}, it is {shown(header)}: read by name")
         return _Columns([names.index(name) for name in wanted], len(header))
     looks = " The first line looks like a row: put the header above it" if _is_row(header, in_place, dialect) else ""
-    flag = "" if looks else f". Rename the columns, or name the competition's own: --columns {' '.join(names)}"
+    own = f"--columns {' '.join(names)} (in Python Dialect(columns=…))"
+    flag = "" if looks else f". Rename the columns, or name the competition's own: {own}"
     problems.error("headers", "line 1", f"{_expected(dialect)}, it is {shown(header)}{looks and '.'}{looks or flag}")
     return in_place if len(header) == len(wanted) else None
 

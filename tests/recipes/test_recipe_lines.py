@@ -64,6 +64,7 @@ def test_the_readme_line_runs_to_the_report(recipe, tmp_path, run, request):
     for stage in (first, *further):
         done = run(line.replace(first, stage), tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
+        assert "note: " not in done.stdout
         assert ("fc6 and fc7 start new" in done.stdout) == (VGG16 in small and stage == first and recipe in STAGES)
     reports = sorted((tmp_path / "run").rglob("report.json"))
     assert len(reports) == 1 + len(further)

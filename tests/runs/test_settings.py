@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from tiny_run import new_run
 from kit.data import cell_augment, photo_augment
 from kit.data.augment import Augment
 from kit.data.samples import SegmentationDataset
+from kit.folds.keeping import keep_folds
 from kit.losses import bce, bce_dice
+from kit.recipe import finish
 from kit.runs import Plan, fit_fold
 from kit.runs.settings import optimizer_settings, settings_of, text_of
 from kit.training import adamw, supervised, warmup_cosine
@@ -96,9 +99,10 @@ def test_a_loss_counts_by_what_it_holds(one, other):
 
 def test_what_is_no_setting_does_not_count():
     assert text_of(made(np.ones(2), Flags(0))) == text_of(made(np.ones(2) + 1e-9, Flags(1)))
+    assert text_of(made([1], Flags(0))) == text_of(made([1, 2], Flags(0)))  # a loss may note its values there
     one, other = tiny_network(seed=0), tiny_network(seed=1)  # a teacher may be built before its weights are read
     assert text_of(lambda model, batch: one) == text_of(lambda model, batch: one)
-    assert text_of(made([1], one)) == text_of(made([1], other))
+    assert text_of(made(1, one)) == text_of(made(1, other))
     assert "0x" not in text_of(Augment([A.Lambda(image=np.copy)]))  # its repr raises an error: it has no name
 
     def unset():
@@ -216,3 +220,43 @@ def test_an_optimizer_without_initial_lr_trains_too(tmp_path):
     fit_fold(run, 0, net, optimizer, supervised(bce), Plan(1, 3, warmup_cosine))
     assert optimizer.param_groups[0]["initial_lr"] == 0.5
     assert not torch.equal(net.weight, before)
+
+
+def test_folds_trained_side_by_side_have_the_same_settings(tmp_path):
+    """Each fold is a job of its own on a cluster: an edit between two of them would pool what does not belong."""
+
+    def fit(fold, lr=0.01, clip=1.0, net=None):
+        run, net = new_run(tmp_path, Learnable()), net or tiny_network()
+        fit_fold(run, fold, net, adamw(net, lr), supervised(bce), Plan(1, 3, warmup_cosine, clip=clip))
+        return run
+
+    fit(0)
+    with pytest.raises(ValueError, match=r"settings\.json was made by another .*plan\.clip 1 -> 2"):
+        fit(1, clip=2.0)
+    with pytest.raises(ValueError, match=r"lr 0\.01.* -> .*lr 0\.02"):
+        fit(1, lr=0.02)
+    assert not (tmp_path / "fold1/last.pt").exists()
+    run = fit(1)
+    assert json.loads((tmp_path / "settings.json").read_text())["plan.clip"] == "1"
+    for path in tmp_path.glob("fold*/last.pt"):
+        path.unlink()  # both are to be trained anew: then another rate is right
+    fit(0, lr=0.02)
+    assert "lr 0.02" in json.loads((tmp_path / "settings.json").read_text())["optimizer.group 0"]
+    assert run.num_folds == 2
+
+
+def test_a_network_that_is_built_otherwise_than_it_was_trained_is_reported(tmp_path, capsys):
+    run, net = new_run(tmp_path, Learnable()), torch.nn.Sequential(tiny_network(), torch.nn.Identity())
+    net[0].padding_mode = "zeros"
+    keep_folds(tmp_path, run.dataset, run.world, lambda: run.folds)
+
+    def train(fold):
+        fit_fold(run, fold, net, adamw(net, 0.01), supervised(bce), Plan(1, 3, warmup_cosine))
+
+    def edited():
+        return torch.nn.Sequential(tiny_network(), torch.nn.Tanh())
+
+    finish(run, 0, train, lambda: torch.nn.Sequential(tiny_network(), torch.nn.Identity()))
+    assert "note:" not in capsys.readouterr().out
+    finish(run, 1, train, edited)
+    assert "note: Fold 1 was predicted by a network that is not built as in training." in capsys.readouterr().out
