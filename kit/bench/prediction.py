@@ -52,7 +52,7 @@ def predict_to_csv(cars: Cars, predictor: Predictor, folder: Path, threads: int 
     batches = ImageBatches(cars, cars.test_ids, resizing, count, threads, pin)
 
     def cells(id: str, full: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
-        return id, dialect.cells(id, encode_levels(levels, full, predictor.rule, dialect.order))
+        return id, dialect.cells(id, encode_levels(levels, full, dialect.order))
 
     with RowParts(folder / "rows", rank=0) as kept:
         for id, rows in predictor.stream_batches(batches, cells, ahead=True):

@@ -60,11 +60,11 @@ def named_values(dataset: object, base: type) -> dict[str, str]:
 
 
 def own_sources() -> dict[str, str]:
-    """The source files of the user's modules that are loaded now, by name; not kit's, nor those of packages."""
-    found = {}
+    """The source files of the user's modules that are loaded now, by name; not kit's, a package's, nor the script."""
+    found, others = {}, {"kit", "__main__", "__mp_main__"}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and file.endswith(".py") and name.partition(".")[0] != "kit" and _is_own_module(module):
+        if file and file.endswith(".py") and name.partition(".")[0] not in others and _is_own_module(module):
             with contextlib.suppress(OSError):
                 found[name] = Path(file).read_text()
     return found

@@ -2,6 +2,7 @@
 
 runs/<run>/config.json            the configuration, versions, commit, the data's key
 runs/<run>/folds.csv              id,group,fold; frozen when the first fold begins
+runs/<run>/settings.json          plan, optimizer and loss, the same for all folds
 runs/<run>/fold<k>/origin.json    the recipe, command and versions with which training began
 runs/<run>/fold<k>/finished.json  written last: fold k is trained, predicted and scored
 runs/<run>/oof/, test/            predictions; oof.csv, report.html: over the finished folds

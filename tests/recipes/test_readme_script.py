@@ -83,6 +83,6 @@ def test_the_readmes_script_runs_and_is_repeatable_and_an_edit_is_noticed(tmp_pa
     assert (tmp_path / "runs/lungs/fold1/last.safetensors").read_bytes() == weights
     code, said = run(tmp_path, script.replace('VIEWS["hflip"]', 'VIEWS["none"]'), "--fold", "1")
     assert code == 0, said
-    assert "note: Fold 1 was trained before the recipe was edited" in said
+    assert "note: Fold 1 began to train before the recipe was edited" in said
     code, said = run(tmp_path, script, "--folds", "3")
     assert code == 2, said
