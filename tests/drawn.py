@@ -3,8 +3,9 @@
 import zlib
 
 import numpy as np
+import pytest
 
-from kit.data import Dataset
+from kit.data import Dataset, check_dataset
 
 LEVELS = {"uint8": (0, 255), "uint16": (100, 4000), "float32": (-900.0, 1500.0)}  # 12 bits in 16; Hounsfield units
 
@@ -33,3 +34,18 @@ class Drawn(Dataset):
         rows, columns = np.mgrid[: self.size[0], : self.size[1]]
         height, width = self.size
         return ((rows - y * height) ** 2 + (columns - x * width) ** 2 < (radius * height) ** 2).astype(np.uint8)
+
+
+def changed(**changes):
+    """A drawn data set with some attributes changed."""
+    dataset = Drawn()
+    for name, value in changes.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def refusal(dataset):
+    """What check_dataset says of a data set that it refuses."""
+    with pytest.raises(ValueError, match=r"problem|cannot be trained on") as refused:
+        check_dataset(dataset)
+    return str(refused.value)

@@ -52,8 +52,8 @@ def keep_folds(folder: Path, dataset: Dataset, world: Processes, make: Callable[
         with contextlib.nullcontext() if is_frozen else locked_folds(folder):
             if not (path.exists() and is_begun(folder)):
                 write_atomic(path, content)
-            elif not np.array_equal(_read(path, ids, groups), folds):
-                _refuse_other(path, ids, groups, folds)
+            elif not np.array_equal(kept := _read(path, ids, groups), folds):
+                _refuse_other(path, kept, folds)
     world.wait()
     return _read(path, ids, groups)
 
@@ -142,8 +142,7 @@ def _checked(folds: Iterable[int], groups: Sequence[str]) -> np.ndarray:
     return folds
 
 
-def _refuse_other(path: Path, ids: list[str], groups: list[str], folds: np.ndarray) -> None:
-    kept = _read(path, ids, groups)
+def _refuse_other(path: Path, kept: np.ndarray, folds: np.ndarray) -> None:
     begun = sorted({found.parent.name for name in (BEGUN, "last.pt") for found in path.parent.glob(f"fold*/{name}")})
     moved = f", and {counted(int((kept != folds).sum()), 'image')} in another" if kept.max() == folds.max() else ""
     raise ValueError(

@@ -31,8 +31,8 @@ def report(run: Run, metric: Metric | None = None, further: Callable[[Run], dict
     own = {"folds": done, "scores": further(run) if further else {}}
     write_atomic(run.folder / "further.json", json.dumps(own, default=float))
     if other := [fold for fold in scored(run) if fold not in done]:
-        what = f"{'folds' if len(other) > 1 else 'fold'} {', '.join(map(str, other))}"
-        print(f"left out: {what}, predicted by other settings, or not whole any more. Run the same command for them")
+        which = _named(other).lower()
+        print(f"left out: {which}, predicted by other settings, or not whole any more. Run the same command for them")
     print(summary(write_run_report(run, metric)))
     print(f"report: {run.folder / 'report.html'}", flush=True)
     for note in _edit_notes(run):
@@ -113,22 +113,23 @@ def _split_notes(run: Run) -> list[str]:
 
 def _edit_notes(run: Run) -> list[str]:
     """Sentences about folds that were trained or predicted before the recipe was edited."""
-    facts, notes, trained = scored(run), [], read_json(run.folder / "settings.json").get("network")
-    predicted = [fold for fold in finished(run) if facts[fold].get("recipe") != run.origin["recipe"]]
-    other = [fold for fold in finished(run) if trained and facts[fold].get("network", trained) != trained]
+    facts, done, trained = scored(run), finished(run), read_json(run.folder / "settings.json").get("network")
+    predicted = [fold for fold in done if facts[fold].get("recipe") != run.origin["recipe"]]
+    other = [fold for fold in done if trained and facts[fold].get("network", trained) != trained]
     cases = (
         (edited(run), "began to train before the recipe was edited"),
         (predicted, "{} predicted before the recipe was edited"),
         (other, "{} predicted by a network that is not built as in training"),
     )
-    for folds, what in cases:
-        if folds:
-            several = len(folds) > 1
-            told = what.format("were" if several else "was")
-            notes.append(f"Fold{'s' * several} {', '.join(map(str, folds))} {told}.")
-    if notes:
-        notes.append(
-            "Data, folds, flags, sizes, numbers of the plan, optimizer and values of the loss are compared and are the "
-            "same. Other edits reach only what is trained or predicted after them."
-        )
-    return [" ".join(notes)] if notes else []
+    notes = [f"{_named(folds)} {what.format('were' if len(folds) > 1 else 'was')}." for folds, what in cases if folds]
+    if not notes:
+        return []
+    compared = (
+        "Data, folds, flags, sizes, numbers of the plan, optimizer and values of the loss are compared and are the "
+        "same. Other edits reach only what is trained or predicted after them."
+    )
+    return [" ".join([*notes, compared])]
+
+
+def _named(folds: list[int]) -> str:
+    return f"Fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"

@@ -60,10 +60,11 @@ def _forget_others(run: Run, fold: int) -> dict[str, str]:
 
 def score_again(run: Run, metric: Metric | None) -> None:
     """Score the finished folds that were scored by another metric. Their predictions are kept."""
+    done, own = finished(run), metric_key(metric)
     for fold, facts in scored(run).items():
-        if fold in finished(run) and facts.get("metric") != metric_key(metric):
+        if fold in done and facts.get("metric") != own:
             _score_fold(run, fold, metric)
-            write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**facts, "metric": metric_key(metric)}))
+            write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**facts, "metric": own}))
 
 
 def _score_fold(run: Run, fold: int, metric: Metric | None) -> None:
@@ -94,11 +95,11 @@ def metric_key(metric: Metric | None) -> str | None:
 
 def finished(run: Run) -> list[int]:
     """The folds that are trained, predicted and scored as this run would do it, and whose predictions are all there."""
-    keys = {fold: facts["key"] for fold, facts in scored(run).items()}
+    lost = set(run.store.missing(run.dataset.ids))
     return [
         fold
-        for fold, key in keys.items()
-        if key == prediction_key(run, [fold]) and not run.store.missing(run.held_out(fold))
+        for fold, facts in scored(run).items()
+        if facts["key"] == prediction_key(run, [fold]) and lost.isdisjoint(run.held_out(fold))
     ]
 
 

@@ -71,7 +71,8 @@ def submit(
     folds = run.world.agree(lambda: ensemble(run, fold, submission.keep_test))
     if not competition.test_ids or not folds:
         return None
-    asked, tests = run.world.agree(lambda: (competition.fingerprint(), competition.test_fingerprint()))
+    tests = run.world.agree(competition.test_fingerprint)
+    asked = competition.fingerprint(tests)
     parts = run.world.agree(lambda: _rows_folder(run, asked, folds))
     predictions = TestPredictions(run, competition, tests, folds, network, submission.keep_test)
     path = submission.folder / _csv_name(run, folds)

@@ -47,9 +47,12 @@ class Competition:
                 f"{len(twice)} test ids are given more than once, {', '.join(twice[:5])}: list(dict.fromkeys(test_ids))"
             )
 
-    def fingerprint(self) -> str:
-        """A hash of all of the competition that can change a row: the test ids, the dialect and the test images."""
-        facts = self.dialect, self.test_ids, self.test_fingerprint()
+    def fingerprint(self, tests: str | None = None) -> str:
+        """A hash of all of the competition that can change a row: the test ids, the dialect and the test images.
+
+        tests: its test_fingerprint, where that is known; it reads files.
+        """
+        facts = self.dialect, self.test_ids, self.test_fingerprint() if tests is None else tests
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def test_fingerprint(self) -> str:

@@ -76,15 +76,16 @@ class World:
         """
         if self.size == 1:
             return find()
-        told = [None, True]  # the value, and whether there was an error
+        found = [None, True]  # the value, and whether there was an error
         try:
             if self.main:
-                told = [find(), False]
+                found = [find(), False]
         finally:
-            dist.broadcast_object_list(told, src=0)
-        if told[1]:
+            dist.broadcast_object_list(found, src=0)
+        value, failed = found
+        if failed:
             sys.exit(1)
-        return told[0]
+        return value
 
     def gather(self, values: dict) -> dict:
         """The items of all processes' dictionaries."""

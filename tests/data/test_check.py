@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn import Drawn
+from drawn import Drawn, changed, refusal
 from encoded import save
 from PIL import Image
 
@@ -22,20 +22,6 @@ from kit.system.files import cache_folder
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
-
-
-def changed(**changes):
-    """A drawn data set with some attributes changed."""
-    dataset = Drawn()
-    for name, value in changes.items():
-        setattr(dataset, name, value)
-    return dataset
-
-
-def refusal(dataset):
-    with pytest.raises(ValueError, match=r"problem|cannot be trained on") as refused:
-        check_dataset(dataset)
-    return str(refused.value)
 
 
 def test_facts_are_those_of_numpy():

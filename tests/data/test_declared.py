@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import Drawn
+from drawn import Drawn, changed, refusal
 
 from kit.data import check_dataset
 
@@ -13,20 +13,6 @@ from kit.data import check_dataset
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
-
-
-def changed(**changes):
-    """A drawn data set with some attributes changed."""
-    dataset = Drawn()
-    for name, value in changes.items():
-        setattr(dataset, name, value)
-    return dataset
-
-
-def refusal(dataset):
-    with pytest.raises(ValueError, match=r"problem|cannot be trained on") as refused:
-        check_dataset(dataset)
-    return str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 import dataclasses
-import importlib
 import json
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -17,23 +15,17 @@ from tiny_run import ALONE, SIZE, finish_two_folds, flags, frame, mask_by_hand, 
 
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA
-from kit.recipe import finish
 from kit.report.of_run import report
 from kit.runs import Count, Free, Weights, oof_masks, open_run, predict_oof, unfinished
 from kit.runs.flags import read_flags
-from kit.runs.folds import has_only_weights, lock
-from kit.runs.oof import finished, up_to_date
-from kit.runs.provenance import recipe_code, versions
+from kit.runs.folds import lock
+from kit.runs.oof import finished
+from kit.runs.provenance import versions
 from kit.runs.run import begin
 from kit.runs.training import new_fold_state
 from kit.scoring.confusion import confusion_matrix, foreground_scores
 from kit.training import adamw
 from kit.training.state import resume, save
-
-
-@pytest.fixture(scope="module")
-def two_folds(tmp_path_factory):
-    return finish_two_folds(tmp_path_factory.mktemp("two"))
 
 
 def test_config_says_what_was_asked_of_what_with_what(tmp_path, monkeypatch):
@@ -99,37 +91,6 @@ def test_a_checkpoint_of_another_split_is_refused(tmp_path):
     swapped = dataclasses.replace(run, folds=1 - run.folds)
     with pytest.raises(ValueError, match=r"last\.pt was made by another configuration .*held out \w+ -> \w+"):
         resume(new_fold_state(swapped, 0, model, adamw(model, lr=0.1)), run.fold_folder(0))
-
-
-def test_an_edited_recipe_is_named_and_the_report_says_what_trained(tmp_path, two_folds, monkeypatch, capsys):
-    recipe, folder = tmp_path / "recipe.py", shutil.copytree(two_folds, tmp_path / "run")
-    recipe.write_text("lr = 0.1")
-    monkeypatch.setattr("sys.argv", [str(recipe), "--fold", "0"])
-    monkeypatch.setattr("kit.runs.provenance.script", lambda: recipe)
-    monkeypatch.setattr("kit.runs.provenance.commit", lambda: "abc")
-    for fold in (0, 1):
-        (folder / f"fold{fold}/finished.json").unlink()
-    run = new_run(folder)
-    assert list(unfinished(run, 0)) == [0]
-    predict_oof(run, 0, tiny_network)
-    assert list(unfinished(run, 0)) == []
-    assert capsys.readouterr().out == "fold 0 is finished\n"
-    recipe.write_text('"""Words."""\nlr =  0.1  # a comment')
-    assert list(unfinished(new_run(folder), 0)) == []
-    recipe.write_text("lr = 0.2")
-    monkeypatch.setattr("sys.argv", [str(recipe), "--fold", "all"])
-    monkeypatch.setattr("kit.runs.provenance.commit", lambda: "def")
-    run = new_run(folder)  # another process
-    for fold in unfinished(run, "all"):  # each is predicted again: the network may be another
-        predict_oof(run, fold, tiny_network)
-    capsys.readouterr()
-    report(run)
-    [note] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")]
-    assert note.startswith("note: Fold 0 began to train before the recipe was edited. Data, folds, flags")
-    measured = json.loads((folder / "report.json").read_text())
-    assert any("Fold 0 began to train before the recipe" in text for text in measured["conventions"])
-    assert [line.split()[2:] for line in measured["command"].splitlines()] == [["--fold", "0"], ["--fold", "all"]]
-    assert measured["versions"]["commit"] == "abc and def"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,43 +321,3 @@ def test_a_configuration_is_frozen_while_a_fold_is_at_work_and_free_after_it_was
     with pytest.raises(ValueError, match=r"lr 0\.2 -> 0\.1"):
         next(unfinished(first, 0))  # it started before the other one wrote
     assert not (tmp_path / "fold0/origin.json").exists()
-
-
-def test_an_edited_module_of_the_users_counts_as_an_edited_recipe(tmp_path, monkeypatch):
-    script, module = tmp_path / "script.py", tmp_path / "my_layers.py"
-    script.write_text("import my_layers")
-    module.write_text("ACTIVATION = 'relu'")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("kit.runs.provenance.script", lambda: script)
-    monkeypatch.setitem(sys.modules, "my_layers", importlib.import_module("my_layers"))
-    before = recipe_code()
-    module.write_text("# words\nACTIVATION =   'relu'")
-    assert recipe_code() == before
-    module.write_text("ACTIVATION = 'gelu'")
-    assert recipe_code() != before
-    monkeypatch.setattr("kit.runs.provenance.script", lambda: None)
-    assert recipe_code() == "unknown"
-
-
-def test_in_a_notebook_predictions_are_always_made_anew(tmp_path, monkeypatch):
-    """Its cells may have changed unseen."""
-    monkeypatch.setattr("kit.runs.provenance.script", lambda: None)
-    run = new_run(finish_two_folds(tmp_path / "two"))
-    assert finished(run) == [0, 1]  # so that a report can be made
-    assert list(unfinished(run, "all")) == [0, 1]
-
-
-def test_a_finished_fold_without_its_checkpoint_is_predicted_and_not_trained(tmp_path, monkeypatch):
-    """A copy of a run without its large last.pt files, with an edited recipe."""
-    run = new_run(finish_two_folds(tmp_path / "two"))
-    assert not has_only_weights(new_run(tmp_path / "new"), 0)
-    assert has_only_weights(run, 0)
-    (tmp_path / "two/fold1/last.pt").write_bytes(b"")
-    assert not has_only_weights(run, 1)  # it is resumed, which compares its settings
-    weights = (tmp_path / "two/fold0/last.safetensors").read_bytes()
-    monkeypatch.setattr("kit.runs.provenance.recipe_code", lambda: "edited")
-    again, trained = new_run(tmp_path / "two"), []
-    finish(again, "all", trained.append, tiny_network)
-    assert trained == [1]
-    assert (tmp_path / "two/fold0/last.safetensors").read_bytes() == weights
-    assert up_to_date(again) == [0, 1]
