@@ -57,6 +57,7 @@ class Facts:
     sizes: int  # different shapes in all
     content: str  # a hash of every image and mask as read
     shares: tuple[float, ...]  # of each image that is not background, 0..1, in the order of the ids
+    contents: tuple[str, ...]  # a CRC-32 of the image and one of the mask, of each id
 
     def to_json(self) -> str:
         """The facts as JSON."""
@@ -292,6 +293,7 @@ def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
         sizes=len(shapes),
         content=short_hash([(one.dtype, one.shape, one.content) for one in found]),
         shares=tuple(float(one.labels[1:IGNORED].sum() / one.labels.sum()) for one in found),
+        contents=tuple(one.content for one in found),
     )
 
 

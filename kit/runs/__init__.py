@@ -10,6 +10,7 @@ oof.py         out-of-fold predictions and their scores
 testing.py     predictions of the test images
 submit.py      the submission
 provenance.py  where a number comes from: command, versions, commit, hardware
+changes.py     what changed since a run folder began: images, masks, kit itself; for the message that refuses it
 """
 
 from kit.runs.flags import Count, Free, Weights

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+import kit
 from kit.data.identity import own_sources, plain_source
 from kit.system.files import short_hash
 
@@ -63,6 +64,7 @@ def versions(device: torch.device) -> dict[str, str]:
     ]
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
+        "kit": kit.__version__,
         "commit": commit(),
         "python": platform.python_version(),
         **{name: _version(name) for name in names},

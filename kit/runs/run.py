@@ -1,6 +1,7 @@
 """Run: a run folder, and what all its folds share.
 
 runs/<run>/config.json            the configuration, versions, commit, the data's key
+runs/<run>/contents.csv           checksums of all images and masks: a refusal names those that changed
 runs/<run>/folds.csv              id,group,fold; frozen when the first fold begins
 runs/<run>/settings.json          plan, optimizer and loss, the same for all folds
 runs/<run>/fold<k>/origin.json    the recipe, command and versions with which training began
@@ -27,11 +28,12 @@ from kit.folds.keeping import is_at_work, is_trained, keep_folds, locked_folds
 from kit.prediction.frame import Frame
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
+from kit.runs.changes import changed_contents, changed_kit, write_contents
 from kit.runs.flags import Flags, read_flags
 from kit.runs.provenance import origin
 from kit.runs.settings import settings_of
 from kit.system.files import write_atomic
-from kit.training.checkpoint import check_identity
+from kit.training.checkpoint import OtherRun, check_identity
 from kit.training.loaders import default_workers
 from kit.training.loop import best_dtype
 from kit.training.processes import World, start
@@ -53,7 +55,8 @@ class Run:
     """folder and name: of the recipe, and so of the CSV. folds: (n,) the fold in which dataset.ids[i] is held out.
 
     A fold of -1 means that an image is never held out. frame, tta: how images are predicted.
-    data: what training is given, as kit.data.check.data_identity names it.
+    data: what training is given, as kit.data.check.data_identity names it. contents: of each image and mask, as
+    kit.data.check.Facts holds it; empty where unknown.
     world, dtype, workers: this process, the dtype of its forward pass, how many processes load its data.
     """
 
@@ -69,6 +72,7 @@ class Run:
     dtype: torch.dtype
     workers: int = 0
     seed: int = 0
+    contents: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -145,6 +149,7 @@ def open_run(
         dtype=best_dtype(world.device),
         workers=workers,
         seed=config.seed,
+        contents=facts.contents,
     )
     planned(run, config.fold)  # before config.json is written
     begin(run)
@@ -182,13 +187,23 @@ def _write_config(run: Run) -> None:
             check_config(run)
         facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
         write_atomic(path, json.dumps(facts, indent=2) + "\n")
+        write_contents(run.folder, run.dataset.ids, run.contents)
 
 
 def check_config(run: Run) -> None:
-    """Raise ValueError with the difference if config.json is of another configuration or of other data."""
+    """Raise ValueError with the difference if config.json is of another configuration or of other data.
+
+    It names the images and masks that changed, and kit's own version where that is another one.
+    """
     path = run.folder / "config.json"
-    if path.exists():
-        check_identity(path, run.identity, read_json(path).get("identity", {}), run.flags.defaults)
+    if not path.exists():
+        return
+    kept = read_json(path)
+    try:
+        check_identity(path, run.identity, kept.get("identity", {}), run.flags.defaults)
+    except OtherRun as error:
+        changed = changed_contents(run.folder, run.dataset.ids, run.contents)
+        raise OtherRun(f"{error}{changed}{changed_kit(kept.get('versions', {}), run.origin['versions'])}") from None
 
 
 @contextlib.contextmanager

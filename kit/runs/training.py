@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 from kit.data.cache import sample_reader
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.folds.keeping import locked_folds
+from kit.runs.changes import changed_kit
 from kit.runs.check import check_network
 from kit.runs.run import Run, read_json
 from kit.runs.settings import network_text, optimizer_settings, settings_of, text_of
 from kit.scoring.validation import Validation
 from kit.system.files import cache_folder, digest, is_locked, write_atomic
-from kit.training.checkpoint import check_identity, load_weights
+from kit.training.checkpoint import OtherRun, check_identity, load_weights
 from kit.training.loaders import loading
 from kit.training.loop import LossOf, Settings, fit
 from kit.training.processes import EpochBatches
@@ -54,9 +55,21 @@ def fit_fold(
 ) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint.
 
-    Raises ValueError where the network does not fit the channels or classes of the data set.
+    Raises ValueError where the network does not fit the channels or classes of the data set, or where the fold or
+    another one was trained with other settings.
     """
     check_network(run, model)
+    try:
+        _fit_fold(run, fold, model, optimizer, loss_of, plan)
+    except OtherRun as error:
+        begun = [read_json(run.fold_folder(k) / "origin.json").get("versions", {}) for k in range(run.num_folds)]
+        said = {changed_kit(versions, run.origin["versions"]) for versions in begun} - {""}
+        raise OtherRun(f"{error}{''.join(sorted(said))}") from None
+
+
+def _fit_fold(
+    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
+) -> None:
     facts = run.world.agree(lambda: _settings_of(plan, optimizer, loss_of))
     run.world.agree(lambda: _keep_settings(run, fold, {**facts, "network": network_text(model)}))
     state = new_fold_state(run, fold, model, optimizer, plan.ema_decay, facts)

@@ -9,6 +9,7 @@ would destroy that file when killed, hence `write_atomic`.
 """
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -18,6 +19,12 @@ import torch
 from torch import nn
 
 from kit.system.files import write_atomic
+
+NETWORK = "network ("  # and the group of the optimizer that trains it
+
+
+class OtherRun(ValueError):
+    """A checkpoint or a run folder was made by another fold, configuration or data."""
 
 
 def save_weights(path: Path, model: nn.Module, note: dict) -> None:
@@ -69,18 +76,35 @@ def check_fit(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path) ->
 
 
 def check_identity(path: Path, expected: dict, found: dict, defaults: dict | None = None) -> None:
-    """Raise ValueError with the difference if a checkpoint was made by another fold, configuration or data.
+    """Raise OtherRun with the difference if a checkpoint was made by another fold, configuration or data.
 
     defaults: of flags. What was made before a flag existed was made with its default, so it may lack that flag.
     """
     known = {name: value for name, value in (defaults or {}).items() if name in expected}
-    problems = difference({**known, **found}, expected)
+    then, now = _with_tensors({**known, **found}), _with_tensors(expected)
+    problems = difference(then, now)
     if problems:
-        raise ValueError(
+        is_other = any(name.startswith(NETWORK) and then.get(name) != now[name] for name in now)
+        network = "The network is another one, or another part of it is trained. " if is_other else ""
+        raise OtherRun(
             f"{path} was made by another configuration (then -> now): {problems}. "
-            "Go back to those settings, choose another run folder (--run-dir), or delete this one (if no run is "
-            f"at work in it): {path.parent}"
+            f"{network}Go back to those settings, choose another run folder (--run-dir), or delete this one (if no run "
+            f"is at work in it): {path.parent}"
         )
+
+
+def _with_tensors(facts: dict) -> dict:
+    """The facts, with the number of tensors that a group of the optimizer trains under a name of its own.
+
+    "optimizer.group 0": "62 tensors, lr 0.1" says something of the network, and something of the optimizer.
+    """
+    apart = {}
+    for name, value in facts.items():
+        if name.startswith("optimizer.group") and (found := re.match(r"(\d+ tensors?), ", str(value))):
+            apart[f"{NETWORK}{name})"] = found[1]
+            value = value[found.end() :]
+        apart[name] = value
+    return apart
 
 
 def difference(expected: dict, found: dict, most: int = 8) -> str:

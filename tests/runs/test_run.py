@@ -13,6 +13,8 @@ import torch
 from tiny import TinyDataset, tiny_network
 from tiny_run import ALONE, SIZE, finish_two_folds, flags, frame, mask_by_hand, new_run, train
 
+import kit
+from kit.data.check import check_dataset, data_identity
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA
 from kit.report.of_run import report
@@ -24,6 +26,7 @@ from kit.runs.provenance import versions
 from kit.runs.run import begin
 from kit.runs.training import new_fold_state
 from kit.scoring.confusion import confusion_matrix, foreground_scores
+from kit.system.files import write_atomic
 from kit.training import adamw
 from kit.training.state import resume, save
 
@@ -321,3 +324,58 @@ def test_a_configuration_is_frozen_while_a_fold_is_at_work_and_free_after_it_was
     with pytest.raises(ValueError, match=r"lr 0\.2 -> 0\.1"):
         next(unfinished(first, 0))  # it started before the other one wrote
     assert not (tmp_path / "fold0/origin.json").exists()
+
+
+def facts_of(dataset):
+    """What open_run hands to a run of this data."""
+    facts = check_dataset(dataset)
+    return {"data": data_identity(dataset, facts), "contents": facts.contents}
+
+
+def test_a_refusal_names_the_images_and_masks_that_changed(tmp_path):
+    class Mended(TinyDataset):
+        def read_image(self, id):
+            return 255 - super().read_image(id) if id == "car1_02" else super().read_image(id)
+
+        def read_mask(self, id):
+            return np.roll(super().read_mask(id), 3, axis=1) if id in {"car1_02", "car3_01"} else super().read_mask(id)
+
+        def fingerprint(self):
+            return "mended"
+
+    begin(new_run(tmp_path, **facts_of(TinyDataset())))
+    begin(new_run(tmp_path, Mended(), **facts_of(Mended())))  # nothing is trained yet
+    begin(new_run(tmp_path, **facts_of(TinyDataset())))
+    checkpoint_of(tmp_path)
+    begin(new_run(tmp_path, **facts_of(TinyDataset())))
+    changed = r"\nnow read differently:\n  car1_02: the image and the mask\n  car3_01: the mask$"
+    with pytest.raises(ValueError, match=rf"(?s)config\.json .*data\.images and masks \w+ -> \w+\..*{changed}"):
+        begin(new_run(tmp_path, Mended(), **facts_of(Mended())))
+    (tmp_path / "contents.csv").write_text("a file of something else\n")
+    with pytest.raises(ValueError, match=r"images and masks \w+ -> \w+\.") as refused:
+        begin(new_run(tmp_path, Mended(), **facts_of(Mended())))
+    assert "read differently" not in str(refused.value)
+
+
+def test_a_refusal_says_that_kit_is_another_one(tmp_path):
+    begin(new_run(tmp_path))
+    checkpoint_of(tmp_path)
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["versions"]["kit"] == kit.__version__
+    commit = kept["versions"]["commit"]
+    if commit == "unknown":
+        pytest.skip("kit lies in no checkout of git, so its commit is unknown")
+
+    def refusal(**versions):
+        write_atomic(tmp_path / "config.json", json.dumps(kept | {"versions": kept["versions"] | versions}))
+        with pytest.raises(ValueError, match="lr") as refused:
+            begin(new_run(tmp_path, config={"fold": 0, "lr": 0.3}))
+        return str(refused.value)
+
+    said = (
+        f"\nThe run began with kit 0.0.9 of commit 0123abcdef, and this is kit {kit.__version__} of commit {commit}: "
+    )
+    assert f"\n{said}" in refusal(kit="0.0.9", commit="0123abcdef")
+    assert "The run began with kit 0123abcdef, and this" in refusal(kit="unknown", commit="0123abcdef")
+    assert "The run began" not in refusal()
+    assert "The run began" not in refusal(kit="unknown", commit="unknown")

@@ -260,3 +260,31 @@ def test_a_network_that_is_built_otherwise_than_it_was_trained_is_reported(tmp_p
     assert "note:" not in capsys.readouterr().out
     finish(run, 1, train, edited)
     assert "note: Fold 1 was predicted by a network that is not built as in training." in capsys.readouterr().out
+
+
+def test_another_network_is_called_another_network(tmp_path):
+    def fit(fold, net, lr=0.01):
+        fit_fold(new_run(tmp_path, Learnable()), fold, net, adamw(net, lr), supervised(bce), Plan(1, 3, warmup_cosine))
+
+    larger = torch.nn.Sequential(tiny_network(), torch.nn.BatchNorm2d(1))
+    fit(0, tiny_network())
+    said = r"network \(optimizer\.group 1\) 1 tensor -> 3 tensors\. The network is another one, or another part of it"
+    for fold in (0, 1):
+        with pytest.raises(ValueError, match=said):
+            fit(fold, larger)
+    with pytest.raises(ValueError, match=r"now\): optimizer\.group 0 \w.* lr 0\.01.* -> .* lr 0\.02") as refused:
+        fit(0, tiny_network(), lr=0.02)
+    assert "The network" not in str(refused.value)
+
+
+def test_settings_that_an_earlier_kit_wrote_otherwise_are_refused_with_its_version(tmp_path):
+    def fit(run, lr):
+        net = tiny_network()
+        fit_fold(run, 0, net, adamw(net, lr), supervised(bce), Plan(1, 3, warmup_cosine))
+
+    run = new_run(tmp_path, Learnable())
+    fit(run, 0.01)
+    origin = run.origin | {"versions": run.origin["versions"] | {"kit": "0.0.9"}}
+    (run.fold_folder(0) / "origin.json").write_text(json.dumps(origin))
+    with pytest.raises(ValueError, match=r"(?s)last\.pt was made.*\nThe run began with kit 0\.0\.9"):
+        fit(new_run(tmp_path, Learnable()), 0.02)
