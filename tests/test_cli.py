@@ -1,5 +1,6 @@
 """python -m kit lint: its verdicts."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -182,6 +183,17 @@ def test_lint_of_a_csv_does_not_wait_for_torch(tmp_path):
     code = "import sys; sys.argv[1:] = ['lint', 's.csv', '--shape', '3', '4']; from kit.cli import main; main(); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_a_reader_that_has_seen_enough_ends_lint_quietly(tmp_path):
+    """As in `python -m kit lint … | head`: here the pipe is closed before the first line."""
+    csv(tmp_path / "s.csv", "img,rle_mask", *(f"a{number}," for number in range(20)))
+    end, pipe = os.pipe()
+    os.close(end)
+    command = [sys.executable, "-m", "kit", "lint", "s.csv", "--shape", "3", "4"]
+    found = subprocess.run(command, cwd=tmp_path, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(pipe)
+    assert (found.returncode, found.stderr) == (1, "")
 
 
 def test_a_folder_in_carvanas_layout_is_held_against_its_csv(bare, tmp_path):

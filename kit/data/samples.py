@@ -65,8 +65,9 @@ class SegmentationDataset(TorchDataset):
         image, mask = self.read(self.ids[index])
         if self.augment is not None:
             image, mask = self.augment(image, mask, epoch, index)
-        rows = torch.from_numpy(np.array(image, order="C"))  # a copy: of a turned view, or of the cache's own memory
-        return Sample(rows.permute(2, 0, 1), torch.tensor(mask), self.ids[index])
+        # copies: of a turned view, or of the cache's own memory
+        rows, labels = (torch.from_numpy(np.array(array, order="C")) for array in (image, mask))
+        return Sample(rows.permute(2, 0, 1), labels, self.ids[index])
 
 
 def collate_samples(samples: list[Sample]) -> Sample:

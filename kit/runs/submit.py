@@ -221,6 +221,8 @@ def _forget_rows(run: Run, asked: str, keep: Path) -> None:
         if folder not in in_use or (folder / WRITTEN).exists():
             with contextlib.suppress(BlockingIOError), run_lock(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # on a network disk (NFS) the open lock keeps the empty folder
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -109,6 +109,18 @@ def test_rotations_and_flips_reach_the_network_as_plain_memory():
         assert any(np.array_equal(turned.image.numpy(), view) for view in eight)
 
 
+def test_an_augmentation_of_the_users_own_may_give_mirrored_views_that_cannot_be_written_to():
+    def mirrored(image, mask, epoch, index):
+        image, mask = image[:, ::-1], mask[:, ::-1]
+        image.flags.writeable = mask.flags.writeable = False
+        return image, mask
+
+    turned, plain = dataset(mirrored)[0, 3], dataset(None)[0, 3]
+    np.testing.assert_array_equal(turned.image.numpy(), plain.image.numpy()[:, :, ::-1])
+    np.testing.assert_array_equal(turned.mask.numpy(), plain.mask.numpy()[:, ::-1])
+    assert turned.mask.is_contiguous()
+
+
 def test_elastic_displaces_as_the_paper_says():
     """Section 3.1: at the nine nodes, Gaussian of 10 pixels; the two directions and the nodes apart from each other."""
     draws = []

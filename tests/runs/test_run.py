@@ -372,9 +372,7 @@ def test_a_refusal_says_that_kit_is_another_one(tmp_path):
             begin(new_run(tmp_path, config={"fold": 0, "lr": 0.3}))
         return str(refused.value)
 
-    said = (
-        f"\nThe run began with kit 0.0.9 of commit 0123abcdef, and this is kit {kit.__version__} of commit {commit}: "
-    )
+    said = f"The run began with kit 0.0.9 of commit 0123abcdef, and this is kit {kit.__version__} of commit {commit}: "
     assert f"\n{said}" in refusal(kit="0.0.9", commit="0123abcdef")
     assert "The run began with kit 0123abcdef, and this" in refusal(kit="unknown", commit="0123abcdef")
     assert "The run began" not in refusal()

@@ -1,7 +1,10 @@
 """Submissions: the mean of the folds' networks, resumed anywhere, with the same bytes."""
 
+import contextlib
 import json
+import os
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -286,6 +289,36 @@ def test_rows_of_a_killed_neighbour_stay_until_its_csv_is_written(tmp_path, two_
     assert read == ["test_02"]
     make(run, tmp_path, fold=0)
     assert not killed.exists()  # its rows are in its CSV
+
+
+def test_rows_of_an_older_submission_leave_no_folder_on_a_network_disk(tmp_path, two_folds, monkeypatch):
+    """NFS renames an open file that is removed, and removes it once it is closed: until then its folder is not empty."""
+    run = copy_of(two_folds, tmp_path / "tiny")
+    old = run.folder / "test/0123-of-another-dialect"
+    old.mkdir(parents=True)
+    (old / "rows").write_text("test_00,1 2\n")
+    unlink = os.unlink
+
+    def rename_lock(path, *, dir_fd=None):
+        if path == "lock" and dir_fd is not None:
+            os.rename("lock", ".nfs1", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        else:
+            unlink(path, dir_fd=dir_fd)
+
+    @contextlib.contextmanager
+    def remove_when_closed(folder, **options):
+        with run_lock(folder, **options):
+            yield
+        if (folder / ".nfs1").exists():
+            renamed.append(folder)
+            (folder / ".nfs1").unlink()
+
+    renamed = []
+    monkeypatch.setattr("os.unlink", rename_lock)
+    monkeypatch.setattr(sys.modules[submit.__module__], "run_lock", remove_when_closed)
+    make(run, tmp_path)
+    assert renamed == [old]
+    assert not old.exists()
 
 
 def test_a_replaced_image_of_a_class_without_a_fingerprint_is_predicted_again(tmp_path, two_folds):
