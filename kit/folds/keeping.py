@@ -113,12 +113,26 @@ def _read(path: Path, ids: list[str], groups: list[str]) -> np.ndarray:
             f"{path} has no column {', '.join(sorted(missing))}; expected id,group,fold. Choose another "
             "run folder (--run-dir), or restore the file"
         )
-    if _texts(table["id"]) != ids or _texts(table["group"]) != groups:
-        raise ValueError(
-            f"{path} lists other ids or groups than the data now has (another folder, or another list of images was "
-            "asked for); choose another run folder (--run-dir)"
-        )
+    kept = _texts(table["id"])
+    if kept != ids or _texts(table["group"]) != groups:
+        raise ValueError(f"{path} lists other ids or groups than the data now has{_different(kept, ids)}")
     return _checked(table["fold"].to_numpy(), groups)
+
+
+def _different(kept: list[str], ids: list[str]) -> str:
+    """How the ids of the file and of the data differ, and what to do, for the message."""
+    for fewer, more, when in ((kept, ids, "now"), (ids, kept, "then")):
+        front = more[0].removesuffix(fewer[0]) if fewer and more else ""
+        if front.endswith("/") and more == [front + id for id in fewer]:
+            return (
+                f": they are the same ones, {when} with {front} in front, as in {more[0]}. kit.datasets.Folder puts it "
+                "there where test images have the ids of training images, so `tests` has changed since then. Give it "
+                "the same test images as then, or choose another run folder (--run-dir)"
+            )
+    lists = {"Only in the file": set(kept) - set(ids), "Only in the data": set(ids) - set(kept)}
+    named = [f"{where}: {', '.join(sorted(some)[:5])} ({len(some)}). " for where, some in lists.items() if some]
+    asked = "another folder, or another list of images was asked for"
+    return f" ({asked}). {''.join(named)}Choose another run folder (--run-dir)"
 
 
 def _checked(folds: Iterable[int], groups: Sequence[str]) -> np.ndarray:

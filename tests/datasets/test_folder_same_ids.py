@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from encoded import save
+from tiny_run import ALONE
 
 from kit.data import check_dataset
 from kit.datasets import Folder
+from kit.folds.keeping import keep_folds
 from kit.submission import Competition, Dialect
 from kit.submission.lint import check_sample
 
@@ -87,3 +89,21 @@ def test_a_file_that_both_patterns_name_is_refused(tmp_path):
     assert "images/3.png" not in str(caught.value)
     with pytest.raises(ValueError, match="let each pattern match its own files alone"):
         Folder(tmp_path, images="images/*.png", masks="masks/*.png", tests="*/*.png")
+
+
+def test_a_run_folder_says_when_test_images_came_later_and_renamed_all_others(tmp_path):
+    for number in range(1, 5):
+        put(tmp_path / f"data/train/{number}.png", number)
+        put(tmp_path / f"data/masks/{number}.png", number % 2)
+    put(tmp_path / "data/test/1.png", 100)
+    patterns = {"images": "train/*.png", "masks": "masks/{id}.png"}
+    before = Folder(tmp_path / "data", **patterns)
+    later = Folder(tmp_path / "data", **patterns, tests="test/*.png")
+    for number, (first, second, when) in enumerate([(before, later, "now"), (later, before, "then")]):
+        folder = tmp_path / f"run{number}"
+        keep_folds(folder, first, ALONE, lambda: np.arange(4) % 2)
+        (folder / "fold0").mkdir()
+        (folder / "fold0/finished.json").write_text("{}")
+        said = f"they are the same ones, {when} with train/ in front, as in train/1. "
+        with pytest.raises(ValueError, match=rf"folds\.csv .*: {said}.*`tests` has changed"):
+            keep_folds(folder, second, ALONE, lambda: np.arange(4) % 2)

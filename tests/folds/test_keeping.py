@@ -122,5 +122,6 @@ def test_folds_of_a_file_can_be_given(tmp_path):
     assert read_folds(path, GIVEN).tolist() == [0, 1, 0, 1]
     assert keep_folds(tmp_path / "run", GIVEN, ALONE, lambda: read_folds(path, GIVEN)).tolist() == [0, 1, 0, 1]
     path.write_text(path.read_text().replace("b,", "z,"))
-    with pytest.raises(ValueError, match="lists other ids or groups"):
+    told = r"lists other ids or groups .*\. Only in the file: z \(1\)\. Only in the data: b \(1\)\. Choose"
+    with pytest.raises(ValueError, match=told):
         read_folds(path, GIVEN)

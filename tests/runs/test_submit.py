@@ -292,7 +292,7 @@ def test_rows_of_a_killed_neighbour_stay_until_its_csv_is_written(tmp_path, two_
 
 
 def test_rows_of_an_older_submission_leave_no_folder_on_a_network_disk(tmp_path, two_folds, monkeypatch):
-    """NFS renames an open file that is removed, and removes it once it is closed: until then its folder is not empty."""
+    """NFS renames an open file that is removed, and removes it once it is closed: the folder stays till then."""
     run = copy_of(two_folds, tmp_path / "tiny")
     old = run.folder / "test/0123-of-another-dialect"
     old.mkdir(parents=True)
