@@ -15,7 +15,8 @@ import simplejpeg
 from kit.report.display import as_rgb
 from kit.report.results import Results
 
-BLUE, ORANGE, GREY = (64, 170, 255), (255, 150, 20), (150, 150, 150)
+BLUE, ORANGE = (64, 170, 255), (255, 150, 20)
+GREY, DARK = (150, 150, 150), (70, 70, 70)  # ignored pixels; a background
 WIDTH, HEIGHT = 480, 400  # the box, in pixels, that every drawing fits into
 IGNORED = 255
 
@@ -67,19 +68,19 @@ def _draw_two_classes(
 
 
 def palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Return a colour for each class, neighbours far apart in hue; grey for a background, which stays unpainted."""
+    """Return a colour for each class, neighbours far apart in hue; DARK for a background, which is only darkened."""
     colours = []
     for k in range(len(classes)):
         hue = (0.2 + k * (5**0.5 - 1) / 2) % 1  # steps of the golden ratio: no hue comes close to an earlier one
         red, green, blue = colorsys.hsv_to_rgb(hue, *((0.85, 1.0), (0.5, 1.0), (0.9, 0.6))[k % 3])
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return [GREY, *colours[1:]] if classes[0] == "background" else colours
+    return [DARK, *colours[1:]] if classes[0] == "background" else colours
 
 
 def _painted(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The image at `size` under the colours of its classes, u8 (h, w, 3); grey classes only darken it."""
+    """The image at `size` under the colours of its classes, u8 (h, w, 3); a background only darkens it."""
     drawing, paint = _resize(image, size), colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
-    share = np.where((paint == GREY).all(axis=-1), 0.25, 0.6)[..., None]
+    share = np.where((paint == DARK).all(axis=-1), 0.25, 0.6)[..., None]
     return (drawing * (1 - share) + paint * share).astype(np.uint8)
 
 

@@ -6,13 +6,21 @@ from kit.report.results import Results
 from kit.scoring.confusion import iou
 from kit.scoring.intervals import ESTIMAND
 
+VIEWS = {  # of kit.prediction, by name
+    "hflip": "the mean of the predictions of the image and of its mirror image",
+    "flips": "the mean of the predictions of the image and of its three mirror images",
+    "d4": "the mean of the predictions of the image in its eight turned and mirrored positions",
+}
+
 
 def conventions(results: Results) -> list[str]:
     """Return one sentence or two for each convention, in the order in which the page shows them."""
     size = results.size
     saw = "each image at that size" if size is None else f"images of {size[0]} × {size[1]} (height × width)"
+    views = VIEWS.get(results.tta.partition(" ")[0])
+    meant = f" ({views})" if views else ""
     return [
-        f"Scored at each image's own size. The network saw {saw}. Test-time augmentation: {results.tta}.",
+        f"Scored at each image's own size. The network saw {saw}. Test-time augmentation: {results.tta}{meant}.",
         _classes(results),
         "Ignored pixels (255 in the truth) are in neither intersection nor union.",
         "Over the data set: from the summed confusion matrix, so every pixel weighs the same. "
@@ -45,7 +53,8 @@ def _intervals(results: Results) -> str:
     units = "images, each a group of its own" if groups == len(results.images) else "groups"
     return (
         f"Intervals: 95 %, cluster jackknife over {groups} {units}, with a t distribution. They are about {ESTIMAND}; "
-        "the chance of another training run is not in them."
+        "the chance of another training run is not in them. Degrees of freedom (df) say on how many groups an interval "
+        "rests in effect, less one: where a few groups decide the score, they are few and the interval is wide."
     )
 
 

@@ -47,9 +47,11 @@ def measure(results: Results) -> dict:
     per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
     threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
     quantiles       {"0.05": Dice, ...} over images
-    worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}], by Dice
+    ranked_by       the name of the metric, "Dice" without one: of each image, it decides which are the worst
+    worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}]; area: of the truth
     worst_by_group  the same, the worst image of each of the 24 worst groups, in the order of by_group
-    by_group        [{"group", "images", "dice_mean", "dice_worst"}], the lowest mean first
+    by_group        [{"group", "images", "dice_mean", "dice_worst", "mean", "worst"}], the lowest mean first; mean and
+                    worst are of what it is ranked by
     seconds, config, versions   as given
     """
     images, matrices = results.images, results.matrices
@@ -155,18 +157,21 @@ def _per_class(matrix: np.ndarray, names: tuple[str, ...]) -> list[dict]:
     ]
 
 
-def _examples(results: Results) -> dict[str, list[dict]]:
-    """The images that the page shows, by Dice, and the table of groups."""
+def _examples(results: Results) -> dict[str, str | list[dict]]:
+    """The images that the page shows, and the table of groups: by the metric, else by Dice; of equal ones, by Dice."""
     images = results.images.assign(fold=results.images["fold"].astype(int), metric=np.nan)
     if results.metric is not None:
         with np.errstate(divide="ignore", invalid="ignore"):  # an image may hold nothing to score
             images["metric"] = np.asarray(results.metric.score(results.counts), float)
-    ranked = images.sort_values(["dice", "id"], kind="stable")[[*COLUMNS, "metric"]]
+    own = "dice" if results.metric is None else "metric"
+    ranked = images.sort_values([own, "dice", "id"], kind="stable")[[*COLUMNS, "metric"]]
     middle = max(0, (len(ranked) - MEDIAN) // 2)
-    groups = images.groupby("group")["dice"].agg(images="size", dice_mean="mean", dice_worst="min").reset_index()
-    groups = groups.sort_values(["dice_mean", "group"])
+    parts = {"images": ("id", "size"), "dice_mean": ("dice", "mean"), "dice_worst": ("dice", "min")}
+    groups = images.groupby("group").agg(**parts, mean=(own, "mean"), worst=(own, "min")).reset_index()
+    groups = groups.sort_values(["mean", "dice_mean", "group"])
     worst_of = ranked.drop_duplicates("group").set_index("group", drop=False)
     return {
+        "ranked_by": "Dice" if results.metric is None else results.metric.name,
         "worst": ranked.head(WORST).to_dict("records"),
         "worst_by_group": worst_of.loc[groups["group"].head(WORST)].to_dict("records"),
         "median": ranked.iloc[middle : middle + MEDIAN].to_dict("records"),

@@ -16,7 +16,8 @@ def summary(measurements: dict) -> str:
     lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
     lines += [*_table(m), "", *_further(m), *_threshold(m)]
     worst = m["worst"][0]
-    return "\n".join([*lines, "", f"worst image: {worst['id'][:48]} (Dice {_rounded(worst['dice'])})"])
+    own = f"metric {_rounded(worst['metric'])}, " if worst["metric"] not in (None, worst["dice"]) else ""
+    return "\n".join([*lines, "", f"worst image: {worst['id'][:36]} ({own}Dice {_rounded(worst['dice'])})"])
 
 
 def _metric(m: dict) -> list[str]:

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, jaccard_score, recall_score
 
 from kit import report
-from kit.scoring import MeanDice, PrecisionOverThresholds, foreground_scores
+from kit.scoring import MeanDice, MeanDicePerClass, PrecisionOverThresholds, foreground_scores
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +235,25 @@ def test_worst_and_median_images(drawn, measured):
     assert [row["group"] for row in measured["worst_by_group"]] == [row["group"] for row in measured["by_group"]]
     for row in measured["worst_by_group"]:
         assert row["id"] == ranked["id"][ranked["group"] == row["group"]].iloc[0]
+
+
+def test_the_worst_images_are_those_of_the_metric_where_it_leaves_the_background_out(drawn):
+    """One image is wrong in the background, the others in a class: Dice of all classes ranks them otherwise."""
+    truths, predictions = classes()
+    results = class_results(drawn, truths, predictions)
+    metric = MeanDicePerClass(num_classes=results.matrices.shape[-1])
+    counts = np.stack([metric.counts(*pair) for pair in zip(truths, predictions, strict=True)])
+    measured = report.measure(dataclasses.replace(results, metric=metric, counts=counts))
+    each = pd.Series(metric.score(counts), results.images["id"])
+    worst = [row["id"] for row in measured["worst"]]
+    assert each[worst].is_monotonic_increasing
+    assert worst != list(results.images.sort_values(["dice", "id"])["id"])
+    assert measured["ranked_by"] == metric.name
+    means = each.groupby(results.images["group"].to_numpy()).mean().sort_values()
+    assert [row["mean"] for row in measured["by_group"]] == pytest.approx(list(means))
+    assert measured["worst_by_group"][0]["group"] == means.index[0]
+    line = report.summary(measured).splitlines()[-1]
+    assert line.startswith(f"worst image: {worst[0]} (metric {each[worst[0]]:.4f}, Dice ")
 
 
 def test_the_worst_image_of_each_group_is_there_when_one_group_has_all_the_worst(drawn):

@@ -88,7 +88,7 @@ def test_page_shows_every_drawing_and_fits(visit, written, width, height, scheme
         "(async () => {for (const image of document.images) {image.scrollIntoView(); await image.decode()}})()"
     )
     assert min(page.evaluate("[...document.images].map(image => image.naturalWidth)")) > 0
-    assert all(page.evaluate("[...document.images].map(image => image.loading == 'lazy' && image.alt != '')"))
+    assert all(page.evaluate("[...document.images].map(image => image.loading != 'lazy' && image.alt != '')"))
     paper, ink = page.evaluate(
         "[getComputedStyle(document.documentElement).backgroundColor, getComputedStyle(document.body).color]"
         ".map(colour => colour.match(/\\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0))"
@@ -149,6 +149,7 @@ def test_page_of_several_classes_real_data_and_no_history(visit, drawn, tmp_path
     assert page.locator(".legend").last.locator("li").all_inner_texts() == ["sky", "tree", "road", "wrong", "ignored"]
     assert page.locator(".hero div").first.inner_text().startswith("Mean IoU, data set")
     assert page.locator("article.card").count() == 10
+    assert "% not sky" in page.locator(".facts").first.inner_text()
     assert page.locator("#median").count() == 0  # all ten are among the worst
     assert "two groups only" not in page.content()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -166,6 +167,40 @@ def test_the_metric_leads_the_page_and_is_not_repeated(visit, drawn, tmp_path):
     assert page.locator(".hero div").count() == 4  # Dice as a mean over images is that metric
     assert page.locator("table.folds thead th").nth(3).inner_text() == "mean Dice over images"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+def test_a_print_has_every_image_and_the_page_explains_its_words(visit, written):
+    page = visit(written[0] / "report.html")
+    assert page.evaluate(
+        "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+    )  # no scrolling
+    text = page.locator("main").inner_text()
+    for said in (
+        "hflip (the mean of the predictions",
+        "Degrees of freedom (df) say",
+        "Best epoch: the one with",
+        "% foreground",
+    ):
+        assert said in text
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible()
+    assert page.evaluate("getComputedStyle(document.querySelector('.card')).breakInside") == "avoid"
+
+
+@pytest.mark.browser
+def test_the_legend_shows_the_background_and_ignored_pixels_in_different_greys(visit, drawn, tmp_path):
+    results = dataclasses.replace(class_results(drawn, *classes()), classes=("background", "tree", "road", "cat"))
+    report.write_report(results, tmp_path)
+    page = visit(tmp_path / "report.html")
+    legend = page.locator(".legend").last
+    names = legend.locator("li").all_inner_texts()
+    assert names == ["background, only darkened", "tree", "road", "wrong", "ignored"]
+    colours = page.evaluate(
+        "[...document.querySelectorAll('.legend')].at(-1).querySelectorAll('i').values()"
+        ".map(mark => getComputedStyle(mark).backgroundColor).toArray()"
+    )
+    assert len(set(colours)) == len(names)
 
 
 @pytest.mark.browser
