@@ -16,7 +16,7 @@ from kit.report.display import as_rgb
 from kit.report.results import Results
 
 BLUE, ORANGE = (64, 170, 255), (255, 150, 20)
-GREY, DARK = (150, 150, 150), (70, 70, 70)  # ignored pixels; a background
+PALE, DARK = (225, 225, 225), (70, 70, 70)  # ignored pixels; a background
 WIDTH, HEIGHT = 480, 400  # the box, in pixels, that every drawing fits into
 IGNORED = 255
 
@@ -43,7 +43,7 @@ def _draw_classes(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int], colours: list[tuple]
 ) -> dict[str, np.ndarray]:
     wrong = (truth != prediction) & (truth != IGNORED)
-    paint = np.array(colours + [(0, 0, 0)] * (IGNORED - len(colours)) + [GREY])
+    paint = np.array(colours + [(0, 0, 0)] * (IGNORED - len(colours)) + [PALE])
     return {
         "the truth": _painted(image, truth, paint, size),
         "the prediction": _painted(image, prediction, paint, size),
@@ -111,7 +111,7 @@ def _error_map(
     """A dark grey image. A pixel is coloured where any of the pixels behind it is wrong, so that thin errors show."""
     grey = cv2.cvtColor(_resize(image, size), cv2.COLOR_RGB2GRAY)
     drawing = np.repeat((grey // 3 + 12)[..., None], 3, axis=2)
-    for mask, colour in ((ignored, GREY), (wrong & ~missed, ORANGE), (missed, BLUE)):
+    for mask, colour in ((ignored, PALE), (wrong & ~missed, ORANGE), (missed, BLUE)):
         drawing[_resize(mask.astype(np.float32), size, enlarge=cv2.INTER_NEAREST) > 1e-6] = colour
     return drawing
 
