@@ -16,6 +16,7 @@ from kit.runs.oof import predict_oof
 from kit.runs.run import Run
 from kit.runs.submit import Submission, submit, test_time
 from kit.scoring.metrics import Metric
+from kit.submission.detect import check_numbers
 from kit.submission.lint import check_sample
 from kit.training import processes
 
@@ -39,6 +40,8 @@ def finish(
     check_metric(run, metric)
     if submission:
         check_sample(submission.competition)
+        for line in check_numbers(submission.competition):
+            run.world.say(f"warning: {line}")
         check_tests(run, submission.competition)
     for number in unfinished(run, fold):
         if not has_only_weights(run, number):

@@ -23,6 +23,7 @@ class Competition:
     dataset: a `kit.data.Dataset`; it reads the test images too. test_ids: str, each once, the order of the rows where
     there is no sample file. metric: a `kit.scoring` metric, or None. sample_csv: the sample submission; its keys and
     their order are those of the submission. truth_csv: the true masks of test images, where they are known.
+    train_csv: the true masks of training images as run lengths: a run compares the dialect with them before training.
     Raises ValueError if the dialect cannot hold the data set's classes, or if test ids are not text or repeat.
     """
 
@@ -32,6 +33,7 @@ class Competition:
     metric: object | None = None
     sample_csv: Path | None = None
     truth_csv: Path | None = None
+    train_csv: Path | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "test_ids", tuple(self.test_ids))

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import json
 import re
 
@@ -18,7 +19,8 @@ from kit.losses import bce_dice, cross_entropy
 from kit.prediction import Frame, Predictor, Rule
 from kit.runs import Submission, load, scores
 from kit.scoring import MeanDicePerClass
-from kit.submission import Competition, Dialect, lint
+from kit.submission import Competition, Dialect, lint, write
+from kit.submission.rle import encode
 
 KINDS = [(count, dtype) for count in (1, 2, 4, 12) for dtype in ("uint8", "uint16", "float32")]
 TOPS = {"uint8": 255, "uint16": 65535, "float32": 1}
@@ -241,3 +243,18 @@ def test_padding_keeps_the_ratio_and_is_no_part_of_a_prediction(tmp_path):
         truth, predicted = dataset.read_mask(id), Rule().mask(levels, dataset.shape(id))
         assert predicted.shape == truth.shape == dataset.shape(id)
         assert found.loc[id, "accuracy"] == pytest.approx((truth == predicted).mean())
+
+
+def test_a_dialect_of_the_other_order_than_the_training_csv_is_refused_before_training(tmp_path):
+    data = Shapes()
+    rows = [
+        row
+        for id in data.ids
+        for row in IN_A_COLUMN.cells(id, [(k, encode(data.read_mask(id) == k, IN_A_COLUMN.order)) for k in (1, 2)])
+    ]
+    write(rows, tmp_path / "train.csv", IN_A_COLUMN)
+    other = dataclasses.replace(IN_A_COLUMN, order="C" if IN_A_COLUMN.order == "F" else "F")
+    competition = Competition(data, other, data.test_ids, train_csv=tmp_path / "train.csv")
+    with pytest.raises(ValueError, match=rf"train\.csv .* with order='{IN_A_COLUMN.order}'; the dialect says"):
+        run_recipe(data, tmp_path, nearest_colour, cross_entropy, submission=Submission(competition))
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -1,5 +1,6 @@
 """The dialect found from a competition's files, and a CSV of true masks held against the masks themselves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,8 +8,8 @@ import masks_drawn as drawn
 import numpy as np
 import pytest
 
-from kit.submission import Dialect, compare_masks, detect, rle, write
-from kit.submission.detect import look
+from kit.submission import Competition, Dialect, compare_masks, detect, rle, write
+from kit.submission.detect import check_numbers, look
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
 SHAPE = (90, 160)
@@ -167,3 +168,76 @@ def test_a_class_column_of_any_name_is_known_by_its_values(tmp_path):
     found = look(tmp_path / "objects.csv")
     assert (found.key, found.class_column, found.mask) == ("id", None, "runs")
     assert found.repeats  # objects: neither the width nor the score tells them apart as a class does
+
+
+class Scans(Drawn):
+    """Drawn masks as the data set of a competition, whose test images are numbered alike."""
+
+    classes = ("background", "disc")
+
+    def __init__(self, shape=SHAPE, moved=0):
+        super().__init__(shape)
+        self.size, self.moved = shape, moved
+
+    def shape(self, id):
+        if id not in self.masks:
+            raise KeyError(id)
+        return self.size
+
+    def read_mask(self, id):
+        return np.roll(self.masks[id], self.moved, axis=1)
+
+
+FORGOT = Dialect(("id", "rle_mask"))
+
+
+@pytest.mark.parametrize(
+    ("data", "written", "right"),
+    [
+        (Scans(), {"order": "F"}, "order='F'"),
+        (Scans((120, 120)), {"order": "F"}, "order='F'"),  # of square images the masks alone tell
+        (Scans(moved=2), {"order": "F"}, "order='F'"),  # the files are other masks: then their raggedness
+        (Scans(), {"base": 0}, "base=0"),
+        (Scans(), {"order": "F", "base": 0, "relative": True}, "order='F', base=0, relative=True"),
+    ],
+)
+def test_a_dialect_that_forgets_how_the_training_csv_numbers_pixels_is_refused(tmp_path, data, written, right):
+    csv, _ = files(tmp_path, data, replace(FORGOT, **written))
+    with pytest.raises(
+        ValueError, match=rf"masks in train\.csv .* with {right}; the dialect says \w.* Give Dialect\(…"
+    ):
+        check_numbers(Competition(data, FORGOT, data.ids, train_csv=csv))
+    assert check_numbers(Competition(data, replace(FORGOT, **written), data.ids, train_csv=csv)) == []
+
+
+def test_a_training_csv_that_cannot_tell_is_a_warning(tmp_path):
+    csv, _ = files(tmp_path, Scans((120, 120)), FORGOT)
+    other = Scans((120, 120), moved=2)
+    [line] = check_numbers(Competition(other, FORGOT, other.ids, train_csv=csv))
+    assert line.startswith("train.csv could not tell")
+
+
+def test_a_sample_with_real_masks_in_the_other_order_is_a_warning(tmp_path):
+    data = Scans()
+    csv, placeholders = files(tmp_path, data, replace(FORGOT, order="F"))
+    [line] = check_numbers(Competition(data, FORGOT, data.ids, sample_csv=csv))
+    assert 'ragged in order="C", which the dialect says, and smooth in order="F"' in line
+    assert check_numbers(Competition(data, replace(FORGOT, order="F"), data.ids, sample_csv=csv)) == []
+    ones = tmp_path / "ones.csv"
+    ones.write_text("id,rle_mask\n" + "".join(f"{id},1 1\n" for id in data.ids))
+    for sample in (placeholders, ones, None):
+        assert check_numbers(Competition(data, FORGOT, data.ids, sample_csv=sample)) == []
+
+
+def test_classes_and_objects_are_compared_with_their_union(tmp_path):
+    data = Scans()
+    rows = replace(FORGOT, rows="instance", order="F")
+    csv, _ = files(tmp_path, data, rows)
+    with pytest.raises(ValueError, match="with order='F'; the dialect says order='C'"):
+        check_numbers(Competition(data, replace(rows, order="C"), data.ids, train_csv=csv))
+    layers = Scans()
+    layers.read_mask = lambda id: np.stack([data.masks[id] > 0, np.zeros(SHAPE, bool)], axis=2)
+    assert check_numbers(Competition(layers, rows, data.ids, train_csv=csv)) == []
+    labels = Scans()
+    labels.read_mask = lambda id: data.masks[id].astype(np.int32) * 255
+    assert check_numbers(Competition(labels, rows, data.ids, train_csv=csv)) == []
