@@ -69,6 +69,8 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         metric=metric,
         counts=found.counts,
         channels=tuple(run.dataset.channels),
+        task=run.task.name,
+        rule=run.rule,
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,
