@@ -15,7 +15,7 @@ from kit import report
 from kit.prediction import Rule
 from kit.report import cards
 from kit.report.thresholds import threshold_curve
-from kit.scoring import MeanDicePerClass
+from kit.scoring import InstancePrecision, MeanDicePerClass
 from kit.scoring.confusion import confusion_matrix, level_histogram
 from kit.scoring.overlapping import class_matrices, image_scores
 
@@ -176,6 +176,17 @@ def test_the_page_says_what_an_object_is(base):
     html = report.page(results, measured)
     assert "no partner with an IoU above 0.5" in html
     assert '<i class="ignored"></i>' not in html
+
+
+def test_the_worst_images_of_objects_are_those_of_the_metric(base):
+    results = with_metric(objects(base), InstancePrecision())
+    counts = results.counts.copy()
+    counts[:, 0] = [0.5, 0.4, 0.9, 0.1, 0.6, 0.7, 0.3, 0.2]
+    measured = report.measure(dataclasses.replace(results, counts=counts))
+    assert [row["metric"] for row in measured["worst"]] == pytest.approx(sorted(counts[:, 0]))
+    shown = report.summary(measured)
+    assert shown.endswith("worst image: image_3 \n(mean precision of objects over IoU thresholds 0.1000)")
+    assert report.measure(objects(base))["ranked_by"] == "dice"
 
 
 def test_a_binary_report_names_its_own_threshold(base):
