@@ -51,12 +51,7 @@ def measure(results: Results) -> dict:
     images, every = results.images, np.ones(len(results.images), bool)
     one_curve = results.levels is not None and not results.overlaps
     return _plain({
-        "title": results.title, "drawn": results.drawn, "command": results.command,
-        "tta": results.tta, "size": results.size, "images": len(images), "groups": images["group"].nunique(),
-        "classes": len(results.classes), "task": results.task, "averaged": results.averaged,
-        "rule": dataclasses.asdict(results.rule),
-        "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
-        "conventions": conventions(results),
+        **_about(results),
         "metric": _metric(results, every),
         "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
         "dataset": _dataset(results), "constant": _constant(results),
@@ -69,6 +64,19 @@ def measure(results: Results) -> dict:
         **_examples(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,
     })  # fmt: skip
+
+
+def _about(results: Results) -> dict:
+    """The run, the data that it was scored on, and what the numbers mean."""
+    images = results.images
+    return {
+        "title": results.title, "drawn": results.drawn, "command": results.command,
+        "tta": results.tta, "size": results.size, "images": len(images), "groups": images["group"].nunique(),
+        "classes": len(results.classes), "task": results.task, "averaged": results.averaged,
+        "rule": dataclasses.asdict(results.rule),
+        "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
+        "conventions": conventions(results),
+    }  # fmt: skip
 
 
 def _metric(results: Results, inside: np.ndarray) -> dict | None:
