@@ -44,6 +44,7 @@ class UnreadableImages(ValueError):
 class Predictor:
     """networks: their levels are averaged; all are on one device. frame: the way of an image to them and back.
 
+    rule: how levels become a mask; with a threshold of each class the logits have a sigmoid each.
     dtype: of the forward pass. Raises ValueError for a frame without `normalise`, which open_run fills in.
     """
 
@@ -69,14 +70,14 @@ class Predictor:
         self._copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """The mask u8 (H, W) of class indices of one image (H, W, C), at its own size."""
+        """The mask of one image (H, W, C), at its own size: as Rule.mask says, u8 (H, W) of class indices."""
         return self.rule.mask(self.predict_levels(image), image.shape[:2])
 
     def predict_levels(self, image: np.ndarray) -> np.ndarray:
         """Levels (K, h, w) of one image at the network's size: u8 of one network, the f32 mean of several."""
         sized = self.frame.resizing.image(image)
         images = torch.from_numpy(np.ascontiguousarray(sized.transpose(2, 0, 1)[None]))
-        levels = mean_levels([quantise(probs) for probs in self.probabilities(images)])[0].cpu().numpy()
+        levels = mean_levels([quantise(one, self.rule.separate) for one in self.probabilities(images)])[0].cpu().numpy()
         return self.frame.content(levels, image.shape[:2])
 
     @torch.inference_mode()
@@ -135,12 +136,12 @@ class Predictor:
             here = torch.cuda.current_stream(self.device)
             here.wait_event(ready)
             images.record_stream(here)  # its memory is not taken back by the other stream before this one is done
-        return batch, _fetch_levels(self._forward(images))
+        return batch, _fetch_levels(self._forward(images), self.rule.separate)
 
     def _forward(self, images: Tensor) -> list[Tensor]:
         """Probabilities by each network of normalised images."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return [probabilities(network, images, self.tta) for network in self.networks]
+            return [probabilities(network, images, self.tta, self.rule.separate) for network in self.networks]
 
     @torch.inference_mode()
     def _finish(self, batch: ImageBatch, fetch: _Fetch | None, take: Take) -> tuple[dict[str, str], list[Result]]:
@@ -172,15 +173,15 @@ def _device_of(networks: Sequence[nn.Module]) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def _fetch_levels(probs: list[Tensor]) -> _Fetch:
+def _fetch_levels(probs: list[Tensor], separate: bool) -> _Fetch:
     """A function that brings the mean of quantise(probs) to the host, (N, K, h, w), and whether all were finite.
 
     From a GPU the copy begins here, behind this batch and before the next.
     """
     if probs[0].device.type != "cuda":
-        return lambda: (mean_levels([quantise(part) for part in probs]).cpu().numpy(), _all_finite(probs))
+        return lambda: (mean_levels([quantise(part, separate) for part in probs]).cpu().numpy(), _all_finite(probs))
     finite = torch.stack([part.isfinite().all() for part in probs]).all().to("cpu", non_blocking=True)
-    levels = mean_levels([quantise(part) for part in probs]).to("cpu", non_blocking=True)
+    levels = mean_levels([quantise(part, separate) for part in probs]).to("cpu", non_blocking=True)
     copied = torch.cuda.Event(blocking=True)
     copied.record(torch.cuda.current_stream(probs[0].device))
 
