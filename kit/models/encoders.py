@@ -1,4 +1,5 @@
-"""smp's encoders and their weights: from the hub, from a file, or none. All networks with an encoder are built here.
+"""smp's encoders and their weights: from an installed package, the hub, a file, or none. All networks with an encoder
+are built here.
 
 The architectures are in kit.models.pretrained. smp's classes pass options that they do not know to timm or drop them
 silently, so only the arguments named here and there reach them.
@@ -7,10 +8,15 @@ in_channels other than 3: the first convolution of pretrained weights is adapted
 is the sum over the three, so an image of one channel gives the same as its repetition as RGB, normalised alike. For C
 channels it repeats the three in turn, times 3 / C. A file is adapted in the same way (kit.models.weight_files.adapt).
 
+"imagenet" is looked for in installed packages first (kit.models.packages), then on the hub. A line says which package
+and file were taken.
+
 Networks with pretrained weights carry `.mean` and `.std`, RGB in 0..1: the images that their weights expect. With
-weights "none" they have neither. `statistics` gives both without the network.
+weights "none" they have neither. `statistics` gives both without the network. They also carry `.package`: the package
+and file of their weights in words, "" where these are not of a package.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +26,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from kit.models.hub import OFFLINE, check_encoder, check_hub, known_weights, statistics
+from kit.models.hub import check_encoder, check_hub, known_weights, offline, statistics
 from kit.models.inputs import PadToStride, check_numbers
-from kit.models.weight_files import adapt, fit, read_weights
+from kit.models.packages import FIRST, Packaged, packaged_weights, timm_names
+from kit.models.weight_files import Fit, WeightFile, adapt, fit, read_weights
 
 __all__ = ["build", "check_encoder", "check_output", "encoder", "freeze_encoder", "load_encoder", "statistics"]
 
@@ -51,11 +58,13 @@ def build(
 ) -> tuple[nn.Module, int | None]:
     """construct(encoder_weights=..., timm's option for any size) -> the network, and its image size if it has one.
 
-    The network gets `.mean` and `.std` where weights are loaded. Raises the errors of `kit.models.pretrained.unet`.
+    The network gets `.mean`, `.std` and `.package` where weights are loaded. Raises the errors of
+    `kit.models.pretrained.unet`.
     """
     check_encoder(encoder, weights)
     named = encoder.startswith("tu-")
-    from_hub = weights in known_weights(encoder)
+    packaged = packaged_weights(encoder, weights)
+    from_hub = weights in known_weights(encoder) and packaged is None
     if from_hub:
         check_hub(encoder, weights)
     cfg = timm.get_pretrained_cfg(encoder[3:]) if named else None
@@ -70,13 +79,16 @@ def build(
                 raise
             net = construct(encoder_weights=theirs)
     except OSError as error:
-        raise OSError(OFFLINE.format(encoder=encoder, weights=weights, file="a state dict of the encoder")) from error
+        raise OSError(offline(encoder, weights)) from error
     except Exception as error:  # smp and timm raise half a dozen types for options that do not go together
         raise ValueError(_UNFIT.format(what=architecture, encoder=encoder, why=_first(error))) from error
-    if not from_hub and weights not in {"none", None}:
+    if packaged:
+        _load_packaged(getattr(net, "encoder", net), packaged, encoder)
+    elif not from_hub and weights not in {"none", None}:
         load_encoder(getattr(net, "encoder", net), Path(weights), encoder)
     if found := statistics(encoder, weights):
         net.mean, net.std = found
+        net.package = str(packaged or "")
     return net, fixed
 
 
@@ -110,7 +122,42 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
     classifier, are ignored, and a line says so. Raises FileNotFoundError, or ValueError that says first what the file
     holds and then what does not fit.
     """
-    file, wanted = read_weights(path), encoder.state_dict()
+    file = read_weights(path)
+    found = _load(encoder, file, name)
+    if found.others:
+        shown = ", ".join(found.others[:4]) + (" ..." if len(found.others) > 4 else "")
+        key = f", read at {file.key!r}" if file.key else ""
+        print(
+            f"{path}, {file.kind}{key}: {len(found.names)} tensors loaded into the encoder {name}; {len(found.others)} "
+            f"of other parts ignored ({shown})",
+            flush=True,
+        )
+
+
+def _load_packaged(encoder: nn.Module, packaged: Packaged, name: str) -> None:
+    """Load an encoder's weights from the file of a package, and say so.
+
+    Raises ValueError unless the file has all tensors of timm's whole network and no others.
+    """
+    file = read_weights(packaged.path)
+    tensors = timm_names(file.tensors)
+    if other := sorted(tensors.keys() ^ _whole_names(f"tu-{packaged.network}")):
+        raise ValueError(
+            f"{file}. Expected those of timm's {packaged.network}, of which it lacks or has beside them {len(other)} "
+            f"({', '.join(other[:4])}): kit does not know this version of the package {packaged.package}"
+        )
+    _load(encoder, file._replace(tensors=tensors), name)
+    _say_once(f"encoder {name}: weights of the installed package {packaged}; the hub was not asked")
+
+
+def _load(encoder: nn.Module, file: WeightFile, name: str) -> Fit:
+    """Load an encoder's weights from the tensors of a file. Returns how these fit.
+
+    Raises ValueError that says first what the file holds and then what does not fit.
+    """
+    wanted = encoder.state_dict()
+    if FIRST in file.tensors and not any(ours.endswith(FIRST) for ours in wanted):
+        file = file._replace(tensors=timm_names(file.tensors))
     found = fit(wanted, file, _whole_names(name))
     if found.missing or found.shapes or found.deeper:
         problems = "; ".join(
@@ -126,14 +173,12 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
     tensors = {ours: adapt(file.tensors[theirs], wanted[ours]) for ours, theirs in found.names.items()}
     kept = {ours: value for ours, value in wanted.items() if ours not in tensors}  # only counts of batches
     nn.Module.load_state_dict(encoder, kept | tensors)  # not smp's own, which renames once more
-    if found.others:
-        shown = ", ".join(found.others[:4]) + (" ..." if len(found.others) > 4 else "")
-        key = f", read at {file.key!r}" if file.key else ""
-        print(
-            f"{path}, {file.kind}{key}: {len(tensors)} tensors loaded into the encoder {name}; {len(found.others)} of "
-            f"other parts ignored ({shown})",
-            flush=True,
-        )
+    return found
+
+
+@functools.cache  # a process may build the same network several times
+def _say_once(line: str) -> None:
+    print(line, flush=True)
 
 
 def freeze_encoder(model: PadToStride) -> None:

@@ -17,6 +17,8 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 
+from kit.models.packages import offline_help
+
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 DPN = ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
@@ -110,13 +112,18 @@ def check_hub(encoder: str, weights: str) -> None:
         settings = smp.encoders.encoders[encoder]["pretrained_settings"][weights]
         repo, revision, url = settings["repo_id"], settings["revision"], None
         needed, names = ["config.json"], ["model.safetensors"]
-    offline = OFFLINE.format(weights=weights, encoder=encoder, file="a state dict of the encoder")
     if repo:
         cached = {name: _cached(repo, name, revision) for name in (*needed, *names)}
         if not (all(cached[name] for name in needed) and any(cached[name] for name in names)):
-            check_reachable(hub.hf_hub_url(repo, "config.json", revision=revision), offline)
+            check_reachable(hub.hf_hub_url(repo, "config.json", revision=revision), offline(encoder, weights))
     elif url and not (Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]).is_file():
-        check_reachable(url, offline)
+        check_reachable(url, offline(encoder, weights))
+
+
+def offline(encoder: str, weights: str) -> str:
+    """The message that the hub cannot be reached, with all ways out."""
+    ways = OFFLINE.format(weights=weights, encoder=encoder, file="a state dict of the encoder")
+    return f"{ways}. {offline_help(encoder, weights)}"
 
 
 def check_reachable(url: str, message: str) -> None:

@@ -19,6 +19,7 @@ from kit.system.files import counted, short_hash
 PLAIN = (type(None), bool, int, float, str, tuple, frozenset, np.ndarray, np.generic, Tensor)
 GROWING = (list, dict, set)  # a loss may note its values in one as it trains
 WITHOUT_EFFECT = {"foreach", "fused", "capturable", "differentiable"}  # options of an optimizer that change its speed
+BEGUN_WITH = {"mean", "std", "package"}  # what networks with pretrained encoders say of their first weights
 DEPTH = 5  # of values inside values that are looked at
 LONG = 60  # characters; a longer text is hashed
 
@@ -44,8 +45,12 @@ def optimizer_settings(optimizer: torch.optim.Optimizer) -> dict[str, str]:
 
 
 def network_text(network: nn.Module) -> str:
-    """A hash of the classes of a network's modules and of the values that they hold, without weights."""
-    parts = {path: [type(part).__qualname__, _held(part)] for path, part in network.named_modules()}
+    """A hash of the classes of a network's modules and of the values that they hold, without weights.
+
+    Nor does it count what kit's networks say of the weights that they began with (kit.models.encoders): those that
+    predict are built without any.
+    """
+    parts = {path: [type(part).__qualname__, _built(part)] for path, part in network.named_modules()}
     return short_hash(text_of(parts))
 
 
@@ -122,6 +127,12 @@ def _held(value: object) -> dict[str, object]:
         for name, one in found.items()
         if not name.startswith("_") and name != "training" and (isinstance(one, kinds) or callable(one))
     }
+
+
+def _built(part: nn.Module) -> dict[str, object]:
+    """The values that a module of a network holds, but for those about its first weights."""
+    about = BEGUN_WITH if vars(part).keys() >= BEGUN_WITH else set()
+    return {name: value for name, value in _held(part).items() if name not in about}
 
 
 def _shown(value: object, name: str) -> str:

@@ -26,6 +26,7 @@ from kit.training.loop import LossOf, Settings, fit
 from kit.training.processes import EpochBatches
 from kit.training.state import TrainState, new_state
 
+PACKAGE = "package of the first weights"  # a setting of runs whose networks begin with the weights of one
 Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -71,7 +72,8 @@ def _fit_fold(
     run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
 ) -> None:
     facts = run.world.agree(lambda: _settings_of(plan, optimizer, loss_of))
-    run.world.agree(lambda: _keep_settings(run, fold, {**facts, "network": network_text(model)}))
+    begun_with = {PACKAGE: package} if (package := getattr(model, "package", "")) else {}
+    run.world.agree(lambda: _keep_settings(run, fold, {**facts, **begun_with, "network": network_text(model)}))
     state = new_fold_state(run, fold, model, optimizer, plan.ema_decay, facts)
     settings = Settings(
         plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
@@ -89,12 +91,15 @@ def _keep_settings(run: Run, fold: int, facts: dict[str, str]) -> None:
     """Write the settings of the run's folds. Raises ValueError if another fold was trained, or is, with other ones.
 
     The network is kept for the report: what it is made of may be written otherwise by another version of a package.
+    The package of the first weights counts where a fold begins: "imagenet" may be the hub's in one place and a
+    package's in another, and the folds of a run begin alike. A fold that is resumed has its weights in its checkpoint.
     """
     path, others = run.folder / "settings.json", [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
     with locked_folds(run.folder):
         then = read_json(path)
         if then and any((other / "last.pt").exists() or is_locked(other) for other in others if other.exists()):
-            check_identity(path, {**facts, "network": then.get("network")}, then)
+            uncompared = {"network", PACKAGE} if run.is_begun(fold) else {"network"}
+            check_identity(path, *({k: v for k, v in one.items() if k not in uncompared} for one in (facts, then)))
         elif not run.is_begun(fold):
             write_atomic(path, json.dumps(facts, indent=2) + "\n")
 

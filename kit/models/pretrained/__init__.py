@@ -29,6 +29,7 @@ from kit.models.encoders import (
     load_encoder,
     statistics,
 )
+from kit.models.packages import packaged_weights
 from kit.models.pretrained.pyramids import deeplabv3, deeplabv3plus, fpn, pan, pspnet, upernet
 from kit.models.pretrained.transformers import dpt, segformer
 from kit.models.pretrained.unets import linknet, manet, unet, unetplusplus
@@ -45,6 +46,7 @@ __all__ = [
     "linknet",
     "load_encoder",
     "manet",
+    "packaged_weights",
     "pan",
     "pspnet",
     "segformer",

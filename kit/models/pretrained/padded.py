@@ -30,5 +30,5 @@ def padded(construct: partial, weights: str | None, *, cells: int = 1, multiple:
     network = PadToStride(net, stride, smallest=cells * stride if cells > 1 else 0, in_channels=in_channels)
     network.num_classes = num_classes
     if hasattr(net, "mean"):
-        network.mean, network.std = net.mean, net.std
+        network.mean, network.std, network.package = net.mean, net.std, net.package
     return network

@@ -29,7 +29,8 @@ def unet(
 
     encoder: smp's name ("resnet34"), or timm's with tu- before it ("tu-convnext_tiny").
     weights: "imagenet" or another set that smp has for the encoder ("ssl"); "none" (or None); or the path of a file
-    with weights of the encoder or of a network with it (kit.models.weight_files lists the kinds).
+    with weights of the encoder or of a network with it (kit.models.weight_files lists the kinds). "imagenet" is taken
+    from an installed package where one holds it (kit.models.packages), else from the hub.
     num_classes: channels of the logits, 1 for sigmoid. in_channels: of the images; kit.models.encoders says how
     pretrained weights are adapted. decoder_channels: from the deepest block to the last, one for each stage of the
     encoder. decoder_attention: None or "scse" (Roy et al. 2018).
