@@ -211,9 +211,8 @@ class Folder(Dataset):
     def _open_table(self, table: TableMasks) -> None:
         """Read the table of masks, now that the images are known."""
         front, size = self._front, self._images.size
-        foreground = self.classes if self.task == "multilabel" else self.classes[1:]
         ids = [id[len(front) :] for id in self.ids]
-        table.open(Wanted(self.data, self.task, foreground, ids, lambda id: size(front + id)))
+        table.open(Wanted(self.data, self.task, self.foreground, ids, lambda id: size(front + id)))
 
 
 @contextlib.contextmanager

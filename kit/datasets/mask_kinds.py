@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from kit.data.tasks import TASKS
 from kit.datasets.mask_classes import ClassFiles
 from kit.datasets.mask_files import LayerFiles, MaskFiles
 from kit.datasets.mask_objects import LabelFiles, ObjectFiles, is_of_objects
-from kit.datasets.masks import TASKS, Masks, MaskTable, TableMasks
+from kit.datasets.masks import Masks, MaskTable, TableMasks
 from kit.datasets.patterns import Pattern
 from kit.datasets.values import IGNORED, MaskValues, Values
 

@@ -15,8 +15,6 @@ from kit.datasets.files import DataFolder
 from kit.datasets.matching import Found, Images
 from kit.datasets.patterns import Pattern
 
-TASKS = ("binary", "multiclass", "multilabel", "instances")
-
 
 class Masks(Protocol):
     """The masks of a data set.

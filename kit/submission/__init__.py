@@ -2,6 +2,7 @@
 
 dialect.py       Dialect: how a competition writes its CSV; masks to rows and back (runtext.py: other starts)
 competition.py   Competition: a data set with its test images, metric, sample and dialect
+labels.py        classes against the labels of rows
 known.py         the dialects of competitions
 csv_masks.py     CsvMasks: the true masks of a Folder, from a CSV (csv_checks.py)
 detect.py        find a dialect from the competition's own files

@@ -20,6 +20,7 @@ from kit.submission import rle as rle_codec
 from kit.submission.csv_checks import Checks, Row
 from kit.submission.dialect import Dialect
 from kit.submission.formats import read_header
+from kit.submission.labels import with_classes
 from kit.submission.runtext import EMPTY_TOKENS
 from kit.submission.tables import read_table
 
@@ -134,28 +135,12 @@ def _of_header(dialect: Dialect, path: Path, file: str) -> Dialect:
 
 def _of_task(dialect: Dialect, wanted: Wanted) -> Dialect:
     """The dialect with labels for the classes. Raises ValueError where task, classes and rows do not go together."""
-    names, task = wanted.foreground, wanted.task
-    if task == "instances" and dialect.rows != "instance":
+    if wanted.task == "instances" and dialect.rows != "instance":
         raise ValueError(
             f"task='instances' needs a row for each object, and the dialect has rows={dialect.rows!r}. Give a dialect "
             "with rows='instance', or task='binary'"
         )
-    if not dialect.has_classes:
-        if len(names) > 1:
-            raise ValueError(
-                f"{len(names)} classes ({', '.join(names)}) are expected, and rows of this dialect name none. Say how "
-                "the CSV names a class: Dialect(rows='class', key='{id}_{class}', labels=…), or class_column=…"
-            )
-        return dialect
-    labels = [label.casefold() for label in dialect.labels]
-    folded = [name.casefold() for name in names]
-    if labels != folded and sorted(labels) == sorted(folded):
-        raise ValueError(
-            f"the dialect's labels, {', '.join(dialect.labels)}, are the classes in another order, {', '.join(names)}: "
-            "masks would get a wrong class. Name the classes in the order of the labels, or the labels in theirs: "
-            "dataclasses.replace(dialect, labels=…)"
-        )
-    return dialect.with_labels(len(names))
+    return with_classes(dialect, wanted.foreground)
 
 
 def _read(path: Path, dialect: Dialect, wanted: Wanted, lacking: str, file: str) -> dict[str, list[Row]]:

@@ -4,7 +4,8 @@ import numpy as np
 
 from kit.data.dataset import Dataset
 from kit.folds.area import area_group_kfold
-from kit.scoring.metrics import MeanDice
+from kit.scoring import InstancePrecision
+from kit.scoring.metrics import MeanDice, PrecisionOverThresholds
 from kit.submission.compare import compare_masks
 from kit.submission.competition import Competition
 from kit.submission.dialect import Dialect
@@ -83,6 +84,16 @@ def carvana_folds(dataset: Dataset, k: int, seed: int) -> np.ndarray:
         problems = compare_masks(dataset, dataset.train_csv, CARVANA, some.tolist())
         raise_all(errors_of(problems), "differences between train_masks.csv and the masks")
     return area_group_kfold(dataset, k, seed)
+
+
+def salt(dataset: Dataset) -> Competition:
+    """TGS Salt: mean precision over IoU thresholds. dataset: a kit.datasets.Salt."""
+    return Competition(dataset, SALT, dataset.test_ids, PrecisionOverThresholds(), dataset.sample_csv)
+
+
+def nuclei(dataset: Dataset) -> Competition:
+    """Data Science Bowl 2018: mean precision of nuclei over IoU thresholds. dataset: a kit.datasets.Nuclei."""
+    return Competition(dataset, DSB2018, dataset.test_ids, InstancePrecision(), dataset.sample_csv)
 
 
 def blood_cells(dataset: Dataset) -> Competition:
