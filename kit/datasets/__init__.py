@@ -1,11 +1,16 @@
 """Which data sets are known, and where do their files lie?
 
-folder.py       Folder: anyone's images and masks, found by patterns; patterns.py, values.py and groups.py are its parts
+folder.py       Folder: anyone's images and masks, found by patterns. Its parts: patterns.py, matching.py, groups.py,
+                image_files.py; masks.py (mask_kinds.py, mask_files.py, mask_objects.py, mask_classes.py, objects.py,
+                values.py)
+neighbours.py   Neighbours: the slices around an image as channels
 carvana.py      cars in a studio; studio.py, studio_car.py, studio_render.py: the drawn ones in the same layout
 pets.py         Oxford-IIIT Pet: cats and dogs with the breeds
 voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.py: crops of single objects
 camvid.py       road scenes
 blood_cells.py  white cells in smears
+salt.py         TGS Salt
+nuclei.py       Data Science Bowl 2018: a label image of nuclei
 
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
 download.py     python -m kit download; unpack.py: archives that cannot reach outside
@@ -14,6 +19,7 @@ scan.py         python -m kit lint FOLDER; pairs.py guesses which files are mask
 
 files.py        DataFolder: files in folders or in zips, by paths; archives.py, walking.py: the contents of either
 names.py        ids from file names, in Unicode's composed form
+paired.py       what data sets share whose images and masks are a file each
 reading.py      sizes from headers, strict decoding of all
 fingerprints.py a hash of files' paths and contents
 
@@ -25,8 +31,11 @@ from kit.datasets.camvid import CamVid
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
+from kit.datasets.neighbours import Neighbours
+from kit.datasets.nuclei import Nuclei
 from kit.datasets.pets import Pets
 from kit.datasets.places import find_data, require_data
+from kit.datasets.salt import Salt
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import ObjectCrops
 
@@ -37,8 +46,11 @@ __all__ = [
     "Carvana",
     "DataFolder",
     "Folder",
+    "Neighbours",
+    "Nuclei",
     "ObjectCrops",
     "Pets",
+    "Salt",
     "find_data",
     "require_data",
 ]
