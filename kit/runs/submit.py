@@ -135,7 +135,7 @@ def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]
 def encode_levels(levels: np.ndarray, size: tuple[int, int], order: str) -> list[tuple[int, str]]:
     """The run lengths of every foreground class, (class index, "start length …"), of levels (K, h, w).
 
-    size: (height, width) of the image. One foreground is encoded without its mask in between.
+    size: (height, width) of the submitted mask. One foreground is encoded without its mask in between.
     """
     if len(levels) == 1:
         return [(1, rle.encode_edges(RULE.edges(levels, size, order), size[0] * size[1]))]
@@ -161,7 +161,7 @@ def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowPar
     """Add the rows of the images `ids` to `kept`. Returns the problems of those that cannot be read, by id."""
 
     def rows(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
-        return id, dialect.cells(id, encode_levels(levels, size, dialect.order))
+        return id, dialect.cells(id, encode_levels(levels, dialect.mask_size(size), dialect.order))
 
     taken, quiet = predictions.stream(ids, rows), predictions.run.world.quiet
     try:

@@ -5,14 +5,17 @@ order, first number, relative starts. What the files do not say is not guessed; 
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from kit.submission import rle as rle_codec
 from kit.submission import runtext
+from kit.submission.compare import layers_of
 from kit.submission.competition import UnknownSize, shape_reader
 from kit.submission.dialect import Dialect
 from kit.submission.formats import read_columns, read_header
@@ -43,25 +46,32 @@ def detect(
     sample_csv: Path,
     shapes: object = None,
     read_mask: Callable[[str], np.ndarray] | None = None,
+    order: Literal["C", "F"] | None = None,
 ) -> Dialect:
     """Return the dialect of a competition.
 
     train_csv: the true masks of training images; its columns may differ from the sample's. shapes: (H, W) of all
-    images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files;
-    with it the order of square images is found too.
-    Found from the sample: columns, class column, key, labels, and from both: the empty cell and rows. Found from the
-    training masks: order, base and relative. base is 1 unless the masks say 0.
+    images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files, or
+    bool (H, W, K), or i32 (H, W) of objects; with it the order of square images is found too. order: that of the
+    pixels, where you know it; None: it is found.
+    Found from the sample: columns, class column, key; from both: labels, the empty cell, rows, and whether empty masks
+    have rows. Found from the training masks: order, base and relative. base is 1 unless the masks say 0.
+    Two things no file says. Where an image has several rows in the training CSV, each is taken for an object; give
+    rows="image" to the dialect where the competition unites them. Masks are taken to have the sizes of their images;
+    give size=(H, W) where the competition wants another.
     Raises ValueError naming the choices where the data cannot tell.
     """
     sample = look(sample_csv)
     train = None if train_csv is None else look(train_csv)
     dialect = dialect_of(sample, read_header(sample_csv), train)
     if train is None or not train.masks:
+        if order is not None:
+            return replace(dialect, order=order)
         raise ValueError(
             f"{train_csv or sample_csv} holds no masks, so it cannot tell how pixels are numbered. Give the CSV of the "
             'training masks, or write the dialect: order="C" (along rows) or "F" (down columns), base=1 or 0'
         )
-    return _with_numbers(dialect, train, shape_reader(shapes), read_mask)
+    return _with_numbers(dialect, train, shape_reader(shapes), read_mask, order)
 
 
 def look(csv: Path, columns: Iterable[str] | None = None) -> Look:
@@ -91,7 +101,7 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
 
     Raises ValueError where empty masks are written in two ways.
     """
-    key, labels = ("{id}", tuple(sample.labels)) if sample.class_column else _find_key(sample.keys)
+    key, labels = ("{id}", _labels_of(sample, train)) if sample.class_column else _find_key(sample.keys)
     classes = bool(labels)
     instances = sample.repeats or (train is not None and not classes and train.class_column is None and train.repeats)
     empties = sample.empties or (set() if train is None else train.empties)
@@ -104,11 +114,35 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
         columns=tuple(name for name in columns if name in (sample.key, sample.mask, sample.class_column)),
         rows="instance" if instances else "class" if classes else "image",
         empty=next(iter(empties), ""),
-        keep_empty=not (instances and classes),
+        keep_empty=not (classes and (instances or _lacks_rows(sample, train, labels))),
         key=key,
         class_column=sample.class_column,
         labels=labels,
     )
+
+
+def _labels_of(sample: Look, train: Look | None) -> tuple[str, ...]:
+    """The classes of a class's column: the sample's, or those of the training CSV where it has more.
+
+    A hidden test set has a sample without rows, and a sample may hold a placeholder for the class. Raises ValueError
+    where neither file has a row.
+    """
+    own, others = tuple(sample.labels), () if train is None or not train.class_column else tuple(train.labels)
+    labels = own if len(own) >= len(others) else others
+    if not labels:
+        raise ValueError(
+            f"no row names a class in the column {sample.class_column!r}: name the classes, Dialect(labels=…), or give "
+            "the CSV of the training masks"
+        )
+    return tuple(sorted(labels, key=int)) if all(re.fullmatch("[0-9]{1,9}", label) for label in labels) else labels
+
+
+def _lacks_rows(sample: Look, train: Look | None, labels: tuple[str, ...]) -> bool:
+    """Whether the images of the sample, or of the training CSV where the sample has no rows, lack rows of a class."""
+    if not sample.class_column:  # the class is in the key only where every image has every class
+        return False
+    rows = sample.keys or ([] if train is None or not train.class_column else train.keys)
+    return len(rows) < len(set(rows)) * len(labels)
 
 
 def _find_columns(csv: Path, names: list[str], rows: list[dict[str, str]]) -> Look:
@@ -158,6 +192,8 @@ def _is_mask(cell: str) -> bool:
 def _find_key(keys: list[str]) -> tuple[str, tuple[str, ...]]:
     """Return the key's form and the labels in it: "{id}.jpg_{class}" where each id comes with the same few endings."""
     split = [key.rpartition("_") for key in keys]
+    if any(IMAGE_ENDING.search(key) for key in keys):  # "car_01.jpg" to "car_16.jpg" are images, not classes
+        return f"{{id}}{_common_ending(keys)}", ()
     endings = dict.fromkeys(ending for _, _, ending in split)
     stems = {stem for stem, _, _ in split}
     every = len(set(keys)) == len(stems) * len(endings)
@@ -173,7 +209,11 @@ def _common_ending(names: Iterable[str]) -> str:
 
 
 def _with_numbers(
-    dialect: Dialect, train: Look, shape: Callable | None, read_mask: Callable[[str], np.ndarray] | None
+    dialect: Dialect,
+    train: Look,
+    shape: Callable | None,
+    read_mask: Callable[[str], np.ndarray] | None,
+    order: str | None,
 ) -> Dialect:
     """Return the dialect with order, base and relative as the training masks have them."""
     readings = [replace(dialect, base=0, relative=True), replace(dialect, base=0), replace(dialect, base=1)]
@@ -184,16 +224,21 @@ def _with_numbers(
             f"{train.masks[0][1]!r:.60}. Check that shapes are (height, width)"
         )
     if read_mask is not None:
-        return _by_masks(fitting, train, read_mask)
+        return _by_masks(fitting, train, read_mask, order or "CF")
+    absolute = [reading for reading in fitting if not reading.relative] or fitting
+    if order is None:
+        order = _order_of(absolute[-1], train, _needed(shape))
+    ordered = [replace(reading, order=order) for reading in absolute]
+    return max(ordered, key=lambda each: (0 if shape is None else _touches(each, train, shape), each.base))
+
+
+def _needed(shape: Callable | None) -> Callable:
     if shape is None:
         raise ValueError(
             'the order, "C" (along rows) or "F" (down columns), shows only with shapes or masks: give '
             "shapes=(H, W), or a mapping from id, or read_mask"
         )
-    ordered = [reading for reading in fitting if not reading.relative] or fitting
-    order = _order_of(ordered[-1], train, shape)
-    best = max(ordered, key=lambda reading: (_touches(replace(reading, order=order), train, shape), reading.base))
-    return replace(best, order=order)
+    return shape
 
 
 def _runs(reading: Dialect, cell: str, pixels: int | None = None) -> np.ndarray:
@@ -257,7 +302,7 @@ def _touches(reading: Dialect, train: Look, shape: Callable) -> int:
     return count
 
 
-def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np.ndarray]) -> Dialect:
+def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np.ndarray], orders: str) -> Dialect:
     """Return the one reading in which the cells are the masks. Rows of one image are united."""
     cells: dict[str, list[str]] = {}
     for key, cell in train.masks:
@@ -265,7 +310,7 @@ def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np
     if len(train.masks) == ENOUGH:
         cells.pop(train.masks[-1][0])  # its further rows were not kept
     found = []
-    for reading in (replace(each, order=order) for each in reversed(fitting) for order in "CF"):
+    for reading in (replace(each, order=order) for each in reversed(fitting) for order in orders):
         if all(_is_mask_of(reading, key, texts, read_mask) for key, texts in list(cells.items())[:40]):
             found.append(reading)
     if len(found) == 1:
@@ -280,11 +325,10 @@ def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np
 
 def _is_mask_of(reading: Dialect, key: str, texts: list[str], read_mask: Callable[[str], np.ndarray]) -> bool:
     truth = _of_key(read_mask, key, reading)
-    union = np.zeros(truth.shape, np.uint8)
+    union, (counted, layers) = np.zeros(truth.shape[:2], np.uint8), layers_of(truth)
     try:
         for text in texts:
-            union |= rle_codec.decode(reading.parse_mask(text), truth.shape, reading.order)
+            union |= rle_codec.decode(reading.parse_mask(text), union.shape, reading.order)
     except ValueError:
         return False
-    counted = truth != 255
-    return bool((union.view(bool) == (truth > 0))[counted].all())
+    return bool((union.view(bool) == np.any(list(layers.values()), axis=0))[counted].all())

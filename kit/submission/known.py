@@ -1,4 +1,10 @@
-"""The competitions that kit has recipes for, and their dialects. Each says the name of its competition on Kaggle."""
+"""The dialects of known competitions, each below its name on Kaggle; and the competitions that kit has recipes for.
+
+A dialect is that of the submission. Where the CSV of the training masks has other columns, `dataclasses.replace` says so:
+
+    UW_MADISON                                                          id,class,predicted
+    replace(UW_MADISON, columns=("id", "class", "segmentation"))        train.csv
+"""
 
 import numpy as np
 
@@ -13,6 +19,65 @@ from kit.system.files import raise_all
 
 # carvana-image-masking-challenge
 CARVANA = Dialect(columns=("img", "rle_mask"), order="C", key="{id}.jpg")
+
+# tgs-salt-identification-challenge
+SALT = Dialect(columns=("id", "rle_mask"), order="F")
+
+# data-science-bowl-2018: a row a nucleus
+DSB2018 = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F")
+
+# airbus-ship-detection: a row a ship; an image without ships has one empty row
+AIRBUS = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F", key="{id}.jpg")
+
+# severstal-steel-defect-detection, as its files are today: a row for each class of defects that an image has
+SEVERSTAL = Dialect(
+    columns=("ImageId", "EncodedPixels", "ClassId"),
+    rows="class",
+    order="F",
+    keep_empty=False,
+    key="{id}.jpg",
+    class_column="ClassId",
+    labels=("1", "2", "3", "4"),
+)
+
+# severstal-steel-defect-detection, as its files were in 2019: four rows an image
+SEVERSTAL_2019 = Dialect(
+    columns=("ImageId_ClassId", "EncodedPixels"),
+    rows="class",
+    order="F",
+    key="{id}.jpg_{class}",
+    labels=("1", "2", "3", "4"),
+)
+
+# siim-acr-pneumothorax-segmentation: one row an image. train-rle.csv has several where several people drew, and blanks
+# before its second column: read it with rows="instance"
+SIIM = Dialect(columns=("ImageId", "EncodedPixels"), order="F", base=0, relative=True, empty="-1")
+
+# understanding_cloud_organization: masks at a quarter of the images' height and width
+CLOUDS = Dialect(
+    columns=("Image_Label", "EncodedPixels"),
+    rows="class",
+    order="F",
+    key="{id}.jpg_{class}",
+    labels=("Fish", "Flower", "Gravel", "Sugar"),
+    size=(350, 525),
+)
+
+# uw-madison-gi-tract-image-segmentation: its page says "from top to bottom, then left to right", its train.csv runs along
+# rows
+UW_MADISON = Dialect(
+    columns=("id", "class", "predicted"),
+    rows="class",
+    order="C",
+    class_column="class",
+    labels=("large_bowel", "small_bowel", "stomach"),
+)
+
+# hubmap-kidney-segmentation; the masks' column of train.csv is "encoding"
+HUBMAP = Dialect(columns=("id", "predicted"), order="F")
+
+# google-research-identify-contrails-reduce-global-warming
+CONTRAILS = Dialect(columns=("record_id", "encoded_pixels"), order="F", empty="-")
 
 # The blood cells have no competition: their predictions are written in Carvana's way.
 BLOOD_CELLS = Dialect(columns=("img", "rle_mask"), order="C", key="{id}.jpg")

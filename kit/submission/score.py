@@ -7,7 +7,7 @@ import numpy as np
 
 from kit.scoring.confusion import confusion_matrix, foreground_scores
 from kit.submission import rle as rle_codec
-from kit.submission.competition import UnknownSize, shape_reader
+from kit.submission.competition import UnknownSize, mask_shapes
 from kit.submission.dialect import Dialect
 from kit.submission.tables import read_rows
 
@@ -19,7 +19,7 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
 
     The means are over images; with rows of classes, over images × classes. The objects of an image are united.
     read_truth: id -> u8 (H, W) of class indices, 255 ignored, or bool (H, W, K) where classes overlap, the first of
-    them class 1; None where there is no truth. Without any, the means are None.
+    them class 1, or i32 (H, W) of objects' numbers; None where there is no truth. Without any, the means are None.
     ids: images that count although they may have no row; their masks are empty.
     Raises ValueError naming the image whose mask is malformed or does not fit.
     """
@@ -49,12 +49,15 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
 
 
 def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
-    """Return id -> the true mask in a CSV of the same dialect, as `score` reads it. shapes: as for `lint`."""
+    """Return id -> the true mask in a CSV of the same dialect, as `score` reads it. shapes: as for `lint`.
+
+    Where the dialect has a size of its own, so have the masks.
+    """
     masks: dict[str, list[tuple[int, str]]] = {}
     for cells in read_rows(csv, dialect):
         id, index, rle = dialect.parse(cells)
         masks.setdefault(id, []).append((index or 1, rle))
-    shape = shape_reader(shapes)
+    shape = mask_shapes(dialect, shapes)
 
     def read(id: str) -> np.ndarray | None:
         if id not in masks and dialect.keep_empty:
@@ -105,7 +108,9 @@ def _score(truth: np.ndarray, index: int, texts: list[str], order: str) -> tuple
     mask = np.zeros(shape, np.uint8)
     for text in texts:
         mask |= rle_codec.decode(text, shape, order)
-    if truth.ndim == 3:
+    if truth.dtype == np.int32:  # objects, each with its own number
+        truth = (truth > 0).astype(np.uint8)
+    elif truth.ndim == 3:
         truth = (truth[..., index - 1] if index <= truth.shape[2] else np.zeros(shape)).astype(np.uint8)
     else:
         truth = np.where(truth == 255, 255, truth == index).astype(np.uint8)
