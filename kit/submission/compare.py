@@ -21,8 +21,7 @@ Masks = list[tuple[int | None, str]]  # (class index or None, canonical run leng
 def compare_masks(dataset: object, csv: Path, dialect: Dialect, ids: Iterable[str] | None = None) -> list[Problem]:
     """Compare a CSV of true masks, as train.csv, with the data set's masks; a problem for each difference.
 
-    dataset: anything with `ids` and `read_mask(id)` -> u8 (H, W) of class indices, 255 ignored; or bool (H, W, K) where
-    classes overlap, the first of them class 1; or i32 (H, W) of objects' numbers. ids: those to compare;
+    dataset: anything with `ids` and `read_mask(id)` -> u8 (H, W) of class indices, 255 ignored. ids: those to compare;
     None: all. Images that the CSV does not have, rows of unknown images and rows that come twice are reported too.
     Where another reading of the numbers fits all masks that differ, the last message names it.
     """
@@ -84,8 +83,7 @@ def _difference(id: str, masks: Masks | None, dataset: object, dialect: Dialect)
         return "malformed masks", str(error), _other_readings(masks or [], truth, dialect)
     if not wrong:
         return None
-    size = truth.shape[0] * truth.shape[1]
-    what = f"differs from the data set's mask in {wrong:,} of {size:,} pixels"
+    what = f"differs from the data set's mask in {wrong:,} of {truth.size:,} pixels"
     return "differences", what, _other_readings(masks or [], truth, dialect)
 
 
@@ -93,31 +91,16 @@ def _count_wrong(masks: Masks, truth: np.ndarray, order: str) -> int:
     """Count the pixels where any class differs. Rows without a class are united and compared with all classes."""
     read: dict[int | None, np.ndarray] = {}
     for index, rle in masks:
-        mask = rle_codec.decode(rle, truth.shape[:2], order).view(bool)
+        mask = rle_codec.decode(rle, truth.shape, order).view(bool)
         read[index] = read[index] | mask if index in read else mask
-    counted, layers = layers_of(truth)
-    if None in read or not read:
-        foreground = np.any(list(layers.values()), axis=0)
-        return int(np.count_nonzero((read.get(None, False) != foreground) & counted))
-    wrong, nothing = np.zeros(truth.shape[:2], bool), np.zeros(truth.shape[:2], bool)
-    for index in {*read, *layers}:
-        wrong |= read.get(index, nothing) != layers.get(index, nothing)
-    return int(np.count_nonzero(wrong & counted))
-
-
-def layers_of(truth: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Split a mask of any task -> (which pixels count; the mask of each class by its index), all bool (H, W).
-
-    truth: u8 (H, W) of class indices, 255 ignored; bool (H, W, K), class 1 first; or i32 (H, W) of objects of class 1.
-    """
-    every = np.ones(truth.shape[:2], bool)
-    if truth.ndim == 3:
-        return every, {index: truth[..., index - 1] for index in range(1, truth.shape[2] + 1)}
-    if truth.dtype == np.int32:
-        return every, {1: truth > 0}
     counted = truth != 255
-    found = np.unique(truth[counted & (truth > 0)]).tolist()
-    return counted, {index: truth == index for index in found} or {1: ~every}
+    if None in read or not read:
+        return int(np.count_nonzero((read.get(None, False) != (truth > 0)) & counted))
+    classes = {*read, *np.unique(truth[counted & (truth > 0)]).tolist()}
+    wrong = np.zeros(truth.shape, bool)
+    for index in classes:
+        wrong |= read.get(index, np.zeros(truth.shape, bool)) != (truth == index)
+    return int(np.count_nonzero(wrong & counted))
 
 
 def _other_readings(masks: Masks, truth: np.ndarray, dialect: Dialect) -> list[str]:

@@ -15,7 +15,6 @@ import numpy as np
 
 from kit.submission import rle as rle_codec
 from kit.submission import runtext
-from kit.submission.compare import layers_of
 from kit.submission.competition import UnknownSize, shape_reader
 from kit.submission.dialect import Dialect
 from kit.submission.formats import read_columns, read_header
@@ -101,7 +100,10 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
 
     Raises ValueError where empty masks are written in two ways.
     """
-    key, labels = ("{id}", _labels_of(sample, train)) if sample.class_column else _find_key(sample.keys)
+    if sample.class_column:
+        key, labels = f"{{id}}{_common_ending(sample.keys)}", _labels_of(sample, train)
+    else:
+        key, labels = _find_key(sample.keys)
     classes = bool(labels)
     instances = sample.repeats or (train is not None and not classes and train.class_column is None and train.repeats)
     empties = sample.empties or (set() if train is None else train.empties)
@@ -114,7 +116,7 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
         columns=tuple(name for name in columns if name in (sample.key, sample.mask, sample.class_column)),
         rows="instance" if instances else "class" if classes else "image",
         empty=next(iter(empties), ""),
-        keep_empty=not (classes and (instances or _lacks_rows(sample, train, labels))),
+        keep_empty=not (classes and (instances or _lacks_rows(sample, labels))),
         key=key,
         class_column=sample.class_column,
         labels=labels,
@@ -137,12 +139,9 @@ def _labels_of(sample: Look, train: Look | None) -> tuple[str, ...]:
     return tuple(sorted(labels, key=int)) if all(re.fullmatch("[0-9]{1,9}", label) for label in labels) else labels
 
 
-def _lacks_rows(sample: Look, train: Look | None, labels: tuple[str, ...]) -> bool:
-    """Whether the images of the sample, or of the training CSV where the sample has no rows, lack rows of a class."""
-    if not sample.class_column:  # the class is in the key only where every image has every class
-        return False
-    rows = sample.keys or ([] if train is None or not train.class_column else train.keys)
-    return len(rows) < len(set(rows)) * len(labels)
+def _lacks_rows(sample: Look, labels: tuple[str, ...]) -> bool:
+    """Whether images of the sample lack rows of a class; False where it does not name all classes itself."""
+    return len(sample.labels) == len(labels) and len(sample.keys) < len(set(sample.keys)) * len(labels)
 
 
 def _find_columns(csv: Path, names: list[str], rows: list[dict[str, str]]) -> Look:
@@ -325,10 +324,11 @@ def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np
 
 def _is_mask_of(reading: Dialect, key: str, texts: list[str], read_mask: Callable[[str], np.ndarray]) -> bool:
     truth = _of_key(read_mask, key, reading)
-    union, (counted, layers) = np.zeros(truth.shape[:2], np.uint8), layers_of(truth)
+    union = np.zeros(truth.shape, np.uint8)
     try:
         for text in texts:
-            union |= rle_codec.decode(reading.parse_mask(text), union.shape, reading.order)
+            union |= rle_codec.decode(reading.parse_mask(text), truth.shape, reading.order)
     except ValueError:
         return False
-    return bool((union.view(bool) == np.any(list(layers.values()), axis=0))[counted].all())
+    counted = truth != 255
+    return bool((union.view(bool) == (truth > 0))[counted].all())

@@ -1,6 +1,6 @@
 """The dialects of known competitions, each below its name on Kaggle; and the competitions that kit has recipes for.
 
-A dialect is that of the submission. Where the CSV of the training masks has other columns, `dataclasses.replace` says so:
+A dialect is that of the submission. The CSV of the training masks may differ, which `dataclasses.replace` says:
 
     UW_MADISON                                                          id,class,predicted
     replace(UW_MADISON, columns=("id", "class", "segmentation"))        train.csv
@@ -29,12 +29,11 @@ DSB2018 = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="
 # airbus-ship-detection: a row a ship; an image without ships has one empty row
 AIRBUS = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F", key="{id}.jpg")
 
-# severstal-steel-defect-detection, as its files are today: a row for each class of defects that an image has
+# severstal-steel-defect-detection, as its files are today. train.csv has rows of defects alone: there keep_empty=False
 SEVERSTAL = Dialect(
     columns=("ImageId", "EncodedPixels", "ClassId"),
     rows="class",
     order="F",
-    keep_empty=False,
     key="{id}.jpg",
     class_column="ClassId",
     labels=("1", "2", "3", "4"),
@@ -63,8 +62,7 @@ CLOUDS = Dialect(
     size=(350, 525),
 )
 
-# uw-madison-gi-tract-image-segmentation: its page says "from top to bottom, then left to right", its train.csv runs along
-# rows
+# uw-madison-gi-tract-image-segmentation: its page says that pixels run down columns; those of train.csv run along rows
 UW_MADISON = Dialect(
     columns=("id", "class", "predicted"),
     rows="class",

@@ -19,7 +19,7 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
 
     The means are over images; with rows of classes, over images × classes. The objects of an image are united.
     read_truth: id -> u8 (H, W) of class indices, 255 ignored, or bool (H, W, K) where classes overlap, the first of
-    them class 1, or i32 (H, W) of objects' numbers; None where there is no truth. Without any, the means are None.
+    them class 1; None where there is no truth. Without any, the means are None.
     ids: images that count although they may have no row; their masks are empty.
     Raises ValueError naming the image whose mask is malformed or does not fit.
     """
@@ -108,9 +108,7 @@ def _score(truth: np.ndarray, index: int, texts: list[str], order: str) -> tuple
     mask = np.zeros(shape, np.uint8)
     for text in texts:
         mask |= rle_codec.decode(text, shape, order)
-    if truth.dtype == np.int32:  # objects, each with its own number
-        truth = (truth > 0).astype(np.uint8)
-    elif truth.ndim == 3:
+    if truth.ndim == 3:
         truth = (truth[..., index - 1] if index <= truth.shape[2] else np.zeros(shape)).astype(np.uint8)
     else:
         truth = np.where(truth == 255, 255, truth == index).astype(np.uint8)
