@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from kit.data.tasks import foreground_of
 from kit.submission import rle as rle_codec
 from kit.submission import runtext
 from kit.submission.competition import UnknownSize, shape_reader
@@ -53,8 +54,8 @@ def detect(
     images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files, or
     bool (H, W, K), or i32 (H, W) of objects; with it the order of square images is found too. order: that of the
     pixels, where you know it; None: it is found.
-    Found from the sample: columns, class column, key; from both: labels, the empty cell, rows, and whether empty masks
-    have rows. Found from the training masks: order, base and relative. base is 1 unless the masks say 0.
+    Found from the sample: columns, class column and key; from both: labels, the empty cell and rows. Found from the
+    training masks: order, base and relative. base is 1 unless the masks say 0.
     Two things no file says. Where an image has several rows in the training CSV, each is taken for an object; give
     rows="image" to the dialect where the competition unites them. Masks are taken to have the sizes of their images;
     give size=(H, W) where the competition wants another.
@@ -116,7 +117,7 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
         columns=tuple(name for name in columns if name in (sample.key, sample.mask, sample.class_column)),
         rows="instance" if instances else "class" if classes else "image",
         empty=next(iter(empties), ""),
-        keep_empty=not (classes and (instances or _lacks_rows(sample, labels))),
+        keep_empty=not (instances and classes),
         key=key,
         class_column=sample.class_column,
         labels=labels,
@@ -137,11 +138,6 @@ def _labels_of(sample: Look, train: Look | None) -> tuple[str, ...]:
             "the CSV of the training masks"
         )
     return tuple(sorted(labels, key=int)) if all(re.fullmatch("[0-9]{1,9}", label) for label in labels) else labels
-
-
-def _lacks_rows(sample: Look, labels: tuple[str, ...]) -> bool:
-    """Whether images of the sample lack rows of a class; False where it does not name all classes itself."""
-    return len(sample.labels) == len(labels) and len(sample.keys) < len(set(sample.keys)) * len(labels)
 
 
 def _find_columns(csv: Path, names: list[str], rows: list[dict[str, str]]) -> Look:
@@ -324,11 +320,12 @@ def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np
 
 def _is_mask_of(reading: Dialect, key: str, texts: list[str], read_mask: Callable[[str], np.ndarray]) -> bool:
     truth = _of_key(read_mask, key, reading)
-    union = np.zeros(truth.shape, np.uint8)
+    foreground, counted = foreground_of(truth)
+    union = np.zeros(foreground.shape, np.uint8)
     try:
         for text in texts:
-            union |= rle_codec.decode(reading.parse_mask(text), truth.shape, reading.order)
+            union |= rle_codec.decode(reading.parse_mask(text), union.shape, reading.order)
     except ValueError:
         return False
-    counted = truth != 255
-    return bool((union.view(bool) == (truth > 0))[counted].all())
+    alike = union.view(bool) == foreground
+    return bool((alike if counted is None else alike[counted]).all())
