@@ -67,12 +67,16 @@ def finish_two_folds(folder):
     return folder
 
 
-def mask_by_hand(models, image, size):
-    """Resize, normalise, mean of the sigmoids with and without mirror, 256 steps, mean over models, enlarge, cut."""
+def mask_by_hand(models, image, size, mask_size=None):
+    """Resize, normalise, mean of the sigmoids with and without mirror, 256 steps, mean over models, enlarge, cut.
+
+    mask_size: (height, width) of the mask, where it is not the image's.
+    """
     small = resize_image(image, size).astype(np.float32) / 255
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     pixels = torch.from_numpy(((small - mean) / deviation).astype(np.float32).transpose(2, 0, 1))[None]
     with torch.no_grad():
         probs = [(m(pixels).sigmoid() + m(pixels.flip(3)).sigmoid().flip(3)) / 2 for m in models]
     levels = np.mean([np.floor(256 * one[0, 0].numpy()).clip(0, 255) for one in probs], axis=0).astype(np.float32)
-    return (cv2.resize(levels, image.shape[1::-1]) >= 127.5).astype(np.uint8)
+    height, width = mask_size or image.shape[:2]
+    return (cv2.resize(levels, (width, height)) >= 127.5).astype(np.uint8)
