@@ -76,7 +76,7 @@ def draw(folder, images=8, seed=0, paged=True):
 
 def _write_tiff(path, image, kind):
     path.parent.mkdir(parents=True, exist_ok=True)
-    tiles = {"tile": (128, 128), "compression": "zlib", "metadata": None}
+    tiles = {"tile": (128, 128), "compression": "zlib"}
     if kind == "plain":
         tifffile.imwrite(path, image, photometric="rgb", **tiles)
     elif kind == "planar":

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from drawn_competitions import NAMES, drawn, right_rows, write_right
+from replicas.shared import NAMES, drawn, right_rows, write_right
 
 from kit.submission import Dialect, errors_of, lint, write
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from drawn_competitions import NAMES, at_size, drawn, encoded, right_rows, write_right
 from replicas import DRAW
 from replicas.replica import run_lengths
+from replicas.shared import NAMES, at_size, drawn, encoded, right_rows, write_right
 
 from kit.submission import (
     Competition,

@@ -1,29 +1,38 @@
 """The replicas, each drawn once a session, and right submissions for them."""
 
+import atexit
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from kit.submission import rle, write
 from replicas import DRAW
 from replicas.severstal import draw as draw_severstal
 from replicas.uw_madison import draw as draw_uw_madison
-
-from kit.submission import rle, write
 
 NAMES = (*DRAW, "severstal_2019", "uw_madison_public")
 ODD = {
     "severstal_2019": functools.partial(draw_severstal, edition=2019),
     "uw_madison_public": functools.partial(draw_uw_madison, rerun=False),
 }
-_places = tempfile.TemporaryDirectory(prefix="replicas-")  # removed when the process ends
 
 
 @functools.cache
 def drawn(name):
     """The replica of this name. Its files are shared: tests write elsewhere."""
-    return (DRAW | ODD)[name](Path(_places.name) / name)
+    return (DRAW | ODD)[name](_place() / name)
+
+
+@functools.cache
+def _place():
+    """A folder for this process, which is removed when it ends."""
+    place = Path(tempfile.mkdtemp(prefix="replicas-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
 
 
 def at_size(mask, size):
