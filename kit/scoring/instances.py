@@ -38,6 +38,16 @@ def object_overlaps(truth: np.ndarray, prediction: np.ndarray) -> tuple[int, int
     return int(np.count_nonzero(true)), int(np.count_nonzero(predicted)), overlap, union
 
 
+def unmatched(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the true and the predicted objects are that have no partner with an IoU above 0.5: bool (H, W) each."""
+    first, second, pixels = label_pairs(truth, prediction)
+    areas = [np.bincount(np.unique(one, return_inverse=True)[1], pixels) for one in (first, second)]
+    places = [np.unique(one, return_inverse=True)[1] for one in (first, second)]
+    union = areas[0][places[0]] + areas[1][places[1]] - pixels
+    hit = (first > 0) & (second > 0) & (2 * pixels > union)
+    return (truth > 0) & ~np.isin(truth, first[hit]), (prediction > 0) & ~np.isin(prediction, second[hit])
+
+
 def as_labels(mask: np.ndarray) -> np.ndarray:
     """A label image of a mask: int32 as it is; u8 and bool (H, W) by connected components, 255 as background."""
     mask = np.asarray(mask)

@@ -1,9 +1,7 @@
 """The dialects of known competitions, each below its name on Kaggle; and the competitions that kit has recipes for.
 
-A dialect is that of the submission. The CSV of the training masks may differ, which `dataclasses.replace` says:
-
-    UW_MADISON                                                          id,class,predicted
-    replace(UW_MADISON, columns=("id", "class", "segmentation"))        train.csv
+A dialect is that of the submission. The CSV of the training masks may differ: `CsvMasks` finds another name of the
+masks' column, and `dataclasses.replace` says all else.
 """
 
 import numpy as np
@@ -29,7 +27,8 @@ DSB2018 = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="
 # airbus-ship-detection: a row a ship; an image without ships has one empty row
 AIRBUS = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F", key="{id}.jpg")
 
-# severstal-steel-defect-detection, as its files are today. train.csv has rows of defects alone: there keep_empty=False
+# severstal-steel-defect-detection, as its files are today: four rows an image. train.csv has rows of defects alone:
+# CsvMasks("train.csv", SEVERSTAL, lacking="empty")
 SEVERSTAL = Dialect(
     columns=("ImageId", "EncodedPixels", "ClassId"),
     rows="class",
@@ -48,8 +47,8 @@ SEVERSTAL_2019 = Dialect(
     labels=("1", "2", "3", "4"),
 )
 
-# siim-acr-pneumothorax-segmentation: one row an image. train-rle.csv has several where several people drew, and blanks
-# before its second column: read it with rows="instance"
+# siim-acr-pneumothorax-segmentation: one row an image, starts count from 0, each from the end of the run before.
+# train-rle.csv has several rows of some images: CsvMasks("train-rle.csv", replace(SIIM, rows="instance"))
 SIIM = Dialect(columns=("ImageId", "EncodedPixels"), order="F", base=0, relative=True, empty="-1")
 
 # understanding_cloud_organization: masks at a quarter of the images' height and width
