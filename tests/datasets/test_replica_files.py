@@ -10,10 +10,9 @@ import pytest
 import tifffile
 from PIL import Image
 from replicas import DRAW
-from replicas.shared import drawn
+from replicas.shared import NAMES, drawn, open_folder
 
 from kit.data.images import decode_image, image_size
-from kit.datasets import Folder
 from kit.datasets.files import DataFolder
 
 ONE_FILE = [name for name in DRAW if name != "contrails"]
@@ -66,17 +65,41 @@ def test_objects_show_in_the_images():
         assert np.min(differences) > 0.3
 
 
-@pytest.mark.parametrize("name", ["carvana", "salt"])
-def test_folder_reads_the_masks_in_zips_and_out_of_them(name, tmp_path):
-    for replica in (drawn(name), DRAW[name](tmp_path / name, zipped=False)):
-        folder = Folder(
-            replica.folder, images=replica.images, masks=replica.masks, tests=replica.tests, classes=replica.classes
-        )
-        assert sorted(folder.ids) == sorted(replica.truth)
-        assert sorted(folder.test_ids) == sorted(replica.hidden)
-        for id in folder.ids:
-            assert (folder.read_mask(id) == replica.truth[id]).all()
-            assert folder.read_image(id).shape == (*replica.shape(id), 3)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "hubmap"])
+def test_folder_reads_every_image_and_mask(name):
+    _check_folder(drawn(name))
+
+
+@pytest.mark.parametrize("name", ["carvana", "salt", "dsb2018"])
+def test_folder_reads_unpacked_zips_too(name, tmp_path):
+    _check_folder(DRAW[name](tmp_path / name, zipped=False))
+
+
+def test_folder_reads_slides_of_one_page(tmp_path):
+    _check_folder(DRAW["hubmap"](tmp_path / "hubmap", paged=False))
+
+
+def _check_folder(replica):
+    data = open_folder(replica)
+    assert (data.task, data.ids, data.test_ids) == (replica.task, sorted(replica.truth), sorted(replica.hidden))
+    assert replica.groups is None or dict(zip(data.ids, data.groups, strict=True)) == replica.groups
+    for id in data.ids + data.test_ids:
+        image = data.read_image(id)
+        assert (image.shape, image.dtype) == ((*replica.shape(id), replica.channels), replica.dtype)
+        assert data.shape(id) == replica.shape(id)
+    for id, truth in replica.truth.items():
+        mask = data.read_mask(id)
+        assert mask.dtype == truth.dtype
+        if replica.task == "instances":  # objects may be numbered in another order
+            mask = _numbered_as(mask, truth)
+        assert (mask == truth).all()
+
+
+def _numbered_as(labels, truth):
+    """Labels with the numbers of `truth`, where each object is one of it, pixel by pixel."""
+    pairs = np.unique(np.stack([labels.ravel(), truth.ravel()], axis=1), axis=0)
+    assert len(pairs) == len(np.unique(labels)) == len(np.unique(truth))
+    return dict(pairs.tolist())[0] + np.vectorize(dict(pairs.tolist()).get)(labels)
 
 
 def test_salts_masks_are_16_bits_where_there_is_salt():

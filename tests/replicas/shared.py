@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.submission import rle, write
+from kit.datasets import Folder
+from kit.submission import CsvMasks, rle, write
 from replicas import DRAW
 from replicas.severstal import draw as draw_severstal
 from replicas.uw_madison import draw as draw_uw_madison
@@ -33,6 +34,24 @@ def _place():
     place = Path(tempfile.mkdtemp(prefix="replicas-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place
+
+
+def open_folder(replica):
+    """The data set as a user would describe it."""
+    masks = replica.masks
+    if masks is None:
+        masks = CsvMasks(replica.train_name, replica.train_dialect or replica.dialect, replica.lacking)
+    return Folder(
+        replica.folder,
+        images=replica.images,
+        masks=masks,
+        tests=replica.tests,
+        task=replica.task,
+        classes=replica.classes,
+        ids=replica.ids,
+        planes=replica.planes,
+        groups=replica.groups,
+    )
 
 
 def at_size(mask, size):
