@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from replicas.shared import NAMES, drawn, right_rows, write_right
 
+from kit.cli import Lint
 from kit.submission import Dialect, errors_of, lint, write
 
 NAMES = [name for name in NAMES if name != "uw_madison_public"]
@@ -151,6 +152,28 @@ def test_masks_of_starts_that_are_not_relative_name_the_dialect(tmp_path):
     problems = found(siim, right_rows(absolute), tmp_path)
     assert problems
     assert all("It is right with base=" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("name", ["carvana", "severstal", "severstal_2019", "clouds", "siim", "airbus", "contrails"])
+def test_the_command_accepts_the_truth_and_finds_a_missing_row(name, tmp_path, capsys):
+    replica = drawn(name)
+    dialect, csv = replica.dialect, write_right(replica, tmp_path / "s.csv")
+    shape = dialect.mask_size(replica.shape(next(iter(replica.hidden))))
+    numbers = {"order": dialect.order, "base": dialect.base, "relative": dialect.relative}
+    command = Lint(csv, sample=replica.sample_csv, shape=shape, **numbers)
+    assert command.run() == 0
+    lines = csv.read_text().splitlines(keepends=True)
+    csv.write_text("".join(lines[:1] + lines[2:]))
+    twice = name == "airbus" and lines[1].partition(",")[0] == lines[2].partition(",")[0]
+    assert command.run() == int(not twice)
+
+
+def test_the_command_reads_classes_from_the_submission_where_the_sample_has_none(tmp_path, capsys):
+    public, rerun = drawn("uw_madison_public"), drawn("uw_madison")
+    csv = write_right(rerun, tmp_path / "s.csv")
+    assert Lint(csv, sample=public.sample_csv, shape=None).run() == 0
+    assert "classes large_bowel, small_bowel, stomach" in capsys.readouterr().out
+    assert Lint(csv, sample=rerun.sample_csv).run() == 0
 
 
 def test_a_hidden_test_set_has_a_sample_without_rows(tmp_path):

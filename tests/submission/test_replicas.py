@@ -93,7 +93,8 @@ def test_the_training_csv_agrees_with_the_true_masks(name):
     data = SimpleNamespace(ids=list(replica.truth), read_mask=replica.read_mask)
     assert compare_masks(data, replica.train_csv, of_train(replica)) == []
     swapped = replace(of_train(replica), order="C" if replica.dialect.order == "F" else "F")
-    assert errors_of(compare_masks(data, replica.train_csv, swapped))
+    some = [id for id, truth in replica.truth.items() if truth.any()][:2]
+    assert errors_of(compare_masks(data, replica.train_csv, swapped, some))
 
 
 @pytest.mark.parametrize("name", NAMES)
