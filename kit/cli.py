@@ -110,6 +110,7 @@ class Lint:
         if seen is None:
             found = Dialect(tuple(header))
         else:
+            seen = replace(seen, labels=seen.labels if len(seen.labels) > 1 else self._labels() or seen.labels)
             found = dialect_of(replace(seen, empties=seen.empties if self.empty is None else {self.empty}), header)
         changes = {"rows": self.rows} if self.rows else {}
         if not self.rows and found.rows == "image" and self._repeats():
@@ -122,6 +123,11 @@ class Lint:
         return replace(
             found, order=self.order or "C", base=self.base, relative=self.relative, keep_empty=keep, **changes
         )
+
+    def _labels(self) -> dict[str, None]:
+        """The classes of the submission: a sample may have no rows, or one class that stands for all."""
+        seen = _look(self.path, self.columns)
+        return {} if seen is None else seen.labels
 
     def _repeats(self) -> bool:
         seen = _look(self.path, self.columns)

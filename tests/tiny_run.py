@@ -45,15 +45,20 @@ def new_run(folder, dataset=None, config=None, size=SIZE, **changes):
 
 
 def train(run, fold, seed):
-    """Stands in for training: seeded weights, sharpened until they make masks, and a line of metrics."""
+    """Stands in for training: seeded weights, sharpened until they make masks."""
     model = tiny_network(seed=seed)
     with torch.no_grad():
         model.weight *= 5
+    keep_trained(run, fold, model)
+    return model
+
+
+def keep_trained(run, fold, model):
+    """Leave the weights and a line of metrics, as training does."""
     save_weights(run.fold_folder(fold) / "last.safetensors", model, {})
     scores = {"loss": 0.5, "val_dice": 0.5, "val_iou": 0.4, "val_accuracy": 0.9}
     line = {"epoch": 1, **scores, "lr": 0.1, "seconds": 2.0, "waited": 0.5, "val_seconds": 1.0}
     (run.fold_folder(fold) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    return model
 
 
 def finish_two_folds(folder):
@@ -67,12 +72,16 @@ def finish_two_folds(folder):
     return folder
 
 
-def mask_by_hand(models, image, size):
-    """Resize, normalise, mean of the sigmoids with and without mirror, 256 steps, mean over models, enlarge, cut."""
+def mask_by_hand(models, image, size, mask_size=None):
+    """Resize, normalise, mean of the sigmoids with and without mirror, 256 steps, mean over models, enlarge, cut.
+
+    mask_size: (height, width) of the mask, where it is not the image's.
+    """
     small = resize_image(image, size).astype(np.float32) / 255
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     pixels = torch.from_numpy(((small - mean) / deviation).astype(np.float32).transpose(2, 0, 1))[None]
     with torch.no_grad():
         probs = [(m(pixels).sigmoid() + m(pixels.flip(3)).sigmoid().flip(3)) / 2 for m in models]
     levels = np.mean([np.floor(256 * one[0, 0].numpy()).clip(0, 255) for one in probs], axis=0).astype(np.float32)
-    return (cv2.resize(levels, image.shape[1::-1]) >= 127.5).astype(np.uint8)
+    height, width = mask_size or image.shape[:2]
+    return (cv2.resize(levels, (width, height)) >= 127.5).astype(np.uint8)

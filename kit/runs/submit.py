@@ -134,8 +134,8 @@ def encode_levels(
 ) -> list[tuple[int, str]]:
     """The run lengths of an image's rows, (class index from 1, "start length …"), of levels (K, h, w).
 
-    size: (height, width) of the image. rows: of the dialect; with "instance" each object has an entry, an image without
-    objects none, else each class. A mask is encoded without an image in between where the rule allows it.
+    size: (height, width) of the submitted mask. rows: of the dialect; with "instance" each object has an entry, an
+    image without objects none, else each class. A mask is encoded without an image in between where the rule allows it.
     """
     if rows != "instance":
         edges = [rule.edges(levels, size, order, index) for index in range(len(levels))]
@@ -179,6 +179,7 @@ def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowPar
     """Add the rows of the images `ids` to `kept`. Returns the problems of those that cannot be read, by id."""
 
     def rows(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
+        size = dialect.mask_size(size)
         return id, dialect.cells(id, encode_levels(levels, size, dialect.order, rule, dialect.rows))
 
     rule = predictions.run.rule

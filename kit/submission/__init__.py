@@ -28,6 +28,7 @@ from kit.submission.known import (
     HUBMAP,
     SALT,
     SEVERSTAL,
+    SEVERSTAL_2019,
     SIIM,
     UW_MADISON,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "HUBMAP",
     "SALT",
     "SEVERSTAL",
+    "SEVERSTAL_2019",
     "SIIM",
     "UW_MADISON",
     "Competition",

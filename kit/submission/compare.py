@@ -14,7 +14,7 @@ from kit.submission import rle as rle_codec
 from kit.submission.dialect import Dialect
 from kit.submission.names import one_name
 from kit.submission.problems import Problem, Problems
-from kit.submission.tables import read_table
+from kit.submission.tables import FATAL, read_table
 from kit.system.threads import ordered_map
 
 Masks = list[tuple[int | None, str]]  # (class index or None, canonical run lengths) of each row of an image
@@ -50,8 +50,8 @@ def compare_masks(dataset: object, csv: Path, dialect: Dialect, ids: Iterable[st
 
 
 def _masks_by_image(dataset: object, csv: Path, dialect: Dialect, problems: Problems) -> dict[str, Masks]:
-    known, rows, seen = {one_name(id) for id in dataset.ids}, {}, set()
-    for row in read_table(csv, dialect, problems):
+    known, rows, seen, own = {one_name(id) for id in dataset.ids}, {}, set(), Problems()
+    for row in read_table(csv, dialect, own):
         where = f"{csv.name}, line {row.line} ({row.key!r:.90})"
         if row.cells is None:
             continue
@@ -66,6 +66,8 @@ def _masks_by_image(dataset: object, csv: Path, dialect: Dialect, problems: Prob
             problems.error("duplicate ids", where, "the id came before")
         seen.add((id, index))
         rows.setdefault(one_name(id), []).append((index, rle))
+    for problem in own.list(None if own.unread else FATAL):  # blanks and separators do not change a mask
+        problems.error("files", f"{csv.name}, {problem.where}", problem.what)
     return rows
 
 

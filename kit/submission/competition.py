@@ -67,13 +67,20 @@ class Competition:
         return short_hash((own, [image_digest(self.dataset, id) for id in sample_ids(self.test_ids)]))
 
     def shape(self, id: str) -> tuple[int, int]:
-        """(H, W) of a test image."""
-        return self.dataset.shape(id)
+        """(H, W) of the submitted mask of a test image: the image's own, or the dialect's size."""
+        return self.dialect.size or self.dataset.shape(id)
 
 
 def rules_of(rules: "Competition | Dialect") -> tuple[Dialect, "Competition | None"]:
     """Return the dialect, and the competition where one was given."""
     return (rules.dialect, rules) if isinstance(rules, Competition) else (rules, None)
+
+
+def mask_shapes(
+    dialect: Dialect, shapes: object, competition: "Competition | None" = None
+) -> Callable[[str], tuple[int, int]] | None:
+    """Return id -> (H, W) of submitted masks, as `shape_reader`. A size of the dialect's own goes before `shapes`."""
+    return shape_reader(dialect.size or shapes, competition)
 
 
 def shape_reader(shapes: object, competition: "Competition | None" = None) -> Callable[[str], tuple[int, int]] | None:

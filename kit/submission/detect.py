@@ -7,9 +7,11 @@ A dialect that was written by hand is compared with the same files, see check_nu
 
 import contextlib
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -47,25 +49,32 @@ def detect(
     sample_csv: Path,
     shapes: object = None,
     read_mask: Callable[[str], np.ndarray] | None = None,
+    order: Literal["C", "F"] | None = None,
 ) -> Dialect:
     """Return the dialect of a competition.
 
     train_csv: the true masks of training images; its columns may differ from the sample's. shapes: (H, W) of all
-    images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files;
-    with it the order of square images is found too.
-    Found from the sample: columns, class column, key, labels, and from both: the empty cell and rows. Found from the
+    images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files, or
+    bool (H, W, K), or i32 (H, W) of objects; with it the order of square images is found too. order: that of the
+    pixels, where you know it; None: it is found.
+    Found from the sample: columns, class column and key; from both: labels, the empty cell and rows. Found from the
     training masks: order, base and relative. base is 1 unless the masks say 0.
+    Two things no file says. Where an image has several rows in the training CSV, each is taken for an object; give
+    rows="image" to the dialect where the competition unites them. Masks are taken to have the sizes of their images;
+    give size=(H, W) where the competition wants another.
     Raises ValueError naming the choices where the data cannot tell.
     """
     sample = look(sample_csv)
     train = None if train_csv is None else look(train_csv)
     dialect = dialect_of(sample, read_header(sample_csv), train)
     if train is None or not train.masks:
+        if order is not None:
+            return replace(dialect, order=order)
         raise ValueError(
             f"{train_csv or sample_csv} holds no masks, so it cannot tell how pixels are numbered. Give the CSV of the "
             'training masks, or write the dialect: order="C" (along rows) or "F" (down columns), base=1 or 0'
         )
-    return _with_numbers(dialect, train, shape_reader(shapes), read_mask)
+    return _with_numbers(dialect, train, shape_reader(shapes), read_mask, order)
 
 
 def check_numbers(competition: Competition) -> list[str]:
@@ -149,7 +158,10 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
 
     Raises ValueError where empty masks are written in two ways.
     """
-    key, labels = ("{id}", tuple(sample.labels)) if sample.class_column else _find_key(sample.keys)
+    if sample.class_column:
+        key, labels = f"{{id}}{_common_ending(sample.keys)}", _labels_of(sample, train)
+    else:
+        key, labels = _find_key(sample.keys)
     classes = bool(labels)
     instances = sample.repeats or (train is not None and not classes and train.class_column is None and train.repeats)
     empties = sample.empties or (set() if train is None else train.empties)
@@ -167,6 +179,22 @@ def dialect_of(sample: Look, columns: list[str], train: Look | None = None) -> D
         class_column=sample.class_column,
         labels=labels,
     )
+
+
+def _labels_of(sample: Look, train: Look | None) -> tuple[str, ...]:
+    """The classes of a class's column: the sample's, or those of the training CSV where it has more.
+
+    A hidden test set has a sample without rows, and a sample may hold a placeholder for the class. Raises ValueError
+    where neither file has a row.
+    """
+    own, others = tuple(sample.labels), () if train is None or not train.class_column else tuple(train.labels)
+    labels = own if len(own) >= len(others) else others
+    if not labels:
+        raise ValueError(
+            f"no row names a class in the column {sample.class_column!r}: name the classes, Dialect(labels=…), or give "
+            "the CSV of the training masks"
+        )
+    return tuple(sorted(labels, key=int)) if all(re.fullmatch("[0-9]{1,9}", label) for label in labels) else labels
 
 
 def _find_columns(csv: Path, names: list[str], rows: list[dict[str, str]]) -> Look:
@@ -216,6 +244,8 @@ def _is_mask(cell: str) -> bool:
 def _find_key(keys: list[str]) -> tuple[str, tuple[str, ...]]:
     """Return the key's form and the labels in it: "{id}.jpg_{class}" where each id comes with the same few endings."""
     split = [key.rpartition("_") for key in keys]
+    if any(IMAGE_ENDING.search(key) for key in keys):  # "car_01.jpg" to "car_16.jpg" are images, not classes
+        return f"{{id}}{_common_ending(keys)}", ()
     endings = dict.fromkeys(ending for _, _, ending in split)
     stems = {stem for stem, _, _ in split}
     every = len(set(keys)) == len(stems) * len(endings)
@@ -231,7 +261,11 @@ def _common_ending(names: Iterable[str]) -> str:
 
 
 def _with_numbers(
-    dialect: Dialect, train: Look, shape: Callable | None, read_mask: Callable[[str], np.ndarray] | None
+    dialect: Dialect,
+    train: Look,
+    shape: Callable | None,
+    read_mask: Callable[[str], np.ndarray] | None,
+    order: str | None,
 ) -> Dialect:
     """Return the dialect with order, base and relative as the training masks have them."""
     readings = [replace(dialect, base=0, relative=True), replace(dialect, base=0), replace(dialect, base=1)]
@@ -242,16 +276,21 @@ def _with_numbers(
             f"{train.masks[0][1]!r:.60}. Check that shapes are (height, width)"
         )
     if read_mask is not None:
-        return _by_masks(fitting, train, read_mask)
+        return _by_masks(fitting, train, read_mask, order or "CF")
+    absolute = [reading for reading in fitting if not reading.relative] or fitting
+    if order is None:
+        order = _order_of(absolute[-1], train, _needed(shape))
+    ordered = [replace(reading, order=order) for reading in absolute]
+    return max(ordered, key=lambda each: (0 if shape is None else _touches(each, train, shape), each.base))
+
+
+def _needed(shape: Callable | None) -> Callable:
     if shape is None:
         raise ValueError(
             'the order, "C" (along rows) or "F" (down columns), shows only with shapes or masks: give '
             "shapes=(H, W), or a mapping from id, or read_mask"
         )
-    ordered = [reading for reading in fitting if not reading.relative] or fitting
-    order = _order_of(ordered[-1], train, shape)
-    best = max(ordered, key=lambda reading: (_touches(replace(reading, order=order), train, shape), reading.base))
-    return replace(best, order=order)
+    return shape
 
 
 def _runs(reading: Dialect, cell: str, pixels: int | None = None) -> np.ndarray:
@@ -315,7 +354,7 @@ def _touches(reading: Dialect, train: Look, shape: Callable) -> int:
     return count
 
 
-def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np.ndarray]) -> Dialect:
+def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np.ndarray], orders: str) -> Dialect:
     """Return the one reading in which the cells are the masks. Rows of one image are united."""
     cells: dict[str, list[str]] = {}
     for key, cell in train.masks:
@@ -323,7 +362,7 @@ def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np
     if len(train.masks) == ENOUGH:
         cells.pop(train.masks[-1][0])  # its further rows were not kept
     found = []
-    for reading in (replace(each, order=order) for each in reversed(fitting) for order in "CF"):
+    for reading in (replace(each, order=order) for each in reversed(fitting) for order in orders):
         if all(_is_mask_of(reading, key, texts, read_mask) for key, texts in list(cells.items())[:40]):
             found.append(reading)
     if len(found) == 1:

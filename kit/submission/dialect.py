@@ -8,11 +8,14 @@ whole image, "" when the mask is empty. Its pixels run in the dialect's order. O
     Dialect(("id", "class", "segmentation"), "class", class_column="class", labels=("stomach", "large_bowel"))
     Dialect(("ImageId", "EncodedPixels"), "instance", "F")                   a row a nucleus
     Dialect(("ImageId", "EncodedPixels"), "instance", "F", 0, relative=True, empty="-1")
+
+The dialects of competitions that kit knows are in known.py.
 """
 
+import operator
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from kit.submission import runtext
@@ -36,6 +39,8 @@ class Dialect:
     class_column: the column of the class, or None.
     labels: the foreground classes as the CSV writes them, class 1 first. Empty: "1", "2", …; `Competition` fills
         them in.
+    size: (height, width) of every submitted mask, where the competition wants another size than the images'. None: a
+        mask has the size of its image. The CSV of the training masks has the images' own sizes in either case.
     Raises ValueError when these contradict each other.
     """
 
@@ -49,11 +54,23 @@ class Dialect:
     key: str = "{id}"
     class_column: str | None = None
     labels: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "columns", tuple(self.columns))
         object.__setattr__(self, "labels", tuple(self.labels))
+        if self.size is not None:
+            object.__setattr__(self, "size", _whole_size(self.size))
         _check(self)
+
+    def __repr__(self) -> str:
+        # without a size as before there was one: Competition.fingerprint hashes it
+        own = [field.name for field in fields(self) if field.name != "size" or self.size is not None]
+        return f"Dialect({', '.join(f'{name}={getattr(self, name)!r}' for name in own)})"
+
+    def mask_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the submitted mask of an image of this (height, width)."""
+        return image_size if self.size is None else self.size
 
     @property
     def has_classes(self) -> bool:
@@ -197,6 +214,16 @@ class Dialect:
         pattern = re.escape(self.key).replace(r"\{id\}", "(?:.+)").replace(r"\{class\}", "([1-9][0-9]{0,8})")
         if match := re.fullmatch(pattern, key, re.DOTALL):
             yield int(match[1]), tuple(self.key.replace("{class}", match[1]).split("{id}"))
+
+
+def _whole_size(size: object) -> tuple[int, int]:
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(f"no dialect: size is (height, width) of the submitted masks, 1 or more each; got {size!r}")
+    return height, width
 
 
 def _check(dialect: Dialect) -> None:

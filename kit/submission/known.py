@@ -1,4 +1,8 @@
-"""The dialects of competitions, each with its name on Kaggle, and the competitions that kit has recipes for."""
+"""The dialects of known competitions, each below its name on Kaggle; and the competitions that kit has recipes for.
+
+A dialect is that of the submission. The CSV of the training masks may differ: `CsvMasks` finds another name of the
+masks' column, and `dataclasses.replace` says all else.
+"""
 
 import numpy as np
 
@@ -20,10 +24,11 @@ SALT = Dialect(columns=("id", "rle_mask"), order="F")
 # data-science-bowl-2018: a row a nucleus
 DSB2018 = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F")
 
-# airbus-ship-detection: a row a ship
+# airbus-ship-detection: a row a ship; an image without ships has one empty row
 AIRBUS = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F", key="{id}.jpg")
 
-# severstal-steel-defect-detection: four rows an image. train.csv has rows of defects alone: CsvMasks(lacking="empty")
+# severstal-steel-defect-detection, as its files are today: four rows an image. train.csv has rows of defects alone:
+# CsvMasks("train.csv", SEVERSTAL, lacking="empty")
 SEVERSTAL = Dialect(
     columns=("ImageId", "EncodedPixels", "ClassId"),
     rows="class",
@@ -33,19 +38,30 @@ SEVERSTAL = Dialect(
     labels=("1", "2", "3", "4"),
 )
 
-# siim-acr-pneumothorax-segmentation: starts count from 0, each from the end of the run before
-SIIM = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F", base=0, relative=True, empty="-1")
+# severstal-steel-defect-detection, as its files were in 2019: four rows an image
+SEVERSTAL_2019 = Dialect(
+    columns=("ImageId_ClassId", "EncodedPixels"),
+    rows="class",
+    order="F",
+    key="{id}.jpg_{class}",
+    labels=("1", "2", "3", "4"),
+)
 
-# understanding_cloud_organization: masks of the submission have a quarter of the images' height and width (350 × 525)
+# siim-acr-pneumothorax-segmentation: one row an image, starts count from 0, each from the end of the run before.
+# train-rle.csv has several rows of some images: CsvMasks("train-rle.csv", replace(SIIM, rows="instance"))
+SIIM = Dialect(columns=("ImageId", "EncodedPixels"), order="F", base=0, relative=True, empty="-1")
+
+# understanding_cloud_organization: masks at a quarter of the images' height and width
 CLOUDS = Dialect(
     columns=("Image_Label", "EncodedPixels"),
     rows="class",
     order="F",
     key="{id}.jpg_{class}",
     labels=("Fish", "Flower", "Gravel", "Sugar"),
+    size=(350, 525),
 )
 
-# uw-madison-gi-tract-image-segmentation: the masks' column of train.csv is "segmentation"
+# uw-madison-gi-tract-image-segmentation: its page says that pixels run down columns; those of train.csv run along rows
 UW_MADISON = Dialect(
     columns=("id", "class", "predicted"),
     rows="class",
@@ -54,7 +70,7 @@ UW_MADISON = Dialect(
     labels=("large_bowel", "small_bowel", "stomach"),
 )
 
-# hubmap-kidney-segmentation: the masks' column of train.csv is "encoding"
+# hubmap-kidney-segmentation; the masks' column of train.csv is "encoding"
 HUBMAP = Dialect(columns=("id", "predicted"), order="F")
 
 # google-research-identify-contrails-reduce-global-warming

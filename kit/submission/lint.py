@@ -8,7 +8,7 @@ lint_order.py   whether rows and columns of pixels are swapped
 import re
 from pathlib import Path
 
-from kit.submission.competition import Competition, rules_of, shape_reader
+from kit.submission.competition import Competition, mask_shapes, rules_of
 from kit.submission.dialect import Dialect
 from kit.submission.lint_ids import Expected, IdLint, expected_of_competition, expected_of_sample
 from kit.submission.lint_masks import MaskLint
@@ -26,7 +26,8 @@ def lint(
     Of each kind of problem the first 20 are named, and the number of the others.
     rules: the competition, or its dialect alone. sample_csv: its keys must all be there; None: the competition's
     sample, else its test ids, else ids are not compared. shapes: (H, W) of all images, or a mapping or function
-    from id to (H, W); None: the competition's, else unknown, which is a warning.
+    from id to (H, W); None: the competition's, else unknown, which is a warning. Where the dialect has a size, every
+    mask has it. A sample of a header alone, as of a hidden test set, says nothing of ids; then the competition's count.
     An empty mask is right. A file of nothing else, another order of rows than the sample's, and what could not be
     checked are warnings. Content never raises; a file that cannot be opened raises OSError.
     """
@@ -34,19 +35,22 @@ def lint(
     problems = Problems()
     if sample_csv is None and competition is not None:
         sample_csv = competition.sample_csv
-    if sample_csv is not None:
-        expected = expected_of_sample(Path(sample_csv), dialect, problems)
-    else:
+    expected = None if sample_csv is None else expected_of_sample(Path(sample_csv), dialect, problems)
+    blank = expected is not None and not expected.places
+    if sample_csv is None or blank:
         expected = None if competition is None else expected_of_competition(competition)
+    if blank and expected is None:
+        what = "it holds a header and no rows, so ids are not compared. Lint again with the one that has them"
+        problems.warning("blank samples", f"sample file {Path(sample_csv).name}", what)
     ids = IdLint(problems, dialect, expected)
-    masks = MaskLint(problems, dialect, shape_reader(shapes, competition))
+    masks = MaskLint(problems, dialect, mask_shapes(dialect, shapes, competition))
     for row in read_table(Path(csv), dialect, problems):
         where, name = ids.check(row)
         if row.cells is not None:
             masks.check(row, where, name, ids.is_samples_own(row))
     if not problems.unread:
         ids.finish()
-        masks.finish()
+        masks.finish(wanted=expected is not None or not blank)
     return problems.list()
 
 
@@ -60,6 +64,8 @@ def check_sample(competition: Competition) -> None:
         return
     problems = Problems()
     asked = expected_of_sample(Path(competition.sample_csv), competition.dialect, problems)
+    if asked is not None and not asked.places:  # a header alone, as of a hidden test set
+        asked = None
     if asked is not None and not errors_of(problems.list()):
         _check_empty(competition, problems)
     lacking = [] if asked is None else _only_in(asked, expected)

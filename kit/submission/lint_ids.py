@@ -37,6 +37,13 @@ class Expected:
         if len(cells[self._mask_at]) <= SHORT:
             self.own.add(cells)
 
+    def spread(self) -> None:
+        """Where the sample's only class is a placeholder, as 0 of the classes 1 to 4, expect its ids with any class."""
+        named, labels = {label for _, label in self.places}, self._dialect.labels
+        if len(named) == 1 and len(labels) > 1 and self._dialect.class_column and not named & {*labels}:
+            names = [(name[0], label) for _, name in self.places.values() for label in labels]
+            self.places = {_composed(name): (place, name) for place, name in enumerate(names)}
+
     def nearest(self, key: str) -> str | None:
         """The expected key that `key` most likely means, or None."""
         if self._rough is None:
@@ -65,6 +72,7 @@ def expected_of_sample(path: Path, dialect: Dialect, problems: Problems) -> Expe
             'has a row: rows="instance" (--rows instance)'
         )
         problems.warning("repeated ids of the sample file", f"sample file {path.name}", what)
+    expected.spread()
     return None if own.unread else expected
 
 
@@ -93,6 +101,8 @@ class IdLint:
         self._found: list[tuple[int, str]] = []  # the place in the sample of each name, and where its first row is
         self._last: Name | None = None
         self._split: set[Name] = set()
+        self._rows = self._own = 0  # own: the sample's own rows
+        self._own_unread: list[tuple[str, str]] = []  # (where, why) of those that are no rows of this dialect
 
     def check(self, row: Row) -> tuple[str, tuple[str, int | None] | None]:
         """Check one row -> where it is, for messages, and (id, class index); None if it is of no known image."""
@@ -100,6 +110,7 @@ class IdLint:
         shown = repr(row.key) if name[1] is None else f"{row.key!r}, {name[1]!r}"
         where = f"line {row.line} ({shown:.90})"
         parsed = self._parse(where, row, name)
+        self._rows, self._own = self._rows + 1, self._own + self.is_samples_own(row)
         known = self._check_known(where, row, name, parsed)
         self._check_place(where, row, _composed(name))
         return where, parsed if known else None
@@ -110,6 +121,10 @@ class IdLint:
 
     def finish(self) -> None:
         """Report the rows that are out of order, and those that are missing."""
+        if self._own_unread and self._own == self._rows:  # the sample itself, with its placeholder of a class
+            return
+        for where, why in self._own_unread:
+            self._problems.error("unknown classes or ids", where, why)
         for index in misplaced([place for place, _ in self._found]):
             place, where = self._found[index]
             what = f"reordered, it is row {place + 1} of {self._expected.source}"
@@ -133,7 +148,10 @@ class IdLint:
         try:
             id, index = self._dialect.parse_key(*name)
         except ValueError as error:
-            self._problems.error("unknown classes or ids", where, str(error))
+            if self.is_samples_own(row):  # right where the file is the sample itself, which `finish` knows
+                self._own_unread.append((where, str(error)))
+            else:
+                self._problems.error("unknown classes or ids", where, str(error))
             return None
         if index is not None:
             self._labels.setdefault(id, set()).add(index)

@@ -62,12 +62,12 @@ class MaskLint:
         if name is not None and self._dialect.rows == "instance":
             self._objects.setdefault(name, []).append(Object(row.line, where, runs, own))
 
-    def finish(self) -> None:
-        """Report overlaps, empty files, swapped orders and what could not be checked."""
+    def finish(self, wanted: bool = True) -> None:
+        """Report overlaps, empty files, swapped orders and what could not be checked. wanted: there should be rows."""
         for objects in self._objects.values():
             if len(objects) > 1 and not all(each.own for each in objects):
                 self._check_objects(objects)
-        self._check_whole_file()
+        self._check_whole_file(wanted)
         if self._shape_of is None and self._filled:
             what = (
                 "the sizes of the images are unknown, so runs are not checked against the image's end, nor rows and "
@@ -77,9 +77,9 @@ class MaskLint:
         elif self._shape_of is not None:
             self._order.finish(self._filled - self._own_filled)
 
-    def _check_whole_file(self) -> None:
+    def _check_whole_file(self, wanted: bool) -> None:
         if not self._rows:
-            tell = self._problems.error if self._dialect.keep_empty else self._problems.warning
+            tell = self._problems.error if wanted and self._dialect.keep_empty else self._problems.warning
             tell("empty files", "", "no rows")
         elif self._own == self._rows and self._filled:
             what = f"all {self._rows:,} rows are the sample file's own: nothing was predicted"
@@ -106,7 +106,12 @@ class MaskLint:
             with contextlib.suppress(ValueError):
                 rle_codec.runs(other.parse_mask(cell), None if shape is None else shape[0] * shape[1])
                 found.append(f"base={base}, relative={relative} (--base {base}{' --relative' * relative})")
-        return f". It is right with {found[0]}, if the competition counts so" if found else ""
+        if found:
+            return f". It is right with {found[0]}, if the competition counts so"
+        if self._dialect.size is None:
+            return ""
+        size = " x ".join(map(str, self._dialect.size))
+        return f". Masks are submitted at {size}, not at the images' own sizes (Dialect(size=…))"
 
     def _shape(self, where: str, id: str) -> Shape | None:
         if id not in self._shapes:

@@ -9,7 +9,7 @@ from kit.data.tasks import is_label_image
 from kit.scoring.confusion import confusion_matrix, foreground_scores
 from kit.scoring.instances import instance_precision
 from kit.submission import rle as rle_codec
-from kit.submission.competition import UnknownSize, shape_reader
+from kit.submission.competition import UnknownSize, mask_shapes
 from kit.submission.dialect import Dialect
 from kit.submission.tables import read_rows
 
@@ -57,13 +57,14 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
 def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
     """Return id -> the true mask in a CSV of the same dialect, as `score` reads it. shapes: as for `lint`.
 
-    With rows of objects of one class it is a label image, else bool (H, W, K).
+    With rows of objects of one class it is a label image, else bool (H, W, K). Where the dialect has a size, the masks
+    have it.
     """
     masks: dict[str, list[tuple[int, str]]] = {}
     for cells in read_rows(csv, dialect):
         id, index, rle = dialect.parse(cells)
         masks.setdefault(id, []).append((index or 1, rle))
-    shape = shape_reader(shapes)
+    shape = mask_shapes(dialect, shapes)
 
     def read(id: str) -> np.ndarray | None:
         if id not in masks and dialect.keep_empty:

@@ -75,6 +75,19 @@ def test_a_submission_is_the_mean_of_the_finished_folds(tmp_path, two_folds, cap
     assert f"submission: {path}, folds 0, 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("size", [(15, 20), (24, 40), (90, 70)])
+def test_masks_have_the_size_that_the_dialect_asks_for(tmp_path, two_folds, size, order):
+    run = copy_of(two_folds, tmp_path / "tiny")
+    dialect = Dialect(key="{id}.jpg", order=order, size=size)
+    found = decoded(make(run, tmp_path, facts={"dialect": dialect}), dialect, size)
+    assert list(found) == run.dataset.test_ids
+    for id, mask in found.items():
+        by_hand = mask_by_hand(networks(run), run.dataset.read_image(id), SIZE, size)
+        assert (mask != by_hand).sum() <= 2  # a level may be rounded the other way
+    assert any(0.05 < mask.mean() < 1 for mask in found.values())
+
+
 @pytest.mark.parametrize("keep_test", [False, True])
 def test_folds_side_by_side_predict_the_test_images_once_each(tmp_path, two_folds, keep_test):
     run = copy_of(two_folds, tmp_path / "tiny")
