@@ -19,7 +19,7 @@ FOLDS = 5
 class Wishes:
     """What the user says, in place of what would be found; None: found. The flags of `python -m kit new`."""
 
-    asked: Asked = Asked()
+    asked: Asked = Asked()  # noqa: RUF009 (frozen)
     task: str | None = None
     classes: tuple[str, ...] = ()
     groups: str | None = None  # a regular expression, FILE.csv:ID:GROUP, or "none"
@@ -121,7 +121,8 @@ def _reasons(choices: Choices):
 def _folds_in_words(choices: Choices) -> str:
     if choices.found.split:
         held = len(choices.found.split)
-        return f"one, as the folders have it: {held:,} images are held out, {len(choices.found.images) - held:,} trained on"
+        rest = len(choices.found.images) - held
+        return f"one, as the folders have it: {held:,} images are held out, {rest:,} are trained on"
     of = "whole groups" if choices.groups else "images"
     return f"{choices.folds} of {of}, small and large foregrounds shared out equally"
 

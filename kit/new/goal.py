@@ -59,9 +59,10 @@ def dialect_of_study(found: Study, meaning: Meaning, order: str | None) -> tuple
     along = "along rows" if found_dialect.order == "C" else "down columns"
     kind = {"image": "a row an image", "class": "a row a class of each image", "instance": "a row an object"}
     evidence = "are the masks' files" if found.masks else "are smooth"
+    relative = ", each start relative to the run before" * found_dialect.relative
     return found_dialect, (
-        f"{sample.path}: {kind[found_dialect.rows]}; the run lengths of {table.path} {evidence} when read {along}, from "
-        f"{found_dialect.base}{', each start relative to the run before' if found_dialect.relative else ''}"
+        f"{sample.path}: {kind[found_dialect.rows]}; the run lengths of {table.path} {evidence} when read {along}, "
+        f"counted from {found_dialect.base}{relative}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which files are images, which are their masks, and which are to be predicted: decided by names, contents and pairs."""
+"""Which files are images, and which are their masks: decided by names, by contents, and by how well they pair."""
 
 import re
 from collections.abc import Callable

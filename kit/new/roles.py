@@ -1,14 +1,13 @@
 """From pairs of files to the images, masks and tests of a data set, and to the patterns that name them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kit.datasets.names import nfc
-from kit.datasets.patterns import Pattern
+from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.file_sets import FileSet
-from kit.new.pairing import TEST_WORDS, Pairing, held_out_name
+from kit.new.pairing import TEST_WORDS, Pairing, held_out_name, with_id
 from kit.new.tables import Table, ids_in
 from kit.system.files import list_some
 
@@ -62,11 +61,8 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
     else:
         _take_by_table(found)
     _find_tests(found)
-    found.unused += [
-        _shown(one)
-        for one in found.layout.unpaired
-        if not set(one.paths) <= {*found.tests.values(), *found.images.values()}
-    ]
+    used = {*found.tests.values(), *found.images.values()}
+    found.unused += [_shown(one) for one in found.layout.unpaired if not used.issuperset(one.paths)]
 
 
 def _take(found: "Study", pair: Pairing, split: str) -> None:
@@ -108,9 +104,7 @@ def _find_tests(found: "Study") -> None:
     """The images to predict: those that the sample names, else an unpaired set that is called test."""
     samples = [table for table in found.tables if table.has_masks and table is not found.mask_table]
     best: tuple[float, Table | None, FileSet | None] = (0.0, None, None)
-    for files in found.layout.unpaired:
-        if set(files.paths) & set(found.images.values()):
-            continue
+    for files in _test_sets(found):
         ids, named = ids_of(files), 0.25 * bool(TEST_WORDS.search(files.pattern))
         shares = [(ids_in(table, ids) * (1 + table.is_sample), table) for table in samples]
         share, table = max(shares, key=lambda one: one[0], default=(0.0, None))
@@ -119,12 +113,28 @@ def _find_tests(found: "Study") -> None:
     _, found.sample, files = best
     if files is not None:
         found.patterns["tests"] = files.pattern
-        found.tests = {Pattern(files.pattern).id_of(path): path for path in files.paths}
+        found.tests = dict(zip(ids_of(files), files.paths, strict=True))
     if found.sample is None:  # the tests may be hidden, as in a notebook's competition
         found.sample = next((table for table in samples if table.is_sample), None)
     if found.mask_table is None:
         tables = [table for table in samples if table is not found.sample]
         found.mask_table = next((table for table in tables if ids_in(table, found.images) >= LEAST_IN_TABLE), None)
+
+
+def _test_sets(found: "Study") -> list[FileSet]:
+    """The sets without masks, each with the patterns that may name its ids: as the images' pattern does, first."""
+    named = WILDCARD.findall(found.patterns["images"])
+    own = named.index("{id}") if "{id}" in named else None
+    sets = []
+    for files in found.layout.unpaired:
+        if not set(files.paths) & set(found.images.values()):
+            count = Pattern(files.pattern).wildcards
+            places = sorted(range(count), key=lambda at: at != own) if count > 1 else []
+            patterns = [with_id(files.pattern, at) for at in places]
+            patterns.insert(int(own is not None and count > 1), files.pattern)
+            every = [FileSet(pattern, files.paths) for pattern in patterns]
+            sets += [one for one in every if len(set(ids_of(one))) == len(one.paths)]
+    return sets
 
 
 def ids_of(files: FileSet) -> list[str]:
@@ -166,9 +176,15 @@ def _common(patterns: list[str]) -> str | None:
 def _common_part(parts: list[str]) -> str:
     if len(parts) == 1:
         return parts[0]
-    front = os.path.commonprefix(parts)
-    back = os.path.commonprefix([part[len(front) :][::-1] for part in parts])[::-1]
+    front = _common_front(parts)
+    back = _common_front([part[len(front) :][::-1] for part in parts])[::-1]
     return f"{front}*{back}".replace("**", "*")
+
+
+def _common_front(texts: list[str]) -> str:
+    """The letters with which all begin."""
+    count = next((at for at, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), None)
+    return min(texts, key=len) if count is None else texts[0][:count]
 
 
 def _whole(pattern: Pattern) -> str:

@@ -30,7 +30,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Sizing:
-    """size: (height, width) at the network, None for each image's own; crop: of training, and the tile of prediction."""
+    """size: (height, width) at the network, None: each image's own. crop: of training, and the tile of prediction."""
 
     size: tuple[int, int] | None
     keep_ratio: bool
@@ -81,8 +81,8 @@ def _size_of(sizes: list, middle: tuple[int, int], device: Device, is_upright: b
     if not is_upright and areas[-1] > SEVERAL_SIZES * areas[0] and areas[0] >= 96 * 96:
         side = _rounded(min(math.sqrt(device.pixels), max(128, math.sqrt(areas[len(areas) // 20]))))
         why = (
-            f"sizes from {shown}: the scale of each image is kept, training sees crops of {side}×{side}, and prediction "
-            "goes by overlapping tiles of that size"
+            f"sizes from {shown}: the scale of each image is kept, training sees crops of {side}×{side}, and "
+            "prediction goes by overlapping tiles of that size"
         )
         return None, False, (side, side), why
     factor = min(1.0, math.sqrt(device.pixels / (middle[0] * middle[1])))

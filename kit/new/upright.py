@@ -30,8 +30,8 @@ class Sides:
         if self.n < LEAST:
             return f"{self.n} images are too few to find out"
         return (
-            f"copies upside down are told from {self.n} images in {self.upside_down:.0%} of cases, copies on their side "
-            f"in {self.on_side:.0%}; chance is 50 %"
+            f"copies upside down are told from {self.n} images in {self.upside_down:.0%} of cases, copies on their "
+            f"side in {self.on_side:.0%}; chance is 50 %"
         )
 
 
@@ -57,7 +57,7 @@ def sides(measured: list[np.ndarray]) -> Sides:
 
 
 def _told(maps: np.ndarray, copies: np.ndarray) -> float:
-    """The share of images that a linear classifier tells from their copies, each by a classifier that did not see it."""
+    """The share of images that a linear classifier, which has not seen them, tells from their copies."""
     differences = (maps - copies).reshape(len(maps), -1)
     differences /= np.abs(differences).mean(axis=0) + 1e-6
     signs = np.where(np.arange(len(maps)) % 2, 1, -1)
