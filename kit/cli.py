@@ -1,5 +1,6 @@
 """python -m kit: the small jobs around a recipe.
 
+python -m kit new recipes/mine.py --data-dir DIR                      look at a folder, and write a recipe for it
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every image and mask sound?
 python -m kit download pets                                          fetch a data set; without a name, list them
@@ -16,6 +17,7 @@ import tyro
 from kit.bench import JOBS
 from kit.datasets.download import SOURCES, download, list_sources
 from kit.datasets.files import DataFolder
+from kit.new.metrics import METRICS
 from kit.submission import Dialect, Problem, compare_masks, known, lint, score, truth_reader
 from kit.submission.detect import Look, dialect_of, look
 from kit.submission.formats import read_header
@@ -41,6 +43,7 @@ def _choice(*choices: str) -> tyro.constructors.PrimitiveConstructorSpec:
 
 Order = Annotated[Literal["C", "F"] | None, _choice("C", "F")]
 Rows = Annotated[Literal["image", "class", "instance"] | None, _choice("image", "class", "instance")]
+Metric = Annotated[Literal[*METRICS] | None, _choice(*METRICS)]
 Source = Annotated[Literal[*SOURCES] | None, _choice(*SOURCES)]
 
 
@@ -192,6 +195,40 @@ def _unzipped(csv: Path | None) -> Path | None:
 
 
 @dataclass(frozen=True)
+class New:
+    """Look at a competition's folder, say what was found and decided and why, and write a recipe to read and edit.
+
+    Where the files cannot tell, it stops with the choices and the flag that chooses.
+    """
+
+    path: Annotated[Path, tyro.conf.Positional]  # the script to write, as recipes/mine.py
+    data_dir: Path  # the competition's files, in folders or zips
+    look: bool = False  # only print; write nothing
+    json: bool = False  # print as JSON, for programs
+    images: str | None = None  # a pattern of the images, as 'scans/*.png'; found where it is not given
+    masks: str | None = None  # of the masks, as 'outlines/{id}_m.png'
+    tests: str | None = None  # of the images to predict
+    task: Literal["binary", "multiclass", "multilabel", "instances"] | None = None
+    classes: tuple[str, ...] = ()  # names, the background first
+    groups: str | None = None  # a regular expression with the group in parentheses, FILE.csv:ID:GROUP, or none
+    metric: Metric = None  # which leads the report
+    order: Order = None  # of the pixels in the CSV's runs: C along rows, F down columns
+    device: str = "auto"  # for which sizes and epochs are chosen: cpu or cuda
+
+    def run(self) -> int:
+        """Print and write; 1 where the data cannot tell, or where files have problems."""
+        from kit.new import Asked, Wishes, new
+
+        asked = Asked(self.images, self.masks, self.tests)
+        wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order, self.device)
+        try:
+            return new(None if self.look else self.path, self.data_dir, wishes, as_json=self.json)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}")
+            return 1
+
+
+@dataclass(frozen=True)
 class Download:
     """Fetch a data set, check and unpack it; without a name, list them with their sizes and licences."""
 
@@ -240,6 +277,6 @@ class Bench:
 
 def main() -> int:
     """Run the command that was asked for; return its exit status."""
-    commands = {"lint": Lint, "download": Download, "bench": Bench}
+    commands = {"new": New, "lint": Lint, "download": Download, "bench": Bench}
     about = __doc__.splitlines()[0]
     return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m kit", description=about).run()

@@ -40,6 +40,7 @@ _FILES = {  # a public name and its file; imported when first used, because PyTo
     "Augment": "augment",
     "cell_augment": "augment",
     "photo_augment": "augment",
+    "turning_augment": "augment",
     "IMAGENET": "normalise",
     "Normalisation": "normalise",
     "normalisation_of": "normalise",

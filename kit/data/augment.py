@@ -67,25 +67,69 @@ def photo_augment(
     crop: (height, width) of a random crop taken first, None keeps the whole image. dtype, channels: of the data set's
     images. Hue and saturation change in RGB u8 alone.
     """
-    in_colour = dtype == "uint8" and tuple(channels) == RGB
+    return Augment([*_crops(crop), A.HorizontalFlip(p=0.5), _moves(8), *_lights(dtype, channels)], seed)
+
+
+def turning_augment(
+    seed: int = 0,
+    crop: tuple[int, int] | None = None,
+    *,
+    dtype: str = "uint8",
+    channels: Sequence[str] = RGB,
+) -> Augment:
+    """As photo_augment, with all mirrored and quarter-turned copies: suits images without an upper side.
+
+    Such are images from above and under the microscope. Only square images and crops are turned by a quarter.
+    """
+    return Augment([*_crops(crop), Symmetry(p=1.0), _moves(20), *_lights(dtype, channels)], seed)
+
+
+def _crops(crop: tuple[int, int] | None) -> list[A.BasicTransform]:
+    return [] if crop is None else [A.RandomCrop(*crop, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101)]
+
+
+def _moves(degrees: float) -> A.BasicTransform:
+    """A slight zoom, shift and turn."""
+    return A.Affine(
+        scale=(0.85, 1.2),
+        translate_percent=(-0.06, 0.06),
+        rotate=(-degrees, degrees),
+        keep_ratio=True,
+        border_mode=cv2.BORDER_REFLECT_101,
+        p=0.8,
+    )
+
+
+def _lights(dtype: str, channels: Sequence[str]) -> list[A.BasicTransform]:
+    """Light, and in RGB u8 colour."""
+    if dtype != "uint8":
+        return [Intensity(p=0.7)]
     light = A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.7)
-    transforms = [
-        A.HorizontalFlip(p=0.5),
-        A.Affine(
-            scale=(0.85, 1.2),
-            translate_percent=(-0.06, 0.06),
-            rotate=(-8, 8),
-            keep_ratio=True,
-            border_mode=cv2.BORDER_REFLECT_101,
-            p=0.8,
-        ),
-        light if dtype == "uint8" else Intensity(p=0.7),
-    ]
-    if in_colour:
-        transforms.append(A.HueSaturationValue(hue_shift_limit=25, sat_shift_limit=40, val_shift_limit=0, p=0.5))
-    if crop is not None:
-        transforms.insert(0, A.RandomCrop(*crop, pad_if_needed=True, border_mode=cv2.BORDER_REFLECT_101))
-    return Augment(transforms, seed)
+    colour = A.HueSaturationValue(hue_shift_limit=25, sat_shift_limit=40, val_shift_limit=0, p=0.5)
+    return [light, colour] if tuple(channels) == RGB else [light]
+
+
+class Symmetry(A.DualTransform):
+    """One of the symmetries of the image: eight of a square, four of any other rectangle. All are equally likely.
+
+    A class, because A.D4 would give rectangles of one shape another one.
+    """
+
+    def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
+        """Which of the three steps are taken."""
+        height, width = params["shape"][:2]
+        transpose, vertical, horizontal = self.random_generator.integers(0, 2, 3).tolist()
+        return {"steps": (transpose and height == width, vertical, horizontal)}
+
+    def apply(self, img: np.ndarray, steps: tuple[bool, int, int], **params) -> np.ndarray:
+        """The image (H, W, C) or a mask, mirrored and turned."""
+        transpose, vertical, horizontal = steps
+        img = img.swapaxes(0, 1) if transpose else img
+        return np.ascontiguousarray(img[:: -1 if vertical else 1, :: -1 if horizontal else 1])
+
+    def apply_to_mask(self, mask: np.ndarray, steps: tuple[bool, int, int], **params) -> np.ndarray:
+        """The mask, alike."""
+        return self.apply(mask, steps)
 
 
 class Intensity(A.ImageOnlyTransform):

@@ -1,0 +1,138 @@
+"""All decisions about a data set, each with its reason: what `kit new` prints, and what it writes the recipe from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.new.goal import Goal, goal_of
+from kit.new.groups import Grouping, find_groupings
+from kit.new.meaning import Meaning, meaning_of
+from kit.new.roles import Asked
+from kit.new.sizing import Sizing, device_of, sizing_of
+from kit.new.study import Study, image_vector, study
+from kit.system.files import counted
+
+RARE = 20  # times rarer than the most frequent class: the loss then weighs classes
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says, in place of what would be found; None: found. The flags of `python -m kit new`."""
+
+    asked: Asked = Asked()  # noqa: RUF009 (frozen)
+    task: str | None = None
+    classes: tuple[str, ...] = ()
+    groups: str | None = None  # a regular expression, FILE.csv:ID:GROUP, or "none"
+    metric: str | None = None
+    order: str | None = None
+    device: str = "auto"
+
+
+@dataclass
+class Choices:
+    """What a recipe is written from."""
+
+    found: Study
+    meaning: Meaning
+    grouping: Grouping | None
+    groups: object  # what Folder takes, or None
+    sizing: Sizing
+    goal: Goal
+    folds: int
+    weighted: bool  # the loss weighs classes
+    channels: int  # of the images, as they reach the network
+    reasons: list[tuple[str, str]]  # (what, the decision and why), in the order of the recipe
+    doubts: list[str]
+
+
+def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
+    """Look at a folder and decide everything. Raises ValueError with the choices where the data cannot tell."""
+    found = study(root, wishes.asked)
+    meaning = meaning_of(found, wishes.task, wishes.classes)
+    grouping, groups, doubts = _groups_of(found, wishes.groups)
+    sizing = sizing_of(found.shapes(), len(found.images), device_of(wishes.device), found.sides.is_upright)
+    goal = goal_of(found, meaning, wishes.metric, wishes.order)
+    count = grouping.count if grouping else len(found.images)
+    weighted = meaning.task == "multiclass" and min(filter(None, meaning.shares)) * RARE < max(meaning.shares)
+    choices = Choices(
+        found, meaning, grouping, groups, sizing, goal, min(FOLDS, count), weighted, _channels_of(found), [], doubts
+    )
+    choices.reasons = [*_reasons(choices)]
+    return choices
+
+
+def _channels_of(found: Study) -> int:
+    """Of the images as they reach the network. Grey of 8 bits is repeated to RGB, for which encoders have weights."""
+    most = max((kind.channels for kind in found.kinds), default=3)
+    return 3 if most == 1 and found.dtype == "uint8" else most
+
+
+def _channels_in_words(choices: Choices) -> str:
+    own = sorted({kind.channels for kind in choices.found.kinds})
+    if own == [choices.channels]:
+        return counted(own[0], "channel")
+    return f"{' and '.join(map(str, own))} channels; grey is repeated to RGB, for which encoders have weights"
+
+
+def _groups_of(found: Study, wish: str | None) -> tuple[Grouping | None, object, list[str]]:
+    """The grouping to use, what Folder takes, and doubts."""
+    if wish == "none":
+        return None, None, []
+    if wish is not None:
+        parts = wish.split(":")
+        argument = tuple(parts) if len(parts) == 3 and parts[0].endswith(".csv") else wish
+        return None, argument, []
+    groupings, doubts = find_groupings(found.ids, found.tables, image_vector(found))
+    if groupings and groupings[0].is_clear:
+        return groupings[0], groupings[0].argument, doubts
+    return None, None, doubts
+
+
+def _reasons(choices: Choices):
+    """Yield (what, why) for every decision."""
+    found, meaning = choices.found, choices.meaning
+    shapes = found.shapes()
+    (size, most), sizes = shapes.most_common(1)[0], len(shapes)
+    shown = f"{size[0]}×{size[1]}" + (f" ({most}) and {counted(sizes - 1, 'other size')}" if sizes > 1 else "")
+    yield "images", f"{len(found.images):,} with masks, {shown}, {found.dtype}, {_channels_in_words(choices)}"
+    if found.tests:
+        yield "tests", f"{len(found.tests):,} images to predict"
+    yield "task", f"{meaning.task}: {'; '.join(meaning.reasons)}"
+    if choices.grouping:
+        yield "groups", str(choices.grouping)
+    elif choices.groups:
+        yield "groups", f"{choices.groups}, asked for"
+    else:
+        yield "groups", "none found by ids, folders or tables: every image is its own"
+    yield "folds", _folds_in_words(choices)
+    yield "size", choices.sizing.reasons[0]
+    yield "training", choices.sizing.reasons[1]
+    how = (
+        "photographs with an upper side"
+        if found.sides.is_upright
+        else "no upper side: all eight mirrored and turned copies"
+    )
+    yield "views", f"{how}; {found.sides}"
+    yield "loss", _loss_in_words(choices)
+    for reason in choices.goal.reasons:
+        yield "goal", reason
+
+
+def _folds_in_words(choices: Choices) -> str:
+    if choices.found.split:
+        held = len(choices.found.split)
+        rest = len(choices.found.images) - held
+        return f"one, as the folders have it: {held:,} images are held out, {rest:,} are trained on"
+    of = "whole groups" if choices.groups else "images"
+    return f"{choices.folds} of {of}, small and large foregrounds shared out equally"
+
+
+def _loss_in_words(choices: Choices) -> str:
+    meaning = choices.meaning
+    if meaning.task != "multiclass":
+        return "binary cross-entropy and Dice: Dice counts a small foreground as much as a large background"
+    if not choices.weighted:
+        return "cross-entropy"
+    shares = dict(zip(meaning.classes, meaning.shares, strict=True))
+    rare = min((name for name in shares if shares[name]), key=shares.get)
+    return f"cross-entropy weighted by median frequency: {rare} has {shares[rare]:.2%} of the pixels"

@@ -1,0 +1,138 @@
+"""Files that are alike in place and name: a folder of files becomes a few patterns.
+
+    stage1_train/*/images/*.png      220 files
+    stage1_train/*/masks/*.png       8,501
+    train/*_mask.gif                 512
+    train/*/band_08.npy              64
+
+A folder name becomes * where its neighbours hold the same things (the patients of a study). A file name stays where
+many folders hold it. The ending of a name stays where it says mask, or where each stem comes with every ending.
+"""
+
+import re
+from collections import Counter
+from typing import NamedTuple
+
+from kit.datasets.pairs import IMAGE_WORDS, MASK_WORDS
+from kit.datasets.patterns import Pattern, suffix_of
+
+SPLIT_WORDS = ("train", "training", "tr", "val", "valid", "validation", "test", "testing", "ts", "holdout")
+LEAST_ALIKE = 4  # folders that are alike become one pattern from here on
+ALIKE = 0.6  # the share of them that hold the same things
+MOST_ENDINGS = 24
+MASK_ENDING = re.compile(rf".+?([_\-. ](?:{'|'.join(sorted(MASK_WORDS, key=len, reverse=True))}))", re.IGNORECASE)
+
+
+class FileSet(NamedTuple):
+    """Files of one pattern."""
+
+    pattern: str
+    paths: tuple[str, ...]
+
+    def keys(self) -> dict[tuple[str, ...], str]:
+        """The path by what its wildcards stand for."""
+        pattern = Pattern(self.pattern)
+        return {pattern.match(path).groups(): path for path in self.paths}
+
+
+class _Folder:
+    """A folder, or several that are alike: their folders by name, and their files as (name, path)."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, _Folder] = {}
+        self.files: list[tuple[str, str]] = []
+        self.merged = 1  # how many folders these are
+
+    def holds(self) -> frozenset[str]:
+        """What kinds of things are inside: the suffixes of files, and folders."""
+        names = frozenset(f"{name}/" for name in self.folders)
+        return frozenset(f".{suffix_of(name)}" for name, _ in self.files) | (names if len(names) <= 3 else {"*/"})
+
+
+def file_sets(paths: list[str]) -> list[FileSet]:
+    """The sets of `paths` (relative, with / between their parts), by their patterns."""
+    root = _Folder()
+    for path in paths:
+        here = root
+        *folders, name = path.split("/")
+        for folder in folders:
+            here = here.folders.setdefault(folder, _Folder())
+        here.files.append((name, path))
+    return sorted(_sets_of(root, ""))
+
+
+def _sets_of(folder: _Folder, front: str) -> list[FileSet]:
+    sets = [FileSet(front + name, tuple(sorted(found))) for name, found in _names_of(folder).items()]
+    for name, inner in _merged(folder.folders).items():
+        sets += _sets_of(inner, f"{front}{name}/")
+    return sets
+
+
+def _merged(folders: dict[str, _Folder]) -> dict[str, _Folder]:
+    """The folders, those that are alike as one of the name *."""
+    named = {name for name in folders if _is_telling(name)}
+    rest = {name: folder for name, folder in folders.items() if name not in named}
+    if len(rest) < LEAST_ALIKE:
+        return folders
+    holds = Counter(folder.holds() for folder in rest.values())
+    usual = holds.most_common(1)[0][0]
+    if sum(count for held, count in holds.items() if held & usual) < ALIKE * len(rest):
+        return folders
+    return {"*": _union(list(rest.values()))} | {name: folders[name] for name in named}
+
+
+def _union(folders: list[_Folder]) -> _Folder:
+    """All that several folders hold, as of one."""
+    one = _Folder()
+    one.merged = sum(folder.merged for folder in folders)
+    one.files = [file for folder in folders for file in folder.files]
+    for name in dict.fromkeys(name for folder in folders for name in folder.folders):
+        one.folders[name] = _union([folder.folders[name] for folder in folders if name in folder.folders])
+    return one
+
+
+def _is_telling(name: str) -> bool:
+    """Whether a folder's name says what its files are."""
+    parts = re.split(r"[_\-. \d]+", name.lower())
+    words = {*IMAGE_WORDS, *MASK_WORDS, *SPLIT_WORDS}
+    return name.lower() in words or bool(words & set(parts))
+
+
+def _names_of(folder: _Folder) -> dict[str, list[str]]:
+    """The paths of a folder's files by the patterns of their names."""
+    repeated = Counter(name for name, _ in folder.files)
+    sets: dict[str, list[str]] = {}
+    by_suffix: dict[str, list[tuple[str, str]]] = {}
+    for name, path in folder.files:
+        if repeated[name] >= max(2, 0.5 * folder.merged):
+            sets.setdefault(name, []).append(path)
+        else:
+            by_suffix.setdefault(name.rpartition(".")[2] if "." in name else "", []).append((name, path))
+    for suffix, files in by_suffix.items():
+        end = f".{suffix}" if suffix else ""
+        for ending, found in _by_ending([(name.removesuffix(end), path) for name, path in files]).items():
+            pattern = files[0][0] if len(files) == 1 and folder.merged == 1 else f"*{ending}{end}"
+            sets.setdefault(pattern, []).extend(found)
+    return sets
+
+
+def _by_ending(files: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Paths by the ending of their stems: of masks, or one that every stem comes with; "" for those without one."""
+    telling = {stem: found[1] for stem, _ in files if (found := MASK_ENDING.fullmatch(stem))}
+    rest = [stem for stem, _ in files if stem not in telling]
+    telling |= _crossed_endings(rest)
+    sets: dict[str, list[str]] = {}
+    for stem, path in files:
+        sets.setdefault(telling.get(stem, ""), []).append(path)
+    return sets
+
+
+def _crossed_endings(stems: list[str]) -> dict[str, str]:
+    """The ending of each stem, where every part before it comes with nearly every ending; no numbers."""
+    split = {
+        stem: found for stem in stems if (found := re.fullmatch(r"(.+?)([_\-. ][^_\-. ]*[^_\-. \d][^_\-. ]*)", stem))
+    }
+    fronts, endings = {found[1] for found in split.values()}, {found[2] for found in split.values()}
+    if len(split) < len(stems) or not 2 <= len(endings) <= MOST_ENDINGS or len(fronts) < 2:
+        return {}
+    return {stem: found[2] for stem, found in split.items()} if len(split) >= 0.8 * len(fronts) * len(endings) else {}

@@ -1,0 +1,136 @@
+"""What the masks mean: the task, the classes, and how Folder reads them. Decided from what a sample of them holds."""
+
+from dataclasses import dataclass, field
+
+from kit.new.labels import Labels
+from kit.new.study import Study
+
+MOST_CLASSES = 64
+NEAR_BINARY = ({0, 1}, {0, 255}, {0, 65535})
+
+
+@dataclass
+class Meaning:
+    """task: "binary", "multiclass", "multilabel" or "instances". values, ignore, absent: as Folder takes them.
+
+    shares: of all pixels, of each class, 0..1. empty: the share of masks without any foreground.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    values: object = None
+    ignore: object = None
+    absent: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    empty: float = 0.0
+    reasons: list[str] = field(default_factory=list)
+
+
+def meaning_of(found: Study, task: str | None = None, classes: tuple[str, ...] = ()) -> Meaning:
+    """Decide what the masks mean. task, classes: where the user says so.
+
+    Raises ValueError with the choices where the masks cannot tell.
+    """
+    labels = found.labels
+    if not labels.masks:
+        raise ValueError("no mask could be read")
+    if any(len(own) > 1 for own in found.masks.values()):
+        return _of_objects_by_file(found, classes)
+    if labels.are_objects or task == "instances":
+        reason = f"each value of a mask is one connected piece, and there are up to {len(labels.pixels) - 1:,}"
+        return Meaning("instances", classes or ("background", "object"), None, reasons=[reason], empty=_empty(labels))
+    if labels.is_soft:
+        return _of_soft(labels, classes)
+    if len(labels.pixels) <= 2:
+        return _of_two(labels, classes)
+    if len(labels.pixels) > MOST_CLASSES:
+        raise ValueError(
+            f"the masks hold {len(labels.pixels):,} different values: too many for classes. Where each value is an "
+            "object of its own, say so: --task instances; where they are grey, there is no rule for them yet"
+        )
+    return _of_many(labels, classes)
+
+
+def _of_objects_by_file(found: Study, classes: tuple[str, ...]) -> Meaning:
+    counts = sorted(len(own) for own in found.masks.values())
+    reason = (
+        f"a file an object: {sum(counts):,} masks of {len(counts):,} images, {counts[0]} to {counts[-1]} an image, "
+        f"{counts[len(counts) // 2]} in the middle"
+    )
+    return Meaning("instances", classes or ("background", "object"), reasons=[reason])
+
+
+def _of_soft(labels: Labels, classes: tuple[str, ...]) -> Meaning:
+    half = labels.top // 2
+    above = sum(count for value, count in labels.pixels.items() if value > half) / sum(labels.pixels.values())
+    kind = "JPEG compression left" if labels.jpeg else "soft edges have"
+    reason = (
+        f"{kind} {len(labels.pixels)} values where 0 and {max(labels.pixels)} are meant; a pixel above {half} is "
+        f"foreground, {above:.1%} of all"
+    )
+    return Meaning("binary", classes or ("background", "foreground"), half, shares=(1 - above, above), reasons=[reason])
+
+
+def _of_two(labels: Labels, classes: tuple[str, ...]) -> Meaning:
+    values = sorted(labels.pixels)
+    names, background = classes or ("background", "foreground"), labels.background
+    other = next((value for value in values if value != background), None)
+    empty = labels.single / labels.masks if other is not None else 1.0
+    share = labels.share(other) if other is not None else 0.0
+    shown = " and ".join(map(str, values))
+    reasons = [f"values {shown}: {share:.1%} of the pixels are foreground, {empty:.0%} of the masks hold one value"]
+    rule = None
+    if labels.colours or not any(set(values) <= near for near in NEAR_BINARY):
+        rule = {background: 0} if other is None else {background: 0, other: 1}
+        if background not in (0, (0, 0, 0)):
+            reasons.append(f"{background} is the background, because it fills most of the images' edges")
+    return Meaning("binary", names, rule, shares=(1 - share, share), empty=empty, reasons=reasons)
+
+
+def _of_many(labels: Labels, classes: tuple[str, ...]) -> Meaning:
+    """Class numbers, other numbers, or colours."""
+    background, outlines = labels.background, labels.outlines()
+    values = sorted(labels.pixels)
+    void = [value for value in values if value == 255 or value in outlines] if not labels.colours else outlines
+    used = [background, *(value for value in values if value not in void and value != background)]
+    plain = (not labels.colours and used == list(range(len(used)))) or _are_class_numbers(labels, used)
+    count = (max(used) + 1) if plain and not labels.colours else len(used)
+    names = (
+        classes
+        or ("background", "foreground")[: 2 * (count == 2)]
+        or ("background", *map("class {}".format, range(1, count)))
+    )
+    if len(names) != count:
+        raise ValueError(f"{len(names)} classes are named, the masks hold {count}: {', '.join(map(str, used))}")
+    reasons = [f"{len(values)} values: {', '.join(f'{value} ({labels.share(value):.1%})' for value in values[:24])}"]
+    if background not in (0, (0, 0, 0)):
+        reasons.append(f"{background} is the background, because it fills most of the images' edges")
+    if outlines:
+        shown = ", ".join(map(str, outlines))
+        reasons.append(
+            f"{shown} is ignored: it lies between two others nearly everywhere, as the border of a trimap does"
+        )
+    rule = None if plain and not outlines else {value: at for at, value in enumerate(used)}
+    ignore = tuple(outlines) or None
+    if 255 in void and rule is not None:
+        ignore = (*(ignore or ()), 255)
+    if 255 in void:
+        reasons.append("255 is ignored")
+    present = set(used)
+    absent = tuple(names[k] for k in range(count) if plain and k not in present)
+    shares = tuple(labels.share(k if plain else used[k]) for k in range(count))
+    task = "binary" if count == 2 else "multiclass"
+    return Meaning(
+        task, tuple(names), rule, ignore[0] if ignore and len(ignore) == 1 else ignore, absent, shares, 0.0, reasons
+    )
+
+
+def _are_class_numbers(labels: Labels, used: list) -> bool:
+    """Whether the values are 0 to K - 1 with some that the sample lacks, as of rare classes."""
+    if labels.colours or 0 not in used or len(used) < 3:
+        return False
+    return max(used) + 1 <= 2 * len(used) and max(used) < MOST_CLASSES
+
+
+def _empty(labels: Labels) -> float:
+    return labels.single / max(1, labels.masks)

@@ -1,0 +1,123 @@
+"""Which files are images, and which are their masks: decided by names, by contents, and by how well they pair."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kit.datasets.names import nfc
+from kit.datasets.pairs import is_like_mask
+from kit.datasets.patterns import WILDCARD, Pattern
+from kit.new.file_sets import FileSet
+from kit.new.labels import Labels
+
+LEAST_SHARED = 0.5  # of the masks' names that an image must have
+HELD_OUT_WORDS = re.compile(r"(?:^|[/_\-. \d])(val|valid|validation|dev|holdout)", re.IGNORECASE)
+TEST_WORDS = re.compile(r"(?:^|[/_\-. \d])(test|testing|ts)(?:$|[/_\-. \d])", re.IGNORECASE)
+OBJECT_WORDS = re.compile(r"object|instance", re.IGNORECASE)
+
+
+class Pairing(NamedTuple):
+    """Images and their masks. at: which wildcard of the images names an image, and which of the masks; None: all."""
+
+    images: FileSet
+    masks: FileSet
+    at: tuple[int, int] | None
+    shared: dict[str, list[str]]  # the masks of each image that has one, by the images' paths
+    quality: float  # 0..1: the share of masks and images that have a partner
+
+    @property
+    def is_many(self) -> bool:
+        """Whether some image has several masks: a file for each object."""
+        return any(len(masks) > 1 for masks in self.shared.values())
+
+    def patterns(self) -> tuple[str, str]:
+        """The patterns of images and of masks, as kit.datasets.Folder takes them."""
+        if self.at is None and Pattern(self.images.pattern).wildcards > 1:
+            return self.images.pattern, self.masks.pattern
+        image, mask = self.at or (0, 0)
+        named = with_id(self.images.pattern, image)
+        plain = image == Pattern(self.images.pattern).wildcards - 1 and Pattern(self.images.pattern).wildcards == 1
+        return self.images.pattern if plain else named, with_id(self.masks.pattern, mask)
+
+
+@dataclass
+class Layout:
+    """What the files of a folder are for."""
+
+    pairings: list[Pairing] = field(default_factory=list)  # the best first; of one kind, as train and val
+    others: list[Pairing] = field(default_factory=list)  # further masks of the same images
+    unpaired: list[FileSet] = field(default_factory=list)  # image files that are in no pair
+
+
+def with_id(pattern: str, at: int) -> str:
+    """The pattern with {id} in place of its wildcard number `at`, counted from 0."""
+    found = list(WILDCARD.finditer(pattern))[at]
+    return pattern[: found.start()] + "{id}" + pattern[found.end() :]
+
+
+def find_layout(sets: list[FileSet], labels: Callable[[FileSet], Labels]) -> Layout:
+    """Pair sets of images with sets of masks. labels(files): what a few of them hold when read as masks."""
+    likely = {one.pattern: _likeness(one, labels(one)) for one in sets}
+    masks = [one for one in sets if likely[one.pattern] > 0]
+    found = [pair for one in sets for other in masks if one != other and (pair := pair_sets(one, other))]
+    found = [pair for pair in found if likely[pair.images.pattern] < likely[pair.masks.pattern]]
+    found.sort(key=lambda pair: (-_rank(pair, likely), pair.images.pattern, pair.masks.pattern))
+    layout, used = Layout(), set()
+    for pair in found:
+        if pair.images.pattern in used:
+            if pair.masks.pattern not in used and any(pair.images == one.images for one in layout.pairings):
+                layout.others.append(pair)
+                used.add(pair.masks.pattern)
+        elif pair.masks.pattern not in used:
+            layout.pairings.append(pair)
+            used |= {pair.images.pattern, pair.masks.pattern}
+    layout.unpaired = [one for one in sets if one.pattern not in used]
+    layout.pairings.sort(key=lambda pair: (bool(held_out_name(pair)), -len(pair.shared)))
+    return layout
+
+
+def held_out_name(pair: Pairing) -> str:
+    """ "val" or "test" where a pair's folders say so; else ""."""
+    for words in (HELD_OUT_WORDS, TEST_WORDS):
+        if words.search(pair.images.pattern):
+            return "val" if words is HELD_OUT_WORDS else "test"
+    return ""
+
+
+def pair_sets(images: FileSet, masks: FileSet) -> Pairing | None:
+    """Pair two sets by the same text at their wildcards, at all or at one of each; None where fewer than half agree."""
+    image_keys, mask_keys = images.keys(), masks.keys()
+    sides = len(next(iter(image_keys))), len(next(iter(mask_keys)))
+    ways = [None] if sides[0] == sides[1] else []
+    ways += [(a, b) for a in range(sides[0]) for b in range(sides[1])]
+    pairs = [_pair(images, masks, way, image_keys, mask_keys) for way in ways]
+    return max(filter(None, pairs), key=lambda pair: pair.quality, default=None)
+
+
+def _pair(
+    images: FileSet, masks: FileSet, at: tuple[int, int] | None, image_keys: dict, mask_keys: dict
+) -> Pairing | None:
+    by_image: dict[object, str] = {}
+    for key, path in image_keys.items():
+        name = nfc("/".join(key) if at is None else key[at[0]])
+        if by_image.setdefault(name, path) != path:
+            return None  # the wildcard does not name an image
+    shared: dict[str, list[str]] = {}
+    for key, path in mask_keys.items():
+        if (image := by_image.get(nfc("/".join(key) if at is None else key[at[1]]))) is not None:
+            shared.setdefault(image, []).append(path)
+    matched = sum(map(len, shared.values())) / len(mask_keys)
+    if matched < LEAST_SHARED:
+        return None
+    return Pairing(images, masks, at, shared, matched * (0.5 + 0.5 * len(shared) / len(image_keys)))
+
+
+def _likeness(files: FileSet, labels: Labels) -> int:
+    """How much a set is like masks: 2 by content and name, 1 by content or a mask's name alone, 0 not at all."""
+    return int(labels.is_like_masks) + int(is_like_mask(files.paths[0]))
+
+
+def _rank(pair: Pairing, likely: dict[str, int]) -> float:
+    contrast = likely[pair.masks.pattern] - likely[pair.images.pattern]
+    return pair.quality * (1 + contrast) - 0.1 * bool(OBJECT_WORDS.search(pair.masks.pattern))

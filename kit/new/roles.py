@@ -1,0 +1,195 @@
+"""From pairs of files to the images, masks and tests of a data set, and to the patterns that name them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kit.datasets.names import nfc
+from kit.datasets.patterns import WILDCARD, Pattern
+from kit.new.file_sets import FileSet
+from kit.new.pairing import TEST_WORDS, Pairing, held_out_name, with_id
+from kit.new.tables import Table, ids_in
+from kit.system.files import list_some
+
+if TYPE_CHECKING:
+    from kit.new.study import Study
+
+LEAST_IN_TABLE = 0.5  # of a table's keys that a set of images must have
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of the files: patterns of images, masks and tests; None: found by looking."""
+
+    images: str | None = None
+    masks: str | None = None
+    tests: str | None = None
+
+    def sets(self, found: list[FileSet], paths: Sequence[str]) -> list[FileSet]:
+        """The sets as asked for, and those that were found of the files that are left."""
+        own, taken = [], set()
+        for text in (self.masks, self.tests, self.images):
+            if text is not None:
+                pattern = Pattern(text)
+                files = tuple(path for path in paths if pattern.match(path) and path not in taken)
+                if not files:
+                    raise ValueError(
+                        f"no image file matches {text!r}; there are:{list_some([_shown(one) for one in found])}"
+                    )
+                own.append(FileSet(_whole(pattern), files))
+                taken |= set(files)
+        rest = [FileSet(one.pattern, tuple(path for path in one.paths if path not in taken)) for one in found]
+        rest = [one for one in rest if one.paths]
+        if self.images is not None and self.masks is not None:
+            rest = [one for one in rest if TEST_WORDS.search(one.pattern)]
+        return [*own, *rest]
+
+
+def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
+    """Fill in images, masks, tests, split and patterns. Raises ValueError where no masks are found."""
+    pairings = found.layout.pairings
+    if pairings:
+        first, *further = pairings
+        found.patterns["images"], found.patterns["masks"] = first.patterns()
+        used = [first]
+        if further and (patterns := _merged(pairings, paths)):
+            found.patterns["images"], found.patterns["masks"] = patterns
+            used = pairings
+        for pair in used:
+            _take(found, pair, "" if pair is first else held_out_name(pair) or "other")
+        found.unused = [_shown(pair.images) for pair in pairings if pair not in used]
+    else:
+        _take_by_table(found)
+    _find_tests(found)
+    used = {*found.tests.values(), *found.images.values()}
+    found.unused += [_shown(one) for one in found.layout.unpaired if not used.issuperset(one.paths)]
+
+
+def _take(found: "Study", pair: Pairing, split: str) -> None:
+    images = Pattern(found.patterns["images"])
+    for path in pair.images.paths:
+        if path in pair.shared:
+            id = images.id_of(path)
+            found.images[id], found.masks[id] = path, sorted(pair.shared[path])
+            if split:
+                found.split[id] = split
+        else:
+            found.lonely.append(path)
+    masked = {mask for masks in pair.shared.values() for mask in masks}
+    found.problems += [f"{path} has no image" for path in pair.masks.paths if path not in masked]
+
+
+def _take_by_table(found: "Study") -> None:
+    """Images whose masks are rows of a table."""
+    best: tuple[float, Table, FileSet] | None = None
+    for table in found.tables:
+        for files in found.layout.unpaired:
+            if table.has_masks and not table.is_sample:
+                share = ids_in(table, ids_of(files))
+                if share >= LEAST_IN_TABLE and (best is None or share > best[0]):
+                    best = share, table, files
+    if best is None:
+        sets = [_shown(one) for one in found.layout.unpaired]
+        raise ValueError(
+            "no masks were found: no folder of masks belongs to the images by its names, and no CSV has their run "
+            f"lengths. There are these image files:{list_some(sets)}\nName them: --images PATTERN --masks PATTERN, as "
+            "in --images 'scans/*.png' --masks 'outlines/{id}_m.png'"
+        )
+    _, found.mask_table, files = best
+    found.patterns["images"] = files.pattern
+    found.images = {Pattern(files.pattern).id_of(path): path for path in files.paths}
+
+
+def _find_tests(found: "Study") -> None:
+    """The images to predict: those that the sample names, else an unpaired set that is called test."""
+    samples = [table for table in found.tables if table.has_masks and table is not found.mask_table]
+    best: tuple[float, Table | None, FileSet | None] = (0.0, None, None)
+    for files in _test_sets(found):
+        ids, named = ids_of(files), 0.25 * bool(TEST_WORDS.search(files.pattern))
+        shares = [(ids_in(table, ids) * (1 + table.is_sample), table) for table in samples]
+        share, table = max(shares, key=lambda one: one[0], default=(0.0, None))
+        if share + named > best[0]:
+            best = share + named, table if share >= LEAST_IN_TABLE else None, files
+    _, found.sample, files = best
+    if files is not None:
+        found.patterns["tests"] = files.pattern
+        found.tests = dict(zip(ids_of(files), files.paths, strict=True))
+    if found.sample is None:  # the tests may be hidden, as in a notebook's competition
+        found.sample = next((table for table in samples if table.is_sample), None)
+    if found.mask_table is None:
+        tables = [table for table in samples if table is not found.sample]
+        found.mask_table = next((table for table in tables if ids_in(table, found.images) >= LEAST_IN_TABLE), None)
+
+
+def _test_sets(found: "Study") -> list[FileSet]:
+    """The sets without masks, each with the patterns that may name its ids: as the images' pattern does, first."""
+    named = WILDCARD.findall(found.patterns["images"])
+    own = named.index("{id}") if "{id}" in named else None
+    sets = []
+    for files in found.layout.unpaired:
+        if not set(files.paths) & set(found.images.values()):
+            count = Pattern(files.pattern).wildcards
+            places = sorted(range(count), key=lambda at: at != own) if count > 1 else []
+            patterns = [with_id(files.pattern, at) for at in places]
+            patterns.insert(int(own is not None and count > 1), files.pattern)
+            every = [FileSet(pattern, files.paths) for pattern in patterns]
+            sets += [one for one in every if len(set(ids_of(one))) == len(one.paths)]
+    return sets
+
+
+def ids_of(files: FileSet) -> list[str]:
+    """The ids that kit.datasets.Folder gives to the files."""
+    pattern = Pattern(files.pattern)
+    return [nfc(pattern.id_of(path)) for path in files.paths]
+
+
+def _merged(pairings: list[Pairing], paths: Sequence[str]) -> tuple[str, str] | None:
+    """One pattern of all images and one of all masks, as */*.jpg and *annot/*.png; None where there are none."""
+    images = _common([pair.images.pattern for pair in pairings])
+    masks = _common([pair.masks.pattern for pair in pairings])
+    if images is None or masks is None or not all(pair.at is None for pair in pairings):
+        return None
+    image_pattern, mask_pattern = Pattern(images), Pattern(masks)
+    masked = {path for path in paths if mask_pattern.match(path)}
+    if masked != {path for pair in pairings for path in pair.masks.paths}:
+        return None
+    if {path for path in paths if image_pattern.match(path)} - masked != {
+        p for pair in pairings for p in pair.images.paths
+    }:
+        return None
+    agree = all(
+        image_pattern.match(image).groups() == mask_pattern.match(own[0]).groups()
+        for pair in pairings
+        for image, own in pair.shared.items()
+    )
+    return (images, masks) if agree else None
+
+
+def _common(patterns: list[str]) -> str | None:
+    """The patterns with * where their parts differ; None where they have other numbers of parts."""
+    split = [pattern.split("/") for pattern in patterns]
+    if len({len(parts) for parts in split}) > 1:
+        return None
+    return "/".join(_common_part(list(dict.fromkeys(parts))) for parts in zip(*split, strict=True))
+
+
+def _common_part(parts: list[str]) -> str:
+    if len(parts) == 1:
+        return parts[0]
+    front = _common_front(parts)
+    back = _common_front([part[len(front) :][::-1] for part in parts])[::-1]
+    return f"{front}*{back}".replace("**", "*")
+
+
+def _common_front(texts: list[str]) -> str:
+    """The letters with which all begin."""
+    count = next((at for at, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), None)
+    return min(texts, key=len) if count is None else texts[0][:count]
+
+
+def _whole(pattern: Pattern) -> str:
+    return f"{pattern.text}/*" if pattern.is_folder else pattern.text
+
+
+def _shown(files: FileSet) -> str:
+    return f"{files.pattern} ({len(files.paths):,})"

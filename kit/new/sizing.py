@@ -1,0 +1,109 @@
+"""How large images reach the network, which network, and how long it is trained: by the images and the device."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+STRIDE = 32  # most encoders halve five times
+CPU_PIXELS, CPU_WORK = 256 * 384, 5e8  # of an image at the network's size; of all images of a training
+GPU_WORK = 4e10
+FEWEST, MOST = 8, 60  # epochs
+SAME_RATIO = 1.25  # of the sides' ratios, up to which images may be stretched to one size
+SEVERAL_SIZES = 3.0  # of the images' areas, from which on they keep their scale and are cropped
+
+
+@dataclass(frozen=True)
+class Device:
+    """kind: "cpu" or "cuda"; memory in GB of one GPU."""
+
+    kind: str
+    memory: float = 0.0
+    name: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """The most pixels of an image at the network's size."""
+        if self.kind == "cpu":
+            return CPU_PIXELS
+        return 512 * 512 if self.memory < 10 else 768 * 768 if self.memory < 20 else 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """size: (height, width) at the network, None: each image's own. crop: of training, and the tile of prediction."""
+
+    size: tuple[int, int] | None
+    keep_ratio: bool
+    crop: tuple[int, int] | None
+    batch_size: int
+    epochs: int
+    encoder: str
+    reasons: tuple[str, ...]
+
+
+def device_of(name: str) -> Device:
+    """The device that training would use: "auto", "cpu", "cuda", as the recipe's --device."""
+    import torch
+
+    if name == "cpu" or not torch.cuda.is_available():
+        return Device("cpu")
+    facts = torch.cuda.get_device_properties(0)
+    return Device("cuda", facts.total_memory / 2**30, facts.name)
+
+
+def sizing_of(shapes: Counter, n: int, device: Device, is_upright: bool) -> Sizing:
+    """Decide for n training images of `shapes` (height, width).
+
+    is_upright: photographs, in which a thing is large where the image is; else a scale that is the same in all.
+    """
+    sizes = sorted(shapes.elements(), key=lambda size: size[0] * size[1])
+    middle = sizes[len(sizes) // 2]
+    size, keep_ratio, crop, why = _size_of(sizes, middle, device, is_upright)
+    pixels = math.prod(crop or size)
+    batch = _batch_of(pixels, n, device)
+    work = CPU_WORK if device.kind == "cpu" else GPU_WORK
+    epochs = int(min(MOST, max(FEWEST, work / (n * pixels))))
+    on = f"a {device.name} of {device.memory:.0f} GB" if device.kind == "cuda" else "a CPU"
+    encoder = "mobilenet_v2" if device.kind == "cpu" else "resnet34"
+    reasons = (
+        why,
+        f"{encoder}, batches of {batch}, {epochs} epochs: for {on}, about {n * epochs:,} images of "
+        f"{math.isqrt(pixels)}² pixels in all; the time is for you to measure and change",
+    )
+    return Sizing(size, keep_ratio, crop, batch, epochs, encoder, reasons)
+
+
+def _size_of(sizes: list, middle: tuple[int, int], device: Device, is_upright: bool) -> tuple:
+    """Size, keep_ratio, crop and the reason."""
+    areas = [height * width for height, width in sizes]
+    ratios = sorted(width / height for height, width in sizes)
+    shown = f"{sizes[0][0]}×{sizes[0][1]}" + (f" to {sizes[-1][0]}×{sizes[-1][1]}" if sizes[0] != sizes[-1] else "")
+    if not is_upright and areas[-1] > SEVERAL_SIZES * areas[0] and areas[0] >= 96 * 96:
+        side = _rounded(min(math.sqrt(device.pixels), max(128, math.sqrt(areas[len(areas) // 20]))))
+        why = (
+            f"sizes from {shown}: the scale of each image is kept, training sees crops of {side}×{side}, and "
+            "prediction goes by overlapping tiles of that size"
+        )
+        return None, False, (side, side), why
+    factor = min(1.0, math.sqrt(device.pixels / (middle[0] * middle[1])))
+    size = tuple(_rounded(side * factor) if factor < 1 else math.ceil(side / STRIDE) * STRIDE for side in middle)
+    keep_ratio = ratios[-1] > SAME_RATIO * ratios[0]
+    if keep_ratio:
+        side = _rounded(math.sqrt(size[0] * size[1]))
+        size = (side, side)
+    how = "padded with their ratio kept" if keep_ratio else "stretched"
+    limit = f"at most {math.isqrt(device.pixels)}² pixels on this device; " if factor < 1 else ""
+    return size, keep_ratio, None, f"images of {shown} are {how} to {size[0]}×{size[1]}: {limit}multiples of {STRIDE}"
+
+
+def _rounded(side: float) -> int:
+    """The nearest multiple of STRIDE."""
+    return max(1, round(side / STRIDE)) * STRIDE
+
+
+def _batch_of(pixels: int, n: int, device: Device) -> int:
+    """Images a step: a power of two, at most an eighth of the images."""
+    most = 16 if device.kind == "cpu" and pixels <= 160 * 160 else 8
+    if device.kind == "cuda":
+        most = int(max(2, min(32, device.memory * 700_000 / pixels)))
+    return max(1, 2 ** int(math.log2(max(1, min(most, n // 8)))))

@@ -1,0 +1,185 @@
+"""Look at a folder: every file's name and size, and the content of a sample, without a word from the user.
+
+    found = study(Path("data/mine"))
+
+Nothing is decided here; kit.new.decide does it, and kit.new.writing writes the recipe.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from kit.data.images import decode_image
+from kit.data.masks import decode_mask
+from kit.datasets.files import DataFolder
+from kit.datasets.kinds import Kind, kind_of
+from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
+from kit.datasets.places import no_folder
+from kit.datasets.reading import read_size
+from kit.new.alikeness import describe
+from kit.new.file_sets import FileSet, file_sets
+from kit.new.labels import Labels, read_labels
+from kit.new.pairing import Layout, find_layout
+from kit.new.roles import Asked, find_roles
+from kit.new.tables import Table, read_tables
+from kit.new.upright import Sides, measure, sides
+
+PEEK = 4  # files of each set that are read to find out which are masks
+SAMPLE, IMAGES = 2000, 160  # masks and images that are read whole,
+PIXELS = 150_000_000  # but of large masks only so many pixels
+LONG = 2000  # files from which on their headers take long enough for a progress bar
+
+
+@dataclass
+class Study:
+    """What a folder holds. images: path by id, of those with masks; tests: of those without."""
+
+    data: DataFolder
+    layout: Layout
+    tables: list[Table]
+    images: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, list[str]] = field(default_factory=dict)  # the mask files of each id
+    tests: dict[str, str] = field(default_factory=dict)
+    lonely: list[str] = field(default_factory=list)  # images beside those with masks that have none
+    split: dict[str, str] = field(default_factory=dict)  # id -> "val" or "test", where folders say so
+    patterns: dict[str, str] = field(default_factory=dict)  # images, masks and tests, as Folder takes them
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (height, width) by path
+    kinds: Counter = field(default_factory=Counter)  # of the sampled images
+    labels: Labels = field(default_factory=Labels)
+    mask_table: Table | None = None  # the run lengths of the training masks
+    sample: Table | None = None  # the sample submission
+    unused: list[str] = field(default_factory=list)  # sets of images that have no part
+    sides: Sides = field(default_factory=Sides)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the images with masks, sorted."""
+        return sorted(self.images)
+
+    @property
+    def dtype(self) -> str:
+        """Of most sampled images."""
+        names = Counter()
+        for kind, count in self.kinds.items():
+            names[kind.dtype] += count
+        return names.most_common(1)[0][0] if names else "uint8"
+
+    def shapes(self, ids: Iterable[str] | None = None) -> Counter:
+        """How many images have each size."""
+        paths = self.images.values() if ids is None else [self.images[id] for id in ids]
+        return Counter(self.sizes[path] for path in paths if path in self.sizes)
+
+
+def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
+    """Look at the folder. Raises FileNotFoundError, and ValueError where it holds no image or no masks are found."""
+    if not Path(root).is_dir():
+        raise FileNotFoundError(no_folder(root))
+    data = DataFolder(root)
+    paths, odd = data.files()
+    problems = [f"{one}: no regular file" for one in odd]
+    pictures = [path for path in paths if suffix_of(path) in IMAGE_SUFFIXES]
+    if not pictures:
+        raise ValueError(f"{root} holds no image file, expected one of .{', .'.join(sorted(IMAGE_SUFFIXES))}")
+    peeked: dict[str, Labels] = {}
+
+    def peek(files: FileSet) -> Labels:
+        if files.pattern not in peeked:
+            peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK))
+        return peeked[files.pattern]
+
+    layout = find_layout(asked.sets(file_sets(pictures), pictures), peek)
+    found = Study(data, layout, read_tables(data, paths, problems), problems=problems)
+    find_roles(found, pictures, asked)
+    _read_sizes(found)
+    _read_samples(found)
+    return found
+
+
+def spread(values: Sequence, count: int) -> list:
+    """At most `count` of the values, spread evenly, the first and the last among them."""
+    if len(values) <= count:
+        return list(values)
+    return [values[place] for place in np.linspace(0, len(values) - 1, count).round().astype(int).tolist()]
+
+
+def image_vector(found: Study) -> Callable[[str], np.ndarray]:
+    """A function from an id to kit.new.alikeness.describe of its image."""
+    return functools.cache(lambda id: describe(decode_image(found.data.read(found.images[id]), found.images[id])))
+
+
+def _read_sizes(found: Study) -> None:
+    """Read the header of every image and mask; list what cannot be read, and masks that differ from their image."""
+    masks = {path: id for id, own in found.masks.items() for path in own}
+    paths = [*found.images.values(), *masks, *found.tests.values()]
+
+    def read(path: str) -> tuple[int, int] | str:
+        try:
+            return read_size(found.data, path)
+        except (ValueError, OSError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        sizes = tqdm(pool.map(read, paths), "headers", total=len(paths), leave=False, disable=len(paths) < LONG)
+        for path, size in zip(paths, sizes, strict=True):
+            if isinstance(size, str):
+                found.problems.append(size)
+            else:
+                found.sizes[path] = size
+    for path, id in masks.items():
+        size, wanted = found.sizes.get(path), found.sizes.get(found.images[id])
+        if size and wanted and size != wanted:
+            found.problems.append(_describe_size(path, size, wanted, found.images[id]))
+
+
+def _describe_size(path: str, size: tuple[int, int], wanted: tuple[int, int], image: str) -> str:
+    why = ""
+    if size == wanted[::-1]:
+        why = ": height and width are swapped"
+    elif max(abs(size[0] - wanted[0]), abs(size[1] - wanted[1])) == 1:
+        why = ": off by one pixel"
+    return f"{path}: {size[0]}×{size[1]} pixels, and {image} has {wanted[0]}×{wanted[1]}{why}"
+
+
+def _read_samples(found: Study) -> None:
+    """Read some masks whole, and some images with theirs."""
+    sizes = [height * width for height, width in found.sizes.values()]
+    most = max(24, PIXELS // int(np.median(sizes))) if sizes else 24
+    masks = spread([found.masks[id][0] for id in found.ids if found.masks.get(id)], min(SAMPLE, most))
+    if masks:
+        found.labels = read_labels(found.data.read, masks)
+        found.problems += found.labels.problems
+    ids = spread(found.ids, IMAGES)
+    with ThreadPoolExecutor() as pool:
+        measured = list(pool.map(lambda id: _look_at(found, id), ids))
+    found.kinds = Counter(kind for kind, _ in measured if kind is not None)
+    found.sides = sides([values for _, values in measured if values is not None])
+
+
+def _look_at(found: Study, id: str) -> tuple[Kind | None, np.ndarray | None]:
+    """The kind of an image, and its sides."""
+    path = found.images[id]
+    try:
+        image = decode_image(found.data.read(path), path)
+        return kind_of(image), measure(image, _foreground(found, id, image.shape[:2]))
+    except (ValueError, OSError):  # said by the headers, or by the check before training
+        return None, None
+
+
+def _foreground(found: Study, id: str, size: tuple[int, int]) -> np.ndarray | None:
+    """Roughly where an image's masks are, bool (H, W): every value but the background."""
+    whole = np.zeros(size, bool)
+    for path in spread(found.masks.get(id, []), 20):
+        try:
+            mask = np.asarray(decode_mask(found.data.read(path), path))
+        except (ValueError, OSError):
+            return None
+        if mask.shape == size:
+            whole |= mask != (found.labels.background if not found.labels.colours else 0)
+    return whole

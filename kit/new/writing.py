@@ -1,0 +1,201 @@
+"""Write a recipe from the choices: a script of at most 120 lines to read, edit and run."""
+
+from pathlib import Path
+
+from kit.data.dataset import RGB
+from kit.new.choices import Choices
+from kit.new.code_text import Code, argument, call, imported, quoted, wrapped
+from kit.new.metrics import METRICS
+
+DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels")
+
+
+def recipe_text(choices: Choices, root: Path, path: Path) -> str:
+    """The script. root: the data's folder, the default of --data-dir; path: where the script will be."""
+    parts = [_config(choices, root, path), _main(choices), _data(choices), _folds(choices), _train(choices)]
+    parts += [_network(choices), 'if __name__ == "__main__":\n    launch(main)']
+    return _head(choices, root, path) + "\n\n" + _imports(choices) + "\n\n\n" + "\n\n\n".join(parts) + "\n"
+
+
+def _head(choices: Choices, root: Path, path: Path) -> str:
+    """The docstring: how to run it, and what was found and decided."""
+    count = len(choices.found.images)
+    lines = ['"""' + wrapped(f"U-Net on {root.resolve().name}: {choices.meaning.task}, {count:,} images."), ""]
+    csv = "its report and its CSV" if choices.goal.dialect else "and its report"
+    lines.append(f"    python {path} --fold 0      one fold, {csv}")
+    if not choices.found.split:
+        lines.append(f"    python {path} --fold all    all folds, then all pooled")
+    lines += [
+        "",
+        wrapped("Written by `python -m kit new` from the files alone, to be read and changed. It found and decided:"),
+    ]
+    lines += [wrapped(f"- {what}: {why}", "  ") for what, why in choices.reasons]
+    lines += [wrapped(f"- in doubt: {doubt}", "  ") for doubt in choices.doubts[:3]]
+    return "\n".join(lines) + '\n"""'
+
+
+def _imports(choices: Choices) -> str:
+    """The imports, sorted as ruff sorts them."""
+    goal, has_csv = choices.goal, bool(choices.goal.dialect)
+    losses = ["cross_entropy"] if choices.meaning.task == "multiclass" else ["bce_dice"]
+    names = {
+        "kit.data": ["Resizing", _augment_name(choices)],
+        "kit.datasets": ["Folder"],
+        "kit.folds": [] if choices.found.split else ["area_group_kfold"],
+        "kit.losses": losses + ["median_frequency_weights"] * choices.weighted,
+        "kit.models.pretrained": ["unet"] + ["statistics"] * _is_rgb(choices),
+        "kit.prediction": ["TTA", "VIEWS", "Frame"],
+        "kit.recipe": ["finish", "launch"],
+        "kit.runs": ["Count", "Plan", "Run", "Weights", "fit_fold", "open_run"] + ["Submission"] * has_csv,
+        "kit.scoring": [METRICS[goal.metric][0]],
+        "kit.submission": ["Competition", "Dialect"] * has_csv + ["CsvMasks"] * (not choices.found.masks),
+        "kit.training": ["adamw", "supervised", "warmup_cosine"],
+    }
+    own = [imported(module, found) for module, found in names.items() if found]
+    standard = ["from dataclasses import dataclass", "from pathlib import Path", "from typing import Literal"]
+    third = ["import numpy as np", "import torch", "import tyro", "from torch import nn"]
+    return "\n\n".join(map("\n".join, [["import functools"] * choices.weighted + standard, third, own]))
+
+
+def _config(choices: Choices, root: Path, path: Path) -> str:
+    sizing = choices.sizing
+    seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
+    is_one = "; the folders have one split, so only 0" * bool(choices.found.split)
+    return f'''@dataclass(frozen=True)
+class Config:
+    """The flags."""
+
+    fold: int | Literal["all"] = 0  # which fold to hold out{is_one}
+    data_dir: Path = Path({quoted(str(root))})
+    run_dir: Path = Path("runs/{path.stem}")  # weights, predictions and report go here; an older run is resumed
+    epochs: Count = {sizing.epochs}  # passes over the training images
+    image_size: tuple[Count, Count] = {sizing.crop or sizing.size}  # height and width {seen}
+    batch_size: Count = {sizing.batch_size}  # images a step
+    lr: float = 1e-3  # the largest learning rate, after the warm-up
+    seed: int = 0
+    device: str = "auto"  # a GPU if there is one; or cpu, cuda, cuda:1, mps
+    workers: int | None = None  # processes that load data; None: none on a CPU, up to eight for a GPU
+    encoder: str = "{sizing.encoder}"  # any of segmentation-models-pytorch's, or timm's as tu-NAME
+    encoder_weights: Weights = "imagenet"  # imagenet, none, or a file'''
+
+
+def _main(choices: Choices) -> str:
+    goal, found, sizing = choices.goal, choices.found, choices.sizing
+    keep = ", keep_ratio=True" * sizing.keep_ratio
+    frame = ["Resizing(None)" if sizing.crop else f"Resizing(config.image_size{keep})"]
+    frame += ["statistics(config.encoder, config.encoder_weights)"] * _is_rgb(choices)
+    frame += ["tile=config.image_size"] * bool(sizing.crop)
+    name, takes_classes, _ = METRICS[goal.metric]
+    metric = f"{name}({'data.num_classes' * takes_classes})"
+    lines = [
+        "def main() -> None:",
+        f'    """Train the folds asked for and report on them{", then write the CSV" * bool(goal.dialect)}."""',
+        "    config = tyro.cli(Config, description=__doc__)",
+        "    data = read_data(config.data_dir)",
+        call("frame = Frame(", frame),
+        f'    tta = TTA(VIEWS["{"hflip" if found.sides.is_upright else "d4"}"])',
+        "    run = open_run(config, data, lambda: make_folds(config, data), frame, tta, __file__)",
+    ]
+    if goal.dialect:
+        sample = found.sample.path
+        parts = ["data", "DIALECT", "data.test_ids", metric]
+        if (found.data.root / sample).is_file():  # in a zip it is read for the decisions alone
+            parts.append(f"sample_csv=config.data_dir / {quoted(sample)}")
+        lines.append(call("competition = Competition(", parts))
+        metric = "Submission(competition)"
+    ends = ["run", "config.fold", "lambda fold: train(run, config, fold)", 'lambda: network(config, "none")', metric]
+    return "\n".join([*lines, call("finish(", ends)])
+
+
+def _data(choices: Choices) -> str:
+    """The dialect, and the data set: what differs from Folder's defaults."""
+    found, meaning = choices.found, choices.meaning
+    values = {
+        "images": found.patterns["images"],
+        "masks": found.patterns.get("masks"),
+        "tests": found.patterns.get("tests"),
+        "task": meaning.task if meaning.task in {"multilabel", "instances"} else None,
+        "classes": _classes(meaning.classes),
+        "values": meaning.values,
+        "ignore": meaning.ignore,
+        "absent": meaning.absent or None,
+        "groups": choices.groups,
+        "channels": choices.channels,
+    }
+    lines = [argument(name, value) for name, value in values.items() if value is not None]
+    head = ["def read_data(folder: Path) -> Folder:", '    """The images and their masks."""', "    return Folder("]
+    return _dialect(choices) + "\n".join([*head, "        folder,", *lines, "    )"])
+
+
+def _classes(names: tuple[str, ...]) -> object:
+    """The names, or where they only have numbers the rule that makes them."""
+    if len(names) > 4 and names == ("background", *(f"class {number}" for number in range(1, len(names)))):
+        return Code(f'("background", *(f"class {{k}}" for k in range(1, {len(names)})))')
+    return names
+
+
+def _dialect(choices: Choices) -> str:
+    """How the CSV is written: what differs from Dialect's defaults, and always the order."""
+    dialect = choices.goal.dialect
+    if dialect is None:
+        return ""
+    usual = {name: field.default for name, field in type(dialect).__dataclass_fields__.items()}
+    values = {name: getattr(dialect, name) for name in DIALECT}
+    parts = [f"{name}={quoted(one)}" for name, one in values.items() if one != usual[name] or name == "order"]
+    return call("DIALECT = Dialect(", [quoted(dialect.columns), *parts], indent="") + "\n\n\n"
+
+
+def _folds(choices: Choices) -> str:
+    head = "def make_folds(config: Config, data: Folder) -> np.ndarray:"
+    if choices.found.split:
+        folder = next(iter(choices.found.split)).rpartition("/")[0]
+        return (
+            f'{head}\n    """The folders\' own split: {folder} is held out, the rest is always trained on."""\n'
+            f'    return np.array([0 if id.startswith("{folder}/") else -1 for id in data.ids])'
+        )
+    what = "whole groups" if choices.groups else "images"
+    return (
+        f'{head}\n    """Folds of {what}, alike in how much of the images is foreground."""\n'
+        f"    return area_group_kfold(data, {choices.folds}, config.seed)"
+    )
+
+
+def _train(choices: Choices) -> str:
+    crop = ["config.image_size"] * bool(choices.sizing.crop)
+    parts = ["config.seed", *crop, "dtype=run.dataset.dtype", "channels=run.dataset.channels"]
+    lines = [
+        "def train(run: Run, config: Config, fold: int) -> None:",
+        '    """Train the network that has not seen `fold`; resumes from its last checkpoint."""',
+        '    weights = "none" if run.is_begun(fold) else config.encoder_weights',
+        "    model = network(config, weights).to(run.world.device)",
+        '    optimizer = adamw(model, config.lr, encoder_factor=1.0 if config.encoder_weights == "none" else 0.3)',
+        call(f"augment = {_augment_name(choices)}(", parts),
+        "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment)",
+    ]
+    loss = "cross_entropy" if choices.meaning.task == "multiclass" else "bce_dice"
+    if choices.weighted:
+        lines += [
+            "    masks = (run.dataset.read_mask(id) for id in run.trained_on(fold))",
+            "    frequencies = median_frequency_weights(masks, run.dataset.num_classes).to(run.world.device)",
+        ]
+        loss = "functools.partial(cross_entropy, class_weights=frequencies)"
+    return "\n".join([*lines, call("fit_fold(", ["run", "fold", "model", "optimizer", f"supervised({loss})", "plan"])])
+
+
+def _network(choices: Choices) -> str:
+    logits = {"binary": 1, "instances": 1}.get(choices.meaning.task, len(choices.meaning.classes))
+    channels = "" if choices.channels == len(RGB) else f", in_channels={choices.channels}"
+    return (
+        'def network(config: Config, weights: str) -> nn.Module:\n    """The architecture; edit it here."""\n'
+        f"    model = unet(config.encoder, weights, num_classes={logits}{channels})\n"
+        "    return model.to(memory_format=torch.channels_last)"
+    )
+
+
+def _augment_name(choices: Choices) -> str:
+    return "photo_augment" if choices.found.sides.is_upright else "turning_augment"
+
+
+def _is_rgb(choices: Choices) -> bool:
+    """Whether the images reach the network as RGB of 8 bits, so that the encoder's mean and deviation hold."""
+    return choices.found.dtype == "uint8" and choices.channels == len(RGB)
