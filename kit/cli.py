@@ -213,6 +213,7 @@ class New:
     groups: str | None = None  # a regular expression with the group in parentheses, FILE.csv:ID:GROUP, or none
     metric: Metric = None  # which leads the report
     order: Order = None  # of the pixels in the CSV's runs: C along rows, F down columns
+    csv_size: tuple[int, int] | None = None  # height and width of the CSV's masks, where not those of the images
     device: str = "auto"  # for which sizes and epochs are chosen: cpu or cuda
 
     def run(self) -> int:
@@ -220,7 +221,8 @@ class New:
         from kit.new import Asked, Wishes, new
 
         asked = Asked(self.images, self.masks, self.tests)
-        wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order, self.device)
+        wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order)
+        wishes = replace(wishes, csv_size=self.csv_size, device=self.device)
         try:
             return new(None if self.look else self.path, self.data_dir, wishes, as_json=self.json)
         except (ValueError, OSError) as error:

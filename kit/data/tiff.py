@@ -7,6 +7,7 @@ TIFF) is Pillow's, which reads at most 8 bits and four channels.
 """
 
 import io
+import logging
 import lzma
 import zlib
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ def open_tiff(data: bytes, name: str) -> "TiffPage":
     """The one page of a TIFF file, its header checked as open_with_pillow does. Raises BadImage."""
     import tifffile  # here: few data sets have TIFF files
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is raised here
     with naming_damage(name):
         file = tifffile.TiffFile(io.BytesIO(data))
         page = file.pages[0]

@@ -3,6 +3,7 @@
 file_sets.py   files that are alike in place and name: a pattern each
 pairing.py     which sets are images, and which are their masks
 roles.py       images, masks and tests by id, and the patterns that name them
+templates.py   ids from several parts of a path
 labels.py      what the values of masks are
 tables.py      CSV files: run lengths, sample submission, facts of images
 study.py       all of these together

@@ -1,11 +1,11 @@
 """All decisions about a data set, each with its reason: what `kit new` prints, and what it writes the recipe from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kit.new.goal import Goal, goal_of
+from kit.new.goal import Goal, dialect_of_study, goal_of
 from kit.new.groups import Grouping, find_groupings
-from kit.new.meaning import Meaning, meaning_of
+from kit.new.meaning import Meaning, meaning_of, meaning_of_table
 from kit.new.roles import Asked
 from kit.new.sizing import Sizing, device_of, sizing_of
 from kit.new.study import Study, image_vector, study
@@ -25,6 +25,7 @@ class Wishes:
     groups: str | None = None  # a regular expression, FILE.csv:ID:GROUP, or "none"
     metric: str | None = None
     order: str | None = None
+    csv_size: tuple[int, int] | None = None  # (height, width) of the masks in the CSV; None: those of the images
     device: str = "auto"
 
 
@@ -48,12 +49,19 @@ class Choices:
 def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     """Look at a folder and decide everything. Raises ValueError with the choices where the data cannot tell."""
     found = study(root, wishes.asked)
-    meaning = meaning_of(found, wishes.task, wishes.classes)
+    meaning = meaning_of(found, wishes.task, wishes.classes) if found.masks else None
+    dialect, how = dialect_of_study(found, meaning, wishes.order)
+    if dialect is not None and wishes.csv_size is not None:
+        dialect = replace(dialect, size=wishes.csv_size)
+    if dialect is not None and wishes.task == "binary" and dialect.rows == "instance":
+        dialect = replace(dialect, rows="image")
+    if meaning is None:
+        meaning = meaning_of_table(found, dialect, wishes.task, wishes.classes)
     grouping, groups, doubts = _groups_of(found, wishes.groups)
     sizing = sizing_of(found.shapes(), len(found.images), device_of(wishes.device), found.sides.is_upright)
-    goal = goal_of(found, meaning, wishes.metric, wishes.order)
+    goal = goal_of(meaning, wishes.metric, dialect if found.sample else None, how)
     count = grouping.count if grouping else len(found.images)
-    weighted = meaning.task == "multiclass" and min(filter(None, meaning.shares)) * RARE < max(meaning.shares)
+    weighted = meaning.task == "multiclass" and _is_uneven(meaning)
     choices = Choices(
         found, meaning, grouping, groups, sizing, goal, min(FOLDS, count), weighted, _channels_of(found), [], doubts
     )
@@ -72,6 +80,11 @@ def _channels_in_words(choices: Choices) -> str:
     if own == [choices.channels]:
         return counted(own[0], "channel")
     return f"{' and '.join(map(str, own))} channels; grey is repeated to RGB, for which encoders have weights"
+
+
+def _is_uneven(meaning: Meaning) -> bool:
+    shares = [share for share in meaning.shares if share]
+    return bool(shares) and min(shares) * RARE < max(shares)
 
 
 def _groups_of(found: Study, wish: str | None) -> tuple[Grouping | None, object, list[str]]:

@@ -20,6 +20,7 @@ SPLIT_WORDS = ("train", "training", "tr", "val", "valid", "validation", "test", 
 LEAST_ALIKE = 4  # folders that are alike become one pattern from here on
 ALIKE = 0.6  # the share of them that hold the same things
 MOST_ENDINGS = 24
+REPEATED = 0.9  # of the folders that are alike, which hold a file of one name
 MASK_ENDING = re.compile(rf".+?([_\-. ](?:{'|'.join(sorted(MASK_WORDS, key=len, reverse=True))}))", re.IGNORECASE)
 
 
@@ -70,7 +71,8 @@ def _sets_of(folder: _Folder, front: str) -> list[FileSet]:
 
 def _merged(folders: dict[str, _Folder]) -> dict[str, _Folder]:
     """The folders, those that are alike as one of the name *."""
-    named = {name for name in folders if _is_telling(name)}
+    folders = _numbered(folders)
+    named = {name for name in folders if _is_telling(name) or name == "*"}
     rest = {name: folder for name, folder in folders.items() if name not in named}
     if len(rest) < LEAST_ALIKE:
         return folders
@@ -79,6 +81,14 @@ def _merged(folders: dict[str, _Folder]) -> dict[str, _Folder]:
     if sum(count for held, count in holds.items() if held & usual) < ALIKE * len(rest):
         return folders
     return {"*": _union(list(rest.values()))} | {name: folders[name] for name in named}
+
+
+def _numbered(folders: dict[str, _Folder]) -> dict[str, _Folder]:
+    """Folders that differ in their numbers alone (case7, case12) as one of the name *, where all are such."""
+    alike = {re.sub(r"\d+", "#", name) for name in folders}
+    if len(folders) < 2 or len(alike) > 1 or "#" not in next(iter(alike)):
+        return folders
+    return {"*": _union(list(folders.values()))}
 
 
 def _union(folders: list[_Folder]) -> _Folder:
@@ -104,7 +114,7 @@ def _names_of(folder: _Folder) -> dict[str, list[str]]:
     sets: dict[str, list[str]] = {}
     by_suffix: dict[str, list[tuple[str, str]]] = {}
     for name, path in folder.files:
-        if repeated[name] >= max(2, 0.5 * folder.merged):
+        if repeated[name] >= max(2, REPEATED * folder.merged):
             sets.setdefault(name, []).append(path)
         else:
             by_suffix.setdefault(name.rpartition(".")[2] if "." in name else "", []).append((name, path))

@@ -1,7 +1,7 @@
 """What is asked for: the metric, and how the CSV is written."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,9 +9,8 @@ from kit.datasets.values import MaskValues
 from kit.new.meaning import Meaning
 from kit.new.metrics import DEFAULT_METRIC, METRICS
 from kit.new.study import Study
-from kit.submission.detect import detect, dialect_of
+from kit.submission.detect import detect
 from kit.submission.dialect import Dialect
-from kit.submission.formats import read_header
 
 
 @dataclass(frozen=True)
@@ -23,50 +22,44 @@ class Goal:
     reasons: tuple[str, ...]
 
 
-def goal_of(found: Study, meaning: Meaning, metric: str | None, order: str | None) -> Goal:
-    """Find metric and dialect. Raises ValueError where the CSV cannot tell how it is written, with the flag to give."""
+def goal_of(meaning: Meaning, metric: str | None, dialect: Dialect | None, why: str) -> Goal:
+    """The metric asked for, else the usual one of the task. why: how the dialect was found. Raises ValueError."""
     chosen = metric or DEFAULT_METRIC[meaning.task]
     suited = METRICS[chosen][2]
     if meaning.task not in suited:
         fitting = ", ".join(name for name, (_, _, tasks) in METRICS.items() if meaning.task in tasks)
-        raise ValueError(
-            f"--metric {chosen} is of the task {' or '.join(suited)}, these masks are {meaning.task}: {fitting}"
-        )
+        raise ValueError(f"--metric {chosen} is for {' or '.join(suited)} masks, these are {meaning.task}: {fitting}")
     asked = "asked for" if metric else f"the default for {meaning.task} masks; others: --metric"
-    reasons = [f"{METRICS[chosen][0]} leads the report: {asked}"]
-    if found.sample is None:
-        return Goal(chosen, None, (*reasons, "no sample submission was found, so no CSV is written"))
-    dialect, why = dialect_of_study(found, meaning, order)
-    return Goal(chosen, dialect, (*reasons, why))
+    return Goal(chosen, dialect, (f"{METRICS[chosen][0]} leads the report: {asked}", why))
 
 
-def dialect_of_study(found: Study, meaning: Meaning, order: str | None) -> tuple[Dialect, str]:
-    """The dialect of the sample, its order found from the training masks; and the evidence."""
+def dialect_of_study(found: Study, meaning: Meaning | None, order: str | None) -> tuple[Dialect | None, str]:
+    """The dialect of the sample, its numbers found from the training masks; and the evidence.
+
+    meaning: of mask files, None where the masks are in a table. Raises ValueError where nothing shows the order.
+    """
     sample, table = found.sample, found.mask_table
-    if order is not None or table is None:
-        if order is None:
-            raise ValueError(
-                f"{sample.path} shows the columns, but nothing shows whether runs go along rows (C) or down columns "
-                "(F): there is no CSV of training masks. Say it: --order C or --order F"
-            )
-        return replace(
-            dialect_of(sample.seen, read_header(sample.file), table and table.seen), order=order
-        ), "asked for"
+    if sample is None and table is None:
+        return None, "no sample submission was found, so no CSV is written"
+    shape, mask = _readers(found, meaning)
     try:
-        found_dialect = detect(table.file, sample.file, *_readers(found, meaning))
+        dialect = detect(table and table.file, (sample or table).file, shape, mask, order)
     except ValueError as error:
-        raise ValueError(f"{table.path} and {sample.path}: {error}. Say it: --order C or --order F") from error
-    along = "along rows" if found_dialect.order == "C" else "down columns"
-    kind = {"image": "a row an image", "class": "a row a class of each image", "instance": "a row an object"}
-    evidence = "are the masks' files" if found.masks else "are smooth"
-    relative = ", each start relative to the run before" * found_dialect.relative
-    return found_dialect, (
-        f"{sample.path}: {kind[found_dialect.rows]}; the run lengths of {table.path} {evidence} when read {along}, "
-        f"counted from {found_dialect.base}{relative}"
-    )
+        files = " and ".join(one.path for one in (table, sample) if one is not None)
+        advice = "" if order else ". Say it: --order C (along rows) or --order F (down columns)"
+        raise ValueError(f"{files}: {error}{advice}") from error
+    along = "along rows" if dialect.order == "C" else "down columns"
+    kind = {"image": "a row an image", "class": "a row a class of each image"}
+    kind["instance"] = "a row an object (where each image should have one row: --task binary)"
+    rows = f"{(sample or table).path}: {kind[dialect.rows]}, runs {along}"
+    if table is None:
+        return dialect, f"{rows}, as asked for"
+    evidence = "asked for" if order else "as the mask files are" if mask else "in which masks are smooth"
+    relative = ", each start relative to the run before" * dialect.relative
+    return dialect, f"{rows} ({evidence}); {table.path} counts from {dialect.base}{relative}"
 
 
-def _readers(found: Study, meaning: Meaning) -> tuple[Callable, Callable | None]:
+def _readers(found: Study, meaning: Meaning | None) -> tuple[Callable, Callable | None]:
     """Functions from an id to the size of an image, and to the union of its masks."""
 
     def shape(id: str) -> tuple[int, int]:
@@ -78,11 +71,7 @@ def _readers(found: Study, meaning: Meaning) -> tuple[Callable, Callable | None]
             whole |= rule.read(found.data.read(path), path)
         return whole
 
-    if (
-        not found.masks
-        or meaning.task not in {"binary", "instances"}
-        or any(len(m) > 200 for m in found.masks.values())
-    ):
+    if meaning is None or meaning.task not in {"binary", "instances"} or not found.masks:
         return shape, None
     rule = MaskValues("binary" if meaning.values is None else meaning.values, 2, meaning.ignore)
     return shape, mask

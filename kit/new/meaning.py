@@ -1,11 +1,19 @@
 """What the masks mean: the task, the classes, and how Folder reads them. Decided from what a sample of them holds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kit.new.labels import Labels
 from kit.new.study import Study
+from kit.new.tables import names_of_images
+from kit.submission.dialect import Dialect
 
 MOST_CLASSES = 64
+DEFAULT_NAMES = {
+    "binary": ("background", "foreground"),
+    "instances": ("background", "object"),
+    "multiclass": ("background", "foreground"),
+    "multilabel": ("foreground",),
+}
 NEAR_BINARY = ({0, 1}, {0, 255}, {0, 65535})
 
 
@@ -24,6 +32,8 @@ class Meaning:
     shares: tuple[float, ...] = ()
     empty: float = 0.0
     reasons: list[str] = field(default_factory=list)
+    table: Dialect | None = None  # of the CSV of the masks, where they have no files
+    lacking: str = "refuse"  # what an image without a row of that CSV is
 
 
 def meaning_of(found: Study, task: str | None = None, classes: tuple[str, ...] = ()) -> Meaning:
@@ -49,6 +59,24 @@ def meaning_of(found: Study, task: str | None = None, classes: tuple[str, ...] =
             "object of its own, say so: --task instances; where they are grey, there is no rule for them yet"
         )
     return _of_many(labels, classes)
+
+
+def meaning_of_table(found: Study, dialect: Dialect, task: str | None = None, classes: tuple[str, ...] = ()) -> Meaning:
+    """The same of masks that are run lengths in a CSV. dialect: of the submission."""
+    table, seen = found.mask_table, found.mask_table.seen
+    kinds = {"image": "binary", "class": "multilabel", "instance": "instances"}
+    chosen = task or kinds[dialect.rows]
+    names = classes or (dialect.labels if chosen == "multilabel" else DEFAULT_NAMES[chosen])
+    named = names_of_images(table, found.ids)
+    lacking = "empty" if len(named) < len(found.ids) else "refuse"
+    reasons = [f"run lengths in {table.path}, {len(seen.keys):,} rows of {len(named):,} images"]
+    if lacking == "empty":
+        reasons.append(f"the {len(found.ids) - len(named):,} images without a row are taken for empty")
+    repeats = seen.repeats and dialect.rows == "image"
+    own = replace(dialect, rows="instance" if repeats else dialect.rows, size=None)
+    if repeats:
+        reasons.append("some images have several rows, which are united")
+    return Meaning(chosen, tuple(names), reasons=reasons, table=own, lacking=lacking)
 
 
 def _of_objects_by_file(found: Study, classes: tuple[str, ...]) -> Meaning:

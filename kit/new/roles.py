@@ -9,6 +9,7 @@ from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.file_sets import FileSet
 from kit.new.pairing import TEST_WORDS, Pairing, held_out_name, with_id
 from kit.new.tables import Table, ids_in
+from kit.new.templates import Templated, retold, templated
 from kit.system.files import list_some
 
 if TYPE_CHECKING:
@@ -51,17 +52,20 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
     if pairings:
         first, *further = pairings
         found.patterns["images"], found.patterns["masks"] = first.patterns()
-        used = [first]
-        if further and (patterns := _merged(pairings, paths)):
+        used, found.bands = [first], _bands(first.images, found.layout.unpaired)
+        if further and not found.bands and (patterns := _merged(pairings, paths)):
             found.patterns["images"], found.patterns["masks"] = patterns
             used = pairings
         for pair in used:
             _take(found, pair, "" if pair is first else held_out_name(pair) or "other")
-        found.unused = [_shown(pair.images) for pair in pairings if pair not in used]
+        found.bands = _bands(first.images, found.layout.unpaired)
+        found.unused = [f"{_shown(pair.images)} with masks" for pair in pairings if pair not in used]
     else:
         _take_by_table(found)
     _find_tests(found)
     used = {*found.tests.values(), *found.images.values()}
+    for pattern in map(Pattern, [*found.bands.values(), *found.test_bands.values()]):
+        used |= {path for path in paths if pattern.match(path)}
     found.unused += [_shown(one) for one in found.layout.unpaired if not used.issuperset(one.paths)]
 
 
@@ -85,9 +89,10 @@ def _take_by_table(found: "Study") -> None:
     for table in found.tables:
         for files in found.layout.unpaired:
             if table.has_masks and not table.is_sample:
-                share = ids_in(table, ids_of(files))
-                if share >= LEAST_IN_TABLE and (best is None or share > best[0]):
-                    best = share, table, files
+                for named in (files, *templated(files, table)):
+                    share = ids_in(table, ids_of(named))
+                    if share >= LEAST_IN_TABLE and (best is None or share > best[0]):
+                        best = share, table, named
     if best is None:
         sets = [_shown(one) for one in found.layout.unpaired]
         raise ValueError(
@@ -97,7 +102,9 @@ def _take_by_table(found: "Study") -> None:
         )
     _, found.mask_table, files = best
     found.patterns["images"] = files.pattern
-    found.images = {Pattern(files.pattern).id_of(path): path for path in files.paths}
+    if isinstance(files, Templated):
+        found.patterns["ids"] = files.ids
+    found.images = dict(zip(ids_of(files), files.paths, strict=True))
 
 
 def _find_tests(found: "Study") -> None:
@@ -113,6 +120,7 @@ def _find_tests(found: "Study") -> None:
     _, found.sample, files = best
     if files is not None:
         found.patterns["tests"] = files.pattern
+        found.test_bands = _bands(files, found.layout.unpaired) if found.bands else {}
         found.tests = dict(zip(ids_of(files), files.paths, strict=True))
     if found.sample is None:  # the tests may be hidden, as in a notebook's competition
         found.sample = next((table for table in samples if table.is_sample), None)
@@ -121,13 +129,17 @@ def _find_tests(found: "Study") -> None:
         found.mask_table = next((table for table in tables if ids_in(table, found.images) >= LEAST_IN_TABLE), None)
 
 
-def _test_sets(found: "Study") -> list[FileSet]:
+def _test_sets(found: "Study") -> list[FileSet | Templated]:
     """The sets without masks, each with the patterns that may name its ids: as the images' pattern does, first."""
     named = WILDCARD.findall(found.patterns["images"])
     own = named.index("{id}") if "{id}" in named else None
     sets = []
     for files in found.layout.unpaired:
-        if not set(files.paths) & set(found.images.values()):
+        if set(files.paths) & set(found.images.values()):
+            continue
+        if "ids" in found.patterns:
+            sets += retold(files, found.patterns["images"], found.patterns["ids"])
+        else:
             count = Pattern(files.pattern).wildcards
             places = sorted(range(count), key=lambda at: at != own) if count > 1 else []
             patterns = [with_id(files.pattern, at) for at in places]
@@ -137,10 +149,28 @@ def _test_sets(found: "Study") -> list[FileSet]:
     return sets
 
 
-def ids_of(files: FileSet) -> list[str]:
+def ids_of(files: "FileSet | Templated") -> list[str]:
     """The ids that kit.datasets.Folder gives to the files."""
-    pattern = Pattern(files.pattern)
+    pattern = Pattern(files.pattern, ids=getattr(files, "ids", None))
     return [nfc(pattern.id_of(path)) for path in files.paths]
+
+
+def _bands(first: FileSet, sets: Sequence[FileSet]) -> dict[str, str]:
+    """The patterns of files that each hold a channel of the same images, by their names; {} where there is one."""
+    if WILDCARD.search(first.pattern.rpartition("/")[2]) or Pattern(first.pattern).wildcards != 1:
+        return {}
+    keys = first.keys().keys()
+    alike = [
+        one for one in sets if _depth(one) == _depth(first) and not WILDCARD.search(one.pattern.rpartition("/")[2])
+    ]
+    alike = [one for one in alike if Pattern(one.pattern).wildcards == 1 and one.keys().keys() == keys]
+    every = sorted({first.pattern, *(one.pattern for one in alike)})
+    names = {pattern.rpartition("/")[2].rpartition(".")[0]: with_id(pattern, 0) for pattern in every}
+    return names if len(names) > 1 else {}
+
+
+def _depth(files: FileSet) -> int:
+    return files.pattern.count("/")
 
 
 def _merged(pairings: list[Pairing], paths: Sequence[str]) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ from kit.datasets.files import DataFolder
 from kit.datasets.kinds import Kind, kind_of
 from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
 from kit.datasets.places import no_folder
-from kit.datasets.reading import read_size
+from kit.datasets.reading import complaints, read_size
 from kit.new.alikeness import describe
 from kit.new.file_sets import FileSet, file_sets
 from kit.new.labels import Labels, read_labels
@@ -29,6 +29,7 @@ from kit.new.pairing import Layout, find_layout
 from kit.new.roles import Asked, find_roles
 from kit.new.tables import Table, read_tables
 from kit.new.upright import Sides, measure, sides
+from kit.system.files import list_some
 
 PEEK = 4  # files of each set that are read to find out which are masks
 SAMPLE, IMAGES = 2000, 160  # masks and images that are read whole,
@@ -48,7 +49,9 @@ class Study:
     tests: dict[str, str] = field(default_factory=dict)
     lonely: list[str] = field(default_factory=list)  # images beside those with masks that have none
     split: dict[str, str] = field(default_factory=dict)  # id -> "val" or "test", where folders say so
-    patterns: dict[str, str] = field(default_factory=dict)  # images, masks and tests, as Folder takes them
+    patterns: dict[str, str] = field(default_factory=dict)  # images, masks, tests and ids, as Folder takes them
+    bands: dict[str, str] = field(default_factory=dict)  # patterns of the channels, where each has a file
+    test_bands: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (height, width) by path
     kinds: Counter = field(default_factory=Counter)  # of the sampled images
     labels: Labels = field(default_factory=Labels)
@@ -111,7 +114,13 @@ def spread(values: Sequence, count: int) -> list:
 
 def image_vector(found: Study) -> Callable[[str], np.ndarray]:
     """A function from an id to kit.new.alikeness.describe of its image."""
-    return functools.cache(lambda id: describe(decode_image(found.data.read(found.images[id]), found.images[id])))
+
+    @functools.cache
+    def vector(id: str) -> np.ndarray:
+        path = found.images[id]
+        return describe(decode_image(found.data.read(path), path))
+
+    return vector
 
 
 def _read_sizes(found: Study) -> None:
@@ -159,6 +168,10 @@ def _read_samples(found: Study) -> None:
     with ThreadPoolExecutor() as pool:
         measured = list(pool.map(lambda id: _look_at(found, id), ids))
     found.kinds = Counter(kind for kind, _ in measured if kind is not None)
+    if not found.kinds:
+        raise ValueError(
+            f"none of {len(ids)} images that were tried can be read:{list_some(_complaints(found, ids[:5]))}"
+        )
     found.sides = sides([values for _, values in measured if values is not None])
 
 
@@ -170,6 +183,12 @@ def _look_at(found: Study, id: str) -> tuple[Kind | None, np.ndarray | None]:
         return kind_of(image), measure(image, _foreground(found, id, image.shape[:2]))
     except (ValueError, OSError):  # said by the headers, or by the check before training
         return None, None
+
+
+def _complaints(found: Study, ids: list[str]) -> list[str]:
+    """Why images cannot be read."""
+    paths = [found.images[id] for id in ids]
+    return complaints([(lambda path: decode_image(found.data.read(path), path), path) for path in paths])
 
 
 def _foreground(found: Study, id: str, size: tuple[int, int]) -> np.ndarray | None:

@@ -33,7 +33,7 @@ class Table:
         """Whether a column holds run lengths, or is named so and empty."""
         if self.seen is None:
             return False
-        named = any(word in self.seen.mask.lower() for word in MASK_WORDS)
+        named = self.is_sample or any(word in self.seen.mask.lower() for word in MASK_WORDS)
         return bool(RUNS.fullmatch(self.seen.masks[0][1])) if self.seen.masks else named
 
     @property
@@ -93,6 +93,12 @@ def ids_in(table: Table, ids: Collection[str]) -> float:
     """The share of a table's keys that begin with one of `ids`, in any spelling of the key: 0..1."""
     known, keys = set(ids), {nfc(key) for key in table.seen.keys} if table.seen else set()
     return sum(_names(key) & known != set() for key in keys) / max(1, len(keys))
+
+
+def names_of_images(table: Table, ids: Collection[str]) -> set[str]:
+    """Those of `ids` that a table of masks names."""
+    known = set(ids)
+    return {name for key in table.seen.keys for name in _names(nfc(key)) if name in known}
 
 
 def _names(key: str) -> set[str]:

@@ -7,7 +7,7 @@ from kit.new.choices import Choices
 from kit.new.code_text import Code, argument, call, imported, quoted, wrapped
 from kit.new.metrics import METRICS
 
-DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels")
+DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels", "size")
 
 
 def recipe_text(choices: Choices, root: Path, path: Path) -> str:
@@ -48,13 +48,20 @@ def _imports(choices: Choices) -> str:
         "kit.recipe": ["finish", "launch"],
         "kit.runs": ["Count", "Plan", "Run", "Weights", "fit_fold", "open_run"] + ["Submission"] * has_csv,
         "kit.scoring": [METRICS[goal.metric][0]],
-        "kit.submission": ["Competition", "Dialect"] * has_csv + ["CsvMasks"] * (not choices.found.masks),
+        "kit.submission": _names_of_submission(choices),
         "kit.training": ["adamw", "supervised", "warmup_cosine"],
     }
     own = [imported(module, found) for module, found in names.items() if found]
-    standard = ["from dataclasses import dataclass", "from pathlib import Path", "from typing import Literal"]
+    from_dataclasses = ["dataclass"] + ["replace"] * ("replace(" in str(_masks(choices)))
+    standard = [f"from dataclasses import {', '.join(from_dataclasses)}"]
+    standard += ["from pathlib import Path", "from typing import Literal"]
     third = ["import numpy as np", "import torch", "import tyro", "from torch import nn"]
     return "\n\n".join(map("\n".join, [["import functools"] * choices.weighted + standard, third, own]))
+
+
+def _names_of_submission(choices: Choices) -> list[str]:
+    has_csv, has_table = bool(choices.goal.dialect), choices.meaning.table is not None
+    return ["Competition"] * has_csv + ["Dialect"] * (has_csv or has_table) + ["CsvMasks"] * has_table
 
 
 def _config(choices: Choices, root: Path, path: Path) -> str:
@@ -111,9 +118,10 @@ def _data(choices: Choices) -> str:
     """The dialect, and the data set: what differs from Folder's defaults."""
     found, meaning = choices.found, choices.meaning
     values = {
-        "images": found.patterns["images"],
-        "masks": found.patterns.get("masks"),
-        "tests": found.patterns.get("tests"),
+        "images": found.bands or found.patterns["images"],
+        "masks": _masks(choices),
+        "tests": found.test_bands or found.patterns.get("tests"),
+        "ids": found.patterns.get("ids"),
         "task": meaning.task if meaning.task in {"multilabel", "instances"} else None,
         "classes": _classes(meaning.classes),
         "values": meaning.values,
@@ -127,6 +135,21 @@ def _data(choices: Choices) -> str:
     return _dialect(choices) + "\n".join([*head, "        folder,", *lines, "    )"])
 
 
+def _masks(choices: Choices) -> object:
+    """The pattern of the masks, or the CSV of their run lengths."""
+    meaning, found = choices.meaning, choices.found
+    if meaning.table is None:
+        return found.patterns["masks"]
+    own = meaning.table
+    changes = {"rows": own.rows} if own.rows != (choices.goal.dialect or own).rows else {}
+    if own.size != (choices.goal.dialect or own).size:
+        changes["size"] = own.size
+    dialect = f"replace(DIALECT, {', '.join(f'{name}={quoted(value)}' for name, value in changes.items())})"
+    parts = [quoted(found.mask_table.path), dialect if changes else "DIALECT"]
+    parts += ['lacking="empty"'] * (meaning.lacking == "empty")
+    return Code(f"CsvMasks({', '.join(parts)})")
+
+
 def _classes(names: tuple[str, ...]) -> object:
     """The names, or where they only have numbers the rule that makes them."""
     if len(names) > 4 and names == ("background", *(f"class {number}" for number in range(1, len(names)))):
@@ -136,7 +159,7 @@ def _classes(names: tuple[str, ...]) -> object:
 
 def _dialect(choices: Choices) -> str:
     """How the CSV is written: what differs from Dialect's defaults, and always the order."""
-    dialect = choices.goal.dialect
+    dialect = choices.goal.dialect or choices.meaning.table
     if dialect is None:
         return ""
     usual = {name: field.default for name, field in type(dialect).__dataclass_fields__.items()}

@@ -265,7 +265,7 @@ def _with_numbers(
     train: Look,
     shape: Callable | None,
     read_mask: Callable[[str], np.ndarray] | None,
-    order: str | None,
+    order: str | None = None,
 ) -> Dialect:
     """Return the dialect with order, base and relative as the training masks have them."""
     readings = [replace(dialect, base=0, relative=True), replace(dialect, base=0), replace(dialect, base=1)]
