@@ -13,6 +13,7 @@ upright.py     whether images have an upper side
 meaning.py     decides the task and the classes
 sizing.py      decides sizes, network, batches and epochs for the device
 metrics.py     the names of metrics
+network.py     decides encoder and weights, by what is at hand
 goal.py        decides the metric, and how the CSV is written
 choices.py     all decisions, each with its reason
 writing.py     writes the recipe

@@ -6,6 +6,7 @@ from pathlib import Path
 from kit.new.goal import Goal, dialect_of_study, goal_of
 from kit.new.groups import Grouping, find_groupings
 from kit.new.meaning import Meaning, meaning_of, meaning_of_table
+from kit.new.network import Network, network_of
 from kit.new.roles import Asked
 from kit.new.sizing import Sizing, device_of, sizing_of
 from kit.new.study import Study, image_vector, study
@@ -38,6 +39,7 @@ class Choices:
     grouping: Grouping | None
     groups: object  # what Folder takes, or None
     sizing: Sizing
+    network: Network
     goal: Goal
     folds: int
     weighted: bool  # the loss weighs classes
@@ -58,13 +60,13 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     if meaning is None:
         meaning = meaning_of_table(found, dialect, wishes.task, wishes.classes)
     grouping, groups, doubts = _groups_of(found, wishes.groups)
-    sizing = sizing_of(found.shapes(), len(found.images), device_of(wishes.device), found.sides.is_upright)
+    device = device_of(wishes.device)
+    sizing = sizing_of(found.shapes(), len(found.images), device, found.sides.is_upright)
     goal = goal_of(meaning, wishes.metric, dialect if found.sample else None, how)
     count = grouping.count if grouping else len(found.images)
     weighted = meaning.task == "multiclass" and _is_uneven(meaning)
-    choices = Choices(
-        found, meaning, grouping, groups, sizing, goal, min(FOLDS, count), weighted, _channels_of(found), [], doubts
-    )
+    network, channels, folds = network_of(device.kind), _channels_of(found), min(FOLDS, count)
+    choices = Choices(found, meaning, grouping, groups, sizing, network, goal, folds, weighted, channels, [], doubts)
     choices.reasons = [*_reasons(choices)]
     return choices
 
@@ -120,12 +122,8 @@ def _reasons(choices: Choices):
     yield "folds", _folds_in_words(choices)
     yield "size", choices.sizing.reasons[0]
     yield "training", choices.sizing.reasons[1]
-    how = (
-        "photographs with an upper side"
-        if found.sides.is_upright
-        else "no upper side: all eight mirrored and turned copies"
-    )
-    yield "views", f"{how}; {found.sides}"
+    yield "network", choices.network.reason
+    yield "views", str(found.sides)
     yield "loss", _loss_in_words(choices)
     for reason in choices.goal.reasons:
         yield "goal", reason
@@ -143,7 +141,7 @@ def _folds_in_words(choices: Choices) -> str:
 def _loss_in_words(choices: Choices) -> str:
     meaning = choices.meaning
     if meaning.task != "multiclass":
-        return "binary cross-entropy and Dice: Dice counts a small foreground as much as a large background"
+        return "cross-entropy and Dice, which counts a small foreground as much as a large background"
     if not choices.weighted:
         return "cross-entropy"
     shares = dict(zip(meaning.classes, meaning.shares, strict=True))

@@ -49,8 +49,8 @@ class Grouping:
 
     def __str__(self) -> str:
         return (
-            f"{self.words}: {self.count} groups of {len(self.groups)} images; two images of one group are more alike "
-            f"than two of different groups in {self.alike:.0%} of pairs (50 % is chance)"
+            f"{self.words}: {self.count} groups; two images of one are more alike than two of different ones in "
+            f"{self.alike:.0%} of pairs"
         )
 
 

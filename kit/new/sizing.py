@@ -1,4 +1,4 @@
-"""How large images reach the network, which network, and how long it is trained: by the images and the device."""
+"""How large images reach the network, and how long it is trained: by the images and the device."""
 
 import math
 from collections import Counter
@@ -37,7 +37,6 @@ class Sizing:
     crop: tuple[int, int] | None
     batch_size: int
     epochs: int
-    encoder: str
     reasons: tuple[str, ...]
 
 
@@ -64,13 +63,11 @@ def sizing_of(shapes: Counter, n: int, device: Device, is_upright: bool) -> Sizi
     work = CPU_WORK if device.kind == "cpu" else GPU_WORK
     epochs = int(min(MOST, max(FEWEST, work / (n * pixels))))
     on = f"a {device.name} of {device.memory:.0f} GB" if device.kind == "cuda" else "a CPU"
-    encoder = "mobilenet_v2" if device.kind == "cpu" else "resnet34"
     reasons = (
         why,
-        f"{encoder}, batches of {batch}, {epochs} epochs: for {on}, about {n * epochs:,} images of "
-        f"{math.isqrt(pixels)}² pixels in all; the time is for you to measure and change",
+        f"{epochs} epochs in batches of {batch}: {n * epochs:,} images of {math.isqrt(pixels)}² pixels, for {on}",
     )
-    return Sizing(size, keep_ratio, crop, batch, epochs, encoder, reasons)
+    return Sizing(size, keep_ratio, crop, batch, epochs, reasons)
 
 
 def _size_of(sizes: list, middle: tuple[int, int], device: Device, is_upright: bool) -> tuple:

@@ -28,10 +28,10 @@ class Sides:
 
     def __str__(self) -> str:
         if self.n < LEAST:
-            return f"{self.n} images are too few to find out"
+            return f"mirrored left to right: {self.n} images are too few to find out whether they have an upper side"
+        kind = "mirrored left to right, for they have an upper side" if self.is_upright else "all symmetries"
         return (
-            f"copies upside down are told from {self.n} images in {self.upside_down:.0%} of cases, copies on their "
-            f"side in {self.on_side:.0%}; chance is 50 %"
+            f"{kind}: upside down {self.upside_down:.0%} are told from the {self.n}, on their side {self.on_side:.0%}"
         )
 
 

@@ -1,5 +1,6 @@
 """Write a recipe from the choices: a script of at most 120 lines to read, edit and run."""
 
+import re
 from pathlib import Path
 
 from kit.data.dataset import RGB
@@ -78,12 +79,12 @@ class Config:
     epochs: Count = {sizing.epochs}  # passes over the training images
     image_size: tuple[Count, Count] = {sizing.crop or sizing.size}  # height and width {seen}
     batch_size: Count = {sizing.batch_size}  # images a step
-    lr: float = 1e-3  # the largest learning rate, after the warm-up
+    lr: float = {choices.network.lr:g}  # the largest learning rate, after the warm-up
     seed: int = 0
     device: str = "auto"  # a GPU if there is one; or cpu, cuda, cuda:1, mps
     workers: int | None = None  # processes that load data; None: none on a CPU, up to eight for a GPU
-    encoder: str = "{sizing.encoder}"  # any of segmentation-models-pytorch's, or timm's as tu-NAME
-    encoder_weights: Weights = "imagenet"  # imagenet, none, or a file'''
+    encoder: str = "{choices.network.encoder}"  # any of segmentation-models-pytorch's, or timm's as tu-NAME
+    encoder_weights: Weights = "{choices.network.weights}"  # imagenet, none, or a file'''
 
 
 def _main(choices: Choices) -> str:
@@ -118,9 +119,9 @@ def _data(choices: Choices) -> str:
     """The dialect, and the data set: what differs from Folder's defaults."""
     found, meaning = choices.found, choices.meaning
     values = {
-        "images": found.bands or found.patterns["images"],
+        "images": _bands(found.bands) or found.patterns["images"],
         "masks": _masks(choices),
-        "tests": found.test_bands or found.patterns.get("tests"),
+        "tests": _bands(found.test_bands) or found.patterns.get("tests"),
         "ids": found.patterns.get("ids"),
         "task": meaning.task if meaning.task in {"multilabel", "instances"} else None,
         "classes": _classes(meaning.classes),
@@ -133,6 +134,21 @@ def _data(choices: Choices) -> str:
     lines = [argument(name, value) for name, value in values.items() if value is not None]
     head = ["def read_data(folder: Path) -> Folder:", '    """The images and their masks."""', "    return Folder("]
     return _dialect(choices) + "\n".join([*head, "        folder,", *lines, "    )"])
+
+
+def _bands(bands: dict[str, str]) -> object:
+    """The patterns by channel; numbered ones as a rule."""
+    names = {name: re.fullmatch(r"(.*?)(\d+)", name) for name in bands}
+    if len(bands) < 4 or not all(names.values()):
+        return bands
+    front, widths = {found[1] for found in names.values()}, {len(found[2]) for found in names.values()}
+    numbers = sorted(int(found[2]) for found in names.values())
+    patterns = {pattern.replace(name, "NAME") for name, pattern in bands.items()}
+    if len(front) + len(widths) + len(patterns) > 3 or numbers != list(range(numbers[0], numbers[-1] + 1)):
+        return bands
+    name = f"{front.pop()}{{k:0{widths.pop()}}}"
+    pattern = patterns.pop().replace("{id}", "{{id}}").replace("NAME", name)
+    return Code(f'{{f"{name}": f"{pattern}" for k in range({numbers[0]}, {numbers[-1] + 1})}}')
 
 
 def _masks(choices: Choices) -> object:
