@@ -73,12 +73,14 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
 
 def _channels_of(found: Study) -> int:
     """Of the images as they reach the network. Grey of 8 bits is repeated to RGB, for which encoders have weights."""
-    most = max((kind.channels for kind in found.kinds), default=3)
+    most = max((kind.channels for kind in found.kinds), default=3) * max(1, len(found.bands))
     return 3 if most == 1 and found.dtype == "uint8" else most
 
 
 def _channels_in_words(choices: Choices) -> str:
     own = sorted({kind.channels for kind in choices.found.kinds})
+    if choices.found.bands:
+        return f"{len(choices.found.bands)} files an image with {counted(own[-1], 'channel')} each"
     if own == [choices.channels]:
         return counted(own[0], "channel")
     return f"{' and '.join(map(str, own))} channels; grey is repeated to RGB, for which encoders have weights"

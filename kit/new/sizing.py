@@ -103,4 +103,4 @@ def _batch_of(pixels: int, n: int, device: Device) -> int:
     most = 16 if device.kind == "cpu" and pixels <= 160 * 160 else 8
     if device.kind == "cuda":
         most = int(max(2, min(32, device.memory * 700_000 / pixels)))
-    return max(1, 2 ** int(math.log2(max(1, min(most, n // 8)))))
+    return 2 ** int(math.log2(max(2, min(most, n // 8))))

@@ -8,6 +8,7 @@ from kit.new.choices import Choices
 from kit.new.code_text import Code, argument, call, imported, quoted, wrapped
 from kit.new.metrics import METRICS
 
+SAID = ("folds", "loss")  # what the recipe's functions say themselves
 DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels", "size")
 
 
@@ -30,7 +31,7 @@ def _head(choices: Choices, root: Path, path: Path) -> str:
         "",
         wrapped("Written by `python -m kit new` from the files alone, to be read and changed. It found and decided:"),
     ]
-    lines += [wrapped(f"- {what}: {why}", "  ") for what, why in choices.reasons]
+    lines += [wrapped(f"- {what}: {why}", "  ") for what, why in choices.reasons if what not in SAID]
     lines += [wrapped(f"- in doubt: {doubt}", "  ") for doubt in choices.doubts[:3]]
     return "\n".join(lines) + '\n"""'
 
@@ -95,14 +96,14 @@ def _main(choices: Choices) -> str:
     frame += ["tile=config.image_size"] * bool(sizing.crop)
     name, takes_classes, _ = METRICS[goal.metric]
     metric = f"{name}({'data.num_classes' * takes_classes})"
+    views = f'TTA(VIEWS["{"hflip" if found.sides.is_upright else "d4"}"])'
     lines = [
         "def main() -> None:",
         f'    """Train the folds asked for and report on them{", then write the CSV" * bool(goal.dialect)}."""',
         "    config = tyro.cli(Config, description=__doc__)",
         "    data = read_data(config.data_dir)",
         call("frame = Frame(", frame),
-        f'    tta = TTA(VIEWS["{"hflip" if found.sides.is_upright else "d4"}"])',
-        "    run = open_run(config, data, lambda: make_folds(config, data), frame, tta, __file__)",
+        f"    run = open_run(config, data, lambda: make_folds(config, data), frame, {views}, __file__)",
     ]
     if goal.dialect:
         sample = found.sample.path
@@ -110,8 +111,10 @@ def _main(choices: Choices) -> str:
         if (found.data.root / sample).is_file():  # in a zip it is read for the decisions alone
             parts.append(f"sample_csv=config.data_dir / {quoted(sample)}")
         lines.append(call("competition = Competition(", parts))
-        metric = "Submission(competition)"
-    ends = ["run", "config.fold", "lambda fold: train(run, config, fold)", 'lambda: network(config, "none")', metric]
+    else:
+        lines.append(f"    metric = {metric}")
+    last = "Submission(competition)" if goal.dialect else "metric"
+    ends = ["run", "config.fold", "lambda fold: train(run, config, fold)", 'lambda: network(config, "none")', last]
     return "\n".join([*lines, call("finish(", ends)])
 
 
@@ -129,7 +132,7 @@ def _data(choices: Choices) -> str:
         "ignore": meaning.ignore,
         "absent": meaning.absent or None,
         "groups": choices.groups,
-        "channels": choices.channels,
+        "channels": None if found.bands else choices.channels,
     }
     lines = [argument(name, value) for name, value in values.items() if value is not None]
     head = ["def read_data(folder: Path) -> Folder:", '    """The images and their masks."""', "    return Folder("]
