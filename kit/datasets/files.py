@@ -106,6 +106,8 @@ class DataFolder:
 
     def path(self, name: str) -> Path | None:
         """Return the file `name` below the root as a path, a copy in the cache if it lies in a zip; None if absent."""
+        for part in name.split("/"):
+            check_name(part)  # never outside the root
         if (self.root / self._spelt(name)).is_file():
             return self.root / self._spelt(name)
         try:

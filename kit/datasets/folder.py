@@ -40,7 +40,7 @@ from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
 from kit.datasets.image_files import ONE, ImageFiles, channel_names, image_patterns
 from kit.datasets.mask_kinds import MaskSource, classes_of, masks_of, task_of
-from kit.datasets.masks import TableMasks, Wanted
+from kit.datasets.masks import OpenTable, TableMasks, Wanted
 from kit.datasets.matching import Files, Found, Images, find_images, front_of
 from kit.datasets.patterns import Pattern
 from kit.datasets.places import no_folder
@@ -144,7 +144,7 @@ class Folder(Dataset):
         self._images.files, self._images.tests = {self._front + id: paths for id, paths in images_of.items()}, tests_of
         self.channels = self._images.find_channels(self.ids) if named is None else named
         if isinstance(self._masks, TableMasks):
-            self._open_table(self._masks)
+            self._masks = self._open_table(self._masks)
 
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> (H, W, C), u8, u16 or f32 as stored. Raises BadImage, or KeyError for an unknown id."""
@@ -208,11 +208,11 @@ class Folder(Dataset):
         raise_all(problems, f"problems with the files in {self.data.root}")
         return images, tests
 
-    def _open_table(self, table: TableMasks) -> None:
+    def _open_table(self, table: TableMasks) -> OpenTable:
         """Read the table of masks, now that the images are known."""
         front, size = self._front, self._images.size
         ids = [id[len(front) :] for id in self.ids]
-        table.open(Wanted(self.data, self.task, self.foreground, ids, lambda id: size(front + id)))
+        return table.open(Wanted(self.data, self.task, self.foreground, ids, lambda id: size(front + id)))
 
 
 @contextlib.contextmanager
