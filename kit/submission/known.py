@@ -101,6 +101,16 @@ def carvana_folds(dataset: Dataset, k: int, seed: int) -> np.ndarray:
     return area_group_kfold(dataset, k, seed)
 
 
+def salt(dataset: Dataset) -> Competition:
+    """TGS Salt: mean precision over IoU thresholds. dataset: a kit.datasets.Salt."""
+    return Competition(dataset, SALT, dataset.test_ids, PrecisionOverThresholds(), dataset.sample_csv)
+
+
+def nuclei(dataset: Dataset) -> Competition:
+    """Data Science Bowl 2018: mean precision of nuclei over IoU thresholds. dataset: a kit.datasets.Nuclei."""
+    return Competition(dataset, DSB2018, dataset.test_ids, InstancePrecision(), dataset.sample_csv)
+
+
 def blood_cells(dataset: Dataset) -> Competition:
     """The smears of Test_Data. dataset: a kit.datasets.BloodCells."""
     return Competition(dataset, BLOOD_CELLS, dataset.test_ids, MeanDice())
