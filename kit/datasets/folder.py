@@ -136,13 +136,8 @@ class Folder(Dataset):
         if not Path(root).is_dir():
             raise FileNotFoundError(no_folder(root, _of_zip(Path(root), images)))
         images_of, tests_of = self._find_files(patterns, test_patterns, groups)
-        self._front = front_of(images_of, tests_of, next(iter(patterns.values())).prefix)
-        self.ids, self.test_ids = [self._front + id for id in sorted(images_of)], sorted(tests_of)
-        if self._front:
-            shared = counted(len(images_of.keys() & tests_of), "test image")
-            self.notes = (f"The ids of all training images begin with {self._front}: {shared} had the same id as one.",)
-        self._images.files, self._images.tests = {self._front + id: paths for id, paths in images_of.items()}, tests_of
-        self.channels = self._images.find_channels(self.ids) if named is None else named
+        self._name_images(images_of, tests_of, next(iter(patterns.values())).prefix)
+        self.channels = self._images.find_channels(self.ids) if named is None else self._images.check_names(named)
         if isinstance(self._masks, TableMasks):
             self._masks = self._open_table(self._masks)
 
@@ -207,6 +202,15 @@ class Folder(Dataset):
             self.groups = group_ids(sorted(images), groups, self.data, problems)
         raise_all(problems, f"problems with the files in {self.data.root}")
         return images, tests
+
+    def _name_images(self, images_of: Files, tests_of: Files, prefix: str) -> None:
+        """Set the ids, with a folder in front where a test image has the same. prefix: the folders of all images."""
+        self._front = front_of(images_of, tests_of, prefix)
+        self.ids, self.test_ids = [self._front + id for id in sorted(images_of)], sorted(tests_of)
+        if self._front:
+            shared = counted(len(images_of.keys() & tests_of), "test image")
+            self.notes = (f"The ids of all training images begin with {self._front}: {shared} had the same id as one.",)
+        self._images.files, self._images.tests = {self._front + id: paths for id, paths in images_of.items()}, tests_of
 
     def _open_table(self, table: TableMasks) -> OpenTable:
         """Read the table of masks, now that the images are known."""

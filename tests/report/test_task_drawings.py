@@ -15,7 +15,7 @@ from kit import report
 from kit.prediction import Rule
 from kit.report import cards
 from kit.report.thresholds import threshold_curve
-from kit.scoring import MeanDicePerClass
+from kit.scoring import InstancePrecision, MeanDicePerClass
 from kit.scoring.confusion import confusion_matrix, level_histogram
 from kit.scoring.overlapping import class_matrices, image_scores
 
@@ -47,27 +47,21 @@ def _changed(base, truths, predictions, **changes):
     )
 
 
+def histograms(truth, levels):
+    return np.stack([level_histogram(truth[..., k].copy(), levels[..., k].copy()) for k in range(truth.shape[2])])
+
+
 def overlapping(base):
     """A square and a band over it; the prediction has the band two rows lower; the last image holds nothing."""
     truths = {id: np.zeros((*SIZE, 2), bool) for id in IDS}
     for number, truth in enumerate(truths.values()):
         if number < 7:
             truth[8:32, 10 + number : 34 + number, 0] = truth[18:24, :, 1] = True
-    predictions = {id: np.roll(truth, (0, 2), (0, 1)) * [True, False] for id, truth in truths.items()}
-    for id, truth in truths.items():
-        predictions[id] = np.stack([truth[..., 0], np.roll(truth[..., 1], 2, axis=0)], axis=2)
+    predictions = {
+        id: np.stack([truth[..., 0], np.roll(truth[..., 1], 2, axis=0)], axis=2) for id, truth in truths.items()
+    }
     matrices = np.stack([class_matrices(truths[id], predictions[id]) for id in IDS])
-    levels = np.stack(
-        [
-            np.stack(
-                [
-                    level_histogram(truths[id][..., k].view(np.uint8), predictions[id][..., k] * np.uint8(200))
-                    for k in (0, 1)
-                ]
-            )
-            for id in IDS
-        ]
-    )
+    levels = np.stack([histograms(truths[id].view(np.uint8), predictions[id] * np.uint8(200)) for id in IDS])
     scores = [dict(zip(("iou", "dice", "accuracy"), image_scores(matrix), strict=True)) for matrix in matrices]
     rows = [{"id": id, "group": id, "fold": at % 2, "area": truths[id].any(axis=2).mean()} for at, id in enumerate(IDS)]
     images = pd.DataFrame(rows).assign(**{name: [one[name] for one in scores] for name in scores[0]})
@@ -160,9 +154,8 @@ def test_objects_have_outlines_and_those_without_a_partner_are_painted(base):
     errors = drawings["its missed and added objects"]
 
     def share(rows, columns, colour):
-        part = errors[
-            round(rows[0] * scale) : round(rows[1] * scale), round(columns[0] * scale) : round(columns[1] * scale)
-        ]
+        (top, bottom), (left, right) = (np.round(np.array(ends) * scale).astype(int) for ends in (rows, columns))
+        part = errors[top:bottom, left:right]
         return _near(part, colour).mean()
 
     assert share((24, 34), (4, 14), cards.BLUE) > 0.9  # missed
@@ -183,6 +176,17 @@ def test_the_page_says_what_an_object_is(base):
     html = report.page(results, measured)
     assert "no partner with an IoU above 0.5" in html
     assert '<i class="ignored"></i>' not in html
+
+
+def test_the_worst_images_of_objects_are_those_of_the_metric(base):
+    results = with_metric(objects(base), InstancePrecision())
+    counts = results.counts.copy()
+    counts[:, 0] = [0.5, 0.4, 0.9, 0.1, 0.6, 0.7, 0.3, 0.2]
+    measured = report.measure(dataclasses.replace(results, counts=counts))
+    assert [row["metric"] for row in measured["worst"]] == pytest.approx(sorted(counts[:, 0]))
+    shown = report.summary(measured)
+    assert shown.endswith("worst image: image_3 \n(mean precision of objects over IoU thresholds 0.1000)")
+    assert report.measure(objects(base))["ranked_by"] == "dice"
 
 
 def test_a_binary_report_names_its_own_threshold(base):
