@@ -145,6 +145,8 @@ class Checks:
             advice.append(f"The keys are right with dataclasses.replace(dialect, key={key!r})")
         elif self._strange:
             advice.append("Delete rows of images that are not there, or mend the dialect's key")
+        if self._dialect.rows == "image" and self.problems.list(("repeated rows",)):
+            advice.append("If images have several rows, to be united: dataclasses.replace(dialect, rows='instance')")
         if reading := self._other_reading():
             advice.append(f"The malformed masks are right with dataclasses.replace(dialect, {reading})")
         if key is None and self.problems.list(("missing rows",)):

@@ -6,7 +6,7 @@ The encoder is NumPy's, written again here, so that kit's own is compared with a
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,6 @@ class Replica:
     ids: str | None = None
     planes: tuple[int, ...] | None = None
     unsure: str | None = None
-    zips: tuple[str, ...] = field(default=())
 
     @property
     def sample_csv(self) -> Path:

@@ -93,6 +93,8 @@ def test_starts_that_are_relative_and_several_rows(tmp_path):
         masks = [disc(SIZE, 8, 9 + k, 5) for k in range(number)]
         rows += [f"{id}, {runs_of(mask, base=0, relative=True)}" for mask in masks] or [f"{id}, -1"]
     root = write(tmp_path / "siim", "ImageId, EncodedPixels", rows, ".png")
+    with pytest.raises(ValueError, match=r"line 5: 002a came before(.|\n)*replace\(dialect, rows='instance'\)"):
+        Folder(root, images="train/*.png", masks=CsvMasks("train.csv", SIIM))  # the submission has one row an image
     data = Folder(root, images="train/*.png", masks=CsvMasks("train.csv", replace(SIIM, rows="instance")))
     for number, id in enumerate(IDS):
         wanted = np.any([np.zeros(SIZE, bool), *(disc(SIZE, 8, 9 + k, 5) for k in range(number))], axis=0)
