@@ -91,12 +91,10 @@ def _lonely_classes(results: Results) -> list[str]:
     matrices, groups = results.matrices, results.images["group"].to_numpy()
     if not results.averaged or len(set(groups)) < 3:
         return []
-    present = (
-        matrices.sum(axis=1) + matrices.sum(axis=2) > 0
-        if not results.overlaps
-        # (n, K), in either
-        else (matrices[:, :, 1].sum(axis=2) + matrices[:, :, 0, 1] > 0)
-    )
+    if results.overlaps:
+        present = matrices[:, :, 1].sum(axis=2) + matrices[:, :, 0, 1] > 0  # (n, K), in truth or prediction
+    else:
+        present = matrices.sum(axis=1) + matrices.sum(axis=2) > 0
     lonely = [name for name, images in zip(results.classes, present.T, strict=True) if len(set(groups[images])) == 1]
     if not lonely:
         return []

@@ -1,5 +1,6 @@
 """The precision of objects against a plain loop over all pairs of objects."""
 
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -64,7 +65,17 @@ def test_images_without_objects():
     assert instance_precision(nothing, some) == instance_precision(some, nothing) == 0
 
 
-def test_thousands_of_objects_need_the_memory_of_their_pairs_alone():
+def test_a_large_image_needs_the_memory_of_its_pairs_alone():
+    truth, prediction = np.zeros((2, 2000, 1500), np.int32)
+    truth[100:900, 200:700], prediction[100:900, 250:700] = 8, 9
+    instance_precision(truth, prediction)  # compiled
+    tracemalloc.start()
+    assert instance_precision(truth, prediction) == 0.8  # an IoU of 0.9, above .50 to .85
+    assert tracemalloc.get_traced_memory()[1] < 200_000  # bytes; each image has 12 million
+    tracemalloc.stop()
+
+
+def test_thousands_of_objects_are_counted_in_one_pass():
     rows, columns = np.mgrid[:600, :700]
     truth = (rows // 4 * 1000 + columns // 4 + 1).astype(np.int32)  # 26,250 squares
     prediction = np.roll(truth, 1, axis=1)
