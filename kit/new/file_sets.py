@@ -21,6 +21,7 @@ LEAST_ALIKE = 4  # folders that are alike become one pattern from here on
 ALIKE = 0.6  # the share of them that hold the same things
 MOST_ENDINGS = 24
 REPEATED = 0.9  # of the folders that are alike, which hold a file of one name
+CHANNEL = re.compile(r"(?:band|channel|chan|ch|b|c|wavelength)[_\-. ]?\d+\.", re.IGNORECASE)  # a file a channel
 MASK_ENDING = re.compile(rf".+?([_\-. ](?:{'|'.join(sorted(MASK_WORDS, key=len, reverse=True))}))", re.IGNORECASE)
 
 
@@ -113,8 +114,10 @@ def _names_of(folder: _Folder) -> dict[str, list[str]]:
     repeated = Counter(name for name, _ in folder.files)
     sets: dict[str, list[str]] = {}
     by_suffix: dict[str, list[tuple[str, str]]] = {}
+    numbered = Counter(re.sub(r"\d+", "#", name) for name in repeated)
     for name, path in folder.files:
-        if repeated[name] >= max(2, REPEATED * folder.merged):
+        is_alone = numbered[re.sub(r"\d+", "#", name)] == 1 or CHANNEL.match(name)
+        if is_alone and repeated[name] >= max(2, REPEATED * folder.merged):
             sets.setdefault(name, []).append(path)
         else:
             by_suffix.setdefault(name.rpartition(".")[2] if "." in name else "", []).append((name, path))

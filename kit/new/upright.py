@@ -40,7 +40,7 @@ def measure(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     grey = cv2.resize(image[..., 0] if image.shape[2] != 3 else image[..., 1], (128, 128), interpolation=cv2.INTER_AREA)
     grey = grey.astype(np.float32)
     grey = (grey - grey.mean()) / (grey.std() or 1.0)
-    steps = [np.pad(np.abs(np.diff(grey, axis=axis)), [(0, int(axis == a)) for a in (0, 1)]) for axis in (0, 1)]
+    steps = [np.abs(np.diff(grey, axis=axis)) for axis in (0, 1)]
     shape = np.zeros((128, 128), np.float32)
     if mask is not None:
         shape = cv2.resize(mask.astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA)

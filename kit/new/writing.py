@@ -109,11 +109,12 @@ def _main(choices: Choices) -> str:
         sample = found.sample.path
         parts = ["data", "DIALECT", "data.test_ids", metric]
         if (found.data.root / sample).is_file():  # in a zip it is read for the decisions alone
-            parts.append(f"sample_csv=config.data_dir / {quoted(sample)}")
-        lines.append(call("competition = Competition(", parts))
+            lines.append(f"    sample_csv = config.data_dir / {quoted(sample)}")
+            parts.append("sample_csv=sample_csv")
+        lines += [call("competition = Competition(", parts), "    submission = Submission(competition)"]
     else:
         lines.append(f"    metric = {metric}")
-    last = "Submission(competition)" if goal.dialect else "metric"
+    last = "submission" if goal.dialect else "metric"
     ends = ["run", "config.fold", "lambda fold: train(run, config, fold)", 'lambda: network(config, "none")', last]
     return "\n".join([*lines, call("finish(", ends)])
 
