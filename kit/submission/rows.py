@@ -8,6 +8,7 @@ A part holds a block an image: a line with the number of rows and the id, then t
 An image may have no row at all; its block says so.
 """
 
+import contextlib
 import functools
 import io
 import os
@@ -92,6 +93,18 @@ def rows_in_order(
     if sample_csv is None:
         return _in_order_of_ids(places, dialect)
     return _in_order_of(sample_csv, places, dialect)
+
+
+def ids_of_sample(sample_csv: Path, dialect: Dialect) -> list[str]:
+    """The ids that a sample file asks for, each once, in its order; keys that the dialect does not write are left out.
+
+    Raises ValueError naming the line of a bad header or row.
+    """
+    ids: dict[str, None] = {}
+    for cells in read_rows(Path(sample_csv), dialect):
+        with contextlib.suppress(ValueError):
+            ids.setdefault(dialect.parse_key(*dialect.name_of(cells))[0])
+    return list(ids)
 
 
 def _in_order_of_ids(places: Places, dialect: Dialect) -> Iterator[Cells]:
