@@ -47,7 +47,9 @@ class Lacking:
     def _raise(self, *_: object) -> None:
         raise LackingValue(object.__getattribute__(self, "_what"))
 
-    __getattr__ = __call__ = __iter__ = __len__ = __getitem__ = __bool__ = __index__ = __float__ = __eq__ = _raise
+    __getattr__ = __call__ = __iter__ = __next__ = __len__ = __getitem__ = __bool__ = __index__ = __float__ = __eq__ = (
+        _raise
+    )
     __hash__ = None
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from torch import nn
 
-from kit.data.identity import own_sources
+from kit.data.identity import LOADED_SCRIPT, own_sources
 from kit.prediction.plain import Decoder, Encoder, LackingValue, is_lacking, text_of
 from kit.prediction.script import Script
 
@@ -118,7 +118,7 @@ class _Modules:
         """Run the needed statements of the script, each value in the place of its first statement."""
         text, path = self.kept.texts[self.kept.script], str((self.folder or Path()) / self.kept.script)
         key = hashlib.sha256(repr((text, self.kept.call, self.kept.values)).encode()).hexdigest()[:12]
-        self._script = types.ModuleType(f"kit_run_{key}")
+        self._script = types.ModuleType(f"{LOADED_SCRIPT}{key}")
         self._script.__file__, self._script.__package__ = path, self.kept.package
         sys.modules[self._script.__name__] = self._script  # dataclasses look for their module there
         script, decode, namespace = Script(text), Decoder(self), vars(self._script)
@@ -131,33 +131,41 @@ class _Modules:
                 namespace[name] = decode(left.pop(name))
 
 
+def lacking_values(kept: KeptCall) -> list[str]:
+    """Descriptions of the values that could not be kept."""
+    return [str(part["lacking"]) for part in _parts(kept) if "lacking" in part]
+
+
 def _script_names(kept: KeptCall) -> set[str]:
     """The names of the script's top level that the call and the values refer to."""
     encode = Encoder()
+    for part in _parts(kept):
+        encode.note(part)
+    return encode.needed
+
+
+def _parts(kept: KeptCall) -> Iterator[dict]:
+    """All dictionaries in the JSON."""
     waiting = [kept.call, *kept.values.values()]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            encode.note(value)
+            yield value
         waiting += value if isinstance(value, list) else value.values() if isinstance(value, dict) else []
-    return encode.needed
 
 
 @contextlib.contextmanager
 def _importing(kept: KeptCall, folder: Path | None) -> Iterator[None]:
-    """Import the user's modules from `folder`. One that is loaded with the same text stays; others come back later.
+    """Import the user's modules from `folder`, unless all that are loaded have the same text; these come back later.
 
     What the network imports in its forward pass is found afterwards too: the modules stay loaded.
     """
     if folder is None:
         yield
         return
-    finder = _Finder(folder, kept.modules)
-    others = {
-        name: sys.modules.pop(name)
-        for name, file in kept.modules.items()
-        if name in sys.modules and text_of(name) != kept.texts[file]
-    }
+    finder, loaded = _Finder(folder, kept.modules), [name for name in kept.modules if name in sys.modules]
+    is_same = all(text_of(name) == kept.texts[kept.modules[name]] for name in loaded)
+    others = {} if is_same else {name: sys.modules.pop(name) for name in loaded}
     sys.meta_path.insert(0, finder)
     try:
         yield

@@ -12,7 +12,7 @@ from torch import nn
 from kit.data.dataset import RGB, Dataset
 from kit.data.identity import own_sources
 from kit.prediction.plain import LackingValue
-from kit.prediction.rebuild import KeptCall, keep, kept_modules, rebuild
+from kit.prediction.rebuild import KeptCall, keep, kept_modules, lacking_values, rebuild
 from kit.prediction.saved import ADVICE, SavedRun, is_written, write_saved
 from kit.runs.provenance import versions
 from kit.runs.run import Run, read_only_allowed
@@ -53,7 +53,7 @@ def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competiti
         saved = dataclasses.replace(saved, network=keep(network))
         if not is_written(run.folder, saved):
             with _same_random_numbers():
-                _compare(network(), rebuild(saved.network))
+                _compare(network, saved.network)
     except LackingValue as error:
         saved = dataclasses.replace(saved, network=None, problem=str(error))
         run.world.say(
@@ -80,16 +80,18 @@ def _with_later_modules(kept: KeptCall) -> KeptCall:
     return dataclasses.replace(kept, modules=kept.modules | modules, texts=kept.texts | texts)
 
 
-def _compare(network: nn.Module, make: Callable[[], nn.Module]) -> None:
-    """Raise LackingValue unless make() gives the same network, weights aside."""
+def _compare(network: Callable[[], nn.Module], kept: KeptCall) -> None:
+    """Raise LackingValue unless the network made from what is kept is the same, weights aside."""
+    expected = network()
     try:
-        found = make()
+        found = rebuild(kept)()
     except LackingValue:
         raise
     except Exception as error:  # whatever the user's code raises
-        raise LackingValue(f"something that its code alone does not give ({type(error).__name__}: {error})") from error
-    shapes = [{name: tuple(value.shape) for name, value in one.state_dict().items()} for one in (network, found)]
-    if shapes[0] != shapes[1] or network_text(network) != network_text(found):
+        lacking = " or ".join(lacking_values(kept)) or "something that its code alone does not give"
+        raise LackingValue(f"{lacking} ({type(error).__name__}: {error})") from error
+    shapes = [{name: tuple(value.shape) for name, value in one.state_dict().items()} for one in (expected, found)]
+    if shapes[0] != shapes[1] or network_text(expected) != network_text(found):
         raise LackingValue("a value that changes while the script runs (made again, it has other layers or settings)")
 
 
