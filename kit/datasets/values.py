@@ -4,7 +4,7 @@ The rules for binary masks, labels and thresholds are those of kit.data.masks; h
 that mean "ignore" become 255.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,8 +34,15 @@ class MaskValues:
 
         Raises BadImage, with advice in terms of `values` and `ignore`.
         """
+        return self._advised(lambda: self._read(data, name))
+
+    def apply(self, stored: np.ndarray, name: str) -> np.ndarray:
+        """The same for values (H, W) that are read already, with a rule that is not of colours."""
+        return self._advised(lambda: self._apply(stored, name))
+
+    def _advised(self, read: Callable[[], np.ndarray]) -> np.ndarray:
         try:
-            return self._read(data, name)
+            return read()
         except BadImage as error:
             if not error.advice:
                 raise
@@ -45,7 +52,9 @@ class MaskValues:
         if self.is_colours:
             colours = {**self.values, **dict.fromkeys(self.ignore, IGNORED)}
             return colour_mask(decode_image(data, name, channels=3), colours, name)
-        stored = decode_mask(data, name)
+        return self._apply(decode_mask(data, name), name)
+
+    def _apply(self, stored: np.ndarray, name: str) -> np.ndarray:
         if isinstance(self.values, Mapping):
             return _map_values(stored, {**self.values, **dict.fromkeys(self.ignore, IGNORED)}, name)
         if not self.ignore:

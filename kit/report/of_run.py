@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 
 from kit.data.dataset import has_groups
-from kit.prediction.rule import Rule
 from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.runs.folds import edited
@@ -70,12 +69,15 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         metric=metric,
         counts=found.counts,
         channels=tuple(run.dataset.channels),
+        volumes=getattr(run.dataset, "volumes", None),
+        task=run.task.name,
+        rule=run.rule,
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,
         read_image=run.dataset.read_image,
         read_truth=run.dataset.read_mask,
-        read_prediction=lambda id: Rule().mask(run.store.read(id), run.dataset.shape(id)),
+        read_prediction=lambda id: run.store.mask(id, run.dataset.shape(id)),
     )
 
 

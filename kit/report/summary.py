@@ -14,7 +14,7 @@ def summary(measurements: dict) -> str:
     title = f"{m['title']}: out-of-fold scores" + (" on DRAWN data, not a competition's" if m["drawn"] else "")
     counts = f"{counted(m['images'], 'image')}, {counted(m['groups'], 'group')}, tta {m['tta']}"
     lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
-    lines += [*_table(m), "", *_further(m), *_threshold(m)]
+    lines += [*_table(m), *_volumes(m), "", *_further(m), *_threshold(m)]
     worst = m["worst"][0]
     return "\n".join([*lines, "", f"worst image: {worst['id'][:48]} (Dice {_rounded(worst['dice'])})"])
 
@@ -41,7 +41,7 @@ def _table(m: dict) -> list[str]:
             f"{label:15}" + "".join(f"{_rounded(score[end]):>10}" for score in pooled)
             for label, end in (("95 % from", "low"), ("     to", "high"))
         ]
-    if m["classes"] > 2:
+    if m["averaged"]:
         names = ", ".join(row["name"] for row in m["per_class"])
         lines += textwrap.wrap(f"Dice and IoU are means over all {m['classes']} classes: {names}", WIDTH)
     scores: dict[str, list[str]] = {}
@@ -50,6 +50,19 @@ def _table(m: dict) -> list[str]:
     for note, names in scores.items():
         lines += _note(note, "" if len(names) == len(SCORES) else f" of {' and '.join(names)}")
     return lines
+
+
+def _volumes(m: dict) -> list[str]:
+    """The scores of whole volumes."""
+    volumes = m["volumes"]
+    if volumes is None:
+        return []
+    lines = ["", f"{counted(volumes['count'], 'volume')}, each scored from the sums of its images; means over volumes"]
+    for label, score in (("Dice", volumes["dice_mean"]), ("IoU", volumes["iou_mean"])):
+        bounds = f"  (95 % from {score['low']:.4f} to {score['high']:.4f})" if score["low"] is not None else ""
+        lines.append(f"{label:4} {_rounded(score['value'])}{bounds}")
+    notes = dict.fromkeys(volumes[name]["note"] for name in ("dice_mean", "iou_mean"))
+    return [*lines, *(line for note in notes for line in _note(note, " over volumes"))]
 
 
 def _note(note: str, of: str = "") -> list[str]:
@@ -75,6 +88,8 @@ def _further(m: dict) -> list[str]:
 
 
 def _threshold(m: dict) -> list[str]:
+    if m["thresholds"]:
+        return _thresholds(m)
     honest = (m["threshold"] or {}).get("honest")
     if not honest:
         return []
@@ -82,8 +97,18 @@ def _threshold(m: dict) -> list[str]:
     return [
         "",
         f"threshold picked on the other folds: mean Dice {value:.4f} ({gain:+.5f} over 0.5)",
-        "The scores above and the CSV are at 0.5.",
+        f"The scores above and the CSV are at {m['rule']['threshold']:g}.",
     ]
+
+
+def _thresholds(m: dict) -> list[str]:
+    """The honest gain of a threshold of each class that may overlap others."""
+    found = [(one["name"], one["honest"]["dice_mean"]) for one in m["thresholds"] if one["honest"]]
+    gains = [f"{name} {honest['value']:.4f} ({round(honest['gain'], 5) + 0.0:+.5f})" for name, honest in found]
+    if not gains:
+        return []
+    text = f"thresholds picked on the other folds: mean Dice (gain over 0.5) of {', '.join(gains[:12])}"
+    return ["", *textwrap.wrap(text + (" …" if len(gains) > 12 else ""), WIDTH)]
 
 
 def _rounded(score: float | None) -> str:

@@ -9,7 +9,6 @@ from torch import nn
 
 from kit.data.identity import held_values, named_values, reading_code
 from kit.prediction.predictor import Predictor
-from kit.prediction.rule import Rule
 from kit.runs.run import Run, read_json
 from kit.runs.settings import network_text
 from kit.runs.training import load
@@ -20,7 +19,7 @@ from kit.system.files import digest, short_hash, write_atomic
 
 def predictor(run: Run, networks: Sequence[nn.Module]) -> Predictor:
     """How this run predicts: by the mean of `networks`."""
-    return Predictor(networks, run.frame, run.tta, dtype=run.dtype)
+    return Predictor(networks, run.frame, run.tta, run.rule, run.dtype)
 
 
 def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: Metric | None = None) -> None:
@@ -43,7 +42,7 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     run.world.wait()
     if run.world.main:
         _score_fold(run, fold, metric)
-        facts = {"metric": metric_key(metric), "seconds": round(time.perf_counter() - started, 2)}
+        facts = {"metric": scoring_key(run, metric), "seconds": round(time.perf_counter() - started, 2)}
         write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**key, **facts}))
     run.world.wait()
 
@@ -59,8 +58,8 @@ def _forget_others(run: Run, fold: int) -> dict[str, str]:
 
 
 def score_again(run: Run, metric: Metric | None) -> None:
-    """Score the finished folds that were scored by another metric. Their predictions are kept."""
-    done, own = finished(run), metric_key(metric)
+    """Score the finished folds that were scored by another metric or rule. Their predictions are kept."""
+    done, own = finished(run), scoring_key(run, metric)
     for fold, facts in scored(run).items():
         if fold in done and facts.get("metric") != own:
             _score_fold(run, fold, metric)
@@ -93,6 +92,11 @@ def metric_key(metric: Metric | None) -> str | None:
     return short_hash((metric.name, values, reading_code(metric, object)))
 
 
+def scoring_key(run: Run, metric: Metric | None) -> str | None:
+    """A name of what decides the counts of predicted images: the metric, and the rule where it is an own one."""
+    return short_hash((metric_key(metric), run.own_rule)) if run.own_rule else metric_key(metric)
+
+
 def finished(run: Run) -> list[int]:
     """The folds that are trained, predicted and scored as this run would do it, and whose predictions are all there."""
     lost = set(run.store.missing(run.dataset.ids))
@@ -121,7 +125,7 @@ def scores(run: Run) -> Scores:
 
 
 def oof_masks(run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Id, truth and out-of-fold prediction, u8 (H, W) each, of every held-out image of the finished folds."""
+    """Id, truth and out-of-fold prediction, masks of the task's kind, of every held-out image of the finished folds."""
     for id in [id for fold in finished(run) for id in run.held_out(fold)]:
         truth = run.dataset.read_mask(id)
-        yield id, truth, Rule().mask(run.store.read(id), truth.shape)
+        yield id, truth, run.store.mask(id, truth.shape[:2])

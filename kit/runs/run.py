@@ -23,8 +23,10 @@ import torch
 from kit.data.check import check_dataset, data_identity
 from kit.data.dataset import Dataset
 from kit.data.normalise import normalisation_of
+from kit.data.tasks import Task, task_of
 from kit.folds.keeping import is_at_work, is_trained, keep_folds, locked_folds
 from kit.prediction.frame import Frame
+from kit.prediction.rule import Rule, rule_for
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
 from kit.runs.flags import Flags, read_flags
@@ -52,7 +54,8 @@ class Config:
 class Run:
     """folder and name: of the recipe, and so of the CSV. folds: (n,) the fold in which dataset.ids[i] is held out.
 
-    A fold of -1 means that an image is never held out. frame, tta: how images are predicted.
+    A fold of -1 means that an image is never held out. frame, tta: how images are predicted. rule: how predictions
+    become masks; None is the usual one of the data set's task.
     data: what training is given, as kit.data.check.data_identity names it.
     world, dtype, workers: this process, the dtype of its forward pass, how many processes load its data.
     """
@@ -69,11 +72,25 @@ class Run:
     dtype: torch.dtype
     workers: int = 0
     seed: int = 0
+    rule: Rule | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", rule_for(self.task, self.rule))
+
+    @property
+    def task(self) -> Task:
+        """What the masks of the data set are."""
+        return task_of(self.dataset)
 
     @property
     def channels(self) -> int:
-        """Of the logits: one for a single foreground, else one a class."""
-        return 1 if self.dataset.num_classes == 2 else self.dataset.num_classes
+        """Of the predictions that are kept: one for a single foreground, else one a class."""
+        return self.task.outputs
+
+    @property
+    def own_rule(self) -> tuple[Rule, ...]:
+        """The rule, where it is not the task's usual one: a part of the names of what it decides."""
+        return () if self.rule == rule_for(self.task) else (self.rule,)
 
     @property
     def num_folds(self) -> int:
@@ -92,8 +109,8 @@ class Run:
 
     @property
     def store(self) -> Store:
-        """The out-of-fold predictions of all folds."""
-        return Store(self.folder / "oof", self.channels)
+        """The out-of-fold predictions of all folds, and the rule that makes masks of them."""
+        return Store(self.folder / "oof", self.channels, self.rule)
 
     def fold_folder(self, fold: int) -> Path:
         """runs/<run>/fold<k>."""
@@ -123,8 +140,13 @@ def open_run(
     frame: Frame,
     tta: TTA,
     recipe: str,
+    *,
+    rule: Rule | None = None,
 ) -> Run:
     """Check the flags and all of the data, make the folds once, and open the run folder. recipe: the script's __file__.
+
+    rule: how predictions become masks, for the report and the CSV; None: thresholds of 0.5, of task instances also the
+    connected components. It may change when a run is resumed.
 
     Raises ValueError where flags, data or an older run in the folder do not fit; nothing is written then.
     """
@@ -145,6 +167,7 @@ def open_run(
         dtype=best_dtype(world.device),
         workers=workers,
         seed=config.seed,
+        rule=rule,
     )
     planned(run, config.fold)  # before config.json is written
     begin(run)
