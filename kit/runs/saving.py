@@ -17,7 +17,6 @@ from kit.prediction.saved import ADVICE, SavedRun, is_written, write_saved
 from kit.runs.provenance import versions
 from kit.runs.run import Run, read_only_allowed
 from kit.runs.settings import network_text
-from kit.runs.submit import RULE
 from kit.submission.competition import Competition
 from kit.submission.rows import ids_of_sample
 
@@ -37,7 +36,7 @@ def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competiti
         dtype=dataset.dtype or "uint8",
         frame=run.frame,
         tta=run.tta,
-        rule=RULE,
+        rule=run.rule,
         drawn=bool(getattr(dataset, "drawn", False)),
         images=dict(getattr(dataset, "reading", {})),
         reads=_reader_of(dataset),
