@@ -10,6 +10,7 @@ oof.py         out-of-fold predictions and their scores
 testing.py     predictions of the test images
 submit.py      the submission
 saving.py      predictor.json: what prediction needs without the data
+predict.py     python -m kit predict: images of any folder by a run folder alone (passes.py, workers.py, outputs.py)
 provenance.py  where a number comes from: command, versions, commit, hardware
 """
 
