@@ -24,7 +24,7 @@ from kit.submission.lint import errors_of
 from kit.submission.rows import ids_of_sample
 from kit.system.files import counted, list_some
 
-MARGIN = 0.02  # of the time, that is kept for the end
+CHECK = 20  # times what writing the CSV takes: to write it once more, and to look at every row
 
 
 @dataclass(frozen=True)
@@ -81,39 +81,44 @@ def predict(request: Request) -> Result:
     take = MasksIn(request.out, saved.rule, saved.classes) if table is None else RowsOf(saved.dialect, saved.rule)
     if table:
         table.write()
-    budget.reserve = 1.0 + MARGIN * (request.seconds or 0.0)
+    least = _least_reserve(request, budget)
+    budget.reserve = least
     job = Job(request.run, folds, request.views, todo, images, take, request.on_bad_image == "stop")
     result = Result(
         len(ids), {id: f"{id} has no image in {request.images}" for id in ids if nfc(id) not in there}, 0, []
     )
-    reached = _collect(work_together(job, request.devices, budget), table, budget, result)
+    reached = set()
+    for update in work_together(job, request.devices, budget):
+        _take(update, table, reached, result)
+        budget.reserve = least + (CHECK * table.took if table else 0.0)
     if table is None:
         _fill_in(take, [id for id in ids if id not in reached], images, saved)
     result.late = len(todo) - len(reached) - sum(id in result.problems for id in todo)
-    return _finish(request, table, images, result, budget)
+    return _finish(request, table, images, result)
 
 
-def _collect(updates: Iterator[object], table: Table | None, budget: Budget, result: Result) -> set[str]:
-    """Take what the workers give; returns the ids that have a mask."""
-    reached: set[str] = set()
-    for update in updates:
-        if isinstance(update, Said):
-            print(update.text, flush=True)
-            if table:
-                table.write()
-        elif isinstance(update, Unreadable):
-            result.problems.setdefault(update.id, update.problem)
-        else:
-            id, rows = update
-            reached.add(id)
-            if table:
-                table.put(id, rows)
-                # writing once more, and a look at all rows, which takes about twice as long
-                budget.reserve = max(budget.reserve, 1.0 + MARGIN * (budget.seconds or 0.0) + 4 * table.took)
-    return reached
+def _least_reserve(request: Request, budget: Budget) -> float:
+    """Seconds of the limit that are kept for the end: more on a slow machine, as the start has shown."""
+    start = budget.clock() - (request.started or budget.clock())
+    return 1.0 + 0.02 * (request.seconds or 0.0) + 0.3 * start
 
 
-def _finish(request: Request, table: Table | None, images: Dataset, result: Result, budget: Budget) -> Result:
+def _take(update: object, table: Table | None, reached: set[str], result: Result) -> None:
+    """Take what a worker sends; reached: the ids that have a mask."""
+    if isinstance(update, Said):
+        print(update.text, flush=True)
+        if table:
+            table.write()
+    elif isinstance(update, Unreadable):
+        result.problems.setdefault(update.id, update.problem)
+    else:
+        id, rows = update
+        reached.add(id)
+        if table:
+            table.put(id, rows)
+
+
+def _finish(request: Request, table: Table | None, images: Dataset, result: Result) -> Result:
     """Write the last rows, check the CSV, and say what came of it."""
     if table:
         table.write()

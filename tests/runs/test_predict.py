@@ -19,11 +19,16 @@ from tiny_run import finish_two_folds, mask_by_hand, new_run
 
 import kit
 from kit.cli import Predict
+from kit.folds.keeping import keep_folds
 from kit.prediction import Predictor
+from kit.prediction.saved import read_saved, write_saved
 from kit.recipe import finish
-from kit.runs import Submission, load_network
+from kit.runs import Submission, load_network, predict_oof, submit
 from kit.runs.predict import Request, predict
-from kit.submission import lint, rle
+from kit.runs.run import begin
+from kit.runs.saving import save_predictor, saved_run
+from kit.submission import Competition, Dialect, lint, rle
+from kit.training.checkpoint import save_weights
 from kit.training.loop import best_dtype
 
 DTYPE = best_dtype(torch.device("cpu"))
@@ -204,6 +209,72 @@ def test_what_cannot_be_used_is_named(whole, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
+class Layers(TinyDataset):
+    """Two classes that overlap."""
+
+    classes, task = ("disc", "stain"), "multilabel"
+
+    def read_mask(self, id):
+        return np.stack([super().read_mask(id), super().read_mask(id)[::-1]], axis=2).astype(bool)
+
+
+class Objects(TinyDataset):
+    """A disc as an object."""
+
+    task = "instances"
+
+    def read_mask(self, id):
+        return super().read_mask(id).astype(np.int32)
+
+
+def two_layers():
+    return tiny_network(channels=2)
+
+
+@pytest.mark.parametrize(
+    ("data", "network", "dialect"),
+    [
+        (
+            Layers(),
+            two_layers,
+            Dialect(("img", "rle_mask"), "class", "F", key="{id}_{class}"),
+        ),
+        (Objects(), tiny_network, Dialect(("img", "rle_mask"), "instance", "F", 0, relative=True, empty="-1")),
+    ],
+    ids=["multilabel", "instances"],
+)
+def test_classes_that_overlap_and_objects_have_the_rows_and_files_that_the_recipe_gives(
+    data, network, dialect, whole, tmp_path
+):
+    run = new_run(tmp_path / "run", data, dtype=DTYPE)
+    keep_folds(run.folder, data, run.world, lambda: run.folds)
+    begin(run)
+    for fold in (0, 1):
+        model = network()
+        with torch.no_grad():
+            model.weight *= 5
+        save_weights(run.fold_folder(fold) / "last.safetensors", model, {})
+        predict_oof(run, fold, network)
+    competition = Competition(data, dialect, data.test_ids)
+    own = submit(run, Submission(competition, folder=tmp_path), network)
+    save_predictor(run, saved_run(run, network, competition))
+    predict(request(whole, tmp_path, run=run.folder))
+    assert (tmp_path / "out.csv").read_bytes() == own.read_bytes()
+    saved = read_saved(run.folder)
+    write_saved(run.folder, replace(saved, dialect=None))
+    predict(request(whole, tmp_path, run=run.folder, out=tmp_path / "masks"))
+    predictor = Predictor.load(run.folder, device="cpu")
+    for id in data.test_ids:
+        mask = predictor.predict(data.read_image(id))
+        if mask.ndim == 3:
+            files = [cv2.imread(str(tmp_path / f"masks/{id}_{name}.png"), -1) for name in data.classes]
+            np.testing.assert_array_equal(np.stack(files, axis=2), mask * np.uint8(255))
+        else:
+            found = cv2.imread(str(tmp_path / f"masks/{id}.png"), -1)
+            assert found.dtype == np.uint16
+            np.testing.assert_array_equal(found, mask)
+
+
 @pytest.mark.slow
 def test_two_processes_write_what_one_does(whole, tmp_path, capsys):
     predict(request(whole, tmp_path, sample=whole[0] / "sample.csv", devices=("cpu", "cpu")))
@@ -236,17 +307,23 @@ def test_a_kill_leaves_a_whole_csv(whole, tmp_path, devices):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu")])
-def test_three_times_as_many_four_times_as_large_in_a_third_of_the_time(whole, tmp_path, devices):
-    """With one corrupt image: a valid CSV on time."""
+def test_a_valid_csv_on_time_of_more_and_larger_images_than_there_is_time_for(whole, tmp_path, devices):
+    """One of them is corrupt. The limit: what the start takes on this machine now, and some seconds."""
     ids = [f"image_{number:04}" for number in range(600)]
     save_images(tmp_path / "many", ids, enlarged=16)
     (tmp_path / "many/image_0007.png").write_bytes(b"\x89PNG")
-    flags = ("--images", tmp_path / "many", "--minutes", 0.4, "--device", *devices)
     clock = time.monotonic()
-    with started(whole, tmp_path, *flags) as process:
+    with started(whole, tmp_path, "--images", whole[0] / "images", "--minutes", 1e-6) as process:
+        assert b"5 images of 5 were not reached" in process.stdout.read()
+    seconds = 10 + 1.5 * (time.monotonic() - clock)
+    clock = time.monotonic()
+    with started(
+        whole, tmp_path, "--images", tmp_path / "many", "--minutes", seconds / 60, "--device", *devices
+    ) as process:
         out = process.stdout.read().decode()
     assert process.returncode == 0, out
-    assert time.monotonic() - clock < 24
-    assert set(rows(tmp_path / "out.csv")) == {f"{id}.jpg" for id in ids}
+    assert time.monotonic() - clock < seconds
+    found = rows(tmp_path / "out.csv")
+    assert set(found) == {f"{id}.jpg" for id in ids}
+    assert found["image_0000.jpg"] != ""
     assert "image_0007.png: " in out
-    assert "late: " in out or "not reached" in out or "2 networks with 2 views" in out
