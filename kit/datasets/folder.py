@@ -120,6 +120,7 @@ class Folder(Dataset):
         self.data, self.mean, self.std = DataFolder(root), mean, std
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "folder"
         self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
+        self.reading = {"images": images if tests is None else tests, "ids": ids, "planes": planes}  # plain values
         refused: list[str] = []
         with _noting(refused):
             self.task = task_of(task, masks, classes)

@@ -49,6 +49,8 @@ class Neighbours(Dataset):
         self.channels = tuple(_named(channel, offset) for offset in self.offsets for channel in data.channels)
         if getattr(data, "mean", None) is not None:
             self.mean, self.std = tuple(data.mean) * len(self.offsets), tuple(data.std) * len(self.offsets)
+        around = {"offsets": self.offsets, "volume": volume, "order": order}
+        self.reading = {**getattr(data, "reading", {}), "neighbours": around}
         problems: list[str] = []
         find_volume, find_place = _searcher("volume", volume), _searcher("order", order)
         self.volumes, self._around = {}, {}

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import tifffile
 
+from kit.runs.predict import Request, predict
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -64,6 +66,8 @@ def test_the_readmes_script_runs_and_is_repeatable_and_an_edit_is_noticed(tmp_pa
     assert list(rows["class"]) == ["lung", "tumour"] * 2
     assert sorted(set(rows["id"])) == ["t15", "t16"]
     weights = (tmp_path / "runs/lungs/fold1/last.safetensors").read_bytes()
+    predict(Request(tmp_path / "runs/lungs", tmp_path / "data/lungs/test", tmp_path / "anywhere.csv", devices=("cpu",)))
+    assert (tmp_path / "anywhere.csv").read_bytes() == (tmp_path / "submissions/lungs_fold1.csv").read_bytes()
 
     code, said = run(tmp_path, script, "--fold", "1")
     assert (code, "fold 1 is finished" in said) == (0, True), said
