@@ -102,12 +102,12 @@ def _read_parts(page: "TiffPage", data: bytes) -> np.ndarray:
         packed = data[begin : begin + count]
         if len(packed) < count:
             raise ValueError(f"the part at row {y} ends after {len(packed)} of {count} bytes")
-        part = _read_part(page, packed, shape)
+        part = read_part(page, packed, shape)
         pixels[plane, y : y + rows, x : x + columns] = part[: height - y, : width - x]
     return pixels[0] if planes == 1 else np.ascontiguousarray(np.moveaxis(pixels[..., 0], 0, -1))
 
 
-def _read_part(page: "TiffPage", packed: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+def read_part(page: "TiffPage", packed: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Decompress one strip or tile -> (rows, columns, channels)."""
     size = int(np.prod(shape)) * page.dtype.itemsize
     unpacked = UNPACK[page.compression](packed, size)

@@ -16,7 +16,7 @@ from PIL import Image
 from kit.data.formats import BadImage
 from kit.data.images import decode_image, image_size
 from kit.data.lzw import unpack_lzw
-from kit.data.tiff import _read_part, _unpack_bits
+from kit.data.tiff import _unpack_bits, read_part
 
 RNG = np.random.default_rng(0)
 
@@ -109,7 +109,7 @@ def test_float_predictor_as_the_technical_note_describes_it():
     packed = zlib.compress(np.concatenate(rows).tobytes())
     page = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0]
     fake = SimpleNamespace(dtype=page.dtype, compression=8, predictor=3, parent=page.parent)
-    np.testing.assert_array_equal(_read_part(fake, packed, image.shape), image)
+    np.testing.assert_array_equal(read_part(fake, packed, image.shape), image)
 
 
 def test_more_than_one_plane_is_refused_also_where_one_page_stands_for_many():
