@@ -39,7 +39,7 @@ class ScaledRegions(Regions):
 
 
 class ScaledMask:
-    """Regions of a RunMask shrunk by `scale`. Of a single class: 1 where at least half of a pixel is; else its centre."""
+    """Regions of a RunMask shrunk by `scale`: 1 where at least half of a pixel is; of several classes the centre."""
 
     def __init__(self, mask: RunMask, scale: int) -> None:
         self.mask, self.scale, self.shape = mask, scale, scaled_size(mask.shape, scale)
