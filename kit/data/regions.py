@@ -47,6 +47,14 @@ class Regions:
         raise NotImplementedError
 
 
+def has_regions(dataset: object) -> bool:
+    """Whether the images of a data set are slides: it has `regions(id)` and `mask(id)`, and nothing reads them whole.
+
+    regions(id): a kit.data.scaled.ScaledRegions. mask(id): a kit.data.run_masks.RunMask at the slide's own size.
+    """
+    return callable(getattr(dataset, "regions", None))
+
+
 class ArrayRegions(Regions):
     """Regions of an array (H, W, C) in memory."""
 

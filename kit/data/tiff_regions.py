@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 JPEG, NONE = 7, 1  # TIFF's numbers of compressions
 MAX_PIXELS = 1 << 36  # of a slide; nothing takes memory by it
 MAX_PART = 1 << 28  # bytes of one decoded tile or strip
-CACHE_BYTES = 1 << 26  # of decoded tiles and strips that are kept
+CACHE_BYTES = 1 << 24  # of decoded tiles and strips that are kept of a file: a process may have many open
 MAX_CHANNELS = 256
 
 

@@ -1,6 +1,7 @@
 """Which data sets are known, and where do their files lie?
 
 folder.py       Folder: anyone's images and masks, found by patterns; patterns.py, values.py and groups.py are its parts
+slides.py       Slides: anyone's slides, read by regions; run_tables.py: their run lengths in a CSV
 carvana.py      cars in a studio; studio.py, studio_car.py, studio_render.py: the drawn ones in the same layout
 pets.py         Oxford-IIIT Pet: cats and dogs with the breeds
 voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.py: crops of single objects
@@ -27,6 +28,7 @@ from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
 from kit.datasets.pets import Pets
 from kit.datasets.places import find_data, require_data
+from kit.datasets.slides import Slides
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import ObjectCrops
 
@@ -39,6 +41,7 @@ __all__ = [
     "Folder",
     "ObjectCrops",
     "Pets",
+    "Slides",
     "find_data",
     "require_data",
 ]
