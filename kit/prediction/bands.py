@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kit.data.formats import BadImage
 from kit.data.regions import Regions
+from kit.prediction.frame import Frame
 from kit.prediction.levels import mean_levels, quantise
 from kit.prediction.predictor import Predictor, images_at_once
 from kit.prediction.tiles import Tiled, tile_starts, tile_weights
-from kit.prediction.views import View, activate
+from kit.prediction.views import TTA, View, activate
 from kit.system.threads import ordered_map
 
 
@@ -43,12 +45,7 @@ def level_bands(predictor: Predictor, image: Regions, threads: int = 1) -> Itera
     TTA, which need the whole image; FloatingPointError where a probability is not finite.
     """
     frame, tta = predictor.frame, predictor.tta
-    if frame.tile is None or frame.resizing.size is not None or tta.scales != (1.0,):
-        raise ValueError(
-            "a slide is predicted in tiles, at its own size or shrunk by the data set: expected "
-            "Frame(Resizing(None), tile=(height, width)) and a TTA without scales, got "
-            f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
-        )
+    check_frame(frame, tta)
     size, rows = image.shape[:2], _Rows(image, threads)
     views = [*(view for view in tta.views if not view.transpose), *(view for view in tta.views if view.transpose)]
     walks = [[_Walk(predictor, network, group, size) for group in _groups(views)] for network in predictor.networks]
@@ -56,6 +53,16 @@ def level_bands(predictor: Predictor, image: Regions, threads: int = 1) -> Itera
     for begin, end in zip(starts, [*starts[1:], size[0]], strict=True):
         rows.forget(begin)
         yield _band([_mean(walk, views, rows, (begin, end)) for walk in walks])
+
+
+def check_frame(frame: Frame, tta: TTA) -> None:
+    """Raise ValueError unless slides can be predicted so: in tiles, without resizing and without scales of TTA."""
+    if frame.tile is None or frame.resizing.size is not None or tta.scales != (1.0,):
+        raise ValueError(
+            "a slide is predicted in tiles, at its own size or shrunk by the data set: expected "
+            "Frame(Resizing(None), tile=(height, width)) and a TTA without scales, got "
+            f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
+        )
 
 
 def _groups(views: Sequence[View]) -> list[list[View]]:
@@ -173,16 +180,20 @@ class _Rows:
     """The pixels of some rows (rows, W, C), read once from the top in whole blocks of the file."""
 
     def __init__(self, image: Regions, threads: int) -> None:
-        height, width = image.shape[:2]
+        (height, width), self._name = image.shape[:2], image.name
         step = max(1, min(image.block[0], height))
         blocks = [(y, min(step, height - y)) for y in range(0, height, step)]
         self._source = ordered_map(lambda block: image.read(block[0], 0, block[1], width), blocks, threads)
         self._begin, self._pixels = 0, np.empty((0, width, image.shape[2]), image.dtype)
 
     def read(self, begin: int, end: int) -> np.ndarray:
-        """The rows from `begin` to `end`; none of them was forgotten."""
+        """The rows from `begin` to `end`; none of them was forgotten. Raises BadImage."""
         while self._begin + len(self._pixels) < end:
-            self._pixels = np.concatenate([self._pixels, next(self._source)])
+            try:
+                block = next(self._source)
+            except OSError as error:
+                raise BadImage(f"{self._name}: {error}") from error
+            self._pixels = np.concatenate([self._pixels, block])
         return self._pixels[begin - self._begin : end - self._begin]
 
     def forget(self, row: int) -> None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
+from kit.prediction.slides import SlideLevels
 from kit.runs.oof import prediction_key, up_to_date
 from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
@@ -132,11 +133,15 @@ def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]
     return [fold] if fold in done else []
 
 
-def encode_levels(levels: np.ndarray, size: tuple[int, int], order: str) -> list[tuple[int, str]]:
+def encode_levels(levels: np.ndarray | SlideLevels, size: tuple[int, int], order: str) -> list[tuple[int, str]]:
     """The run lengths of every foreground class, (class index, "start length …"), of levels (K, h, w).
 
-    size: (height, width) of the image. One foreground is encoded without its mask in between.
+    size: (height, width) of the image. One foreground is encoded without its mask in between. Of slides the bands are
+    taken as they come, and classes without a pixel are left out.
     """
+    if isinstance(levels, SlideLevels):
+        edges = levels.runs(size, RULE, order).edges
+        return [(k, rle.encode_edges(own, size[0] * size[1])) for k, own in edges.items()]
     if len(levels) == 1:
         return [(1, rle.encode_edges(RULE.edges(levels, size, order), size[0] * size[1]))]
     mask = RULE.mask(levels, size)

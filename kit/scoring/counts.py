@@ -20,10 +20,12 @@ import numpy as np
 import pandas as pd
 
 from kit.data.dataset import Dataset
+from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
 from kit.prediction.enlarge import enlarge
 from kit.prediction.levels import FOREGROUND
 from kit.prediction.rule import Rule
+from kit.prediction.slides import SlideLevels
 from kit.prediction.store import Store
 from kit.scoring.confusion import (
     confusion_matrix,
@@ -34,6 +36,7 @@ from kit.scoring.confusion import (
     pixel_accuracy,
 )
 from kit.scoring.metrics import Metric, check_counts
+from kit.scoring.slides import class_counts, level_counts
 from kit.system.files import write_atomic
 
 THREADS = 4  # that score images: their kernels release the lock of Python
@@ -116,6 +119,8 @@ class _Counted(NamedTuple):
 
 
 def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
+    if has_regions(dataset):
+        return _count_slide(dataset, store.read(id), id, metric)
     truth, levels = dataset.read_mask(id), None
     if store.channels == 1:
         enlarged = enlarge(store.read(id)[0], truth.shape)
@@ -127,6 +132,20 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
         matrix = confusion_matrix(truth, prediction, dataset.num_classes)
         scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
     counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
+    return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
+
+
+def _count_slide(dataset: Dataset, stored: SlideLevels, id: str, metric: Metric | None) -> _Counted:
+    """The same of a slide, band by band. The metric counts from the confusion matrix: check_metric asked for that."""
+    levels = None
+    if dataset.num_classes == 2:
+        levels = level_counts(dataset, id, stored)
+        matrix = np.stack([levels[:, :FOREGROUND].sum(axis=1), levels[:, FOREGROUND:].sum(axis=1)], axis=1)
+        scores = foreground_scores(matrix)
+    else:
+        matrix = class_counts(dataset, id, stored)
+        scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
+    counts = None if metric is None else np.asarray(metric.counts_of_matrix(matrix), float)
     return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
 
 
