@@ -100,16 +100,16 @@ def nearest_colour():
     return network
 
 
-def opened(config, dataset, frame=None):
+def opened(config, dataset, frame=None, rule=None):
     """The run of two folds."""
     frame = frame or Frame(Resizing(SIZE))
-    return open_run(config, dataset, lambda: kfold(len(dataset.ids), 2, 0), frame, TTA(), "any_data.py")
+    return open_run(config, dataset, lambda: kfold(len(dataset.ids), 2, 0), frame, TTA(), "any_data.py", rule=rule)
 
 
-def run_recipe(dataset, folder, network, loss, augment=None, submission=None, frame=None, lr=1e-3):
+def run_recipe(dataset, folder, network, loss, augment=None, submission=None, frame=None, lr=1e-3, rule=None):
     """All that a recipe does, on two folds; returns the run."""
     config = Config(folder / "any_data")
-    run = opened(config, dataset, frame)
+    run = opened(config, dataset, frame, rule)
 
     def train(fold):
         model = network()

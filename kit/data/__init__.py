@@ -1,5 +1,6 @@
 """What is an image, a mask, a data set?
 
+tasks.py          Task: binary, multiclass, multilabel, instances, and what follows from it
 dataset.py        Dataset, the base class of all data sets; data_key
 identity.py       the code and the values that decide how a data set is read
 check.py          check_dataset: all that a data set returns, read and checked once; Facts

@@ -25,10 +25,11 @@ from kit.data.dataset import RGB
 
 
 class Augment:
-    """A composed transform (image (H, W, C), mask u8 (H, W)) -> the same, seeded for each call.
+    """A composed transform (image (H, W, C), mask u8 (H, W) or (H, W, K)) -> the same, seeded for each call.
 
     transforms: albumentations', in order. Masks are resampled to the nearest pixel, so no new label appears. A
-    transform that fills a border with a constant needs fill_mask=255, else that border counts as class 0.
+    transform that fills a border with a constant needs fill_mask=255, else that border counts as class 0. All layers of
+    a mask (H, W, K) move with the image.
     """
 
     def __init__(self, transforms: list[A.BasicTransform], seed: int = 0) -> None:
@@ -45,7 +46,8 @@ class Augment:
         # Not set_random_seed: it gives each transform the same stream, so that all would toss the same coin.
         self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         result = self.compose(image=image, mask=mask)
-        return result["image"], result["mask"]
+        moved = result["mask"]
+        return result["image"], moved if moved.ndim == mask.ndim else moved[..., None]  # OpenCV drops a single layer
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -140,7 +142,7 @@ class Elastic(A.DualTransform):
         return deformed.reshape(img.shape)  # OpenCV drops the axis of a single channel
 
     def apply_to_mask(self, mask: np.ndarray, places: np.ndarray, **params) -> np.ndarray:
-        """The mask u8 (H, W), deformed alike; no new label appears."""
+        """The mask u8 (H, W) or (H, W, K), deformed alike; no new label appears."""
         return cv2.remap(mask, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
 
 

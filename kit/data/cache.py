@@ -1,6 +1,7 @@
 """The training images at the network's size: read from the files, or from a cache on the disk."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from kit.data.check import sample_ids
 from kit.data.dataset import RGB, Dataset, data_key
 from kit.data.resize import Resizing, single_threaded_cv2
 from kit.data.sample_checks import check_sample, describe_error, name_error
+from kit.data.tasks import task_of
 from kit.system.files import raise_all, run_lock, write_atomic
 
 FORMAT = 3  # raised whenever the content of a cache changes, so that an older one is not used
@@ -37,17 +39,22 @@ class SizedReader:
 
     def __init__(self, dataset: Dataset, resizing: Resizing) -> None:
         self.dataset, self.resizing = dataset, resizing
-        self.channels, self.num_classes = getattr(dataset, "channels", RGB), len(dataset.classes)
+        self.channels, self.task = getattr(dataset, "channels", RGB), task_of(dataset)
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, C) and mask u8 (H, W) of `id`. Raises ValueError naming what cannot be used."""
+        """Image (H, W, C) and the mask that training sees, u8 (H, W) or (H, W, K), of `id`.
+
+        Raises ValueError naming what cannot be used.
+        """
         image, mask = self.dataset.read_image(id), self.dataset.read_mask(id)
-        check_sample(id, image, mask, self.channels, self.num_classes)
-        return self.resizing.image(image), self.resizing.mask(mask)
+        check_sample(id, image, mask, self.channels, self.task)
+        return self.resizing.image(image), self.resizing.mask(self.task.target(mask))
 
 
 class ImageCache:
     """All samples of a data set at one size, in two memory-mapped files: images.npy in its dtype, masks.npy in u8.
+
+    Masks are those that training sees: (h, w), or (h, w, K) of classes that overlap.
 
     A 512 x 512 sample reads in 0.02 ms. Decoding and shrinking a Carvana image and its mask takes 16. The cache is
     written once into a temporary folder that is then renamed, so it is complete or absent; a killed build continues
@@ -80,7 +87,7 @@ class ImageCache:
         return cls(folder)
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, C) and mask u8 (H, W) of `id`, read-only views."""
+        """Image (H, W, C) and mask u8 (H, W) or (H, W, K) of `id`, read-only views."""
         if self._arrays is None:
             self._arrays = tuple(np.load(self.folder / name, mmap_mode="r") for name in FILES)
         images, masks = self._arrays
@@ -164,7 +171,9 @@ def _begin_cache(read: SizedReader, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     count, (height, width), channels = len(read.dataset.ids), read.resizing.size, len(read.channels)
     dtype = np.dtype(getattr(read.dataset, "dtype", None) or _first_dtype(read))
-    needed, free = count * height * width * (channels * dtype.itemsize + 1), shutil.disk_usage(folder.parent).free
+    layers = (read.task.outputs,) if read.task.overlaps else ()
+    pixel = channels * dtype.itemsize + math.prod(layers)  # bytes
+    needed, free = count * height * width * pixel, shutil.disk_usage(folder.parent).free
     if needed * 1.05 > free:
         raise OSError(
             f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
@@ -172,7 +181,7 @@ def _begin_cache(read: SizedReader, folder: Path) -> None:
         )
     folder.mkdir(parents=True)
     write_atomic(folder / "ids.json", json.dumps(list(read.dataset.ids)))
-    layout = (("images.npy", dtype, (height, width, channels)), ("masks.npy", np.uint8, (height, width)))
+    layout = (("images.npy", dtype, (height, width, channels)), ("masks.npy", np.uint8, (height, width, *layers)))
     for name, kind, shape in (*layout, ("done.npy", np.uint8, ())):
         np.lib.format.open_memmap(folder / name, "w+", kind, (count, *shape))
         _reserve(folder / name)

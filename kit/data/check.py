@@ -29,7 +29,8 @@ from kit.data.declared import check_declared
 from kit.data.identity import UNSTEADY, held_values, named_values
 from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
-from kit.data.sample_checks import IGNORED, describe_error, image_problem, mask_problem, name_error
+from kit.data.sample_checks import describe_error, image_problem, mask_problem, name_error
+from kit.data.tasks import IGNORED, Task, task_of
 from kit.system.files import cache_folder, list_some, raise_all, short_hash, write_atomic
 
 FORMAT = 2  # raised when what is measured or checked changes
@@ -60,6 +61,7 @@ class Facts:
     sizes: int  # different shapes in all
     content: str  # a hash of every image and mask as read
     shares: tuple[float, ...]  # of each image that is not background, 0..1, in the order of the ids
+    objects: tuple[int, ...] = ()  # in each image, in the same order; () where masks do not tell objects apart
 
     def to_json(self) -> str:
         """The facts as JSON."""
@@ -78,7 +80,9 @@ class Measured(NamedTuple):
     problems: list[tuple[str, str]]
     dtype: str = ""
     shape: tuple[int, int, int] = (0, 0, 0)
-    labels: np.ndarray | None = None  # i64 (256,), pixels of each label
+    labels: np.ndarray | None = None  # i64 (256,), pixels of each class, at 255 those ignored
+    share: float = 0.0  # of the pixels that are not background, 0..1
+    objects: int | None = None  # None where the mask does not tell them apart
     moments: np.ndarray | None = None  # f64 (2, C): mean and variance of each channel
     limits: tuple[float, float] = (0.0, 0.0)  # the smallest and the largest value
     content: str = ""  # CRC-32 of the image and of the mask
@@ -203,20 +207,30 @@ def _measure(dataset: Dataset, id: str) -> Measured:
     if not problems and (problem := _image_problem(dataset, id, image)):
         problems.append(problem)
     shape = image.shape[:2] if not problems else None
-    if not any("mask" in kind for kind, _ in problems) and (
-        problem := mask_problem(id, mask, shape, len(dataset.classes))
-    ):
+    task = task_of(dataset)
+    if not any("mask" in kind for kind, _ in problems) and (problem := mask_problem(id, mask, shape, task)):
         problems.append(problem)
     if not problems and (problem := _shape_problem(dataset, id, shape)):
         problems.append(problem)
     if problems:
         return Measured(problems)
-    labels = np.bincount(mask.ravel(), minlength=256)
+    counted = _count_mask(mask, task)
     image = np.ascontiguousarray(image)
     mean, std = (values.ravel() for values in cv2.meanStdDev(image))
     limits = cv2.minMaxLoc(image.reshape(len(image), -1))[:2]
     content = f"{zlib.crc32(image.data):08x} {zlib.crc32(np.ascontiguousarray(mask).data):08x}"
-    return Measured([], image.dtype.name, image.shape, labels, np.stack([mean, std**2]), limits, content)
+    return Measured([], image.dtype.name, image.shape, *counted, np.stack([mean, std**2]), limits, content)
+
+
+def _count_mask(mask: np.ndarray, task: Task) -> tuple[np.ndarray, float, int | None]:
+    """The labels, the share and the objects of a Measured."""
+    if task.overlaps:
+        labels = np.zeros(256, np.int64)
+        labels[: mask.shape[2]] = np.count_nonzero(mask, axis=(0, 1))
+        return labels, float(mask.any(axis=2).mean()), None
+    labels = np.bincount(task.target(mask).ravel(), minlength=256)
+    objects = int(np.count_nonzero(np.unique(mask))) if task.has_objects else None
+    return labels, float(labels[1:IGNORED].sum() / labels.sum()), objects
 
 
 def _image_problem(dataset: Dataset, id: str, image: object) -> tuple[str, str] | None:
@@ -255,15 +269,9 @@ def _dtype_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[s
 
 def _class_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[str, str]]:
     """Classes that no mask holds, and masks of 0 and 255 where 255 means ignored."""
-    labels = np.stack([one.labels for one in found])
-    kind, fix = "classes are in doubt", _advice(dataset).only_255.format(dataset.classes[1])
-    of_255 = (labels[:, IGNORED] > 0) & (labels[:, 1:IGNORED].sum(axis=1) == 0)
-    of_1 = labels[:, 1:IGNORED].sum(axis=1) > 0
-    if of_255.any() and not of_1.any():
-        return [(kind, f"the masks hold only 0 and 255, and 255 means ignored. {fix}")]
-    if len(dataset.classes) == 2 and of_255.any() and not (of_1 & (labels[:, IGNORED] > 0)).any():
-        some = [id for id, odd in zip(dataset.ids, of_255, strict=True) if odd]
-        return [(kind, f"{id}: the mask holds only 0 and 255 (ignored), others hold 0 and 1. {fix}") for id in some]
+    labels, kind = np.stack([one.labels for one in found]), "classes are in doubt"
+    if labels[:, IGNORED].any() and (doubts := _doubts_about_255(dataset, labels)):
+        return [(kind, doubt) for doubt in doubts]
     absent = [
         (number, name)
         for number, name in enumerate(dataset.classes)
@@ -273,6 +281,19 @@ def _class_problems(dataset: Dataset, found: Sequence[Measured]) -> list[tuple[s
         (kind, f"class {number} ({name}) is in no mask. {_advice(dataset).absent.format(name)}")
         for number, name in absent
     ]
+
+
+def _doubts_about_255(dataset: Dataset, labels: np.ndarray) -> list[str]:
+    """Where 255 may mean the first class, and not ignored. labels: i64 (n, 256), pixels of each label."""
+    fix = _advice(dataset).only_255.format(dataset.classes[1])
+    of_255 = (labels[:, IGNORED] > 0) & (labels[:, 1:IGNORED].sum(axis=1) == 0)
+    of_1 = labels[:, 1:IGNORED].sum(axis=1) > 0
+    if of_255.any() and not of_1.any():
+        return [f"the masks hold only 0 and 255, and 255 means ignored. {fix}"]
+    if len(dataset.classes) == 2 and of_255.any() and not (of_1 & (labels[:, IGNORED] > 0)).any():
+        some = [id for id, odd in zip(dataset.ids, of_255, strict=True) if odd]
+        return [f"{id}: the mask holds only 0 and 255 (ignored), others hold 0 and 1. {fix}" for id in some]
+    return []
 
 
 def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
@@ -298,7 +319,8 @@ def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
         shapes=tuple((*shape, count) for shape, count in shapes.most_common(20)),
         sizes=len(shapes),
         content=short_hash([(one.dtype, one.shape, one.content) for one in found]),
-        shares=tuple(float(one.labels[1:IGNORED].sum() / one.labels.sum()) for one in found),
+        shares=tuple(one.share for one in found),
+        objects=tuple(one.objects for one in found if one.objects is not None),
     )
 
 

@@ -13,11 +13,12 @@ from kit.data.run_masks import IGNORED, RunMask
 from kit.data.sample_checks import DTYPES, describe_error, image_problem, name_error
 
 BAND_BYTES = 1 << 25  # of pixels that are in memory together
+PART = 256  # pixels along the part of a slide that is compared at each start
 THREADS = 2  # slides that are checked at once
 
 
 def slide_facts(dataset: Dataset, id: str, advice: Advice) -> tuple:
-    """What kit.data.check.Measured holds of one slide and its mask: problems, dtype, shape, labels, moments, …"""
+    """What kit.data.check.Measured holds of one slide and its mask: its problems, dtype, shape, labels, …"""
     try:
         image, mask = dataset.regions(id), dataset.mask(id)
     except Exception as error:  # whatever the data set's own code raises
@@ -40,7 +41,16 @@ def slide_facts(dataset: Dataset, id: str, advice: Advice) -> tuple:
     variance = sum(number * (own + (middle - mean) ** 2) for number, middle, own in moments) / count
     low, high = min(low for low, _ in limits), max(high for _, high in limits)
     content = f"{crc:08x} {_mask_digest(mask)}"
-    return [], image.dtype.name, size, mask.counts(), np.stack([mean, variance]), (low, high), content
+    labels = mask.counts()
+    share = float(labels[1:IGNORED].sum() / labels.sum())
+    return [], image.dtype.name, size, labels, share, None, np.stack([mean, variance]), (low, high), content
+
+
+def slide_part(dataset: Dataset, id: str) -> np.ndarray:
+    """The middle of a slide, at most PART² pixels."""
+    image = dataset.regions(id)
+    (height, width), (y, x) = image.shape[:2], (side // 2 for side in image.shape[:2])
+    return image.read(y, x, min(PART, height - y), min(PART, width - x))
 
 
 def slide_digest(dataset: Dataset, id: str) -> str:
@@ -49,12 +59,10 @@ def slide_digest(dataset: Dataset, id: str) -> str:
     The mask is not read: the data set's fingerprint changes with its file.
     """
     try:
-        image = dataset.regions(id)
-        height, width = image.shape[:2]
-        part = image.read(height // 2, width // 2, min(256, height - height // 2), min(256, width - width // 2))
+        shape, part = dataset.regions(id).shape, slide_part(dataset, id)
     except Exception as error:  # whatever the data set's own code raises
         return describe_error(error)
-    return hashlib.sha256(repr((image.dtype, image.shape)).encode() + np.ascontiguousarray(part).tobytes()).hexdigest()
+    return hashlib.sha256(repr((part.dtype, shape)).encode() + np.ascontiguousarray(part).tobytes()).hexdigest()
 
 
 def _header_problem(dataset: Dataset, id: str, image: Regions, mask: RunMask) -> str | None:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.data.identity import held_values, named_values, reading_code
+from kit.data.tasks import task_of
 
 RGB = ("red", "green", "blue")
 
@@ -58,11 +59,12 @@ class Dataset:
 
     name: used in file names.
     ids: text, one an image. groups: one an image; images of one group never stand in two folds.
-    classes: the names, the background first.
+    classes: the names, the background first; of task multilabel the foreground alone.
     channels: the names. mean, std: of each channel, of u8 and u16 images in 0..1 of the type's largest value, of f32
     images in their own units; None takes ImageNet's for RGB u8, else those measured by check_dataset.
     dtype: "uint8", "uint16" or "float32"; None lets check_dataset find it and set it.
-    task: "binary" or "multiclass" by the number of classes; "multilabel" and "instances" cannot be trained on yet.
+    task: "binary" or "multiclass" by the number of classes; "multilabel" where classes overlap; "instances" where the
+    masks tell the objects of one class apart. It decides what read_mask gives, see kit.data.tasks.
     notes: sentences for the report. drawn: kit drew the images, so scores cannot be compared with others.
     absent: names of classes that may be missing, as in a part of a known data set.
     advice: what messages say that the user can do about a fault.
@@ -95,12 +97,21 @@ class Dataset:
         """The number of names."""
         return len(self.classes)
 
+    @Default
+    def foreground(self) -> tuple[str, ...]:
+        """The names that a CSV has labels for: all but the background; of task multilabel all."""
+        return task_of(self).foreground
+
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> (H, W, C), u8, u16 or f32."""
         raise NotImplementedError(f"{type(self).__name__} has no read_image(self, id)")
 
     def read_mask(self, id: str) -> np.ndarray:
-        """Read a mask -> u8 (H, W) of class numbers, 255 = ignored."""
+        """Read a mask -> u8 (H, W) of class numbers, 255 = ignored.
+
+        With task "multilabel" bool (H, W, K), a layer a class; with task "instances" int32 (H, W), 0 for the
+        background and a label of its own for each object, gaps allowed.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no read_mask(self, id)")
 
     def shape(self, id: str) -> tuple[int, int]:
@@ -128,8 +139,8 @@ def has_groups(dataset: Dataset) -> bool:
 def data_key(dataset: Dataset) -> str:
     """A hash that changes with the data and with the code that reads it.
 
-    It covers name, ids, groups, classes, channels, the fingerprint, and the reading code: the class, its bases below
-    Dataset, and the functions and constants that they name. Comments and docstrings do not count.
+    It covers name, ids, groups, classes, channels, task, the fingerprint, and the reading code: the class, its bases
+    below Dataset, and the functions and constants that they name. Comments and docstrings do not count.
     """
     facts = (
         dataset.name,
@@ -137,6 +148,8 @@ def data_key(dataset: Dataset) -> str:
         list(map(str, getattr(dataset, "channels", RGB))),
         dataset.fingerprint(),
     )
+    if (task := task_of(dataset)).overlaps or task.has_objects:  # of the others the classes say it
+        facts = (*facts, task.name)
     return _hash(facts, reading_code(dataset, Dataset), named_values(dataset, Dataset))
 
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from kit.data.dataset import RGB, Dataset
 from kit.data.sample_checks import DTYPES
+from kit.data.tasks import TASKS, task_of
 from kit.system.files import check_id, check_name, counted, list_some
-
-LATER = {"multilabel", "instances"}
 
 
 def check_declared(dataset: Dataset) -> list[str]:
@@ -140,22 +139,36 @@ def _check_classes(dataset: Dataset) -> list[str]:
     classes = getattr(dataset, "classes", None)
     if not isinstance(classes, tuple | list) or not all(isinstance(name, str) for name in classes):
         return [f'classes is {classes!r}, expected the names: classes = ("background", "thing")']
-    problems = []
-    if not 2 <= len(classes) <= 255:
-        problems.append(
-            f"{len(classes)} class{'es' * (len(classes) != 1)}, expected 2 to 255, the background (or all else) first"
-        )
+    problems = _check_task(dataset)
     if double := [name for name, count in Counter(classes).items() if count > 1]:
         problems.append(f"the class names {', '.join(double)} are there twice")
     if getattr(dataset, "num_classes", len(classes)) != len(classes):
         problems.append(f"num_classes is {dataset.num_classes}, but classes has {len(classes)} names; leave it out")
-    if getattr(dataset, "task", "binary") in LATER:
-        problems.append(f"kit cannot train {dataset.task} yet; expected task binary or multiclass")
-    elif getattr(dataset, "task", "binary") not in {"binary", "multiclass"}:
-        problems.append(f"task is {dataset.task!r}, expected binary, multiclass, multilabel or instances")
     if unknown := [name for name in getattr(dataset, "absent", ()) if name not in classes]:
         problems.append(f"absent names {', '.join(map(repr, unknown))}, which classes does not have")
     return problems
+
+
+def _check_task(dataset: Dataset) -> list[str]:
+    """What is wrong with the task, and with the number of classes that it asks for."""
+    task, classes = task_of(dataset), dataset.classes
+    found = f"{len(classes)} class{'es' * (len(classes) != 1)}"
+    if task.name not in TASKS:
+        return [f"task is {task.name!r}, expected {', '.join(TASKS[:-1])} or {TASKS[-1]}"]
+    if task.overlaps:
+        if len(classes) > 1 and classes[0].casefold() == "background":
+            return [
+                f"classes of task multilabel are the foreground alone; leave {classes[0]!r} out, and its layer out of "
+                "read_mask"
+            ]
+        return [] if 1 <= len(classes) <= 255 else [f"{found} of task multilabel, expected 1 to 255"]
+    if task.has_objects and len(classes) != 2:
+        return [f"{found} of task instances, expected the background and one class of objects"]
+    if not 2 <= len(classes) <= 255:
+        return [f"{found}, expected 2 to 255, the background (or all else) first"]
+    if task.name == "binary" and len(classes) > 2:
+        return [f"{found} of task binary, expected 2; leave task out, or name it multiclass"]
+    return []
 
 
 def _check_channels(dataset: Dataset) -> list[str]:

@@ -45,14 +45,15 @@ class Resizing:
         return resized[np.ix_(_mirrored(rows.start, rows.stop, height), _mirrored(columns.start, columns.stop, width))]
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
-        """Mask u8 (H, W) -> u8 (h, w), without a new label but 255 in the padding."""
+        """Mask u8 (H, W) -> u8 (h, w), without a new label but 255 in the padding; layers (H, W, K) one by one."""
         if self.size is None:
             return mask
-        rows, columns = self.content(mask.shape)
-        resized = resize_mask(mask, (rows.stop - rows.start, columns.stop - columns.start))
-        if resized.shape == tuple(self.size):
+        rows, columns = self.content(mask.shape[:2])
+        size = rows.stop - rows.start, columns.stop - columns.start
+        resized = resize_mask(mask, size) if mask.ndim == 2 else _resize_layers(mask, size)
+        if resized.shape[:2] == tuple(self.size):
             return resized
-        padded = np.full(self.size, 255, np.uint8)
+        padded = np.full((*self.size, *mask.shape[2:]), 255, np.uint8)
         padded[rows, columns] = resized
         return padded
 
@@ -116,6 +117,11 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if mask.max() <= 1 and height <= mask.shape[0] and width <= mask.shape[1]:
         return cv2.resize(mask * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA) >> 7
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _resize_layers(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """resize_mask of each layer of (H, W, K)."""
+    return np.stack([resize_mask(masks[..., k], size) for k in range(masks.shape[2])], axis=2)
 
 
 @contextlib.contextmanager

@@ -7,18 +7,18 @@ import numpy as np
 from kit.data.dataset import Advice
 from kit.data.formats import BadImage
 from kit.data.masks import StoredMask, class_mask
+from kit.data.tasks import IGNORED, Task
 from kit.system.files import counted
 
-IGNORED = 255
 DTYPES = ("uint8", "uint16", "float32")
 
 Problem = tuple[str, str]  # its kind, with a plural; the text, which begins with the id
 
 
-def check_sample(id: str, image: np.ndarray, mask: np.ndarray, channels: Sequence[str], num_classes: int) -> None:
+def check_sample(id: str, image: np.ndarray, mask: np.ndarray, channels: Sequence[str], task: Task) -> None:
     """Raise ValueError, naming the id, unless image and mask are as a data set must return them."""
     check_image(id, image, channels)
-    if problem := mask_problem(id, mask, image.shape[:2], num_classes):
+    if problem := mask_problem(id, mask, image.shape[:2], task):
         raise ValueError(problem[1])
 
 
@@ -57,18 +57,62 @@ def image_problem(
     return None
 
 
-def mask_problem(id: str, mask: object, shape: tuple[int, int] | None, num_classes: int) -> Problem | None:
+def mask_problem(id: str, mask: object, shape: tuple[int, int] | None, task: Task) -> Problem | None:
     """What is wrong with a mask; None where it is right. shape: of the image, None where that is not known."""
     kind = "masks are not as declared"
     if not isinstance(mask, np.ndarray):
         return kind, f"{id}: read_mask returns a {type(mask).__name__}, expected an array; use np.asarray"
+    find = _layer_problem if task.overlaps else _label_problem if task.has_objects else None
+    if find is None:
+        return _class_problem(id, mask, shape, len(task.classes))
+    problem = find(mask, task.classes) or _size_problem(mask, shape)
+    return None if problem is None else (kind, f"{id}: {problem}")
+
+
+def _size_problem(mask: np.ndarray, shape: tuple[int, int] | None) -> str | None:
+    """What is wrong with the height and width of a mask."""
+    if shape is None or mask.shape[:2] == tuple(shape):
+        return None
+    return f"the mask is {mask.shape}, its image {tuple(shape)} (height, width); they must agree"
+
+
+def _layer_problem(mask: np.ndarray, classes: Sequence[str]) -> str | None:
+    """What is wrong with a mask of task multilabel."""
+    wanted = f"bool (height, width, {len(classes)}), a layer a class ({', '.join(classes)})"
+    if mask.ndim != 3 or mask.shape[2] != len(classes) or not mask.size:
+        first = mask.ndim == 3 and mask.shape[0] == len(classes)
+        fix = "put the layers last: np.moveaxis(mask, 0, -1)" if first else "np.stack([…], axis=2) makes it of K masks"
+        return f"the mask is {mask.dtype} {mask.shape}, expected {wanted}; {fix}"
+    if mask.dtype != np.bool_:
+        return f"the mask is {mask.dtype}, expected {wanted}; return mask > 0"
+    return None
+
+
+def _label_problem(mask: np.ndarray, classes: Sequence[str]) -> str | None:
+    """What is wrong with a mask of task instances."""
+    wanted = f"int32 (height, width), 0 for the {classes[0]} and a label of its own for each {classes[1]}"
+    if mask.ndim != 2 or not mask.size:
+        return f"the mask is {mask.dtype} {mask.shape}, expected {wanted}"
+    if mask.dtype != np.int32:
+        fix = "number its objects first, as scipy.ndimage.label does" if mask.dtype == np.bool_ else "map its labels"
+        if mask.dtype.kind in "iu" and int(mask.min()) >= 0 and int(mask.max()) < 2**31:
+            fix = "mask.astype(np.int32), if its values are labels; else number its objects first"
+        return f"the mask is {mask.dtype}, expected {wanted}; {fix}"
+    if (least := int(mask.min())) < 0:
+        return f"the mask holds the label {least}, expected {wanted}; map labels below 0 to 0"
+    return None
+
+
+def _class_problem(id: str, mask: np.ndarray, shape: tuple[int, int] | None, num_classes: int) -> Problem | None:
+    """What is wrong with a mask of class numbers."""
+    kind = "masks are not as declared"
     if mask.dtype != np.uint8:
         return kind, f"{id}: the mask is {mask.dtype}, expected u8 class numbers; {_label_cast_of(mask, num_classes)}"
     if mask.ndim != 2:
         fix = "take one channel: mask[..., 0]" if mask.ndim == 3 else "read one mask at a time"
         return kind, f"{id}: the mask is {mask.shape}, expected (height, width); {fix}"
-    if shape is not None and mask.shape != tuple(shape):
-        return kind, f"{id}: the mask is {mask.shape}, its image {tuple(shape)} (height, width); they must agree"
+    if problem := _size_problem(mask, shape):
+        return kind, f"{id}: {problem}"
     if getattr(mask, "colours", None) is not None and (problem := _palette_problem(mask, num_classes)):
         return kind, f"{id}: {problem}"
     counts = np.bincount(mask.ravel(), minlength=256)

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     """One training sample, or a batch of them after collation (then with N in front, and a list of ids)."""
 
     image: Tensor  # u8, u16 or f32 (C, H, W)
-    mask: Tensor  # u8 (H, W), 255 = ignored
+    mask: Tensor  # u8 (H, W), 255 = ignored; of classes that overlap (K, H, W) of 0 and 1
     id: str
 
 
@@ -44,7 +44,7 @@ class ImageBatch(NamedTuple):
 class SegmentationDataset(TorchDataset):
     """Samples of a data set at the network's size.
 
-    read(id) -> image (H, W, C) and mask u8 (H, W), both at the network's size (see cache.sample_reader).
+    read(id) -> image (H, W, C) and mask u8 (H, W) or (H, W, K), both at the network's size (see cache.sample_reader).
     Index with a plain number, or with (epoch, index) as EpochBatches gives. The augmentation then differs between
     epochs, and the workers keep no state.
     """
@@ -66,12 +66,13 @@ class SegmentationDataset(TorchDataset):
         if self.augment is not None:
             image, mask = self.augment(image, mask, epoch, index)
         rows = torch.from_numpy(np.array(image, order="C"))  # a copy: of a turned view, or of the cache's own memory
-        return Sample(rows.permute(2, 0, 1), torch.tensor(mask), self.ids[index])
+        layers = mask if mask.ndim == 2 else np.ascontiguousarray(mask.transpose(2, 0, 1))
+        return Sample(rows.permute(2, 0, 1), torch.tensor(layers), self.ids[index])
 
 
 def collate_samples(samples: list[Sample]) -> Sample:
     """Samples -> a batch, channels last in memory. Raises ValueError where their sizes differ, naming them."""
-    sizes = {sample.id: tuple(sample.mask.shape) for sample in samples}
+    sizes = {sample.id: tuple(sample.mask.shape[-2:]) for sample in samples}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{id} {height}×{width}" for id, (height, width) in sizes.items())
         raise ValueError(

@@ -36,8 +36,8 @@ def deep_supervision(
 
 
 def _shrink(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """masks (N, H, W) at another size (h, w): each pixel takes the label under its centre."""
-    (height, width), (h, w) = masks.shape[1:], size
+    """masks (N, H, W) or (N, K, H, W) at another size (h, w): each pixel takes the label under its centre."""
+    (height, width), (h, w) = masks.shape[-2:], size
     rows = ((torch.arange(h, device=masks.device) + 0.5) * (height / h)).long()
     columns = ((torch.arange(w, device=masks.device) + 0.5) * (width / w)).long()
-    return masks[:, rows[:, None], columns]
+    return masks[..., rows[:, None], columns]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kit.losses.terms import IGNORE_INDEX, binary_terms, check_labels, check_shapes, pixel_losses
+from kit.losses.terms import IGNORE_INDEX, binary_terms, check_labels, check_shapes, one_by_one, pixel_losses
 
 
 def bce(logits: Tensor, masks: Tensor, ignore_index: int = IGNORE_INDEX) -> Tensor:
@@ -47,14 +47,14 @@ def cross_entropy(
 def weighted_cross_entropy(logits: Tensor, masks: Tensor, weights: Tensor, ignore_index: int = IGNORE_INDEX) -> Tensor:
     """Cross-entropy with a weight for each pixel: U-Net's energy (equation 1) over the pixel count. Any K.
 
-    weights (N, H, W) float, on the logits' device; kit.losses.unet_border_weights makes them. Deviation: the paper's
-    sum is divided by the number of pixels that are not ignored, not by their weights. So borders count more than the
-    rest of the data set, and weights of 1 give plain cross-entropy. K = 1 is a sigmoid, K > 1 a softmax.
+    weights: float, of the masks' shape, on the logits' device; kit.losses.unet_border_weights makes them. Deviation:
+    the paper's sum is divided by the number of pixels that are not ignored, not by their weights. So borders count more
+    than the rest of the data set, and weights of 1 give plain cross-entropy. K = 1 is a sigmoid, K > 1 a softmax.
     """
     losses, valid = pixel_losses(logits, masks, ignore_index)
-    if weights.shape != losses.shape:
+    if weights.shape != masks.shape:
         raise ValueError(f"expected weights (N, H, W) as the masks, {tuple(masks.shape)}, got {tuple(weights.shape)}")
-    return (losses * weights * valid).sum() / valid.sum().clamp(min=1)
+    return (losses * weights.reshape(losses.shape) * valid).sum() / valid.sum().clamp(min=1)
 
 
 def focal(
@@ -70,6 +70,7 @@ def focal(
     for K > 1 a tensor (K,); None weights all alike. Deviations: the mean over the pixels that are not ignored, where
     the paper's detector divides by the number of foreground boxes; softmax for K > 1. gamma = 0 is cross-entropy.
     """
+    logits, masks = one_by_one(logits, masks)
     losses, valid = pixel_losses(logits, masks, ignore_index)
     missed = -torch.expm1(-losses)  # 1 - p_t
     losses = missed.clamp(min=1e-12) ** gamma * losses  # a root's slope at 0 is infinite, for gamma < 1

@@ -12,11 +12,26 @@ from torch.nn import functional as F
 IGNORE_INDEX = 255
 
 
+def one_by_one(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Overlapping classes as images of one foreground: logits and masks (N, K, H, W) -> (N K, 1, H, W), (N K, H, W).
+
+    Masks (N, H, W) of classes that do not overlap, and all that does not fit together, stay as they are.
+    """
+    if masks.ndim != 4 or masks.shape != logits.shape:
+        return logits, masks
+    return logits.flatten(0, 1).unsqueeze(1), masks.flatten(0, 1)
+
+
 def check_shapes(logits: Tensor, masks: Tensor, channels: str) -> None:
     """Raise ValueError unless logits are (N, K, H, W) floats and masks (N, H, W) integers of the same N, H and W.
 
     channels: "1", "K > 1", or "K" for any number.
     """
+    if masks.ndim == 4 and masks.shape == logits.shape:
+        raise ValueError(
+            f"masks (N, K, H, W), {tuple(masks.shape)}, are of classes that overlap: each needs a sigmoid of its own, "
+            "and this loss is a softmax over all; take bce_dice, focal or another for one foreground class"
+        )
     fits = logits.ndim == 4 and masks.shape == (logits.shape[0], *logits.shape[2:])
     if not fits:
         raise ValueError(
@@ -55,6 +70,7 @@ def check_labels(masks: Tensor, valid: Tensor, channels: int) -> None:
 
 def binary_terms(logits: Tensor, masks: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
     """Logits f32, truth f32 (0 or 1) and validity (bool), each (N, H, W); truth is 0 where ignored."""
+    logits, masks = one_by_one(logits, masks)
     check_shapes(logits, masks, "1")
     valid = masks != ignore_index
     check_labels(masks, valid, 1)
@@ -63,6 +79,7 @@ def binary_terms(logits: Tensor, masks: Tensor, ignore_index: int) -> tuple[Tens
 
 def pixel_losses(logits: Tensor, masks: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """-log of the truth's probability (f32), and validity (bool), both (N, H, W)."""
+    logits, masks = one_by_one(logits, masks)
     check_shapes(logits, masks, "K")
     if logits.shape[1] > 1:
         valid = masks != ignore_index
@@ -75,6 +92,7 @@ def pixel_losses(logits: Tensor, masks: Tensor, ignore_index: int) -> tuple[Tens
 
 def probs_and_truth(logits: Tensor, masks: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Probabilities, and truth as 0 or 1 for each class, both f32 (N, K, H, W), and both 0 where ignored."""
+    logits, masks = one_by_one(logits, masks)
     check_shapes(logits, masks, "K")
     valid = masks != ignore_index
     check_labels(masks, valid, logits.shape[1])

@@ -13,9 +13,21 @@ store.py       the store of predictions: one PNG an image
 from kit.prediction.frame import Frame
 from kit.prediction.levels import quantise
 from kit.prediction.predictor import Predictor
-from kit.prediction.rule import Rule
+from kit.prediction.rule import Rule, rule_for
 from kit.prediction.store import Store
 from kit.prediction.tiles import Tiled
 from kit.prediction.views import TTA, VIEWS, View, probabilities
 
-__all__ = ["TTA", "VIEWS", "Frame", "Predictor", "Rule", "Store", "Tiled", "View", "probabilities", "quantise"]
+__all__ = [
+    "TTA",
+    "VIEWS",
+    "Frame",
+    "Predictor",
+    "Rule",
+    "Store",
+    "Tiled",
+    "View",
+    "probabilities",
+    "quantise",
+    "rule_for",
+]

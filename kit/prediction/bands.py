@@ -23,6 +23,7 @@ from kit.data.regions import Regions
 from kit.prediction.frame import Frame
 from kit.prediction.levels import mean_levels, quantise
 from kit.prediction.predictor import Predictor, images_at_once
+from kit.prediction.rule import Rule
 from kit.prediction.tiles import Tiled, tile_starts, tile_weights
 from kit.prediction.views import TTA, View, activate
 from kit.system.threads import ordered_map
@@ -45,7 +46,7 @@ def level_bands(predictor: Predictor, image: Regions, threads: int = 1) -> Itera
     TTA, which need the whole image; FloatingPointError where a probability is not finite.
     """
     frame, tta = predictor.frame, predictor.tta
-    check_frame(frame, tta)
+    check_slides(frame, tta, predictor.rule)
     size, rows = image.shape[:2], _Rows(image, threads)
     views = [*(view for view in tta.views if not view.transpose), *(view for view in tta.views if view.transpose)]
     walks = [[_Walk(predictor, network, group, size) for group in _groups(views)] for network in predictor.networks]
@@ -55,14 +56,16 @@ def level_bands(predictor: Predictor, image: Regions, threads: int = 1) -> Itera
         yield _band([_mean(walk, views, rows, (begin, end)) for walk in walks])
 
 
-def check_frame(frame: Frame, tta: TTA) -> None:
-    """Raise ValueError unless slides can be predicted so: in tiles, without resizing and without scales of TTA."""
+def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
+    """Raise ValueError unless slides can be predicted so: in tiles, and nothing that needs the whole image."""
     if frame.tile is None or frame.resizing.size is not None or tta.scales != (1.0,):
         raise ValueError(
             "a slide is predicted in tiles, at its own size or shrunk by the data set: expected "
             "Frame(Resizing(None), tile=(height, width)) and a TTA without scales, got "
             f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
         )
+    if rule.separate or rule.objects or rule.min_area > 1:
+        raise ValueError(f"slides have classes that do not overlap, and no objects or min_area; got {rule}")
 
 
 def _groups(views: Sequence[View]) -> list[list[View]]:

@@ -13,13 +13,14 @@ from torch import Tensor
 FOREGROUND = 128  # the level of probability 0.5
 
 
-def quantise(probs: Tensor) -> Tensor:
+def quantise(probs: Tensor, separate: bool = False) -> Tensor:
     """Probabilities f32 (N, K, H, W) -> levels u8.
 
-    K > 1: classes that share the likeliest one's level go one down, so that it stays the likeliest.
+    K > 1: classes that share the likeliest one's level go one down, so that it stays the likeliest. separate: classes
+    may overlap, each is decided by itself, and its level says all.
     """
     levels = (probs * 256).clamp_(max=255).to(torch.uint8)
-    if probs.shape[1] > 1:
+    if probs.shape[1] > 1 and not separate:
         winner = probs.argmax(dim=1, keepdim=True)  # of probability 1/K or more, so of level 1 or more up to K = 256
         tied = (levels == levels.gather(1, winner)).scatter(1, winner, value=False)
         levels -= tied.to(torch.uint8)

@@ -98,9 +98,11 @@ def mean_of_levels(levels: Sequence[np.ndarray | SlideLevels]) -> np.ndarray | S
     return SlideLevels(bands, levels[0].size, levels[0].scale)
 
 
-def store_of(dataset: Dataset, folder: Path, channels: int) -> Store:
+def store_of(dataset: Dataset, folder: Path, channels: int, rule: Rule) -> Store:
     """The store of predictions that suits a data set."""
-    return SlideStore(folder, channels, dataset.scale) if has_regions(dataset) else Store(folder, channels)
+    if has_regions(dataset):
+        return SlideStore(folder, channels, rule, dataset.scale)
+    return Store(folder, channels, rule)
 
 
 class SlideStore(Store):
@@ -111,8 +113,8 @@ class SlideStore(Store):
 
     suffix = ".tif"
 
-    def __init__(self, folder: Path, channels: int = 1, scale: int = 1) -> None:
-        super().__init__(folder, channels)
+    def __init__(self, folder: Path, channels: int = 1, rule: Rule = Rule(), scale: int = 1) -> None:  # noqa: B008
+        super().__init__(folder, channels, rule)
         self.scale = scale
 
     def write(self, id: str, levels: SlideLevels) -> None:
@@ -129,6 +131,10 @@ class SlideStore(Store):
                 "same command again"
             )
         return SlideLevels(self._bands(stored), stored.shape[:2], self.scale)
+
+    def mask(self, id: str, size: tuple[int, int]) -> np.ndarray:
+        """Raise ValueError: a slide may be larger than memory."""
+        raise ValueError(f"{id}: the mask of a slide is not made whole; take read(id).masks(size, rule) band by band")
 
     def _bands(self, stored: TiffRegions) -> Iterator[np.ndarray]:
         height, width = stored.shape[:2]

@@ -10,16 +10,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kit.prediction.rule import Rule
 from kit.system.files import check_id, file_name, write_atomic
 
 
 class Store:
-    """Quantised predictions, written whole or not at all, readable by any tool: K classes stacked in a grey PNG."""
+    """Quantised predictions, written whole or not at all, readable by any tool: K classes stacked in a grey PNG.
+
+    rule: how they become masks.
+    """
 
     suffix = ".png"
 
-    def __init__(self, folder: Path, channels: int = 1) -> None:
-        self.folder, self.channels = folder, channels
+    def __init__(self, folder: Path, channels: int = 1, rule: Rule = Rule()) -> None:  # noqa: B008 (frozen)
+        self.folder, self.channels, self.rule = folder, channels, rule
 
     def path(self, id: str) -> Path:
         """Where the prediction of `id` is kept. Raises ValueError if the id is unsafe."""
@@ -54,6 +58,10 @@ class Store:
         if stacked is None or stacked.ndim != 2 or len(stacked) % self.channels:
             raise ValueError(f"{self.path(id)} is damaged; delete it and run the same command again")
         return stacked.reshape(self.channels, -1, stacked.shape[1])
+
+    def mask(self, id: str, size: tuple[int, int]) -> np.ndarray:
+        """The predicted mask at `size`, (height, width): see Rule.mask."""
+        return self.rule.mask(self.read(id), size)
 
     def forget(self, ids: Sequence[str]) -> None:
         """Remove the predictions of `ids`, because another network will make them."""

@@ -52,10 +52,10 @@ VIEWS = {
 
 
 @torch.inference_mode()
-def probabilities(network: nn.Module, images: Tensor, tta: TTA) -> Tensor:
+def probabilities(network: nn.Module, images: Tensor, tta: TTA, separate: bool = False) -> Tensor:
     """Mean probabilities f32 (N, K, H, W) of normalised images over views and scales.
 
-    K is that of the logits; two channels of logits give one, the foreground.
+    K is that of the logits; two channels of logits give one, the foreground. separate: each logit is a class by itself.
     Views of one shape go through the network in one batch. Other scales are resized there and back.
     """
     size, parts = images.shape[2:], []
@@ -66,14 +66,17 @@ def probabilities(network: nn.Module, images: Tensor, tta: TTA) -> Tensor:
             if views:
                 seen = [view.apply(scaled) for view in views]
                 batch = torch.cat(seen) if len(seen) > 1 else seen[0]
-                maps = activate(network(batch).float()).chunk(len(views))
+                maps = activate(network(batch).float(), separate).chunk(len(views))
                 parts += [resize_maps(view.undo(part), size) for view, part in zip(views, maps, strict=True)]
     return functools.reduce(torch.add, parts) / len(parts) if len(parts) > 1 else parts[0]
 
 
-def activate(logits: Tensor) -> Tensor:
-    """Logits (N, K, H, W) -> probabilities. Of two classes those of the second, (N, 1, H, W), as from one logit."""
-    if logits.shape[1] == 1:
+def activate(logits: Tensor, separate: bool = False) -> Tensor:
+    """Logits (N, K, H, W) -> probabilities. Of two classes those of the second, (N, 1, H, W), as from one logit.
+
+    separate: classes may overlap, so each logit has a sigmoid, also of two.
+    """
+    if logits.shape[1] == 1 or separate:
         return logits.sigmoid()
     probs = logits.softmax(dim=1)
     return probs[:, 1:] if logits.shape[1] == 2 else probs

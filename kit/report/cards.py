@@ -14,6 +14,7 @@ import simplejpeg
 
 from kit.report.display import as_rgb
 from kit.report.results import Results
+from kit.scoring.instances import unmatched
 
 BLUE, ORANGE, GREY = (64, 170, 255), (255, 150, 20), (150, 150, 150)
 WIDTH, HEIGHT = 480, 400  # the box, in pixels, that every drawing fits into
@@ -23,17 +24,18 @@ IGNORED = 255
 def card(results: Results, name: str) -> dict[str, str]:
     """Return the drawings of one image as data URIs, by what they show.
 
-    Two classes: outlines, errors and, at full resolution, the largest error. More: truth, prediction, errors.
+    Two classes, and objects: outlines, errors and, at full resolution, the largest error. More, and classes that
+    overlap: truth, prediction, errors.
     Raises ValueError naming the image where image, truth and prediction differ in size.
     """
     image, truth, prediction = results.read_image(name), results.read_truth(name), results.read_prediction(name)
-    if not truth.shape == prediction.shape == image.shape[:2]:
+    if not (truth.shape == prediction.shape and truth.shape[:2] == image.shape[:2]):
         shapes = f"image {image.shape[:2]}, truth {truth.shape}, prediction {prediction.shape}"
         raise ValueError(f"{name}: {shapes}: expected one height and width")
     image = as_rgb(image, results.channels)
     scale = min(WIDTH / image.shape[1], HEIGHT / image.shape[0])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))  # OpenCV's (width, height)
-    draw = _draw_two_classes if len(results.classes) == 2 else _draw_classes
+    draw = _DRAW.get(results.task, _draw_classes if results.averaged else _draw_two_classes)
     drawings = draw(image, truth, prediction, size, palette(results.classes))
     return {what: _data_uri(drawing) for what, drawing in drawings.items()}
 
@@ -66,6 +68,38 @@ def _draw_two_classes(
     }
 
 
+def _draw_overlapping(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int], colours: list[tuple]
+) -> dict[str, np.ndarray]:
+    """truth, prediction: bool (H, W, K). Each class is tinted and has an outline, so both of two classes show."""
+    missed, added = (truth & ~prediction).any(axis=2), (prediction & ~truth).any(axis=2)
+    return {
+        "the truth": _layered(image, truth, colours, size),
+        "the prediction": _layered(image, prediction, colours, size),
+        "its errors": _error_map(image, np.zeros_like(missed), missed | added, missed, size),
+    }
+
+
+def _draw_objects(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int], colours: list[tuple]
+) -> dict[str, np.ndarray]:
+    """truth, prediction: int32 (H, W), a label an object. An object without a partner is painted whole."""
+    missed, added = unmatched(truth, prediction)
+    wrong = missed | added if (missed | added).any() else (truth > 0) != (prediction > 0)
+    window = _error_window(wrong if wrong.any() else truth > 0, (size[1], size[0]))
+    tinted = image[window].copy()
+    for mask, colour in ((missed, BLUE), (added & ~missed, ORANGE)):
+        tinted[mask[window]] = tinted[mask[window]] * 0.6 + np.array(colour) * 0.4
+    return {
+        "the outlines of truth and prediction": _outlined(image, truth, prediction, size),
+        "its missed and added objects": _error_map(image, np.zeros_like(missed), missed | added, missed, size),
+        "its largest error, enlarged": _outlined(tinted, truth[window], prediction[window], size),
+    }
+
+
+_DRAW = {"multilabel": _draw_overlapping, "instances": _draw_objects}
+
+
 def palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
     """Return a colour for each class, neighbours far apart in hue; grey for a background, which stays unpainted."""
     colours = []
@@ -81,6 +115,17 @@ def _painted(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, size: t
     drawing, paint = _resize(image, size), colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
     share = np.where((paint == GREY).all(axis=-1), 0.25, 0.6)[..., None]
     return (drawing * (1 - share) + paint * share).astype(np.uint8)
+
+
+def _layered(image: np.ndarray, masks: np.ndarray, colours: list[tuple], size: tuple[int, int]) -> np.ndarray:
+    """The image at `size` with each layer of masks, bool (H, W, K), tinted and outlined in its colour, u8 (h, w, 3)."""
+    drawing, layers = _resize(image, size).astype(np.float32), np.moveaxis(masks.view(np.uint8), 2, 0)
+    for layer, colour in zip(layers, colours, strict=True):
+        inside = cv2.resize(np.ascontiguousarray(layer), size, interpolation=cv2.INTER_NEAREST) > 0
+        drawing[inside] = drawing[inside] * 0.65 + np.array(colour, np.float32) * 0.35
+    for layer, colour in zip(layers, colours, strict=True):
+        drawing[_edges(np.ascontiguousarray(layer), size, 2)] = colour
+    return drawing.astype(np.uint8)
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> np.ndarray:

@@ -4,21 +4,13 @@ report.json, report.html and the summary only show these numbers. Images of one 
 of one car), so every interval is taken over groups, by kit.scoring.
 """
 
+import dataclasses
+
 import numpy as np
-import pandas as pd
 
 from kit.report.conventions import conventions
 from kit.report.results import Results
 from kit.report.thresholds import threshold_curve
-from kit.scoring.confusion import (
-    dice,
-    frequency_weighted_iou,
-    iou,
-    mean_accuracy,
-    mean_dice,
-    mean_iou,
-    pixel_accuracy,
-)
 from kit.scoring.counts import COLUMNS
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import DatasetDice, DatasetIoU
@@ -32,7 +24,9 @@ def measure(results: Results) -> dict:
 
     An interval is {"low", "high", "df", "note"}: 95 %, low and high null where there is none; the note says why.
 
-    title, drawn, command, tta, size, images, groups, classes: the run and the data that it was scored on
+    title, drawn, command, tta, size, images, groups, classes, task: the run and the data that it was scored on
+    averaged        whether Dice and IoU are means over classes
+    rule            {"threshold": one or one of each class, "objects", "min_area"}: what makes masks of predictions
     metric          {"name", "value", interval} of the competition's own metric; null without one
     dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
                     classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
@@ -46,26 +40,30 @@ def measure(results: Results) -> dict:
                     "best_epoch", "best_val_dice"}]
     per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
     threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
+    thresholds      [{"name", and the same}] of each class of task multilabel
     quantiles       {"0.05": Dice, ...} over images
     worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}], by Dice
     worst_by_group  the same, the worst image of each of the 24 worst groups, in the order of by_group
     by_group        [{"group", "images", "dice_mean", "dice_worst"}], the lowest mean first
     seconds, config, versions   as given
     """
-    images, matrices = results.images, results.matrices
+    images, every = results.images, np.ones(len(results.images), bool)
+    one_curve = results.levels is not None and not results.overlaps
     return _plain({
         "title": results.title, "drawn": results.drawn, "command": results.command,
         "tta": results.tta, "size": results.size, "images": len(images), "groups": images["group"].nunique(),
-        "classes": matrices.shape[-1],
+        "classes": len(results.classes), "task": results.task, "averaged": results.averaged,
+        "rule": dataclasses.asdict(results.rule),
         "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
         "conventions": conventions(results),
-        "metric": _metric(results, np.ones(len(images), bool)),
-        "pooled": {name: found._asdict() for name, found in _intervals(images, matrices).items()},
-        "dataset": _dataset(matrices), "constant": _constant(matrices.sum(axis=0), results.classes),
+        "metric": _metric(results, every),
+        "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
+        "dataset": _dataset(results), "constant": _constant(results),
         "further": results.further,
         "per_fold": [_fold_row(results, fold) for fold in sorted(set(images["fold"]))],
-        "per_class": _per_class(matrices.sum(axis=0), results.classes),
-        "threshold": None if results.levels is None else threshold_curve(images, results.levels),
+        "per_class": _per_class(results),
+        "threshold": threshold_curve(images, results.levels) if one_curve else None,
+        "thresholds": _class_curves(results),
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,
@@ -80,14 +78,23 @@ def _metric(results: Results, inside: np.ndarray) -> dict | None:
     return {"name": results.metric.name, **found._asdict()}
 
 
-def _intervals(images: pd.DataFrame, matrices: np.ndarray) -> dict[str, Interval]:
-    """The four SCORES with their intervals."""
-    groups, num_classes = images["group"].tolist(), matrices.shape[-1]
+def _class_curves(results: Results) -> list[dict]:
+    """The curve of Dice over thresholds of each class that may overlap others."""
+    if not results.overlaps or results.levels is None:
+        return []
+    curves = (threshold_curve(results.images, results.levels[:, k]) for k in range(len(results.classes)))
+    return [{"name": name, **curve} for name, curve in zip(results.classes, curves, strict=True)]
+
+
+def _intervals(results: Results, inside: np.ndarray) -> dict[str, Interval]:
+    """The four SCORES of the images `inside`, bool (n,), with their intervals."""
+    images, matrices = results.images[inside], results.matrices[inside]
+    groups, of = images["group"].tolist(), results.of_classes
     scored = images["dice"].notna()  # of several classes and every pixel ignored: no score
     found = {
         name: interval(images[name].where(scored, 0), scored.astype(float), groups) for name in ("dice", "iou")
     }  # fmt: skip
-    if num_classes == 2:
+    if not (results.averaged or results.overlaps):
         hits, wrong = matrices[:, 1, 1], matrices[:, 0, 1] + matrices[:, 1, 0]
         whole = [
             interval_of_metric(DatasetDice(), np.column_stack([2 * hits, 2 * hits + wrong]), groups),
@@ -99,7 +106,7 @@ def _intervals(images: pd.DataFrame, matrices: np.ndarray) -> dict[str, Interval
             interval_of_score(
                 rows, groups, lambda sums, mean=mean: mean(sums.reshape(-1, *total.shape), total), logit=True
             )
-            for mean in (mean_dice, mean_iou)
+            for mean in (of.mean_dice, of.mean_iou)
         ]
     return dict(zip(SCORES, (found["dice"], whole[0], found["iou"], whole[1]), strict=True))
 
@@ -107,7 +114,7 @@ def _intervals(images: pd.DataFrame, matrices: np.ndarray) -> dict[str, Interval
 def _fold_row(results: Results, fold: int) -> dict:
     inside = (results.images["fold"] == fold).to_numpy()
     images = results.images[inside]
-    scores = _intervals(images, results.matrices[inside])
+    scores = _intervals(results, inside)
     epochs = [line for line in results.history.get(fold, []) if np.isfinite(line.get("val_dice") or np.nan)]
     best = max(epochs, key=lambda line: line["val_dice"], default={})
     return {
@@ -121,37 +128,42 @@ def _fold_row(results: Results, fold: int) -> dict:
     }  # fmt: skip
 
 
-def _dataset(matrices: np.ndarray) -> dict[str, float]:
+def _dataset(results: Results) -> dict[str, float]:
     """The four scores of Long, Shelhamer & Darrell 2015, and mean IoU image by image."""
-    total = matrices.sum(axis=0)
-    each = mean_iou(matrices)
+    total, of = results.matrices.sum(axis=0), results.of_classes
+    each = results.images["iou"].to_numpy(float) if results.overlaps else of.mean_iou(results.matrices)
     return {
-        "pixel_accuracy": pixel_accuracy(total), "mean_accuracy": mean_accuracy(total), "mean_iou": mean_iou(total),
-        "frequency_weighted_iou": frequency_weighted_iou(total),
+        "pixel_accuracy": of.pixel_accuracy(total), "mean_accuracy": of.mean_accuracy(total),
+        "mean_iou": of.mean_iou(total), "frequency_weighted_iou": of.frequency_weighted_iou(total),
         "mean_iou_images": each[~np.isnan(each)].mean() if not np.isnan(each).all() else np.nan,
     }  # fmt: skip
 
 
-def _constant(matrix: np.ndarray, names: tuple[str, ...]) -> dict:
-    """The scores of a predictor that has learnt nothing but which class is the commonest, over the same classes."""
-    truth = matrix.sum(axis=1)
-    commonest = truth.argmax()
-    constant = np.zeros_like(matrix)
-    constant[:, commonest] = truth
+def _constant(results: Results) -> dict:
+    """The scores of a predictor that has learnt nothing but which class is the commonest, over the same classes.
+
+    Where classes overlap it predicts none.
+    """
+    total, of = results.matrices.sum(axis=0), results.of_classes
+    constant, truth = np.zeros_like(total), total.sum(axis=-1)
+    commonest = 0 if results.overlaps else truth.argmax()
+    constant[..., commonest] = truth
     return {
-        "class": names[commonest],
-        "pixel_accuracy": pixel_accuracy(constant),
-        "mean_iou": mean_iou(constant, whole=matrix),
+        "class": "no class" if results.overlaps else results.classes[commonest],
+        "pixel_accuracy": of.pixel_accuracy(constant),
+        "mean_iou": of.mean_iou(constant, whole=total),
     }
 
 
-def _per_class(matrix: np.ndarray, names: tuple[str, ...]) -> list[dict]:
-    truth = matrix.sum(axis=1)
-    accuracy = np.divide(np.diag(matrix), truth, out=np.full(len(matrix), np.nan), where=truth > 0)
-    columns = {"share": truth / max(1, truth.sum()), "iou": iou(matrix), "dice": dice(matrix), "accuracy": accuracy}
+def _per_class(results: Results) -> list[dict]:
+    total, of = results.matrices.sum(axis=0), results.of_classes
+    truth, hits = (total[:, 1].sum(axis=1), total[:, 1, 1]) if results.overlaps else (total.sum(axis=1), np.diag(total))
+    pixels = total[0].sum() if results.overlaps else truth.sum()
+    accuracy = np.divide(hits, truth, out=np.full(len(truth), np.nan), where=truth > 0)
+    columns = {"share": truth / max(1, pixels), "iou": of.iou(total), "dice": of.dice(total), "accuracy": accuracy}
     return [
         {"class": k, "name": name, **{column: values[k] for column, values in columns.items()}}
-        for k, name in enumerate(names)
+        for k, name in enumerate(results.classes)
     ]
 
 

@@ -60,7 +60,7 @@ def _headline(measurements: dict) -> list[dict]:
         "dice_mean": "Dice, mean over images", "dice_dataset": "Dice, data set",
         "iou_mean": "IoU, mean over images", "iou_dataset": "IoU, data set",
     }  # fmt: skip
-    if measurements["classes"] > 2:
+    if measurements["averaged"]:
         labels = {name: f"Mean {label}" for name, label in reversed(labels.items())}
     scores = [{"key": name, "name": label} | measurements["pooled"][name] for name, label in labels.items()]
     metric = measurements["metric"]

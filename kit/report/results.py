@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 
+from kit.prediction.rule import Rule
+from kit.scoring import confusion, overlapping
 from kit.scoring.confusion import foreground_scores
 from kit.scoring.counts import COLUMNS
 from kit.scoring.metrics import Metric, check_counts
@@ -16,15 +19,17 @@ class Results:
     """The results of a run, over the folds finished so far: n images, K classes.
 
     images: one row an image, with COLUMNS; dice, iou and area are shares in 0..1.
-    matrices: i64 (n, K, K) confusion matrices at the images' own size, rows = truth, in the order of `images`.
+    matrices: i64 (n, K, K) confusion matrices at the images' own size, rows = truth, in the order of `images`; of task
+        multilabel (n, K, 2, 2), one of each class.
     levels: i64 (n, 2, 256) pixels by truth and by level; a pixel is foreground at threshold t where its
-        level >= round(256 t). None for K > 2.
+        level >= round(256 t). Of task multilabel (n, K, 2, 256); None for several classes that compete.
     metric, counts: the competition's metric and its f64 (n, M) counts of each image; None without a competition.
     history: for each fold the lines of its metrics.jsonl. seconds: run time of each stage.
     folds: how many are planned. size: (height, width) of the images for the network, None for each image's own.
     drawn: the toolkit drew the data. classes: K names. notes: further conventions, a sentence each.
     further: the recipe's own scores, by name. channels: names of the images' channels, None where unknown.
-    read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> u8 (H, W), 255 = ignored.
+    read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> masks of the task's kind.
+    task: see kit.data.tasks; None: binary or multiclass by the number of classes. rule: it makes masks of predictions.
     """
 
     title: str
@@ -49,12 +54,31 @@ class Results:
     metric: Metric | None = None
     counts: np.ndarray | None = None
     channels: tuple[str, ...] | None = None
+    task: str | None = None
+    rule: Rule = Rule()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         """Raise ValueError listing everything that does not fit together."""
+        if self.task is None:
+            object.__setattr__(self, "task", "binary" if len(self.classes) == 2 else "multiclass")
         problems = _sizes(self) or [*_ids(self), *_scores(self), *_metric(self)]
         if problems:
             raise ValueError(f"no report for {self.title}: " + "; ".join(problems))
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether classes may overlap."""
+        return self.task == "multilabel"
+
+    @property
+    def averaged(self) -> bool:
+        """Whether scores are means over classes, and not those of the one foreground."""
+        return len(self.classes) > (1 if self.overlaps else 2)
+
+    @property
+    def of_classes(self) -> ModuleType:
+        """The module whose functions score the matrices: kit.scoring.confusion or overlapping."""
+        return overlapping if self.overlaps else confusion
 
 
 def _sizes(results: Results) -> list[str]:
@@ -67,8 +91,8 @@ def _sizes(results: Results) -> list[str]:
     if len(matrices) != len(images) or (levels is not None and len(levels) != len(images)):
         counts = f"{len(matrices)} confusion matrices, {'no' if levels is None else len(levels)} histograms"
         return [f"{len(images)} images but {counts}: expected one of each for every image, in the same order"]
-    if len(results.classes) != matrices.shape[-1]:
-        return [f"{len(results.classes)} names of classes, but confusion matrices of {matrices.shape[-1]} classes"]
+    if len(results.classes) != matrices.shape[1]:
+        return [f"{len(results.classes)} names of classes, but confusion matrices of {matrices.shape[1]} classes"]
     return []
 
 
@@ -83,13 +107,15 @@ def _ids(results: Results) -> list[str]:
 
 
 def _scores(results: Results) -> list[str]:
-    images, binary, problems = results.images, results.matrices.shape[-1] == 2, []
+    images, problems, may_lack = results.images, [], results.averaged and not results.overlaps
     scores = images[["iou", "dice", "area"]]
-    wild = ~((scores >= 0) & (scores <= 1) | scores.isna() & (not binary)).all(axis=1)
+    wild = ~((scores >= 0) & (scores <= 1) | scores.isna() & may_lack).all(axis=1)
     if wild.any():
         problems.append(f"iou, dice or area outside 0..1 for {list(images['id'][wild])}")
-    if binary:
-        wrong = ~np.isclose(foreground_scores(results.matrices)[1], images["dice"], atol=1e-4) & ~wild
+    if not may_lack:
+        own = np.nan_to_num(overlapping.mean_dice(results.matrices), nan=1.0) if results.overlaps else None
+        expected = foreground_scores(results.matrices)[1] if own is None else own
+        wrong = ~np.isclose(expected, images["dice"], atol=1e-4) & ~wild
         if wrong.any():
             names = list(images["id"][wrong])
             problems.append(f"dice is not that of the confusion matrix (rows in another order?) for {names}")

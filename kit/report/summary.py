@@ -41,7 +41,7 @@ def _table(m: dict) -> list[str]:
             f"{label:15}" + "".join(f"{_rounded(score[end]):>10}" for score in pooled)
             for label, end in (("95 % from", "low"), ("     to", "high"))
         ]
-    if m["classes"] > 2:
+    if m["averaged"]:
         names = ", ".join(row["name"] for row in m["per_class"])
         lines += textwrap.wrap(f"Dice and IoU are means over all {m['classes']} classes: {names}", WIDTH)
     scores: dict[str, list[str]] = {}
@@ -75,6 +75,8 @@ def _further(m: dict) -> list[str]:
 
 
 def _threshold(m: dict) -> list[str]:
+    if m["thresholds"]:
+        return _thresholds(m)
     honest = (m["threshold"] or {}).get("honest")
     if not honest:
         return []
@@ -82,8 +84,18 @@ def _threshold(m: dict) -> list[str]:
     return [
         "",
         f"threshold picked on the other folds: mean Dice {value:.4f} ({gain:+.5f} over 0.5)",
-        "The scores above and the CSV are at 0.5.",
+        f"The scores above and the CSV are at {m['rule']['threshold']:g}.",
     ]
+
+
+def _thresholds(m: dict) -> list[str]:
+    """The honest gain of a threshold of each class that may overlap others."""
+    found = [(one["name"], one["honest"]["dice_mean"]) for one in m["thresholds"] if one["honest"]]
+    gains = [f"{name} {honest['value']:.4f} ({round(honest['gain'], 5) + 0.0:+.5f})" for name, honest in found]
+    if not gains:
+        return []
+    text = f"thresholds picked on the other folds: mean Dice (gain over 0.5) of {', '.join(gains[:12])}"
+    return ["", *textwrap.wrap(text + (" …" if len(gains) > 12 else ""), WIDTH)]
 
 
 def _rounded(score: float | None) -> str:

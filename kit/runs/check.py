@@ -1,13 +1,17 @@
 """Checks of the network and of the competition against the data set, before the first step of training."""
 
 import contextlib
+import functools
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kit.data.check import sample_ids
+from kit.data.check_slides import slide_part
+from kit.data.regions import has_regions
 from kit.data.sample_checks import check_image, name_error
+from kit.data.tasks import Task
 from kit.runs.run import Run
 from kit.scoring.metrics import Metric, check_counts
 from kit.submission.competition import Competition
@@ -54,22 +58,38 @@ def check_metric(run: Run, metric: Metric | None) -> None:
         return
     _check_parts(metric)
     count, what = run.dataset.num_classes, "a drawn mask of every class"
-    classes = f"{count} classes ({', '.join(run.dataset.classes)})"
+    classes = f"{_classes(count)} ({', '.join(run.dataset.classes)})"
     if getattr(metric, "num_classes", count) != count:
         raise ValueError(
             f"the metric {metric.name} is of {metric.num_classes} classes, the data set has {classes}: give it "
             f"num_classes={count}"
         )
-    mask = np.repeat(np.repeat(np.arange(count, dtype=np.uint8)[None], 8, axis=0), 8, axis=1)
-    other = np.roll(mask, 4, axis=1)
-    mask[-1] = 255
+    if has_regions(run.dataset) and not callable(getattr(metric, "counts_of_matrix", None)):
+        raise ValueError(
+            f"the metric {metric.name} has no counts_of_matrix(matrix), and slides are too large for whole masks: see "
+            "kit/scoring/metrics.py"
+        )
+    mask, other, kind = _drawn_masks(run.task, count)
     try:
         check_counts(metric, [metric.counts(mask, other), metric.counts(mask, other)], [what, what])
     except Exception as error:  # whatever a metric of the user's own raises
         raise ValueError(
-            f"the metric {metric.name} cannot score masks of {classes}: {error}. It must take truth and prediction u8 "
-            f"(H, W) of classes 0 to {count - 1}, and 255 in truth"
+            f"the metric {metric.name} cannot score masks of {classes}: {error}. It must take truth and prediction "
+            f"{kind}"
         ) from error
+
+
+def _drawn_masks(task: Task, count: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """A truth and a prediction that hold every class, and in words what they are."""
+    stripes = np.repeat(np.repeat(np.arange(max(2, count), dtype=np.uint8)[None], 8, axis=0), 8, axis=1)
+    other = np.roll(stripes, 4, axis=1)
+    if task.overlaps:
+        masks = (np.stack([each >= k for k in range(count)], axis=2) for each in (stripes, other))
+        return *masks, f"bool (H, W, {count})"
+    if task.has_objects:
+        return stripes.astype(np.int32) * 300, other.astype(np.int32), "int32 (H, W), a label an object"
+    stripes[-1] = 255
+    return stripes, other, f"u8 (H, W) of classes 0 to {count - 1}, and 255 in truth"
 
 
 def check_tests(run: Run, competition: Competition) -> None:
@@ -79,9 +99,12 @@ def check_tests(run: Run, competition: Competition) -> None:
     wrong with some is printed.
     """
     problems, dataset, ids = [], competition.dataset, sample_ids(competition.test_ids)
+    if has_regions(dataset) and competition.dialect.rows == "instance":
+        raise ValueError("the CSV has a row an object, and slides are written one row an image or class")
+    read = functools.partial(slide_part, dataset) if has_regions(dataset) else dataset.read_image
     for id in ids:
         try:
-            check_image(id, dataset.read_image(id), run.dataset.channels, run.dataset.dtype)
+            check_image(id, read(id), run.dataset.channels, run.dataset.dtype)
         except Exception as error:  # whatever the data set's own code raises
             problems.append(name_error(id, error))
     if problems and len(problems) == len(ids):
@@ -108,11 +131,16 @@ def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[2:]) != tuple(size):
         found = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"in eval mode the network returns {found}, expected logits (N, K, {size[0]}, {size[1]})")
-    right = {1, 2} if run.dataset.num_classes == 2 else {run.dataset.num_classes}
+    right, task = run.task.logits, run.task
     if logits.shape[1] not in right:
-        classes = ", ".join(run.dataset.classes)
+        overlapping = " that may overlap, a logit each" if task.overlaps else ""
         raise ValueError(
             f"the network gives logits of {counted(logits.shape[1], 'channel')}, the data set has "
-            f"{run.dataset.num_classes} classes ({classes}): expected {' or '.join(map(str, sorted(right)))}. "
-            f"Give it num_classes={max(right)}" + (" (1 with a loss for one foreground)" if right == {1, 2} else "")
+            f"{_classes(len(task.classes))} ({', '.join(task.classes)}){overlapping}: expected "
+            f"{' or '.join(map(str, right))}. Give it num_classes={max(right)}"
+            + (" (1 with a loss for one foreground)" if right == (1, 2) else "")
         )
+
+
+def _classes(count: int) -> str:
+    return f"{count} class{'es' * (count != 1)}"

@@ -10,7 +10,6 @@ from torch import nn
 from kit.data.identity import held_values, named_values, reading_code
 from kit.data.regions import has_regions
 from kit.prediction.predictor import Predictor
-from kit.prediction.rule import Rule
 from kit.prediction.slides import stream
 from kit.runs.run import Run, read_json
 from kit.runs.settings import network_text
@@ -22,7 +21,7 @@ from kit.system.files import digest, short_hash, write_atomic
 
 def predictor(run: Run, networks: Sequence[nn.Module]) -> Predictor:
     """How this run predicts: by the mean of `networks`."""
-    return Predictor(networks, run.frame, run.tta, dtype=run.dtype)
+    return Predictor(networks, run.frame, run.tta, run.rule, run.dtype)
 
 
 def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: Metric | None = None) -> None:
@@ -45,7 +44,7 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     run.world.wait()
     if run.world.main:
         _score_fold(run, fold, metric)
-        facts = {"metric": metric_key(metric), "seconds": round(time.perf_counter() - started, 2)}
+        facts = {"metric": scoring_key(run, metric), "seconds": round(time.perf_counter() - started, 2)}
         write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**key, **facts}))
     run.world.wait()
 
@@ -61,8 +60,8 @@ def _forget_others(run: Run, fold: int) -> dict[str, str]:
 
 
 def score_again(run: Run, metric: Metric | None) -> None:
-    """Score the finished folds that were scored by another metric. Their predictions are kept."""
-    done, own = finished(run), metric_key(metric)
+    """Score the finished folds that were scored by another metric or rule. Their predictions are kept."""
+    done, own = finished(run), scoring_key(run, metric)
     for fold, facts in scored(run).items():
         if fold in done and facts.get("metric") != own:
             _score_fold(run, fold, metric)
@@ -95,6 +94,11 @@ def metric_key(metric: Metric | None) -> str | None:
     return short_hash((metric.name, values, reading_code(metric, object)))
 
 
+def scoring_key(run: Run, metric: Metric | None) -> str | None:
+    """A name of what decides the counts of predicted images: the metric, and the rule where it is an own one."""
+    return short_hash((metric_key(metric), run.own_rule)) if run.own_rule else metric_key(metric)
+
+
 def finished(run: Run) -> list[int]:
     """The folds that are trained, predicted and scored as this run would do it, and whose predictions are all there."""
     lost = set(run.store.missing(run.dataset.ids))
@@ -123,7 +127,7 @@ def scores(run: Run) -> Scores:
 
 
 def oof_masks(run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Id, truth and out-of-fold prediction, u8 (H, W) each, of every held-out image of the finished folds.
+    """Id, truth and out-of-fold prediction, masks of the task's kind, of every held-out image of the finished folds.
 
     Raises ValueError for slides, which are not read whole.
     """
@@ -131,4 +135,4 @@ def oof_masks(run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         raise ValueError("masks of slides are not read whole: take run.dataset.mask(id) and run.store.read(id).masks()")
     for id in [id for fold in finished(run) for id in run.held_out(fold)]:
         truth = run.dataset.read_mask(id)
-        yield id, truth, Rule().mask(run.store.read(id), truth.shape)
+        yield id, truth, run.store.mask(id, truth.shape[:2])

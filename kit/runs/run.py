@@ -24,9 +24,11 @@ from kit.data.check import check_dataset, data_identity
 from kit.data.dataset import Dataset
 from kit.data.normalise import normalisation_of
 from kit.data.regions import has_regions
+from kit.data.tasks import Task, task_of
 from kit.folds.keeping import is_at_work, is_trained, keep_folds, locked_folds
-from kit.prediction.bands import check_frame
+from kit.prediction.bands import check_slides
 from kit.prediction.frame import Frame
+from kit.prediction.rule import Rule, rule_for
 from kit.prediction.slides import store_of
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
@@ -55,7 +57,8 @@ class Config:
 class Run:
     """folder and name: of the recipe, and so of the CSV. folds: (n,) the fold in which dataset.ids[i] is held out.
 
-    A fold of -1 means that an image is never held out. frame, tta: how images are predicted.
+    A fold of -1 means that an image is never held out. frame, tta: how images are predicted. rule: how predictions
+    become masks; None is the usual one of the data set's task.
     data: what training is given, as kit.data.check.data_identity names it.
     world, dtype, workers: this process, the dtype of its forward pass, how many processes load its data.
     """
@@ -72,11 +75,25 @@ class Run:
     dtype: torch.dtype
     workers: int = 0
     seed: int = 0
+    rule: Rule | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rule", rule_for(self.task, self.rule))
+
+    @property
+    def task(self) -> Task:
+        """What the masks of the data set are."""
+        return task_of(self.dataset)
 
     @property
     def channels(self) -> int:
-        """Of the logits: one for a single foreground, else one a class."""
-        return 1 if self.dataset.num_classes == 2 else self.dataset.num_classes
+        """Of the predictions that are kept: one for a single foreground, else one a class."""
+        return self.task.outputs
+
+    @property
+    def own_rule(self) -> tuple[Rule, ...]:
+        """The rule, where it is not the task's usual one: a part of the names of what it decides."""
+        return () if self.rule == rule_for(self.task) else (self.rule,)
 
     @property
     def num_folds(self) -> int:
@@ -95,8 +112,8 @@ class Run:
 
     @property
     def store(self) -> Store:
-        """The out-of-fold predictions of all folds."""
-        return store_of(self.dataset, self.folder / "oof", self.channels)
+        """The out-of-fold predictions of all folds, and the rule that makes masks of them."""
+        return store_of(self.dataset, self.folder / "oof", self.channels, self.rule)
 
     def fold_folder(self, fold: int) -> Path:
         """runs/<run>/fold<k>."""
@@ -126,13 +143,18 @@ def open_run(
     frame: Frame,
     tta: TTA,
     recipe: str,
+    *,
+    rule: Rule | None = None,
 ) -> Run:
     """Check the flags and all of the data, make the folds once, and open the run folder. recipe: the script's __file__.
+
+    rule: how predictions become masks, for the report and the CSV; None: thresholds of 0.5, of task instances also the
+    connected components. It may change when a run is resumed.
 
     Raises ValueError where flags, data or an older run in the folder do not fit; nothing is written then.
     """
     if has_regions(dataset):
-        check_frame(frame, tta)
+        check_slides(frame, tta, rule_for(task_of(dataset), rule))
     flags, world = read_flags(config), start(config.device)
     workers = default_workers(world.device, config.workers)
     with world.main_first():  # it writes what it found to the cache; the others read that
@@ -150,6 +172,7 @@ def open_run(
         dtype=best_dtype(world.device),
         workers=workers,
         seed=config.seed,
+        rule=rule,
     )
     planned(run, config.fold)  # before config.json is written
     begin(run)

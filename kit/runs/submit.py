@@ -30,8 +30,8 @@ from kit.submission.rows import RowParts, rows_in_order
 from kit.submission.score import score, truth_reader
 from kit.submission.tables import write
 from kit.system.files import raise_all, run_lock, short_hash, write_atomic
+from kit.system.objects import components
 
-RULE = Rule()
 WRITTEN = "written"  # an empty file beside rows that are in a CSV
 
 
@@ -42,7 +42,7 @@ class Submission:
     competition: its metric leads the report. write: also predict its test images and write the CSV, in `folder`.
     keep_test: keep every fold's predictions, see TestPredictions.
     on_bad_image: "stop" writes no CSV while a test image cannot be read; "empty" gives it an empty mask, and says so.
-    Raises ValueError for a CSV with a row an object: the mask of a class may hold several.
+    Where the CSV has a row an object, the objects are the connected components of a class.
     """
 
     competition: Competition
@@ -50,13 +50,6 @@ class Submission:
     folder: Path = Path("submissions")
     keep_test: bool = False
     on_bad_image: Literal["stop", "empty"] = "stop"
-
-    def __post_init__(self) -> None:
-        if self.write and self.competition.dialect.rows == "instance":
-            raise ValueError(
-                'the CSV has a row for each object (rows="instance"). kit predicts one mask a class and cannot tell '
-                "the objects in it apart yet. Train and report without the CSV: Submission(competition, write=False)"
-            )
 
 
 def submit(
@@ -99,11 +92,11 @@ def submit(
 
 
 def _rows_folder(run: Run, asked: str, folds: Sequence[int]) -> Path:
-    """Where the rows of a submission in progress are; another network, dialect or test image has another folder.
+    """Where the rows of a submission in progress are; another network, dialect, rule or test image has another folder.
 
     asked: the competition's fingerprint.
     """
-    key = short_hash((asked, run.origin["recipe"]))
+    key = short_hash((asked, run.origin["recipe"], *run.own_rule))
     return run.folder / "test" / f"{prediction_key(run, folds)}-{key}"
 
 
@@ -133,19 +126,42 @@ def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]
     return [fold] if fold in done else []
 
 
-def encode_levels(levels: np.ndarray | SlideLevels, size: tuple[int, int], order: str) -> list[tuple[int, str]]:
-    """The run lengths of every foreground class, (class index, "start length …"), of levels (K, h, w).
+def encode_levels(
+    levels: np.ndarray | SlideLevels,
+    size: tuple[int, int],
+    order: str,
+    rule: Rule = Rule(),  # noqa: B008 (frozen)
+    rows: Literal["image", "class", "instance"] = "class",
+) -> list[tuple[int, str]]:
+    """The run lengths of an image's rows, (class index from 1, "start length …"), of levels (K, h, w).
 
-    size: (height, width) of the image. One foreground is encoded without its mask in between. Of slides the bands are
-    taken as they come, and classes without a pixel are left out.
+    size: (height, width) of the image. rows: of the dialect; with "instance" each object has an entry, an image without
+    objects none, else each class. A mask is encoded without an image in between where the rule allows it. The bands of
+    a slide are taken as they come, and classes without a pixel are left out.
     """
     if isinstance(levels, SlideLevels):
-        edges = levels.runs(size, RULE, order).edges
+        edges = levels.runs(size, rule, order).edges
         return [(k, rle.encode_edges(own, size[0] * size[1])) for k, own in edges.items()]
-    if len(levels) == 1:
-        return [(1, rle.encode_edges(RULE.edges(levels, size, order), size[0] * size[1]))]
-    mask = RULE.mask(levels, size)
-    return [(k, rle.encode(mask == k, order)) for k in range(1, len(levels))]
+    if rows != "instance":
+        edges = [rule.edges(levels, size, order, index) for index in range(len(levels))]
+        if edges[0] is not None:
+            return [(k, rle.encode_edges(each, size[0] * size[1])) for k, each in enumerate(edges, start=1)]
+    mask = rule.mask(levels, size)
+    if rows == "instance" and rule.objects:
+        return [(1, text) for text in rle.encode_objects(mask, order)]
+    layers = _layers(mask, len(levels), rule)
+    if rows != "instance":
+        return [(k, rle.encode(layer, order)) for k, layer in layers]
+    return [(k, text) for k, layer in layers for text in rle.encode_objects(components(layer), order)]
+
+
+def _layers(mask: np.ndarray, count: int, rule: Rule) -> Iterator[tuple[int, np.ndarray]]:
+    """The class index and the mask, bool or u8 (H, W), of every foreground class. count: of the levels."""
+    if rule.separate:
+        return enumerate(np.moveaxis(mask, 2, 0), start=1)
+    if count == 1:
+        return iter([(1, mask > 0)])
+    return ((k, mask == k) for k in range(1, count))
 
 
 def check_submission(path: Path, competition: Competition) -> None:
@@ -159,15 +175,18 @@ def check_submission(path: Path, competition: Competition) -> None:
         truth = truth_reader(competition.truth_csv, competition.dialect, competition.shape)
         scores = score(path, competition.dialect, truth)
         if scores["images"]:
-            print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}", flush=True)
+            objects = scores.get("instance_precision")
+            more = "" if objects is None else f", precision of objects {objects:.4f}"
+            print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}{more}", flush=True)
 
 
 def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowParts, dialect: Dialect) -> dict[str, str]:
     """Add the rows of the images `ids` to `kept`. Returns the problems of those that cannot be read, by id."""
 
     def rows(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
-        return id, dialect.cells(id, encode_levels(levels, size, dialect.order))
+        return id, dialect.cells(id, encode_levels(levels, size, dialect.order, rule, dialect.rows))
 
+    rule = predictions.run.rule
     taken, quiet = predictions.stream(ids, rows), predictions.run.world.quiet
     try:
         for id, cells in tqdm(taken, "test", total=len(ids), leave=False, disable=quiet):

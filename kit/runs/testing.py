@@ -47,7 +47,7 @@ class TestPredictions:
         weights = digest(self.run.fold_folder(fold) / "last.safetensors")[:8]
         key = short_hash((prediction_key(self.run, [fold]), self.run.origin["recipe"], self.tests))
         folder = self.run.folder / "test" / f"fold{fold}-{weights}-{key}"
-        return store_of(self.competition.dataset, folder, self.run.channels)
+        return store_of(self.competition.dataset, folder, self.run.channels, self.run.rule)
 
     def lacking(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` of which a prediction is to be kept and is not there; none where none are kept."""

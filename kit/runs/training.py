@@ -117,7 +117,7 @@ def evaluator(run: Run, fold: int, plan: Plan) -> Validation:
     is_one_size = slides or run.frame.resizing.size
     at_once = max(1, plan.batch_size // (run.world.size * plan.parts)) if is_one_size else 1
     loader = DataLoader(held_out, at_once, collate_fn=collate_samples, **loading(run.workers, run.world))
-    return Validation(loader, run.frame, run.dataset.num_classes, run.world, run.dtype)
+    return Validation(loader, run.frame, run.dataset.num_classes, run.world, run.dtype, run.rule)
 
 
 def _reader(run: Run, cache: bool) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:

@@ -1,6 +1,8 @@
 """How good are the predictions, and how sure are we?
 
 confusion.py    the confusion matrix, and IoU, Dice and accuracy from it
+overlapping.py  the same of classes that may overlap, a matrix each
+instances.py    the precision of objects
 boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
 intervals.py    an interval around a score, from groups of images
@@ -24,10 +26,12 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.instances import instance_precision
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import (
     DatasetDice,
     DatasetIoU,
+    InstancePrecision,
     MeanDice,
     MeanDicePerClass,
     MeanIoU,
@@ -42,6 +46,7 @@ __all__ = [
     "COLUMNS",
     "DatasetDice",
     "DatasetIoU",
+    "InstancePrecision",
     "Interval",
     "MeanDice",
     "MeanDicePerClass",
@@ -55,6 +60,7 @@ __all__ = [
     "dice",
     "foreground_scores",
     "frequency_weighted_iou",
+    "instance_precision",
     "interval",
     "interval_of_metric",
     "interval_of_score",

@@ -101,12 +101,12 @@ def mean_iou(matrix: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
     whole: (K, K), the matrix of the whole data of which `matrix` is a part. The mean is then over the classes of the
     whole. A class that is absent from the part keeps the IoU that it has in the whole.
     """
-    return _mean(iou(matrix), None if whole is None else iou(whole))
+    return mean_known(iou(matrix), None if whole is None else iou(whole))
 
 
 def mean_dice(matrix: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
     """Return the mean Dice over the classes that are in truth or prediction: float64 (...). whole: as in mean_iou."""
-    return _mean(dice(matrix), None if whole is None else dice(whole))
+    return mean_known(dice(matrix), None if whole is None else dice(whole))
 
 
 def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def pixel_accuracy(matrix: np.ndarray) -> np.ndarray:
 def mean_accuracy(matrix: np.ndarray) -> np.ndarray:
     """Return the mean over the classes in truth of the share of their pixels predicted right: float64 (...)."""
     hits, truth, _ = _sums(matrix)
-    return _mean(_ratio(hits, truth))
+    return mean_known(_ratio(hits, truth))
 
 
 def frequency_weighted_iou(matrix: np.ndarray) -> np.ndarray:
@@ -248,7 +248,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float = np.nan
     return np.divide(numerator, denominator, out=filled, where=denominator > 0)[()]
 
 
-def _mean(scores: np.ndarray, filling: np.ndarray | None = None) -> np.ndarray:
+def mean_known(scores: np.ndarray, filling: np.ndarray | None = None) -> np.ndarray:
     """Return the mean over the last axis of the scores that are not NaN; NaN where all are.
 
     filling: (K,), the scores that stand in for NaN.

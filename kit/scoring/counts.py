@@ -2,8 +2,8 @@
 
     runs/<run>/fold<k>/oof.csv       one row an image: id, group, fold, iou, dice, accuracy, area
     runs/<run>/fold<k>/scores.npz    the counts behind the rows: a confusion matrix an image; for one foreground class
-                                     also the number of pixels of each truth at each level; and the counts of the
-                                     competition's metric
+                                     also the number of pixels of each truth at each level; for classes that overlap
+                                     both of each class; and the counts of the competition's metric
 
 Every later number comes from sums of these counts, so nothing has to look at an image again. The counts of the levels
 give the score at any threshold.
@@ -22,10 +22,9 @@ import pandas as pd
 from kit.data.dataset import Dataset
 from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
+from kit.data.tasks import is_label_image
 from kit.prediction.enlarge import enlarge
-from kit.prediction.levels import FOREGROUND
 from kit.prediction.rule import Rule
-from kit.prediction.slides import SlideLevels
 from kit.prediction.store import Store
 from kit.scoring.confusion import (
     confusion_matrix,
@@ -36,6 +35,7 @@ from kit.scoring.confusion import (
     pixel_accuracy,
 )
 from kit.scoring.metrics import Metric, check_counts
+from kit.scoring.overlapping import class_matrices, image_scores
 from kit.scoring.slides import class_counts, level_counts
 from kit.system.files import write_atomic
 
@@ -48,8 +48,8 @@ class Scores:
     """The counts of n images; every field has one row an image, in the same order."""
 
     images: pd.DataFrame  # COLUMNS
-    matrices: np.ndarray  # i64 (n, K, K), rows = truth, at the image's own size
-    levels: np.ndarray | None  # i64 (n, 2, 256) [truth, level]; None for more than one foreground class
+    matrices: np.ndarray  # i64 (n, K, K), rows = truth, at the image's own size; of overlapping classes (n, K, 2, 2)
+    levels: np.ndarray | None  # i64 (n, 2, 256) [truth, level], or (n, K, 2, 256); None for several that compete
     counts: np.ndarray | None = None  # f64 (n, M) of the competition's metric; None without one
 
     def write(self, folder: Path) -> None:
@@ -95,6 +95,7 @@ def score(
 ) -> Scores:
     """Score the stored predictions of `ids` against their truth at full size, image by image in threads.
 
+    Predictions become masks by the store's rule; of objects the rows are about object or none, pixel by pixel.
     metric: the competition's own; its counts of each image are kept beside the others. Raises ValueError naming the
     image where the metric's counts are not what the metric says.
     """
@@ -120,30 +121,52 @@ class _Counted(NamedTuple):
 
 def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
     if has_regions(dataset):
-        return _count_slide(dataset, store.read(id), id, metric)
-    truth, levels = dataset.read_mask(id), None
-    if store.channels == 1:
-        enlarged = enlarge(store.read(id)[0], truth.shape)
-        levels, prediction = level_histogram(truth, enlarged), (enlarged >= FOREGROUND).astype(np.uint8)
-        matrix = np.stack([levels[:, :FOREGROUND].sum(axis=1), levels[:, FOREGROUND:].sum(axis=1)], axis=1)
+        return _count_slide(dataset, store, id, metric)
+    truth, kept, rule = dataset.read_mask(id), store.read(id), store.rule
+    levels, share = None, None
+    if rule.separate:
+        prediction = rule.mask(kept, truth.shape[:2])
+        matrix, levels = class_matrices(truth, prediction), _histograms(truth, kept)
+        scores, share = image_scores(matrix), float(truth.any(axis=2).mean())
+    elif store.channels == 1:
+        levels, matrix, prediction = _count_foreground(truth, kept, rule)
         scores = foreground_scores(matrix)
     else:
-        prediction = Rule().mask(store.read(id), truth.shape)
+        prediction = rule.mask(kept, truth.shape)
         matrix = confusion_matrix(truth, prediction, dataset.num_classes)
         scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
     counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
-    return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
+    return _Counted((*map(float, scores), _share(matrix) if share is None else share), matrix, levels, counts)
 
 
-def _count_slide(dataset: Dataset, stored: SlideLevels, id: str, metric: Metric | None) -> _Counted:
+def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The histogram of levels, the matrix and the predicted mask of one foreground, whose objects may have labels."""
+    enlarged = enlarge(kept[0], truth.shape)
+    where = (truth > 0).view(np.uint8) if is_label_image(truth) else truth
+    levels, cut = level_histogram(where, enlarged), round(rule.cut + 0.5)
+    if rule.objects or rule.min_area > 1:
+        prediction = rule.mask(kept, truth.shape)
+        return levels, confusion_matrix(where, (prediction > 0).view(np.uint8), 2), prediction
+    matrix = np.stack([levels[:, :cut].sum(axis=1), levels[:, cut:].sum(axis=1)], axis=1)
+    return levels, matrix, (enlarged >= cut).astype(np.uint8)
+
+
+def _histograms(truth: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The histogram of levels of each class that may overlap others: i64 (K, 2, 256)."""
+    layers = [np.ascontiguousarray(truth[..., k]).view(np.uint8) for k in range(len(kept))]
+    enlarged = (enlarge(level, truth.shape[:2]) for level in kept)
+    return np.stack([level_histogram(*each) for each in zip(layers, enlarged, strict=True)])
+
+
+def _count_slide(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
     """The same of a slide, band by band. The metric counts from the confusion matrix: check_metric asked for that."""
-    levels = None
-    if dataset.num_classes == 2:
-        levels = level_counts(dataset, id, stored)
-        matrix = np.stack([levels[:, :FOREGROUND].sum(axis=1), levels[:, FOREGROUND:].sum(axis=1)], axis=1)
+    levels, cut = None, round(store.rule.cut + 0.5)
+    if store.channels == 1:
+        levels = level_counts(dataset, id, store.read(id))
+        matrix = np.stack([levels[:, :cut].sum(axis=1), levels[:, cut:].sum(axis=1)], axis=1)
         scores = foreground_scores(matrix)
     else:
-        matrix = class_counts(dataset, id, stored)
+        matrix = class_counts(dataset, id, store.read(id))
         scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
     counts = None if metric is None else np.asarray(metric.counts_of_matrix(matrix), float)
     return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)

@@ -14,10 +14,15 @@ A metric of your own is one small class, for example the share of images without
             return sums[..., 0] / sums[..., 1]
 
 Conventions of the metrics here:
-- Pixels with truth 255 are ignored: they are in no count.
-- The foreground is every class but 0. An empty truth predicted empty scores 1 in each image; over a data set without
-  any foreground too.
+- Masks are of the task's own kind: u8 (H, W) of classes, bool (H, W, K) of classes that overlap, int32 (H, W) with a
+  label an object.
+- Pixels with truth 255 in u8 are ignored: they are in no count.
+- The foreground is every class but 0, every object, and of classes that overlap every pair of a pixel and a class. An
+  empty truth predicted empty scores 1 in each image; over a data set without any foreground too.
 - An empty truth with a prediction, and a truth with an empty prediction, score 0.
+
+Slides are too large for two masks in memory: there a metric counts from the confusion matrix of the image, by a further
+method counts_of_matrix(matrix), i64 (K, K), rows = truth. Metrics that look at borders or objects have none.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +31,10 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from kit.scoring.confusion import confusion_matrix, dice, foreground_scores, mean_iou
+from kit.scoring import confusion, overlapping
+from kit.scoring.confusion import confusion_matrix, dice, foreground_scores
+from kit.scoring.instances import as_labels, instance_precision
+from kit.scoring.overlapping import class_matrices
 
 
 class Metric(Protocol):
@@ -36,7 +44,7 @@ class Metric(Protocol):
     ratio: bool  # M = 2, and the score is first / second
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        """Count in one image: f64 (M,). truth, prediction: u8 (H, W) classes; 255 in truth is ignored."""
+        """Count in one image: f64 (M,). truth, prediction: masks of the data set's task; 255 in u8 truth is ignored."""
         ...
 
     def score(self, sums: np.ndarray) -> np.ndarray:
@@ -60,7 +68,11 @@ class MeanDice:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Dice of the image, and 1."""
-        return np.array([foreground_scores(_foreground_matrix(truth, prediction))[1], 1.0])
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        return np.array([foreground_scores(_without_classes(matrix))[1], 1.0])
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,11 @@ class DatasetDice:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Twice the hits, and the sizes of truth and prediction together."""
-        (_, false), (missed, hits) = _foreground_matrix(truth, prediction)
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        (_, false), (missed, hits) = _without_classes(matrix)
         return np.array([2.0 * hits, 2.0 * hits + false + missed])
 
 
@@ -87,40 +103,67 @@ class DatasetIoU:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """The intersection and the union."""
-        (_, false), (missed, hits) = _foreground_matrix(truth, prediction)
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        (_, false), (missed, hits) = _without_classes(matrix)
         return np.array([float(hits), float(hits + false + missed)])
 
 
 @dataclass(frozen=True)
 class MeanIoU:
-    """IoU of each class over all pixels of all images, averaged over the classes, class 0 too (PASCAL VOC)."""
+    """IoU of each class over all pixels of all images, averaged over the classes, class 0 too (PASCAL VOC).
+
+    overlapping: the masks are bool (H, W, K), num_classes is K, and there is no class 0.
+    """
 
     num_classes: int
+    overlapping: bool = False
     name: ClassVar[str] = "mean IoU over classes"
     ratio: ClassVar[bool] = False
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        """The confusion matrix, row by row: (K²,)."""
-        return confusion_matrix(truth, prediction, self.num_classes).reshape(-1).astype(float)
+        """The confusion matrix, row by row, (K²,); of overlapping classes that of each, (4 K,).
+
+        Raises ValueError on masks of the other kind.
+        """
+        if (np.ndim(truth) == 3) != self.overlapping:
+            kind = "overlapping classes (H, W, K)" if np.ndim(truth) == 3 else "classes that do not overlap (H, W)"
+            raise ValueError(
+                f"the masks are of {kind}: MeanIoU({self.num_classes}, overlapping={not self.overlapping})"
+            )
+        if self.overlapping:
+            return class_matrices(truth, prediction).reshape(-1).astype(float)
+        return self.counts_of_matrix(confusion_matrix(truth, prediction, self.num_classes))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        return matrix.reshape(-1).astype(float)
 
     def score(self, sums: np.ndarray) -> np.ndarray:
-        """(..., K²) -> (...): the mean over the classes in truth or prediction; NaN where there is none."""
-        return mean_iou(self._matrices(sums))
+        """(..., M) -> (...): the mean over the classes in truth or prediction; NaN where there is none."""
+        return self._mean(self._matrices(sums))
 
     def fix_classes(self, total: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        """Return the score over the classes of `total` (K²,). A class absent from a part keeps the IoU of the total."""
+        """Return the score over the classes of `total` (M,). A class absent from a part keeps the IoU of the total."""
         whole = self._matrices(total)
-        return lambda sums: mean_iou(self._matrices(sums), whole)
+        return lambda sums: self._mean(self._matrices(sums), whole)
+
+    def _mean(self, matrices: np.ndarray, whole: np.ndarray | None = None) -> np.ndarray:
+        return (overlapping if self.overlapping else confusion).mean_iou(matrices, whole)
 
     def _matrices(self, sums: np.ndarray) -> np.ndarray:
-        return np.reshape(sums, (*np.shape(sums)[:-1], self.num_classes, self.num_classes))
+        shape = (self.num_classes, 2, 2) if self.overlapping else (self.num_classes, self.num_classes)
+        return np.reshape(sums, (*np.shape(sums)[:-1], *shape))
 
 
 @dataclass(frozen=True)
 class MeanDicePerClass:
     """Dice of each pair of an image and a foreground class, averaged over all pairs (Severstal, Clouds).
 
-    A class that is in neither truth nor prediction of an image scores 1 there.
+    A class that is in neither truth nor prediction of an image scores 1 there. Of classes that overlap, num_classes
+    is K and all of them count.
     """
 
     num_classes: int
@@ -129,8 +172,16 @@ class MeanDicePerClass:
     score = staticmethod(score_ratio)
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        """The sum of Dice over classes 1 … K-1, and K-1."""
-        each = dice(confusion_matrix(truth, prediction, self.num_classes))[1:]
+        """The sum of Dice over classes 1 … K-1, and K-1; of classes that overlap over all K, and K."""
+        if np.ndim(truth) == 3:
+            return self._counts(overlapping.dice(class_matrices(truth, prediction)))
+        return self.counts_of_matrix(confusion_matrix(truth, prediction, self.num_classes))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        return self._counts(dice(matrix)[1:])
+
+    def _counts(self, each: np.ndarray) -> np.ndarray:
         return np.array([np.where(np.isnan(each), 1.0, each).sum(), float(len(each))])
 
 
@@ -147,10 +198,33 @@ class PrecisionOverThresholds:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """The precision of the image, and 1."""
-        (_, false), (missed, hits) = _foreground_matrix(truth, prediction)
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        (_, false), (missed, hits) = _without_classes(matrix)
         union = hits + false + missed
         twentieths = np.arange(10, 20)  # in whole numbers, because 0.55 is no exact float
         return np.array([np.mean(20 * hits > twentieths * union) if union else 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class InstancePrecision:
+    """The precision of objects over the IoU thresholds .50, .55, … .95 in each image, averaged over images (DSB 2018).
+
+    Of u8 masks the objects are the connected components. See kit.scoring.instances.
+    """
+
+    name: ClassVar[str] = "mean precision of objects over IoU thresholds"
+    ratio: ClassVar[bool] = True
+    score = staticmethod(score_ratio)
+
+    def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+        """The precision of the image, and 1. Pixels with truth 255 in u8 are background in both."""
+        ignored = truth == 255 if truth.dtype == np.uint8 else None
+        if ignored is not None and ignored.any():
+            prediction = np.where(ignored, prediction.dtype.type(0), prediction)
+        return np.array([instance_precision(as_labels(truth), as_labels(prediction)), 1.0])
 
 
 def check_counts(metric: Metric, counts: Sequence[np.ndarray], ids: Sequence[str]) -> np.ndarray:
@@ -190,7 +264,16 @@ def _check_score(metric: Metric, total: np.ndarray) -> None:
         )
 
 
+def _without_classes(matrix: np.ndarray) -> np.ndarray:
+    """The matrix (2, 2) of background and foreground of one of K classes."""
+    if len(matrix) == 2:
+        return matrix
+    return np.array([[matrix[:1, :1].sum(), matrix[:1, 1:].sum()], [matrix[1:, :1].sum(), matrix[1:, 1:].sum()]])
+
+
 def _foreground_matrix(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """The confusion matrix (2, 2) of background and foreground."""
-    truth = np.where(truth == 255, 255, truth > 0).astype(np.uint8)
+    """The confusion matrix (2, 2) of background and foreground. 255 is a label like others in a label image."""
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    ignored = (truth == 255) & (truth.dtype != np.int32)
+    truth = np.where(ignored, 255, truth > 0).astype(np.uint8)
     return confusion_matrix(truth, (np.asarray(prediction) > 0).astype(np.uint8), 2)

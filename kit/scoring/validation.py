@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kit.prediction.frame import Frame
 from kit.prediction.predictor import Predictor
+from kit.prediction.rule import Rule
+from kit.scoring import overlapping
 from kit.scoring.confusion import confusion_matrix, dice, iou, mean_dice, mean_iou, pixel_accuracy
+from kit.scoring.overlapping import class_matrices
 from kit.training.processes import World
 
 
@@ -17,8 +20,9 @@ from kit.training.processes import World
 class Validation:
     """A function network -> {"dice", "iou", "accuracy"} of the data set, over every process's loader.
 
-    loader: batches of Sample at the network's size. Of two classes the scores are those of the second, of more their
-    mean. A loader may be empty, because there can be fewer images than processes. NaN where no pixel was counted.
+    loader: batches of Sample at the network's size. rule: how probabilities become masks, but for objects. Of two
+    classes the scores are those of the second, of more, and of classes that overlap, their mean. A loader may be empty,
+    because there can be fewer images than processes. NaN where no pixel was counted.
     """
 
     loader: DataLoader
@@ -26,10 +30,15 @@ class Validation:
     num_classes: int
     world: World
     dtype: torch.dtype
+    rule: Rule = Rule()  # noqa: RUF009 (frozen)
 
     def __call__(self, network: nn.Module) -> dict[str, float]:
         """The scores of a network."""
         matrix = self.count(network)
+        if self.rule.separate:
+            of = overlapping
+            scores = of.mean_dice(matrix), of.mean_iou(matrix), of.pixel_accuracy(matrix)
+            return dict(zip(("dice", "iou", "accuracy"), map(float, scores), strict=True))
         binary = len(matrix) == 2
         return {
             "dice": float(dice(matrix)[1] if binary else mean_dice(matrix)),
@@ -38,12 +47,23 @@ class Validation:
         }
 
     def count(self, network: nn.Module) -> np.ndarray:
-        """Confusion matrix i64 (K, K) of a network, rows = truth, over every process's loader."""
-        predictor = Predictor([network], self.frame, dtype=self.dtype)
-        matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
+        """Confusion matrix i64 (K, K) of a network, rows = truth, over every process's loader.
+
+        Of classes that overlap (K, 2, 2), one of each.
+        """
+        predictor = Predictor([network], self.frame, rule=self.rule, dtype=self.dtype)
+        shape = (self.num_classes, 2, 2) if self.rule.separate else (self.num_classes, self.num_classes)
+        matrix = np.zeros(shape, np.int64)
         for batch in self.loader:
             [probs] = predictor.probabilities(batch.image)
-            predicted = probs[:, 0] >= 0.5 if probs.shape[1] == 1 else probs.argmax(dim=1)
-            predicted = predicted.to(torch.uint8).cpu().numpy()
-            matrix += confusion_matrix(batch.mask.numpy(), predicted, self.num_classes)
+            matrix += self._count(probs, batch.mask.numpy())
         return self.world.sum(torch.from_numpy(matrix).to(self.world.device)).cpu().numpy()
+
+    def _count(self, probs: Tensor, masks: np.ndarray) -> np.ndarray:
+        """The matrix of one batch. probs: (N, K, h, w); masks: u8 (N, h, w) or (N, K, h, w)."""
+        if self.rule.separate:
+            thresholds = torch.tensor(self.rule.threshold, device=probs.device)[:, None, None]
+            predicted = (probs >= thresholds).to(torch.uint8).cpu().numpy()
+            return class_matrices(np.moveaxis(masks, 1, -1), np.moveaxis(predicted, 1, -1))
+        predicted = probs[:, 0] >= self.rule.threshold if probs.shape[1] == 1 else probs.argmax(dim=1)
+        return confusion_matrix(masks, predicted.to(torch.uint8).cpu().numpy(), self.num_classes)

@@ -3,11 +3,13 @@
 This is the surest check of a dialect. Square images do not show whether rows and columns are swapped; this does.
 """
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from kit.data.tasks import foreground_of, is_label_image
 from kit.submission import rle as rle_codec
 from kit.submission.dialect import Dialect
 from kit.submission.names import one_name
@@ -21,8 +23,9 @@ Masks = list[tuple[int | None, str]]  # (class index or None, canonical run leng
 def compare_masks(dataset: object, csv: Path, dialect: Dialect, ids: Iterable[str] | None = None) -> list[Problem]:
     """Compare a CSV of true masks, as train.csv, with the data set's masks; a problem for each difference.
 
-    dataset: anything with `ids` and `read_mask(id)` -> u8 (H, W) of class indices, 255 ignored. ids: those to compare;
-    None: all. Images that the CSV does not have, rows of unknown images and rows that come twice are reported too.
+    dataset: anything with `ids` and `read_mask(id)` -> u8 (H, W) of class indices, 255 ignored; bool (H, W, K) of
+    classes that overlap; or int32 (H, W), a label an object. ids: those to compare; None: all. Images that the CSV does
+    not have, rows of unknown images and rows that come twice are reported too.
     Where another reading of the numbers fits all masks that differ, the last message names it.
     """
     problems = Problems()
@@ -80,24 +83,43 @@ def _difference(id: str, masks: Masks | None, dataset: object, dialect: Dialect)
     except ValueError as error:
         return "malformed masks", str(error), _other_readings(masks or [], truth, dialect)
     if not wrong:
-        return None
-    what = f"differs from the data set's mask in {wrong:,} of {truth.size:,} pixels"
+        return _object_difference(masks or [], truth, dialect)
+    what = f"differs from the data set's mask in {wrong:,} of {math.prod(truth.shape[:2]):,} pixels"
     return "differences", what, _other_readings(masks or [], truth, dialect)
+
+
+def _object_difference(masks: Masks, truth: np.ndarray, dialect: Dialect) -> tuple[str, str, list[str]] | None:
+    """What differs in the objects of one image whose pixels are alike, where rows and mask tell them apart."""
+    if dialect.rows != "instance" or dialect.has_classes or not is_label_image(truth):
+        return None
+    rows, own = {rle for _, rle in masks if rle}, set(rle_codec.encode_objects(truth, dialect.order))
+    if rows == own:
+        return None
+    what = f"has the pixels of the data set's mask, but cut otherwise: {len(rows)} objects, of which "
+    return "differences", f"{what}{len(rows & own)} are among the mask's {len(own)}", []
 
 
 def _count_wrong(masks: Masks, truth: np.ndarray, order: str) -> int:
     """Count the pixels where any class differs. Rows without a class are united and compared with all classes."""
     read: dict[int | None, np.ndarray] = {}
     for index, rle in masks:
-        mask = rle_codec.decode(rle, truth.shape, order).view(bool)
+        mask = rle_codec.decode(rle, truth.shape[:2], order).view(bool)
         read[index] = read[index] | mask if index in read else mask
-    counted = truth != 255
-    if None in read or not read:
-        return int(np.count_nonzero((read.get(None, False) != (truth > 0)) & counted))
-    classes = {*read, *np.unique(truth[counted & (truth > 0)]).tolist()}
-    wrong = np.zeros(truth.shape, bool)
-    for index in classes:
-        wrong |= read.get(index, np.zeros(truth.shape, bool)) != (truth == index)
+    foreground, counted = foreground_of(truth)
+    counted = np.ones(foreground.shape, bool) if counted is None else counted
+    if None in read or not read or is_label_image(truth):
+        united = np.zeros(foreground.shape, bool)
+        for mask in read.values():
+            united |= mask
+        return int(np.count_nonzero((united != foreground) & counted))
+    layers = (
+        dict(enumerate(np.moveaxis(truth, 2, 0), start=1))
+        if truth.ndim == 3
+        else {index: truth == index for index in np.unique(truth[counted & foreground]).tolist()}
+    )
+    nothing, wrong = np.zeros(foreground.shape, bool), np.zeros(foreground.shape, bool)
+    for index in {*read, *layers}:
+        wrong |= read.get(index, nothing) != layers.get(index, nothing)
     return int(np.count_nonzero(wrong & counted))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.data.tasks import foreground_of
 from kit.submission import rle as rle_codec
 from kit.submission import runtext
 from kit.submission.competition import UnknownSize, shape_reader
@@ -280,11 +281,12 @@ def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np
 
 def _is_mask_of(reading: Dialect, key: str, texts: list[str], read_mask: Callable[[str], np.ndarray]) -> bool:
     truth = _of_key(read_mask, key, reading)
-    union = np.zeros(truth.shape, np.uint8)
+    foreground, counted = foreground_of(truth)
+    union = np.zeros(foreground.shape, np.uint8)
     try:
         for text in texts:
-            union |= rle_codec.decode(reading.parse_mask(text), truth.shape, reading.order)
+            union |= rle_codec.decode(reading.parse_mask(text), union.shape, reading.order)
     except ValueError:
         return False
-    counted = truth != 255
-    return bool((union.view(bool) == (truth > 0))[counted].all())
+    alike = union.view(bool) == foreground
+    return bool((alike if counted is None else alike[counted]).all())

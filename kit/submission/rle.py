@@ -9,6 +9,7 @@ The kernels are serial and release Python's lock (GIL), so several threads can e
 """
 
 import operator
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -47,6 +48,25 @@ def encode_edges(edges: np.ndarray, pixels: int) -> str:
     return str(memoryview(text)[begin:], "ascii")
 
 
+def encode_objects(labels: np.ndarray, order: str = "C") -> list[str]:
+    """Run-length encode every object of a label image, in the order of their first pixels; [] where there is none.
+
+    labels: whole numbers (H, W), 0 for the background and a label an object, gaps allowed. Each object's text is that
+    of `encode(labels == label, order)`. One pass over the pixels finds the runs of all. Raises ValueError on another
+    dtype, number of dimensions, and on labels below 0 or from 2³¹ on.
+    """
+    pixels = _flatten_labels(labels, order)
+    starts, ends, owners = new_edges(pixels.size), new_edges(pixels.size), new_edges(pixels.size)
+    count = _find_runs(pixels, starts, ends, owners)
+    starts, ends, owners = starts[:count], ends[:count], owners[:count]
+    grouped = np.argsort(owners, kind="stable")
+    edges = np.stack([starts[grouped], ends[grouped]], axis=1).reshape(-1)
+    begin = np.flatnonzero(np.diff(owners[grouped], prepend=-1))  # of each object among the sorted runs
+    end = np.append(begin[1:], count)
+    first = np.argsort(starts[grouped][begin])
+    return [encode_edges(edges[2 * begin[at] : 2 * end[at]], pixels.size) for at in first]
+
+
 def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
     """Decode `rle` -> uint8 (H, W) of 0 and 1, C-contiguous.
 
@@ -59,6 +79,22 @@ def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
     found[:, 1] += found[:, 0]
     mask = mask_of_edges(found.reshape(-1), (height, width) if order == "C" else (width, height))
     return mask if order == "C" else _transpose(mask)
+
+
+def decode_objects(texts: Iterable[str], shape: tuple[int, int], order: str = "C") -> np.ndarray:
+    """Decode the run lengths of an image's objects -> a label image int32 (H, W): 1, 2, … in their order, else 0.
+
+    Where objects overlap the later one has the pixels. Empty texts are no objects. Raises ValueError as `decode`.
+    """
+    _check_order(order)
+    height, width = _check_shape(shape)
+    labels = np.zeros(height * width, np.int32)
+    for number, text in enumerate(filter(None, texts), start=1):
+        for start, length in runs(text, labels.size).tolist():
+            labels[start : start + length] = number
+    if order == "C":
+        return labels.reshape(height, width)
+    return _transpose(labels.reshape(width, height))
 
 
 def runs(rle: str, pixels: int | None = None) -> np.ndarray:
@@ -109,6 +145,18 @@ def _flatten(mask: np.ndarray, order: str) -> np.ndarray:
     return _transpose(np.ascontiguousarray(mask)).reshape(-1)
 
 
+def _flatten_labels(labels: np.ndarray, order: str) -> np.ndarray:
+    """Return the labels in this order, int32 (H * W)."""
+    _check_order(order)
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "biu" or labels.ndim != 2:
+        raise ValueError(f"a label image to encode holds whole numbers (H, W), got {labels.dtype} {labels.shape}")
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < 2**31:
+        raise ValueError(f"labels are 0 to 2^31 - 1, got {labels.min()} to {labels.max()}")
+    labels = np.ascontiguousarray(labels, np.int32)
+    return (labels if order == "C" else _transpose(labels)).reshape(-1)
+
+
 def _transpose(mask: np.ndarray) -> np.ndarray:
     """Return the transpose, C-contiguous. OpenCV works tile by tile and is ten times as fast as NumPy."""
     return cv2.transpose(mask).reshape(mask.shape[::-1]) if mask.size else mask.reshape(mask.shape[::-1])
@@ -150,6 +198,26 @@ def _find_edges(pixels, words, edges):
         edges[count] = pixels.size
         count += 1
     return count if seen & np.uint64(0xFEFEFEFEFEFEFEFE) == 0 else -1
+
+
+@kernel
+def _find_runs(labels, starts, ends, owners):
+    """Write where each run of one label begins and ends, and whose it is; return how many there are. 0 has none."""
+    count = 0
+    value = np.int32(0)
+    for i in range(labels.size):
+        if labels[i] == value:
+            continue
+        if value != 0:
+            ends[count] = i
+            count += 1
+        value = labels[i]
+        starts[count] = i
+        owners[count] = value
+    if value != 0:
+        ends[count] = labels.size
+        count += 1
+    return count
 
 
 @kernel

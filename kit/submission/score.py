@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.data.tasks import is_label_image
 from kit.scoring.confusion import confusion_matrix, foreground_scores
+from kit.scoring.instances import instance_precision
 from kit.submission import rle as rle_codec
 from kit.submission.competition import UnknownSize, shape_reader
 from kit.submission.dialect import Dialect
@@ -18,12 +20,13 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
     """Score a submission where truth exists: the number of images, mean Dice and mean IoU.
 
     The means are over images; with rows of classes, over images × classes. The objects of an image are united.
-    read_truth: id -> u8 (H, W) of class indices, 255 ignored, or bool (H, W, K) where classes overlap, the first of
-    them class 1; None where there is no truth. Without any, the means are None.
+    read_truth: id -> u8 (H, W) of class indices, 255 ignored; bool (H, W, K) where classes overlap, the first of them
+    class 1; or int32 (H, W), a label an object; None where there is no truth. Without any, the means are None.
+    Where truth and rows tell objects apart there is also instance_precision, the mean over images.
     ids: images that count although they may have no row; their masks are empty.
     Raises ValueError naming the image whose mask is malformed or does not fit.
     """
-    ious, dices, scored, seen = [], [], set(), set()
+    ious, dices, precisions, scored, seen = [], [], [], set(), set()
     for id, index, texts in _masks(csv, dialect):
         seen.add((id, index))
         truth = read_truth(id)
@@ -32,6 +35,7 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
         scored.add(id)
         try:
             ious_and_dices = _score(truth, index, texts, dialect.order)
+            precisions += _precision(truth, texts, dialect)
         except ValueError as error:
             raise ValueError(f"{csv}, {id}: {error}") from None
         ious.append(ious_and_dices[0])
@@ -44,12 +48,17 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
             found = _score(truth, index, [], dialect.order)
             ious.append(found[0])
             dices.append(found[1])
+            precisions += _precision(truth, [], dialect)
     means = (float(np.mean(dices)), float(np.mean(ious))) if ious else (None, None)
-    return {"images": len(scored), "mean_dice": means[0], "mean_iou": means[1]}
+    of_objects = {"instance_precision": float(np.mean(precisions))} if precisions else {}
+    return {"images": len(scored), "mean_dice": means[0], "mean_iou": means[1]} | of_objects
 
 
 def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
-    """Return id -> the true mask in a CSV of the same dialect, as `score` reads it. shapes: as for `lint`."""
+    """Return id -> the true mask in a CSV of the same dialect, as `score` reads it. shapes: as for `lint`.
+
+    With rows of objects of one class it is a label image, else bool (H, W, K).
+    """
     masks: dict[str, list[tuple[int, str]]] = {}
     for cells in read_rows(csv, dialect):
         id, index, rle = dialect.parse(cells)
@@ -62,6 +71,8 @@ def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
         own = masks.get(id, [])
         try:
             height, width = shape(id)
+            if _has_labels(dialect):
+                return rle_codec.decode_objects([rle for _, rle in own], (height, width), dialect.order)
             truth = np.zeros((height, width, max([1, len(dialect.labels), *(k for k, _ in own)])), bool)
             for index, rle in own:
                 truth[..., index - 1] |= rle_codec.decode(rle, (height, width), dialect.order).view(bool)
@@ -72,6 +83,17 @@ def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
         return truth
 
     return read
+
+
+def _has_labels(dialect: Dialect) -> bool:
+    return dialect.rows == "instance" and not dialect.has_classes
+
+
+def _precision(truth: np.ndarray, texts: list[str], dialect: Dialect) -> list[float]:
+    """The precision of an image's objects, in a list; [] where truth or rows do not tell objects apart."""
+    if not (_has_labels(dialect) and is_label_image(truth)):
+        return []
+    return [instance_precision(truth, rle_codec.decode_objects(texts, truth.shape, dialect.order))]
 
 
 def _masks(csv: Path, dialect: Dialect) -> Iterator[tuple[str, int, list[str]]]:
@@ -105,7 +127,9 @@ def _score(truth: np.ndarray, index: int, texts: list[str], order: str) -> tuple
     mask = np.zeros(shape, np.uint8)
     for text in texts:
         mask |= rle_codec.decode(text, shape, order)
-    if truth.ndim == 3:
+    if is_label_image(truth):
+        truth = (truth > 0).astype(np.uint8)
+    elif truth.ndim == 3:
         truth = (truth[..., index - 1] if index <= truth.shape[2] else np.zeros(shape)).astype(np.uint8)
     else:
         truth = np.where(truth == 255, 255, truth == index).astype(np.uint8)

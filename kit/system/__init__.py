@@ -5,6 +5,7 @@ contents.py name_contents: a name of what each file holds, for which only change
 threads.py  ordered_map, read_ahead: work done ahead in threads
 kernels.py  kernel: the decorator of compiled functions
 edges.py    new_edges, mask_of_edges: where the value of a mask changes
+objects.py  components, label_pairs: the objects of masks and label images
 """
 
 from kit.system.contents import name_contents

@@ -200,7 +200,7 @@ def test_fault_40_half_precision_at_1024(channels, name):
 def test_shapes_that_would_broadcast_are_refused(channels, name, wrong):
     logits, masks = torch.zeros(2, channels, 5, 7), torch.zeros(2, 5, 7, dtype=torch.long)
     if wrong == "masks with channels":
-        masks = masks[:, None]
+        masks = masks[:, None].repeat(1, 2, 1, 1)
     elif wrong == "masks turned":
         masks = masks.transpose(1, 2)
     else:

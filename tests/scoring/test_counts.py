@@ -154,7 +154,7 @@ def test_a_metric_whose_counts_do_not_fit_names_the_image(tmp_path):
 class InMemory(dict):
     """A store of predictions without files."""
 
-    channels = 1
+    channels, rule = 1, Rule()
     read = dict.__getitem__
 
 

@@ -1,0 +1,110 @@
+"""Objects: the connected components of a mask, and how often each pair of labels of two label images meets."""
+
+import cv2
+import numpy as np
+
+from kit.system.kernels import kernel
+
+CONNECTIVITY = 8  # pixels that touch at a corner are of one object
+
+
+def components(mask: np.ndarray, min_area: int = 1) -> np.ndarray:
+    """The label image int32 (H, W) of a mask: 0 where it is 0, then 1, 2, … for its connected components.
+
+    mask: bool or u8 (H, W) of 0 and 1. min_area: components of fewer pixels are left out. Pixels that touch at a corner
+    are connected. Raises ValueError on another dtype or number of dimensions.
+    """
+    mask = np.asarray(mask)
+    if mask.dtype not in (np.bool_, np.uint8) or mask.ndim != 2:
+        raise ValueError(f"a mask of objects is bool or u8 (H, W), got {mask.dtype} {mask.shape}")
+    if not mask.size:
+        return np.zeros(mask.shape, np.int32)
+    pixels = np.ascontiguousarray(mask).view(np.uint8)
+    if min_area <= 1:
+        return cv2.connectedComponents(pixels, connectivity=CONNECTIVITY, ltype=cv2.CV_32S)[1]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=CONNECTIVITY, ltype=cv2.CV_32S)
+    kept = stats[:, cv2.CC_STAT_AREA] >= min_area
+    kept[0] = False
+    if kept[1:].all():
+        return labels
+    numbers = np.zeros(count, np.int32)
+    numbers[kept] = np.arange(1, np.count_nonzero(kept) + 1)
+    return numbers[labels]
+
+
+def without_small(mask: np.ndarray, min_area: int) -> np.ndarray:
+    """The mask u8 (H, W) of 0 and 1 without its components of fewer than min_area pixels."""
+    return mask if min_area <= 1 else (components(mask, min_area) > 0).view(np.uint8)
+
+
+def label_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of labels that meet in two label images, and in how many pixels: (P,) first, second, count, int64.
+
+    first, second: integers from 0 to 2³¹ - 1 of one shape, gaps allowed. One pass over the pixels; the memory is that
+    of the pairs. Pairs come sorted. Raises ValueError on other dtypes, values below 0 and shapes that differ.
+    """
+    first, second = _labels(first), _labels(second)
+    if first.shape != second.shape:
+        raise ValueError(f"two label images differ in shape: {first.shape} and {second.shape}")
+    first, second = first.reshape(-1), second.reshape(-1)
+    keys, counts, at = np.full(1024, -1, np.int64), np.zeros(1024, np.int64), 0
+    while (at := _add_pairs(first, second, at, keys, counts)) < first.size:
+        used = keys >= 0
+        wider = np.full(4 * keys.size, -1, np.int64), np.zeros(4 * keys.size, np.int64)
+        _move_pairs(keys[used], counts[used], *wider)
+        keys, counts = wider
+    used = keys >= 0
+    order = np.argsort(keys[used])
+    keys, counts = keys[used][order], counts[used][order]
+    return keys >> 32, keys & 0xFFFFFFFF, counts
+
+
+def _labels(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype.kind not in "biu":
+        raise ValueError(f"a label image holds whole numbers, got {image.dtype}")
+    if image.size and not 0 <= int(image.min()) <= int(image.max()) < 2**31:
+        raise ValueError(f"labels are 0 to 2^31 - 1, got {image.min()} to {image.max()}")
+    return np.ascontiguousarray(image, np.int32)
+
+
+@kernel
+def _add_pairs(first, second, at, keys, counts):
+    """Count pairs from pixel `at` on in a hash table; return the pixel at which it is half full, or the size.
+
+    keys: first · 2³² + second, -1 where free; a power of two of them. Neighbours are mostly alike and need no look-up.
+    """
+    mask, left = keys.size - 1, keys.size // 2
+    for i in range(keys.size):
+        left -= keys[i] >= 0
+    place, last = 0, np.int64(-1)
+    for i in range(at, first.size):
+        key = (np.int64(first[i]) << 32) | np.int64(second[i])
+        if key != last:
+            place = _place(key, keys, mask)
+            if keys[place] < 0:
+                if left <= 0:
+                    return i
+                keys[place] = key
+                left -= 1
+            last = key
+        counts[place] += 1
+    return first.size
+
+
+@kernel
+def _move_pairs(old_keys, old_counts, keys, counts):
+    for i in range(old_keys.size):
+        place = _place(old_keys[i], keys, keys.size - 1)
+        keys[place] = old_keys[i]
+        counts[place] = old_counts[i]
+
+
+@kernel
+def _place(key, keys, mask):
+    """Where the key is in the table, or the free place where it belongs."""
+    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
+    place = np.int64(mixed >> np.uint64(32)) & mask
+    while keys[place] >= 0 and keys[place] != key:
+        place = (place + 1) & mask
+    return place
