@@ -9,20 +9,28 @@
         scale=4,
     )
 
+A script like that of README.md then differs in these places:
+
+    frame = Frame(Resizing(None), tile=(512, 512))
+    crops = SlideCrops(data, run.trained_on(fold), (512, 512), count=2000, augment=augment, seed=run.seed)
+    plan = Plan(epochs=20, batch_size=8, schedule=warmup_cosine, samples=crops)
+
 Nothing reads a slide whole: training cuts crops (kit.data.crops), prediction walks over tiles. With `scale` both see
-the slide shrunk; scores and the CSV are of its own size. `read_image` and `read_mask` serve slides of up to
-100,000,000 pixels, for a look at them.
+the slide shrunk; scores and the CSV are of its own size. The predictions are kept in runs/<run>/oof/ID.tif, levels
+(h, w, K) at the shrunk size. `read_image` and `read_mask` serve slides of up to 100,000,000 pixels, for a look at them.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kit.data.dataset import Advice, Dataset
-from kit.data.formats import MAX_PIXELS, BadImage
-from kit.data.regions import Regions, open_regions
+from kit.data.formats import MAX_PIXELS, BadImage, format_of
+from kit.data.masks import StoredMask
+from kit.data.png_rows import png_bands, png_header
+from kit.data.regions import HEAD_BYTES, Regions, open_regions
 from kit.data.run_masks import RunMask, run_mask_of
 from kit.data.scaled import ScaledRegions
 from kit.datasets.files import DataFolder
@@ -46,10 +54,10 @@ class Slides(Dataset):
         root: the folder. Files in zips must be unpacked, because parts of them are read.
         images: a pattern of the slides' paths, as of kit.datasets.Folder: "train/*.tiff". The files: see
             kit.data.regions.open_regions; tiled TIFFs are fastest.
-        masks: a pattern with {id} of mask files, TIFF, NPY or any image of up to 100,000,000 pixels; or (file, id
-            column, mask column) of a CSV of run lengths, and where there are several classes a fourth name, of the
-            column of the class (its name or its number). A slide without a row has an empty mask; several rows of one
-            class are united.
+        masks: a pattern with {id} of mask files: TIFF, NPY, grey PNG, or any image of up to 100,000,000 pixels; or
+            (file, id column, mask column) of a CSV of run lengths. Where there are several classes a fourth name is
+            that of the class's column, which holds its name or its number from 1. A slide without a row has an empty
+            mask. There is one row for an image and class.
         order: of the CSV's run lengths: down columns ("F") or along rows ("C"). Starts count from 1.
         classes, values, ignore, groups, tests, absent, channels, mean, std, name: as of Folder.
         scale: train and predict on slides shrunk by this whole number.
@@ -196,23 +204,39 @@ class Slides(Dataset):
             raise BadImage(f"{self._table}, {id}: {error}") from error
 
     def _mask_of_file(self, file: str) -> RunMask:
-        """The runs of a mask file, read in bands; what its values mean is decided by all that are in the file."""
-        stored = open_regions(self._path(file))
-        if stored.shape[2] != 1 or stored.dtype.kind not in "bu" or stored.dtype.itemsize > 1:
-            raise BadImage(
-                f"{file}: a mask of {stored.shape[2]} channels of {stored.dtype}, expected one of 8 bits. Save it so"
-            )
-        height, width = stored.shape[:2]
-        step = max(1, BAND_BYTES // width // stored.block[0]) * stored.block[0]
-        bands = (stored.read(y, 0, min(step, height - y), width)[..., 0] for y in range(0, height, step))
-        found = run_mask_of((band.view(np.uint8) for band in bands), (height, width))
-        present = np.array([0, *found.edges], np.uint8)
-        labels = self.mask_values.labels(present[None], file)[0].tolist()
+        """The runs of a mask file. What its values mean is decided by all that are in the file."""
+        path = self._path(file)
+        with path.open("rb") as opened:
+            kind = format_of(opened.read(HEAD_BYTES), file)
+        if kind in {"TIFF", "NPY"}:
+            return self._mask_of_bands(file, *_stored_bands(path, file))
+        if kind == "PNG" and (header := png_header(path)).height * header.width > MAX_PIXELS:
+            return self._mask_of_bands(file, png_bands(path), header[:2], header.bits)
+        mask = self.mask_values.read(path.read_bytes(), file)
+        return run_mask_of([mask], mask.shape)
+
+    def _mask_of_bands(self, file: str, bands: Iterable[np.ndarray], size: tuple[int, int], bits: int = 8) -> RunMask:
+        """The runs of class numbers of bands of stored values u8 (rows, W)."""
+        found = run_mask_of(bands, size)
+        present = np.array([[0, *found.edges]], np.uint8).view(StoredMask)
+        present.bits = bits
+        labels = self.mask_values.labels(present, file)[0].tolist()
         if labels[0]:
-            raise BadImage(
-                f"{file}: its value 0 is class {labels[0]}, expected the background. Save it with 0 for that"
-            )
-        return found.relabelled(dict(zip(present.tolist(), labels, strict=True)))
+            raise BadImage(f"{file}: its value 0 is class {labels[0]}, expected the background. Save it so")
+        return found.relabelled(dict(zip(np.asarray(present)[0].tolist(), labels, strict=True)))
+
+
+def _stored_bands(path: Path, file: str) -> tuple[Iterable[np.ndarray], tuple[int, int]]:
+    """The values of a TIFF or NPY mask in bands u8 (rows, W), and its (height, width)."""
+    stored = open_regions(path)
+    if stored.shape[2] != 1 or stored.dtype not in (np.uint8, np.bool_):
+        raise BadImage(
+            f"{file}: a mask of {stored.shape[2]} channels of {stored.dtype}, expected one of 8 bits. Save it so"
+        )
+    height, width = stored.shape[:2]
+    step = max(1, BAND_BYTES // width // stored.block[0]) * stored.block[0]
+    bands = (stored.read(y, 0, min(step, height - y), width)[..., 0] for y in range(0, height, step))
+    return (band.view(np.uint8) for band in bands), (height, width)
 
 
 def _channel_names(channels: int | Sequence[str]) -> tuple[str, ...]:

@@ -8,12 +8,16 @@ levels.py      probabilities in 256 steps, uint8
 rule.py        Rule: levels -> mask
 enlarge.py     a map at the image's own size, and where it reaches a threshold
 store.py       the store of predictions: one PNG an image
+slides.py      images too large for memory: predict_slide, SlideStore; bands.py: level_bands, tiles blended band by
+               band; enlarge_bands.py: the bands at the slide's own size
 """
 
+from kit.prediction.bands import level_bands
 from kit.prediction.frame import Frame
 from kit.prediction.levels import quantise
 from kit.prediction.predictor import Predictor
 from kit.prediction.rule import Rule, rule_for
+from kit.prediction.slides import predict_slide
 from kit.prediction.store import Store
 from kit.prediction.tiles import Tiled
 from kit.prediction.views import TTA, VIEWS, View, probabilities
@@ -27,6 +31,8 @@ __all__ = [
     "Store",
     "Tiled",
     "View",
+    "level_bands",
+    "predict_slide",
     "probabilities",
     "quantise",
     "rule_for",

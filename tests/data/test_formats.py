@@ -16,7 +16,7 @@ from PIL import Image
 from kit.data.formats import BadImage
 from kit.data.images import decode_image, image_size
 from kit.data.lzw import unpack_lzw
-from kit.data.tiff import _unpack_bits, read_part
+from kit.data.tiff import MAX_REST, _inflate, _unpack_bits, read_part
 
 RNG = np.random.default_rng(0)
 
@@ -32,6 +32,18 @@ def tiff(image, **options):
     file = io.BytesIO()
     tifffile.imwrite(file, image, **{"photometric": "minisblack"} | options)
     return file.getvalue()
+
+
+def test_a_deflate_strip_is_read_to_its_checksum_also_where_it_holds_more():
+    wanted, more = RNG.integers(0, 256, 5000).astype(np.uint8).tobytes(), RNG.integers(0, 9, 3_000_000).astype(np.uint8)
+    packed = zlib.compress(wanted + more.tobytes())
+    assert _inflate(packed, 5000) == wanted
+    with pytest.raises(zlib.error, match="incorrect data check"):
+        _inflate(packed[:-1] + bytes([packed[-1] ^ 1]), 5000)
+    with pytest.raises(ValueError, match="cut short"):
+        _inflate(packed[:-1], 5000)
+    with pytest.raises(ValueError, match="does not end"):
+        _inflate(zlib.compress(bytes(MAX_REST + 6000)), 5000)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from slides_drawn import draw_slides, kidneys
+from torch.utils.data import DataLoader
 
-from kit.data import check_dataset
+from kit.data import check_dataset, photo_augment
 from kit.data.crops import SlideCrops, SlideTiles
 from kit.data.scaled import scaled_size
 from kit.datasets import Slides
@@ -175,6 +177,35 @@ def test_what_is_wrong_is_named(tmp_path):
     np.save(tmp_path / "masks_npy/a.npy", np.zeros((200, 201), np.uint8))
     with pytest.raises(ValueError, match=r"the mask is \(200, 201\), its slide"):
         check_dataset(kidneys(tmp_path, form="npy"))
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_large_png_mask_is_read_by_rows(tmp_path, monkeypatch, bits):
+    arrays = draw_slides(tmp_path)
+    monkeypatch.setattr("kit.datasets.slides.MAX_PIXELS", 1000)
+    Image.fromarray(arrays["a"][1] * 255).convert("1" if bits == 1 else "L").save(tmp_path / "masks_png/a.png")
+    for values in ("binary", 127, {0: 0, 255 if bits == 8 else 1: 1}):
+        mask = kidneys(tmp_path, form="png", values=values).mask("a")
+        np.testing.assert_array_equal(mask.read(0, 0, *mask.shape), arrays["a"][1])
+
+
+def test_a_mask_with_a_palette_means_what_it_means_in_a_folder(tmp_path):
+    arrays = draw_slides(tmp_path)
+    palette = Image.fromarray(1 - arrays["a"][1]).convert("P")
+    palette.putpalette([255, 255, 255, 0, 0, 0])  # white first
+    palette.save(tmp_path / "masks_png/a.png")
+    np.testing.assert_array_equal(kidneys(tmp_path, form="png").read_mask("a"), arrays["a"][1])
+
+
+def test_crops_are_the_same_in_a_worker(drawn):
+    data = kidneys(drawn[0])
+    crops = SlideCrops(data, data.ids, (32, 32), count=8, augment=photo_augment())
+    loader = DataLoader(crops, sampler=[(1, index) for index in range(8)], batch_size=None, num_workers=2)
+    for index, (image, mask, id) in enumerate(loader):
+        own = crops[1, index]
+        assert (image == own.image).all()
+        assert (mask == own.mask).all()
+        assert id == own.id
 
 
 def test_a_damaged_slide_is_named_by_the_check(tmp_path):
