@@ -48,11 +48,12 @@ class Regions:
 
 
 def has_regions(dataset: object) -> bool:
-    """Whether the images of a data set are slides: it has `regions(id)` and `mask(id)`, and nothing reads them whole.
+    """Whether the images of a data set are slides, as those of kit.datasets.Slides: nothing reads them whole.
 
-    regions(id): a kit.data.scaled.ScaledRegions. mask(id): a kit.data.run_masks.RunMask at the slide's own size.
+    Such a data set has regions(id), a kit.data.scaled.ScaledRegions; mask(id), a kit.data.run_masks.RunMask at the
+    slide's own size; scale, that of all regions; validation, the most tiles of a slide that validation looks at.
     """
-    return callable(getattr(dataset, "regions", None))
+    return callable(getattr(dataset, "regions", None)) and callable(getattr(dataset, "mask", None))
 
 
 class ArrayRegions(Regions):
