@@ -2,6 +2,7 @@
 
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every image and mask sound?
+python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
 python -m kit download pets                                          fetch a data set; without a name, list them
 python -m kit bench                                                  time kit against other packages, on this machine
 """
@@ -19,6 +20,7 @@ from kit.datasets.files import DataFolder
 from kit.submission import Dialect, Problem, compare_masks, known, lint, score, truth_reader
 from kit.submission.detect import Look, dialect_of, look
 from kit.submission.formats import read_header
+from kit.system.clock import process_started
 
 
 def _choice(*choices: str) -> tyro.constructors.PrimitiveConstructorSpec:
@@ -186,6 +188,53 @@ def _unzipped(csv: Path | None) -> Path | None:
 
 
 @dataclass(frozen=True)
+class Predict:
+    """Predict images with a run folder: no training data and no recipe are needed, and the folder may be read-only.
+
+    The CSV is written as the run's competition writes it; a run without one leaves masks as PNG files in --out. It is
+    valid at every moment, also when the command is killed. Loading a run executes the Python in its folder.
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder
+    images: Path  # the folder or zip of the images; an id is a file's name, or what the run's data set says
+    out: Path  # the CSV; a folder for masks where the run has no competition
+    sample: Path | None = None  # the sample submission: its keys, all of them, in its order
+    minutes: float | None = None  # the time limit: one network first, then more networks and views as time allows
+    folds: tuple[int, ...] = ()  # the networks of these folds; all that are finished
+    tta: Literal["none", "hflip", "flips", "d4"] | None = None  # the views that are averaged; the run's own
+    on_bad_image: Literal["empty", "stop"] = "empty"  # an image that cannot be read: an empty mask, or an error
+    device: tuple[str, ...] = ("auto",)  # a process each, as cuda:0 cuda:1; every GPU, else the CPU
+
+    def run(self) -> int:
+        """Predict; 1 if it could not, if no image could be read, or if the linter finds an error."""
+        from kit.runs.predict import Request, predict  # imported here: PyTorch takes seconds
+
+        seconds = None if self.minutes is None else 60 * self.minutes
+        request = Request(
+            run=self.run_dir,
+            images=self.images,
+            out=self.out,
+            sample=_unzipped(self.sample),
+            seconds=seconds,
+            started=process_started(),
+            folds=self.folds or "all",
+            views=self.tta,
+            on_bad_image=self.on_bad_image,
+            devices=self.device,
+        )
+        try:
+            errors = predict(request).errors
+        except (ValueError, OSError) as error:
+            errors = [str(error)]
+        except KeyboardInterrupt:
+            print(f"\nstopped. {self.out} holds what was predicted before; other images have empty masks")
+            return 130
+        for error in errors:
+            print(f"error: {error}")
+        return int(bool(errors))
+
+
+@dataclass(frozen=True)
 class Download:
     """Fetch a data set, check and unpack it; without a name, list them with their sizes and licences."""
 
@@ -234,6 +283,6 @@ class Bench:
 
 def main() -> int:
     """Run the command that was asked for; return its exit status."""
-    commands = {"lint": Lint, "download": Download, "bench": Bench}
+    commands = {"lint": Lint, "predict": Predict, "download": Download, "bench": Bench}
     about = __doc__.splitlines()[0]
     return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m kit", description=about).run()

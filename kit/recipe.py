@@ -12,8 +12,9 @@ from torch import nn
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
 from kit.runs.folds import has_only_weights, unfinished
-from kit.runs.oof import predict_oof
+from kit.runs.oof import predict_oof, up_to_date
 from kit.runs.run import Run
+from kit.runs.saving import save_predictor, saved_run
 from kit.runs.submit import Submission, submit, test_time
 from kit.scoring.metrics import Metric
 from kit.submission.lint import check_sample
@@ -40,10 +41,14 @@ def finish(
     if submission:
         check_sample(submission.competition)
         check_tests(run, submission.competition)
+    saved = saved_run(run, network, goal.competition if isinstance(goal, Submission) else None)
     for number in unfinished(run, fold):
         if not has_only_weights(run, number):
             train(number)
         predict_oof(run, number, network, metric)
+        save_predictor(run, saved)
+    if up_to_date(run):
+        save_predictor(run, saved)
     report(run, metric, further)
     if submission:
         before = test_time(run)

@@ -26,6 +26,7 @@ from kit.system.contents import name_contents
 # Set or normalised by check_dataset, and part of data_key by themselves.
 UNSTEADY = "_kit_unsteady"  # the attribute that holds the names of values that reading changes
 NO_VALUES = frozenset({"ids", "groups", "test_ids", "dtype", UNSTEADY})
+LOADED_SCRIPT = "kit_run_"  # begins the name of a module that holds a part of a saved script
 MAX_DEPTH = 4  # of collections in collections that are looked into
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = {"site-packages", "dist-packages"}
@@ -60,11 +61,15 @@ def named_values(dataset: object, base: type) -> dict[str, str]:
 
 
 def own_sources() -> dict[str, str]:
-    """The source files of the user's modules that are loaded now, by name; not kit's, a package's, nor the script."""
+    """The source files of the user's modules that are loaded now, by name; not kit's, a package's, nor the script.
+
+    Nor scripts of other runs, parts of which kit.prediction has loaded.
+    """
     found, others = {}, {"kit", "__main__", "__mp_main__"}
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and file.endswith(".py") and name.partition(".")[0] not in others and _is_own_module(module):
+        file, top = getattr(module, "__file__", None), name.partition(".")[0]
+        is_other = top in others or top.startswith(LOADED_SCRIPT)
+        if file and file.endswith(".py") and not is_other and _is_own_module(module):
             with contextlib.suppress(OSError):
                 found[name] = Path(file).read_text()
     return found

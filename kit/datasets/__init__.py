@@ -1,12 +1,18 @@
 """Which data sets are known, and where do their files lie?
 
-folder.py       Folder: anyone's images and masks, found by patterns; patterns.py, values.py and groups.py are its parts
+folder.py       Folder: anyone's images and masks, found by patterns. Its parts: patterns.py, matching.py, groups.py,
+                image_files.py; masks.py (mask_kinds.py, mask_files.py, mask_objects.py, mask_classes.py, objects.py,
+                values.py)
 slides.py       Slides: anyone's slides, read by regions; run_tables.py: their run lengths in a CSV
+neighbours.py   Neighbours: the slices around an image as channels
+images_alone.py Images: a folder or zip without masks, to predict
 carvana.py      cars in a studio; studio.py, studio_car.py, studio_render.py: the drawn ones in the same layout
 pets.py         Oxford-IIIT Pet: cats and dogs with the breeds
 voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.py: crops of single objects
 camvid.py       road scenes
 blood_cells.py  white cells in smears
+salt.py         TGS Salt
+nuclei.py       Data Science Bowl 2018: a label image of nuclei
 
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
 download.py     python -m kit download; unpack.py: archives that cannot reach outside
@@ -26,8 +32,11 @@ from kit.datasets.camvid import CamVid
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
+from kit.datasets.neighbours import Neighbours
+from kit.datasets.nuclei import Nuclei
 from kit.datasets.pets import Pets
 from kit.datasets.places import find_data, require_data
+from kit.datasets.salt import Salt
 from kit.datasets.slides import Slides
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import ObjectCrops
@@ -39,8 +48,11 @@ __all__ = [
     "Carvana",
     "DataFolder",
     "Folder",
+    "Neighbours",
+    "Nuclei",
     "ObjectCrops",
     "Pets",
+    "Salt",
     "Slides",
     "find_data",
     "require_data",

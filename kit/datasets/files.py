@@ -105,13 +105,16 @@ class DataFolder:
             raise ValueError(f"{archive.filename}: {name} cannot be read ({error}). Fetch the zip again") from error
 
     def path(self, name: str) -> Path | None:
-        """Return the file `name` of the root as a path, a copy in the cache if it lies in a zip; None if absent."""
-        if (self.root / name).is_file():
-            return self.root / name
-        if name not in self._members(name):
+        """Return the file `name` below the root as a path, a copy in the cache if it lies in a zip; None if absent."""
+        for part in name.split("/"):
+            check_name(part)  # never outside the root
+        if (self.root / self._spelt(name)).is_file():
+            return self.root / self._spelt(name)
+        try:
+            content = self.read(name)
+        except FileNotFoundError:
             return None
-        content = self.read(name)
-        copy = cache_folder() / "unzipped" / hashlib.sha256(content).hexdigest()[:16] / name
+        copy = cache_folder() / "unzipped" / hashlib.sha256(content).hexdigest()[:16] / Path(name).name
         if not copy.is_file():
             write_atomic(copy, content)
         return copy

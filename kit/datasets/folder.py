@@ -1,36 +1,51 @@
 """Anyone's data set: images and masks found by patterns, in folders or zips, of any format that kit reads.
 
-Folder(
+Folder(                                       # a mask an image
     "data/lungs",
     images="images/*.tif",
     masks="masks/{id}_mask.png",
     classes=("background", "lung", "tumour"),
     values={0: 0, 128: 1, 255: 2},
-    groups=r"^(p\\d+)_",  # p07_slice12 is of the patient p07
+    groups=r"^(p\\d+)_",                      # p07_slice12 is of the patient p07
+)
+Folder(                                       # a mask an object: Data Science Bowl 2018
+    "data/nuclei",
+    images="stage1_train/{id}/images/*.png",
+    masks="stage1_train/{id}/masks/*.png",
+    tests="stage1_test/{id}/images/*.png",
+    task="instances",
+)
+Folder(                                       # run lengths in a CSV, classes that overlap: UW-Madison
+    "data/uw-madison",
+    images="train/*/*/scans/slice_*_*.png",
+    ids="{2}_slice_{3}",
+    masks=CsvMasks("train.csv", UW_MADISON),  # of kit.submission
+    task="multilabel",
+    classes=("large_bowel", "small_bowel", "stomach"),
+    groups=r"^(case\\d+)_",
 )
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kit.data.dataset import Advice, Dataset
 from kit.data.formats import BadImage
-from kit.data.images import decode_image
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
-from kit.datasets.matching import Found, by_id, front_of, pair_files
+from kit.datasets.image_files import ONE, ImageFiles, channel_names, image_patterns
+from kit.datasets.mask_kinds import MaskSource, classes_of, masks_of, task_of
+from kit.datasets.masks import TableMasks, Wanted
+from kit.datasets.matching import Files, Found, Images, find_images, front_of
 from kit.datasets.patterns import Pattern
 from kit.datasets.places import no_folder
-from kit.datasets.reading import check_size, read_size
-from kit.datasets.values import Colour, MaskValues, Values
+from kit.datasets.values import Colour, Values
 from kit.system.files import counted, raise_all
-
-TRIED = 8  # images that are read to find out how many channels there are
-CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 
 
 class Folder(Dataset):
@@ -40,25 +55,37 @@ class Folder(Dataset):
         root: the folder. Its parts may be zips of the same names (train.zip in place of train/).
         images: a pattern of the images' paths, "images/*.tif" or "case*/scans/*.png", or a folder. An id is
             the path without the folders before the first wildcard and without the suffix; {id} in the pattern names it.
+            A mapping from channels to patterns with {id}, where each channel is a file:
+            {"b11": "train/{id}/band_11.npy", "b14": "train/{id}/band_14.npy"}.
         masks: a pattern with {id}, as in "masks/{id}_mask.png"; or a folder in which the masks lie as the images do
-            in theirs; or a pattern with the same wildcards as `images`, as in "case*/masks/*.png".
-        classes: names, the background first.
+            in theirs; or a pattern with the same wildcards as `images`, as in "case*/masks/*.png". A mapping from
+            classes to patterns, where each class has a file. kit.submission.CsvMasks for run lengths in a CSV.
+        task: "binary", "multiclass", "multilabel" (classes overlap) or "instances" (objects are counted). Default: by
+            the classes. Masks of instances: a file an object, "masks/{id}/*.png"; or an image that numbers them.
+            Masks of multilabel: a file a class, or one file with a channel for each class.
+        classes: names, the background first; of multilabel without a background.
         values: what a mask's values mean. "binary": 0 and 1, or 0 and 255; "labels": class numbers; a number: pixels
             above it are 1; {0: 0, 128: 1, 255: 2}: the class of each value; {(255, 0, 0): 1, …}: of each colour.
-            Default: "binary" for two classes, else "labels".
+            Default: "binary" for two classes, else "labels". Of an image that numbers objects "labels", or
+            "components": each connected region of a binary mask is an object.
         ignore: the value, values or colours of pixels that are neither trained on nor scored.
+        lacking: "refuse" an image without a mask file, or take it for "empty".
         groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
             or mapping from id to group; or (file, id column, group column) of a CSV below `root`. Default: every image
             is its own group.
-        tests: a pattern of test images. Where a test image has the id of an image, as with train/*.png and
-            test/*.png, the ids of all images begin with their folder: train/1. Test ids stay as the CSV has them.
+        tests: a pattern of test images, or a mapping as `images`. Where a test image has the id of an image, as with
+            train/*.png and test/*.png, the ids of all images begin with their folder: train/1. Test ids stay as the
+            CSV has them.
+        ids: a template of the ids, "{2}_slice_{3}", in which {1}, {2}, … are the texts of the wildcards of `images`,
+            and of `tests`.
         absent: names of classes that may be in no mask, as in a part of a data set.
         channels: their number or their names. Default: as many as the images have, named if there are one or three.
             With channels=3 a grey image is repeated. mean, std: of each channel, see kit.data.Dataset.
+        planes: of files with several channels those to take, as (4,) of eight points in time; the first is 0.
         name: used in file names. Default: the name of `root`.
 
     Raises one ValueError with every image without a mask, mask without an image, double or unsafe id, and id without
-    a group; and ValueError or TypeError for arguments that cannot be.
+    a group; one with all that is wrong with a CSV of masks; and ValueError or TypeError for arguments that cannot be.
     """
 
     advice = Advice(
@@ -73,52 +100,58 @@ class Folder(Dataset):
         self,
         root: Path | str,
         *,
-        images: str,
-        masks: str,
-        classes: Sequence[str] = ("background", "foreground"),
+        images: str | Mapping[str, str],
+        masks: MaskSource,
+        task: str | None = None,
+        classes: Sequence[str] | None = None,
         values: Values | None = None,
         ignore: int | Colour | Sequence | None = None,
+        lacking: str = "refuse",
         groups: str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None = None,
-        tests: str | None = None,
+        tests: str | Mapping[str, str] | None = None,
+        ids: str | None = None,
         absent: Sequence[str] = (),
         channels: int | Sequence[str] | None = None,
+        planes: Sequence[int] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         name: str | None = None,
     ):
-        self.data, self.classes, self.mean, self.std = DataFolder(root), _names(classes), mean, std
+        self.data, self.mean, self.std = DataFolder(root), mean, std
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "folder"
         self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
-        default = "binary" if len(self.classes) == 2 else "labels"
-        self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
+        self.reading = {"images": images if tests is None else tests, "ids": ids, "planes": planes}  # plain values
+        refused: list[str] = []
+        with _noting(refused):
+            self.task = task_of(task, masks, classes)
+            self.classes = classes_of(self.task, masks, classes)
+            self._masks = masks_of(masks, self.task, self.classes, values, ignore, lacking)
+        with _noting(refused):
+            patterns = image_patterns(images, ids, "images")
+            self._images = ImageFiles(self.data, patterns, planes)
+        with _noting(refused):
+            test_patterns = {} if tests is None else _like(images, image_patterns(tests, ids, "tests"))
+        with _noting(refused):
+            named = None if channels is None else channel_names(channels)
+        _raise_any(refused)
         if not Path(root).is_dir():
             raise FileNotFoundError(no_folder(root, _of_zip(Path(root), images)))
-        problems: list[str] = []
-        found = Found(self.data, problems)
-        image_files, mask_files = pair_files(found, Pattern(images), Pattern(masks, ".+"), problems)
-        test_files = {} if tests is None else by_id(found.matching(Pattern(tests)), Pattern(tests), problems)
-        problems += [
-            f"{path} is an image of `images` and of `tests`; let each pattern match its own files alone"
-            for path in sorted({*test_files.values()} & {*image_files.values()})
-        ]
-        ids = sorted(image_files)
-        if groups is not None:
-            self.groups = group_ids(ids, groups, self.data, problems)
-        raise_all(problems, f"problems with the files in {root}")
-        front = front_of(image_files, test_files, Pattern(images).prefix)
-        self.ids, self.test_ids = [front + id for id in ids], sorted(test_files)
-        if front:
-            shared = counted(len(image_files.keys() & test_files), "test image")
-            self.notes = (f"The ids of all training images begin with {front}: {shared} had the same id as one.",)
-        self._images = {front + id: image_files[id] for id in ids} | test_files
-        self._masks = {front + id: mask_files[id] for id in ids}
-        self.channels = self._find_channels() if channels is None else _channel_names(channels)
+        images_of, tests_of = self._find_files(patterns, test_patterns, groups)
+        self._front = front_of(images_of, tests_of, next(iter(patterns.values())).prefix)
+        self.ids, self.test_ids = [self._front + id for id in sorted(images_of)], sorted(tests_of)
+        if self._front:
+            shared = counted(len(images_of.keys() & tests_of), "test image")
+            self.notes = (f"The ids of all training images begin with {self._front}: {shared} had the same id as one.",)
+        self._images.files, self._images.tests = {self._front + id: paths for id, paths in images_of.items()}, tests_of
+        self.channels = self._images.find_channels(self.ids) if named is None else named
+        if isinstance(self._masks, TableMasks):
+            self._open_table(self._masks)
 
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> (H, W, C), u8, u16 or f32 as stored. Raises BadImage, or KeyError for an unknown id."""
-        name = self._file(self._images, id)
+        self._check_known(id)
         try:
-            return decode_image(self.data.read(name), name, channels=len(self.channels))
+            return self._images.read(id, len(self.channels))
         except BadImage as error:
             if not error.advice:
                 raise
@@ -126,65 +159,94 @@ class Folder(Dataset):
             raise BadImage(error.found, fix) from error
 
     def read_mask(self, id: str) -> np.ndarray:
-        """Read a mask -> u8 (H, W) of class numbers, 255 is ignored.
+        """Read a mask: u8 (H, W) of class numbers, 255 is ignored; multilabel bool (H, W, K); instances i32 (H, W).
 
         Raises BadImage (also if not of its image's size) or KeyError.
         """
-        name = self._file(self._masks, id)
-        return check_size(self.mask_values.read(self.data.read(name), name), self.shape(id), name, self._images[id])
+        self._check_known(id, mask=True)
+        return self._masks.read(id[len(self._front) :], self.shape(id))
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image, from its header. Raises BadImage or KeyError."""
-        return read_size(self.data, self._file(self._images, id))
+        self._check_known(id)
+        return self._images.size(id)
 
     def fingerprint(self) -> str:
-        """SHA-256 over the paths and contents of the images and masks, their groups, and how masks are read."""
-        files = [files[id] for files in (self._images, self._masks) for id in self.ids]
-        rule = self.mask_values.values, self.mask_values.ignore, self.channels
-        return fingerprint_of(self.data, files, rule, list(map(str, self.groups)))
+        """SHA-256 over the paths and contents of the images and masks, their groups, and how they are read."""
+        masks = self._masks.files([id[len(self._front) :] for id in self.ids])
+        rule = (*self._masks.facts, self.channels, *self._images.facts)
+        return fingerprint_of(self.data, [*self._images.paths(self.ids), *masks], rule, list(map(str, self.groups)))
 
     def test_fingerprint(self) -> str:
         """SHA-256 over the paths and contents of the test images, and the channels."""
-        return fingerprint_of(self.data, [self._images[id] for id in self.test_ids], self.channels)
+        return fingerprint_of(self.data, self._images.paths(self.test_ids), self.channels, *self._images.facts)
 
-    def _file(self, files: dict[str, str], id: str) -> str:
-        if id not in files:
-            raise KeyError(f"no {'mask' if files is self._masks else 'image'} of the id {id!r} in {self.data.root}")
-        return files[id]
+    def _check_known(self, id: str, mask: bool = False) -> None:
+        if id not in self._images.files and (mask or id not in self._images.tests):
+            raise KeyError(f"no {'mask' if mask else 'image'} of the id {id!r} in {self.data.root}")
 
-    def _find_channels(self) -> tuple[str, ...]:
-        """The most channels that some images have; alpha that is opaque does not count."""
-        most = 1
-        for id in self.ids[:: max(1, len(self.ids) // TRIED)]:
-            name = self._images[id]
-            image = decode_image(self.data.read(name), name)
-            count = image.shape[2]
-            opaque = image.dtype.kind == "u" and count in {2, 4} and (image[..., -1] == np.iinfo(image.dtype).max).all()
-            most = max(most, count - int(opaque))
-        return _channel_names(most)
+    def _find_files(
+        self, patterns: Mapping[str, Pattern], test_patterns: Mapping[str, Pattern], groups: object
+    ) -> tuple[Files, Files]:
+        """The images and the test images by id; also finds the masks and the groups. Raises ValueError."""
+        problems: list[str] = []
+        missing: list[str] = []
+        found, images, tests = Found(self.data, problems), {}, {}
+        with _noting(missing):
+            images = find_images(found, patterns, self._masks.patterns)
+            first = {id: paths[0] for id, paths in images.items()}
+            self._masks.pair(found, Images(next(iter(patterns.values())), first))
+        with _noting(missing):
+            tests = find_images(found, test_patterns)
+        _raise_any(missing)
+        taken = {path for paths in images.values() for path in paths}
+        problems += [
+            f"{path} is an image of `images` and of `tests`; let each pattern match its own files alone"
+            for path in sorted({path for paths in tests.values() for path in paths} & taken)
+        ]
+        if groups is not None:
+            self.groups = group_ids(sorted(images), groups, self.data, problems)
+        raise_all(problems, f"problems with the files in {self.data.root}")
+        return images, tests
+
+    def _open_table(self, table: TableMasks) -> None:
+        """Read the table of masks, now that the images are known."""
+        front, size = self._front, self._images.size
+        ids = [id[len(front) :] for id in self.ids]
+        table.open(Wanted(self.data, self.task, self.foreground, ids, lambda id: size(front + id)))
 
 
-def _of_zip(root: Path, images: str) -> str:
+@contextlib.contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    """Go on after a ValueError, with its message among the problems."""
+    try:
+        yield
+    except ValueError as error:
+        problems.append(str(error))
+
+
+def _raise_any(problems: list[str]) -> None:
+    """Raise one ValueError with all messages, where there are any."""
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _like(images: object, patterns: dict[str, Pattern]) -> dict[str, Pattern]:
+    """The patterns of test images, if they have the channels of the images. Raises ValueError."""
+    names = tuple(map(str, images)) if isinstance(images, Mapping) else (ONE,)
+    if {*names} != {*patterns}:
+        of_images, of_tests = (", ".join(filter(None, each)) or "one pattern" for each in (names, patterns))
+        raise ValueError(f"tests has {of_tests}, expected {of_images} as `images`")
+    return {name: patterns[name] for name in names}
+
+
+def _of_zip(root: Path, images: str | Mapping[str, str]) -> str:
     """How to read a zip in place."""
-    name = root.name.removesuffix(".zip")
+    name, images = (
+        root.name.removesuffix(".zip"),
+        next(iter(images.values())) if isinstance(images, Mapping) else images,
+    )
     return (
         f", or name the folder in which it lies, and let every pattern (and the file of groups) begin with {name}/: "
         f"Folder({str(root.parent)!r}, images={f'{name}/{images}'!r}, …)"
     )
-
-
-def _names(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str) or len(names) < 2 or len(set(names)) != len(names):
-        raise ValueError(f"classes={names!r}, expected two or more different names, the background first")
-    return tuple(map(str, names))
-
-
-def _channel_names(channels: int | Sequence[str]) -> tuple[str, ...]:
-    """Names of channels from their number, or as given."""
-    if isinstance(channels, str):
-        raise ValueError(f"channels={channels!r}, expected a number or several names: ('red', 'green', 'nir')")
-    if not isinstance(channels, (int, np.integer)):
-        return tuple(channels)
-    if channels < 1:
-        raise ValueError(f"channels={channels}, expected 1 or more")
-    return CHANNELS.get(channels) or tuple(f"channel {number}" for number in range(1, channels + 1))

@@ -1,24 +1,35 @@
 """Files matched by patterns: images and masks by id, and everything that has no partner."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from kit.datasets.files import DataFolder
 from kit.datasets.names import describe_double
 from kit.datasets.patterns import Pattern, suffix_of
 from kit.system.files import check_id, list_some
 
+Files = dict[str, tuple[str, ...]]  # the paths of each id: one, or one a channel
+
+
+class Images(NamedTuple):
+    """The images of a data set as their masks see them."""
+
+    pattern: Pattern
+    paths: dict[str, str]  # by id; the first where a channel is a file
+
 
 class Found:
     """The files that patterns ask for. Each folder is listed once; pipes and broken links in it are problems."""
 
     def __init__(self, data: DataFolder, problems: list[str]):
-        self.data, self._problems, self._below = data, problems, {}
+        self.data, self.problems, self._below = data, problems, {}
 
     def below(self, folder: str) -> list[str]:
         """All paths below a folder."""
         if folder not in self._below:
             self._below[folder], odd = self.data.files(folder)
-            self._problems += [one for one in odd if one not in self._problems]
+            self.problems += [one for one in odd if one not in self.problems]
         return self._below[folder]
 
     def matching(self, pattern: Pattern) -> list[str]:
@@ -31,36 +42,33 @@ class Found:
         return paths
 
 
-def pair_files(
-    found: Found, images: Pattern, masks: Pattern, problems: list[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of images and of masks by id; what has no partner goes to `problems`."""
-    candidates = found.matching(masks)
-    taken = set(candidates) if masks.text != images.text else set()
-    own = [path for path in found.matching(images) if path not in taken]
-    if not own or masks.text == images.text:
-        raise ValueError(f"images={images.text!r} and masks={masks.text!r} name the same files")
-    image_files = by_id(own, images, problems)
-    paired = _pair(image_files, masks, images, candidates)
-    problems += [
-        f"{image_files[id]} has {len(paths)} masks, expected one: {', '.join(paths[:3])}{' …' * (len(paths) > 3)}"
-        for id, paths in sorted(paired.items())
-        if len(paths) > 1 and id in image_files
-    ]
-    problems += [
-        f"{path} has no mask{_wanted(masks, id)}" for id, path in sorted(image_files.items()) if id not in paired
-    ]
-    problems += [
-        f"{path} has no image" for id, paths in sorted(paired.items()) if id not in image_files for path in paths
-    ]
-    return image_files, {id: paths[0] for id, paths in paired.items()}
+def find_images(found: Found, patterns: Mapping[str, Pattern], masks: Sequence[Pattern] = ()) -> Files:
+    """The paths of images by id. patterns: one, or one a channel by the channel's name; masks: files that are none.
 
-
-def _wanted(masks: Pattern, id: str) -> str:
-    """The path that a mask should have, for a message."""
-    if masks.is_folder:
-        return f" {masks.text}/{id}.*"
-    return f" {masks.text.replace('{id}', id)}" if masks.has_id else f" like {masks.text}"
+    What has an unsafe or a double id, or lacks a channel, goes to the problems. Raises ValueError if nothing is left.
+    """
+    texts = [pattern.text for pattern in patterns.values()]
+    if same := [pattern.text for pattern in masks if pattern.text in texts]:
+        raise ValueError(f"images={same[0]!r} and masks={same[0]!r} name the same files")
+    taken = {path for pattern in masks for path in found.matching(pattern)}
+    channels: dict[str, dict[str, str]] = {}
+    for name, pattern in patterns.items():
+        own = [path for path in found.matching(pattern) if path not in taken]
+        if not own:
+            named = ", ".join(repr(mask.text) for mask in masks)
+            raise ValueError(f"images={pattern.text!r} and masks={named} name the same files")
+        channels[name] = by_id(own, pattern, found.problems)
+    ids = dict.fromkeys(id for files in channels.values() for id in files)
+    found.problems += [
+        f"the id {id} has no file of the channel {name}, expected {patterns[name].text.replace('{id}', id)}"
+        for name, files in channels.items()
+        for id in sorted(ids.keys() - files)
+    ]
+    return {
+        id: tuple(files[id] for files in channels.values())
+        for id in ids
+        if all(id in files for files in channels.values())
+    }
 
 
 def by_id(paths: list[str], pattern: Pattern, problems: list[str]) -> dict[str, str]:
@@ -76,12 +84,14 @@ def by_id(paths: list[str], pattern: Pattern, problems: list[str]) -> dict[str, 
         other = first.setdefault(id.casefold(), path)
         if other == path:
             files[id] = path
-        else:
+        elif pattern.ids is None:
             problems.append(describe_double(path, other))
+        else:
+            problems.append(f"{path} and {other} have the id {id}: let ids={pattern.ids!r} name more of the wildcards")
     return files
 
 
-def front_of(image_files: dict[str, str], test_files: dict[str, str], prefix: str) -> str:
+def front_of(image_files: Mapping[str, object], test_files: Mapping[str, object], prefix: str) -> str:
     """A folder to put before the ids of images where test images have the same ids; "" where none has.
 
     prefix: the folders in which all images lie. In front stands the last of them: "train/".
@@ -92,27 +102,54 @@ def front_of(image_files: dict[str, str], test_files: dict[str, str], prefix: st
     return front
 
 
-def _pair(images: dict[str, str], masks: Pattern, image_pattern: Pattern, files: list[str]) -> dict[str, list[str]]:
-    """Map ids to the masks among `files`; a mask that belongs to none of `images` is under the id it would have.
+def find_masks(found: Found, masks: Pattern, images: Images) -> dict[str, list[str]]:
+    """The mask files of each id; those that belong to no image go to the problems.
 
-    images: paths by id. masks: with {id}, a folder in which masks lie as the images do below `image_pattern.prefix`,
-    or a pattern with as many wildcards as the images' one, which stand for the same text.
-    Raises ValueError where `masks` is none of these.
+    masks: a pattern with {id}; a folder in which masks lie as the images do below the images' prefix; or a pattern with
+    as many wildcards as the images' one, which stand for the same text.
+    Raises ValueError where `masks` is none of these, or matches nothing.
     """
-    matches = [(path, found) for path in files if (found := masks.match(path))]
-    if masks.has_id:
-        keyed = [(found["id"], path) for path, found in matches]
-    elif masks.is_folder:
-        keyed = [(masks.id_of(path), path) for path, _ in matches]
-    elif masks.wildcards == image_pattern.wildcards and not image_pattern.has_id:
-        ids = {image_pattern.match(path).groups(): id for id, path in images.items()}
-        keyed = [(ids.get(found.groups(), path), path) for path, found in matches]
-    else:
-        raise ValueError(
-            f"masks={masks.text!r} cannot be paired with images={image_pattern.text!r}: expected {{id}} in it, as in "
-            "'masks/{id}_mask.png', or the name of a folder, or the same wildcards as in images, in the same order"
-        )
     paired: dict[str, list[str]] = {}
-    for id, path in keyed:
+    for id, path in _keyed(found.matching(masks), masks, images):
         paired.setdefault(id, []).append(path)
-    return paired
+    lonely = [path for id, paths in sorted(paired.items()) if id not in images.paths for path in paths]
+    found.problems += [f"{path} has no image" for path in lonely]
+    return {id: paths for id, paths in paired.items() if id in images.paths}
+
+
+def _keyed(files: list[str], masks: Pattern, images: Images) -> list[tuple[str, str]]:
+    """The id and the path of each mask; a mask that belongs to no image has the id that it would have."""
+    if masks.has_id:
+        return [(masks.match(path)["id"], path) for path in files]
+    if masks.is_folder:
+        ids = {} if images.pattern.ids is None else {images.pattern.place_of(p): id for id, p in images.paths.items()}
+        return [(ids.get(masks.place_of(path), masks.place_of(path)), path) for path in files]
+    if masks.wildcards == images.pattern.wildcards and not images.pattern.has_id:
+        ids = {images.pattern.match(path).groups(): id for id, path in images.paths.items()}
+        return [(ids.get(masks.match(path).groups(), path), path) for path in files]
+    raise ValueError(
+        f"masks={masks.text!r} cannot be paired with images={images.pattern.text!r}: expected {{id}} in it, as in "
+        "'masks/{id}_mask.png', or the name of a folder, or the same wildcards as in images, in the same order"
+    )
+
+
+def lacking_masks(paired: Mapping[str, object], masks: Pattern, images: Images) -> list[str]:
+    """A line for each image that has no mask."""
+    return [f"{path} has no mask{_wanted(masks, id)}" for id, path in sorted(images.paths.items()) if id not in paired]
+
+
+def several_masks(paired: Mapping[str, Sequence[str]], images: Images, advice: str = "") -> list[str]:
+    """A line for each image that has several masks."""
+    return [
+        f"{images.paths[id]} has {len(paths)} masks, expected one: {', '.join(paths[:3])}{' …' * (len(paths) > 3)}"
+        f"{advice}"
+        for id, paths in sorted(paired.items())
+        if len(paths) > 1
+    ]
+
+
+def _wanted(masks: Pattern, id: str) -> str:
+    """The path that a mask should have, for a message."""
+    if masks.is_folder:
+        return f" {masks.text}/{id}.*"
+    return f" {masks.text.replace('{id}', id)}" if masks.has_id else f" like {masks.text}"

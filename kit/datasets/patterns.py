@@ -4,6 +4,9 @@ images/*.tif             * and ? stand for text within one name, [abc] for one o
 case*/scans/*.png        ** for any number of folders
 {id}/scan.png            {id} for the image's id
 images                   a folder: every image file in it, however deep
+
+Where a name can be split in several ways, each * takes as little as it can: "slice_*_*.png" splits slice_0001_266_1.5
+into 0001 and 266_1.5.
 """
 
 import re
@@ -12,17 +15,20 @@ from pathlib import PurePath
 from kit.datasets.names import nfc
 
 IMAGE_SUFFIXES = frozenset(["png", "jpg", "jpeg", "jfif", "gif", "bmp", "tif", "tiff", "webp", "npy"])
+NUMBER = re.compile(r"\{(\d+)\}")
 WILDCARD = re.compile(r"\*\*/|\*|\?|\[!?[^\]]+\]|\{id\}")
 
 
 class Pattern:
     """One pattern, matched against paths below the data's folder, with / between their parts.
 
+    ids: a template of the id, in which {1}, {2}, … are the texts of the first, second, … wildcard; None: see id_of.
     prefix: the folders before the first wildcard, "" if there are none. is_folder: it has no wildcard.
-    Raises ValueError for a pattern that is absolute or leads out of the folder.
+    wildcards: how many there are, {id} not counted.
+    Raises ValueError for a pattern that is absolute or leads out of the folder, and for a template that does not fit.
     """
 
-    def __init__(self, text: str | PurePath, id_pattern: str = "[^/]+"):
+    def __init__(self, text: str | PurePath, id_pattern: str = "[^/]+", ids: str | None = None):
         text = nfc(text.as_posix() if isinstance(text, PurePath) else text)
         text = text.removesuffix("/")  # of a folder
         if unknown := [name for name in re.findall(r"\{.*?\}", text) if name != "{id}"]:
@@ -44,7 +50,10 @@ class Pattern:
         self.has_id = "{id}" in text
         self._end = text[[found.end() for found in WILDCARD.finditer(text)][-1] :]
         self._regex = re.compile(_translate(text, id_pattern), re.DOTALL)
-        self.wildcards = self._regex.groups
+        self.wildcards = self._regex.groups - self.has_id
+        self.ids = ids
+        if ids is not None:
+            _check_template(ids, self)
 
     def match(self, path: str) -> re.Match | None:
         """The match of a path; group "id" is {id}, groups 1, 2, … are the other wildcards, in order."""
@@ -53,16 +62,36 @@ class Pattern:
         return self._regex.fullmatch(nfc(path))
 
     def id_of(self, path: str) -> str:
-        """The id of a path that matches: {id}, else the path without `prefix` and the text behind the last wildcard.
+        """The id of a path that matches: by the template `ids`, or {id}, or else the place of the file."""
+        if self.ids is not None:
+            texts = [text.strip("/") for text in self.match(path).groups()]  # that of ** ends with a slash
+            return NUMBER.sub(lambda found: texts[int(found[1]) - 1], self.ids)
+        return self.match(path)["id"] if self.has_id else self.place_of(path)
+
+    def place_of(self, path: str) -> str:
+        """The path without `prefix` and the text behind the last wildcard.
 
         Where that text holds no dot (images/*), the file's suffix is cut off.
         """
-        if self.has_id:
-            return self.match(path)["id"]
         path = nfc(path).removeprefix(f"{self.prefix}/" if self.prefix else "")
         path = path[: len(path) - len(self._end)] if self._end else path
         folder, slash, name = path.rpartition("/")
         return path if "." in self._end else folder + slash + (name.rpartition(".")[0] or name)
+
+
+def _check_template(ids: str, pattern: Pattern) -> None:
+    """Raise ValueError for a template of ids that names other things than wildcards of the pattern."""
+    numbers, rest = [int(number) for number in NUMBER.findall(ids)], NUMBER.sub("", ids)
+    if (
+        pattern.has_id
+        or not numbers
+        or not 1 <= min(numbers) <= max(numbers) <= pattern.wildcards
+        or set(rest) & {*"{}"}
+    ):
+        raise ValueError(
+            f"ids={ids!r} does not fit {pattern.text!r}: expected {{1}} to {{{pattern.wildcards}}}, the texts of its "
+            "wildcards (*, ?, [abc], **) in their order, one of them or more, and no {id} in the pattern"
+        )
 
 
 def suffix_of(path: str) -> str:
@@ -79,7 +108,7 @@ def _translate(text: str, id_pattern: str) -> str:
             pieces.append("(?P=id)" if has_id else f"(?P<id>{id_pattern})")
             has_id = True
         else:
-            pieces.append({"**/": "((?:[^/]+/)*)", "*": "([^/]*)", "?": "([^/])"}.get(found[0]) or _one_of(found[0]))
+            pieces.append({"**/": "((?:[^/]+/)*)", "*": "([^/]*?)", "?": "([^/])"}.get(found[0]) or _one_of(found[0]))
         at = found.end()
     return "".join(pieces) + re.escape(text[at:])
 

@@ -35,9 +35,9 @@ from kit.data.run_masks import RunMask, run_mask_of
 from kit.data.scaled import ScaledRegions
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
-from kit.datasets.folder import CHANNELS
 from kit.datasets.groups import group_ids
-from kit.datasets.matching import Found, by_id, front_of, pair_files
+from kit.datasets.image_files import channel_names
+from kit.datasets.matching import Found, Images, by_id, find_images, find_masks, front_of, lacking_masks, several_masks
 from kit.datasets.patterns import Pattern
 from kit.datasets.places import no_folder
 from kit.datasets.run_tables import read_run_table
@@ -112,15 +112,14 @@ class Slides(Dataset):
         self._read: dict[str, RunMask] = {}
         self._find_files(Pattern(images), masks, groups, None if tests is None else Pattern(tests))
         count = open_regions(self._path(self._images[self.ids[0]])).shape[2] if self.ids else 3
-        names = CHANNELS.get(count) or tuple(f"channel {number}" for number in range(1, count + 1))
-        self.channels = names if channels is None or channels == count else _channel_names(channels)
+        self.channels = channel_names(count if channels is None else channels)
 
     def _find_files(self, images: Pattern, masks: str | tuple, groups: object, tests: Pattern | None) -> None:
         """Find slides, masks and groups, and name the ids. Raises ValueError with all that is wrong."""
         problems: list[str] = []
         found, rows = Found(self.data, problems), {}
         if isinstance(masks, str):
-            image_files, mask_files = pair_files(found, images, Pattern(masks, ".+"), problems)
+            image_files, mask_files = _paired(found, images, Pattern(masks, ".+"))
         else:
             image_files, mask_files = by_id(found.matching(images), images, problems), {}
             rows = read_run_table(self.data, masks, self.classes)
@@ -220,10 +219,21 @@ class Slides(Dataset):
         found = run_mask_of(bands, size)
         present = np.array([[0, *found.edges]], np.uint8).view(StoredMask)
         present.bits = bits
-        labels = self.mask_values.labels(present, file)[0].tolist()
+        if self.mask_values.is_colours:
+            raise BadImage(f"{file}: a mask of numbers, and `values` maps colours. Map its numbers: values={{0: 0, …}}")
+        labels = self.mask_values.apply(present, file)[0].tolist()
         if labels[0]:
             raise BadImage(f"{file}: its value 0 is class {labels[0]}, expected the background. Save it so")
         return found.relabelled(dict(zip(np.asarray(present)[0].tolist(), labels, strict=True)))
+
+
+def _paired(found: Found, images: Pattern, masks: Pattern) -> tuple[dict[str, str], dict[str, str]]:
+    """Paths of slides and of masks by id; what has no partner goes to the problems."""
+    image_files = {id: paths[0] for id, paths in find_images(found, {"": images}, [masks]).items()}
+    slides = Images(images, image_files)
+    paired = find_masks(found, masks, slides)
+    found.problems += [*several_masks(paired, slides), *lacking_masks(paired, masks, slides)]
+    return image_files, {id: paths[0] for id, paths in paired.items()}
 
 
 def _stored_bands(path: Path, file: str) -> tuple[Iterable[np.ndarray], tuple[int, int]]:
@@ -237,9 +247,3 @@ def _stored_bands(path: Path, file: str) -> tuple[Iterable[np.ndarray], tuple[in
     step = max(1, BAND_BYTES // width // stored.block[0]) * stored.block[0]
     bands = (stored.read(y, 0, min(step, height - y), width)[..., 0] for y in range(0, height, step))
     return (band.view(np.uint8) for band in bands), (height, width)
-
-
-def _channel_names(channels: int | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(channels, (int, np.integer)):
-        return CHANNELS.get(channels) or tuple(f"channel {number}" for number in range(1, channels + 1))
-    return tuple(channels)

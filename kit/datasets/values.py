@@ -4,8 +4,7 @@ The rules for binary masks, labels and thresholds are those of kit.data.masks; h
 that mean "ignore" become 255.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,33 +34,27 @@ class MaskValues:
 
         Raises BadImage, with advice in terms of `values` and `ignore`.
         """
-        with self._advising():
-            if self.is_colours:
-                colours = {**self.values, **dict.fromkeys(self.ignore, IGNORED)}
-                return colour_mask(decode_image(data, name, channels=3), colours, name)
-            return self._labels(decode_mask(data, name), name)
+        return self._advised(lambda: self._read(data, name))
 
-    def labels(self, stored: np.ndarray, name: str) -> np.ndarray:
-        """Class numbers u8 (H, W) of the values that a mask file stores, as decode_mask gives them.
+    def apply(self, stored: np.ndarray, name: str) -> np.ndarray:
+        """The same for values (H, W) that are read already, with a rule that is not of colours."""
+        return self._advised(lambda: self._apply(stored, name))
 
-        Raises BadImage as `read`, also for `values` that are colours.
-        """
-        with self._advising():
-            if self.is_colours:
-                raise BadImage(f"{name}: a mask of whole numbers, and `values` maps colours")
-            return self._labels(stored, name)
-
-    @contextlib.contextmanager
-    def _advising(self) -> Iterator[None]:
-        """Put advice in terms of `values` and `ignore` in place of that for callers of the rules."""
+    def _advised(self, read: Callable[[], np.ndarray]) -> np.ndarray:
         try:
-            yield
+            return read()
         except BadImage as error:
             if not error.advice:
                 raise
             raise BadImage(error.found, self._advice(error)) from error
 
-    def _labels(self, stored: np.ndarray, name: str) -> np.ndarray:
+    def _read(self, data: bytes, name: str) -> np.ndarray:
+        if self.is_colours:
+            colours = {**self.values, **dict.fromkeys(self.ignore, IGNORED)}
+            return colour_mask(decode_image(data, name, channels=3), colours, name)
+        return self._apply(decode_mask(data, name), name)
+
+    def _apply(self, stored: np.ndarray, name: str) -> np.ndarray:
         if isinstance(self.values, Mapping):
             return _map_values(stored, {**self.values, **dict.fromkeys(self.ignore, IGNORED)}, name)
         if not self.ignore:

@@ -7,6 +7,8 @@ tiles.py       overlapping tiles of large images
 levels.py      probabilities in 256 steps, uint8
 rule.py        Rule: levels -> mask
 enlarge.py     a map at the image's own size, and where it reaches a threshold
+saved.py       predictor.json: a run folder's networks and rules, loaded without its data
+rebuild.py     a network made again from the source that the folder keeps (plain.py, script.py)
 store.py       the store of predictions: one PNG an image
 slides.py      images too large for memory: predict_slide, SlideStore; bands.py: level_bands, tiles blended band by
                band; enlarge_bands.py: the bands at the slide's own size

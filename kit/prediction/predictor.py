@@ -1,6 +1,6 @@
 """Predictor: networks, how images reach them, and how their probabilities become masks.
 
-    predictor = Predictor([network], frame)
+    predictor = Predictor.load("runs/mine")                  # or of networks: Predictor([network], frame)
     mask = predictor.predict(image)                          # u8 (H, W), at the image's own size
     for row in predictor.stream(dataset, ids, take): ...     # many images, decoded ahead, taken behind
 
@@ -9,6 +9,8 @@ Out-of-fold predictions, submissions and validation all go through it.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -68,6 +70,24 @@ class Predictor:
         self.frame, self.tta, self.rule = frame, tta, rule
         self.device, self.dtype = _device_of(networks), dtype
         self._copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        folds: Literal["all"] | int | Sequence[int] = "all",
+        device: str = "auto",
+        tta: TTA | None = None,
+    ) -> "Predictor":
+        """The predictor of a run folder, which may be read-only and far from its data.
+
+        folds: all that are finished, or some. device: "auto", "cpu", "cuda:1", … tta: other views than the run's own.
+        It executes the Python that the run folder keeps in `code`: load only runs that you trust.
+        Raises FileNotFoundError or ValueError where the folder lacks what prediction needs.
+        """
+        from kit.prediction.saved import load_predictor  # here: it imports this file
+
+        return load_predictor(folder, folds, device, tta)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """The mask of one image (H, W, C), at its own size: as Rule.mask says, u8 (H, W) of class indices."""

@@ -2,6 +2,7 @@
 
 results.py       what a run hands over, checked
 measure.py       every number of the report, computed once
+volumes.py       Dice and IoU of whole volumes
 thresholds.py    Dice at every threshold, and an honest score of a picked one
 conventions.py   the sentences that say what the numbers mean
 summary.py       the table for a terminal

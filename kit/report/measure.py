@@ -11,6 +11,7 @@ import numpy as np
 from kit.report.conventions import conventions
 from kit.report.results import Results
 from kit.report.thresholds import threshold_curve
+from kit.report.volumes import volume_scores
 from kit.scoring.counts import COLUMNS
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import DatasetDice, DatasetIoU
@@ -28,6 +29,7 @@ def measure(results: Results) -> dict:
     averaged        whether Dice and IoU are means over classes
     rule            {"threshold": one or one of each class, "objects", "min_area"}: what makes masks of predictions
     metric          {"name", "value", interval} of the competition's own metric; null without one
+    volumes         {"count", "dice_mean", "iou_mean": {"value", interval}}, over volumes; null for single images
     dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
                     classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
     constant        {"class", "pixel_accuracy", "mean_iou"}: the scores of the commonest class everywhere
@@ -58,6 +60,7 @@ def measure(results: Results) -> dict:
         "conventions": conventions(results),
         "metric": _metric(results, every),
         "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
+        "volumes": volume_scores(results),
         "dataset": _dataset(results), "constant": _constant(results),
         "further": results.further,
         "per_fold": [_fold_row(results, fold) for fold in sorted(set(images["fold"]))],

@@ -72,6 +72,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         metric=metric,
         counts=found.counts,
         channels=tuple(run.dataset.channels),
+        volumes=getattr(run.dataset, "volumes", None),
         task=run.task.name,
         rule=run.rule,
         history={fold: run.history(fold) for fold in folds},

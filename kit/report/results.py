@@ -1,6 +1,6 @@
 """What a run hands to its report, checked so that nothing in it contradicts anything else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -29,6 +29,7 @@ class Results:
     drawn: the toolkit drew the data. classes: K names. notes: further conventions, a sentence each.
     further: the recipe's own scores, by name. channels: names of the images' channels, None where unknown.
     read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> masks of the task's kind.
+    volumes: {id: volume} of slices, None for single images.
     task: see kit.data.tasks; None: binary or multiclass by the number of classes. rule: it makes masks of predictions.
     """
 
@@ -54,6 +55,7 @@ class Results:
     metric: Metric | None = None
     counts: np.ndarray | None = None
     channels: tuple[str, ...] | None = None
+    volumes: Mapping[str, str] | None = None
     task: str | None = None
     rule: Rule = Rule()  # noqa: RUF009 (frozen)
 

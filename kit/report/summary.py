@@ -14,7 +14,7 @@ def summary(measurements: dict) -> str:
     title = f"{m['title']}: out-of-fold scores" + (" on DRAWN data, not a competition's" if m["drawn"] else "")
     counts = f"{counted(m['images'], 'image')}, {counted(m['groups'], 'group')}, tta {m['tta']}"
     lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
-    lines += [*_table(m), "", *_further(m), *_threshold(m)]
+    lines += [*_table(m), *_volumes(m), "", *_further(m), *_threshold(m)]
     worst = m["worst"][0]
     return "\n".join([*lines, "", f"worst image: {worst['id'][:48]} (Dice {_rounded(worst['dice'])})"])
 
@@ -50,6 +50,19 @@ def _table(m: dict) -> list[str]:
     for note, names in scores.items():
         lines += _note(note, "" if len(names) == len(SCORES) else f" of {' and '.join(names)}")
     return lines
+
+
+def _volumes(m: dict) -> list[str]:
+    """The scores of whole volumes."""
+    volumes = m["volumes"]
+    if volumes is None:
+        return []
+    lines = ["", f"{counted(volumes['count'], 'volume')}, each scored from the sums of its images; means over volumes"]
+    for label, score in (("Dice", volumes["dice_mean"]), ("IoU", volumes["iou_mean"])):
+        bounds = f"  (95 % from {score['low']:.4f} to {score['high']:.4f})" if score["low"] is not None else ""
+        lines.append(f"{label:4} {_rounded(score['value'])}{bounds}")
+    notes = dict.fromkeys(volumes[name]["note"] for name in ("dice_mean", "iou_mean"))
+    return [*lines, *(line for note in notes for line in _note(note, " over volumes"))]
 
 
 def _note(note: str, of: str = "") -> list[str]:

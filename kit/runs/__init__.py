@@ -9,9 +9,12 @@ check.py       network, metric and test images against the data set, before the 
 oof.py         out-of-fold predictions and their scores
 testing.py     predictions of the test images
 submit.py      the submission
+saving.py      predictor.json: what prediction needs without the data
+predict.py     python -m kit predict: images of any folder by a run folder alone (passes.py, workers.py, outputs.py)
 provenance.py  where a number comes from: command, versions, commit, hardware
 """
 
+from kit.prediction.saved import load_network
 from kit.runs.flags import Count, Free, Weights
 from kit.runs.folds import unfinished
 from kit.runs.oof import oof_masks, predict_oof, scores
@@ -29,6 +32,7 @@ __all__ = [
     "Weights",
     "fit_fold",
     "load",
+    "load_network",
     "load_stage",
     "oof_masks",
     "open_run",

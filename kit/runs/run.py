@@ -205,7 +205,7 @@ def _write_config(run: Run) -> None:
     is_kept = path.exists() and is_trained(run.folder)
     if is_kept:
         check_config(run)
-    with _read_only_allowed(is_kept), locked_folds(run.folder):
+    with read_only_allowed(is_kept), locked_folds(run.folder):
         if is_at_work(run.folder):
             check_config(run)
         facts = {"identity": run.identity, "config": run.flags.values, **run.origin}
@@ -220,7 +220,7 @@ def check_config(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _read_only_allowed(allowed: bool) -> Iterator[None]:
+def read_only_allowed(allowed: bool) -> Iterator[None]:
     """Pass over the errors of a read-only folder or disk, where `allowed`. A full disk stays an error."""
     try:
         yield

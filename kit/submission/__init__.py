@@ -2,7 +2,9 @@
 
 dialect.py       Dialect: how a competition writes its CSV; masks to rows and back (runtext.py: other starts)
 competition.py   Competition: a data set with its test images, metric, sample and dialect
-known.py         the dialects of competitions that have recipes
+labels.py        classes against the labels of rows
+known.py         the dialects of competitions
+csv_masks.py     CsvMasks: the true masks of a Folder, from a CSV (csv_checks.py)
 detect.py        find a dialect from the competition's own files
 rle.py           masks to run lengths and back
 tables.py        write and read the CSV (formats.py: encodings, separators, blank lines; names.py: NFC)
@@ -14,9 +16,21 @@ compare.py       a CSV of true masks against the data set's own masks
 
 from kit.submission.compare import compare_masks
 from kit.submission.competition import Competition
+from kit.submission.csv_masks import CsvMasks
 from kit.submission.detect import detect
 from kit.submission.dialect import Dialect
-from kit.submission.known import CARVANA
+from kit.submission.known import (
+    AIRBUS,
+    CARVANA,
+    CLOUDS,
+    CONTRAILS,
+    DSB2018,
+    HUBMAP,
+    SALT,
+    SEVERSTAL,
+    SIIM,
+    UW_MADISON,
+)
 from kit.submission.lint import errors_of, lint
 from kit.submission.problems import Problem
 from kit.submission.rows import RowParts, rows_in_order
@@ -24,8 +38,18 @@ from kit.submission.score import score, truth_reader
 from kit.submission.tables import read_rows, write
 
 __all__ = [
+    "AIRBUS",
     "CARVANA",
+    "CLOUDS",
+    "CONTRAILS",
+    "DSB2018",
+    "HUBMAP",
+    "SALT",
+    "SEVERSTAL",
+    "SIIM",
+    "UW_MADISON",
     "Competition",
+    "CsvMasks",
     "Dialect",
     "Problem",
     "RowParts",

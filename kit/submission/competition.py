@@ -8,8 +8,9 @@ from pathlib import Path
 
 from kit.data.check import image_digest, sample_ids
 from kit.data.dataset import Dataset
-from kit.data.tasks import Task, task_of
+from kit.data.tasks import task_of
 from kit.submission.dialect import Dialect
+from kit.submission.labels import with_classes
 from kit.system.files import short_hash
 
 
@@ -36,7 +37,7 @@ class Competition:
 
     def __post_init__(self):
         object.__setattr__(self, "test_ids", tuple(self.test_ids))
-        object.__setattr__(self, "dialect", _with_classes(self.dialect, task_of(self.dataset)))
+        object.__setattr__(self, "dialect", with_classes(self.dialect, task_of(self.dataset).foreground))
         odd = [id for id in self.test_ids if not isinstance(id, str)]
         if odd:
             raise ValueError(
@@ -98,22 +99,3 @@ def _function_of(shapes: object) -> Callable[[str], tuple[int, int]]:
     if callable(shapes):
         return shapes
     return shapes.__getitem__ if hasattr(shapes, "keys") else lambda id: shapes
-
-
-def _with_classes(dialect: Dialect, task: Task) -> Dialect:
-    """Return the dialect with labels for the foreground classes, else raise ValueError."""
-    foreground = task.foreground
-    if dialect.has_classes or len(foreground) <= 1:
-        labels, names = ([name.casefold() for name in each] for each in (dialect.labels, foreground))
-        if labels != names and sorted(labels) == sorted(names):
-            raise ValueError(
-                f"the dialect's labels ({', '.join(dialect.labels)}) are the data set's classes in another order "
-                f"({', '.join(foreground)}), so masks would get a wrong label. Put the labels in the classes' order: "
-                "dataclasses.replace(dialect, labels=dataset.foreground)"
-            )
-        return dialect.with_labels(len(foreground))
-    raise ValueError(
-        f"the data set has {len(task.classes)} classes ({', '.join(task.classes)}) and the dialect writes rows of one "
-        "class. "
-        'Say how the CSV names a class: Dialect(rows="class", key="{id}_{class}", labels=…), or class_column="…"'
-    )

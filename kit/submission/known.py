@@ -1,10 +1,10 @@
-"""The competitions that kit has recipes for, and their dialects. Each says the name of its competition on Kaggle."""
+"""The dialects of competitions, each with its name on Kaggle, and the competitions that kit has recipes for."""
 
 import numpy as np
 
 from kit.data.dataset import Dataset
 from kit.folds.area import area_group_kfold
-from kit.scoring.metrics import MeanDice
+from kit.scoring.metrics import InstancePrecision, MeanDice, PrecisionOverThresholds
 from kit.submission.compare import compare_masks
 from kit.submission.competition import Competition
 from kit.submission.dialect import Dialect
@@ -13,6 +13,52 @@ from kit.system.files import raise_all
 
 # carvana-image-masking-challenge
 CARVANA = Dialect(columns=("img", "rle_mask"), order="C", key="{id}.jpg")
+
+# tgs-salt-identification-challenge
+SALT = Dialect(columns=("id", "rle_mask"), order="F")
+
+# data-science-bowl-2018: a row a nucleus
+DSB2018 = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F")
+
+# airbus-ship-detection: a row a ship
+AIRBUS = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F", key="{id}.jpg")
+
+# severstal-steel-defect-detection: four rows an image. train.csv has rows of defects alone: CsvMasks(lacking="empty")
+SEVERSTAL = Dialect(
+    columns=("ImageId", "EncodedPixels", "ClassId"),
+    rows="class",
+    order="F",
+    key="{id}.jpg",
+    class_column="ClassId",
+    labels=("1", "2", "3", "4"),
+)
+
+# siim-acr-pneumothorax-segmentation: starts count from 0, each from the end of the run before
+SIIM = Dialect(columns=("ImageId", "EncodedPixels"), rows="instance", order="F", base=0, relative=True, empty="-1")
+
+# understanding_cloud_organization: masks of the submission have a quarter of the images' height and width (350 × 525)
+CLOUDS = Dialect(
+    columns=("Image_Label", "EncodedPixels"),
+    rows="class",
+    order="F",
+    key="{id}.jpg_{class}",
+    labels=("Fish", "Flower", "Gravel", "Sugar"),
+)
+
+# uw-madison-gi-tract-image-segmentation: the masks' column of train.csv is "segmentation"
+UW_MADISON = Dialect(
+    columns=("id", "class", "predicted"),
+    rows="class",
+    order="C",
+    class_column="class",
+    labels=("large_bowel", "small_bowel", "stomach"),
+)
+
+# hubmap-kidney-segmentation: the masks' column of train.csv is "encoding"
+HUBMAP = Dialect(columns=("id", "predicted"), order="F")
+
+# google-research-identify-contrails-reduce-global-warming
+CONTRAILS = Dialect(columns=("record_id", "encoded_pixels"), order="F", empty="-")
 
 # The blood cells have no competition: their predictions are written in Carvana's way.
 BLOOD_CELLS = Dialect(columns=("img", "rle_mask"), order="C", key="{id}.jpg")
@@ -37,6 +83,16 @@ def carvana_folds(dataset: Dataset, k: int, seed: int) -> np.ndarray:
         problems = compare_masks(dataset, dataset.train_csv, CARVANA, some.tolist())
         raise_all(errors_of(problems), "differences between train_masks.csv and the masks")
     return area_group_kfold(dataset, k, seed)
+
+
+def salt(dataset: Dataset) -> Competition:
+    """TGS Salt: mean precision over IoU thresholds. dataset: a kit.datasets.Salt."""
+    return Competition(dataset, SALT, dataset.test_ids, PrecisionOverThresholds(), dataset.sample_csv)
+
+
+def nuclei(dataset: Dataset) -> Competition:
+    """Data Science Bowl 2018: mean precision of nuclei over IoU thresholds. dataset: a kit.datasets.Nuclei."""
+    return Competition(dataset, DSB2018, dataset.test_ids, InstancePrecision(), dataset.sample_csv)
 
 
 def blood_cells(dataset: Dataset) -> Competition:

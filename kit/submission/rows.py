@@ -8,10 +8,11 @@ A part holds a block an image: a line with the number of rows and the id, then t
 An image may have no row at all; its block says so.
 """
 
+import contextlib
 import functools
 import io
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -89,38 +90,55 @@ def rows_in_order(
             "Run the prediction again: it resumes"
         )
     places = {id: places.get(id) for id in ids}
+    return _of_parts(places, dialect, sample_csv)
+
+
+def ids_of_sample(sample_csv: Path, dialect: Dialect) -> list[str]:
+    """The ids that a sample file asks for, each once, in its order; keys that the dialect does not write are left out.
+
+    Raises ValueError naming the line of a bad header or row.
+    """
+    ids: dict[str, None] = {}
+    for cells in read_rows(Path(sample_csv), dialect):
+        with contextlib.suppress(ValueError):
+            ids.setdefault(dialect.parse_key(*dialect.name_of(cells))[0])
+    return list(ids)
+
+
+def ordered_rows(
+    ids: Collection[str], read: Callable[[str], list[Cells]], dialect: Dialect, sample_csv: Path | None = None
+) -> Iterator[Cells]:
+    """Yield the rows of `ids`: in the order of the sample file's keys, and in its spelling of them; else as they come.
+
+    read: id -> the rows of the image, as Dialect.cells makes them; called anew for each row of the sample.
+    """
     if sample_csv is None:
-        return _in_order_of_ids(places, dialect)
-    return _in_order_of(sample_csv, places, dialect)
-
-
-def _in_order_of_ids(places: Places, dialect: Dialect) -> Iterator[Cells]:
-    """Yield the rows image by image."""
-    with _Reader(places, dialect) as read:
-        for id in places:
+        for id in ids:
             yield from read(id)
-
-
-def _in_order_of(sample_csv: Path, places: Places, dialect: Dialect) -> Iterator[Cells]:
-    """Yield the rows of the images in the order of the sample's keys."""
-    names = {one_name(id): id for id in places}
+        return
+    names = {one_name(id): id for id in ids}
     given: dict[str, set[int | None]] = {}  # the classes of each image that were yielded
     at = dialect.columns.index(dialect.key_column)
+    for sample in read_rows(sample_csv, dialect):
+        id, index = _image_of(sample, names, dialect)
+        if id is None or index in given.setdefault(id, set()):
+            continue
+        given[id].add(index)
+        for row in read(id):
+            if dialect.parse_key(*dialect.name_of(row))[1] == index:
+                yield (*row[:at], sample[at], *row[at + 1 :])
+    for id in ids:
+        if id in given and not dialect.has_classes:
+            continue
+        for row in read(id):
+            if dialect.parse_key(*dialect.name_of(row))[1] not in given.get(id, ()):
+                yield row
+
+
+def _of_parts(places: Places, dialect: Dialect, sample_csv: Path | None) -> Iterator[Cells]:
+    """Yield the rows of the images in their order."""
     with _Reader(places, dialect) as read:
-        for sample in read_rows(sample_csv, dialect):
-            id, index = _image_of(sample, names, dialect)
-            if id is None or index in given.setdefault(id, set()):
-                continue
-            given[id].add(index)
-            for row in read(id):
-                if dialect.parse_key(*dialect.name_of(row))[1] == index:
-                    yield (*row[:at], sample[at], *row[at + 1 :])
-        for id in places:
-            if id in given and not dialect.has_classes:
-                continue
-            for row in read(id):
-                if dialect.parse_key(*dialect.name_of(row))[1] not in given.get(id, ()):
-                    yield row
+        yield from ordered_rows(places, read, dialect, sample_csv)
 
 
 def _image_of(sample: Cells, names: dict[str, str], dialect: Dialect) -> tuple[str | None, int | None]:

@@ -3,6 +3,7 @@
 files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; cache_folder; run_lock; raise_all
 contents.py name_contents: a name of what each file holds, for which only changed files are read
 threads.py  ordered_map, read_ahead: work done ahead in threads
+clock.py    process_started: what a time limit counts from
 kernels.py  kernel: the decorator of compiled functions
 edges.py    new_edges, mask_of_edges: where the value of a mask changes
 objects.py  components, label_pairs: the objects of masks and label images

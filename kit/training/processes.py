@@ -115,7 +115,7 @@ def start(device: str = "auto") -> World:
     device: "auto" (a GPU if there is one), or a name that torch.device takes. Raises ValueError if torch lacks it.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size > 1 and not dist.is_initialized():
@@ -190,7 +190,11 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
                 yield [(self.epoch, int(index)) for index in batch[part * self.world + self.rank :: self.stride]]
 
 
-def _device(name: str, local_rank: int) -> torch.device:
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of that name; "auto" is a GPU if there is one, "cuda" the one of this process on its machine.
+
+    Raises ValueError if torch or the machine lacks it.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda":

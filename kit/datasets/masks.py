@@ -1,0 +1,100 @@
+"""What a data set that is described by arguments asks of its masks, wherever they lie.
+
+mask_files.py     a file an image: class numbers, or a channel for each class
+mask_objects.py   a file an object, or an image that numbers the objects
+mask_classes.py   a file a class
+kit.submission    CsvMasks: run lengths in a CSV; a MaskTable, which Folder opens
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from kit.datasets.files import DataFolder
+from kit.datasets.matching import Found, Images
+from kit.datasets.patterns import Pattern
+
+
+class Masks(Protocol):
+    """The masks of a data set.
+
+    patterns: of the mask files, which are no images. facts: what else than the files decides how masks are read.
+    """
+
+    patterns: Sequence[Pattern]
+    facts: tuple
+
+    def pair(self, found: Found, images: Images) -> None:
+        """Find the masks of the images. What does not fit goes to the problems of `found`. Raises ValueError."""
+        ...
+
+    def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
+        """Read a mask: u8 (H, W) of class numbers; multilabel bool (H, W, K); instances i32 (H, W) of labels.
+
+        size: (H, W) of the image. Raises BadImage, also for another size.
+        """
+        ...
+
+    def files(self, ids: Sequence[str]) -> list[str]:
+        """The paths of all files that hold these masks."""
+        ...
+
+
+class Wanted(NamedTuple):
+    """What a MaskTable needs to know of the data set. foreground: the names of the classes that it holds."""
+
+    data: DataFolder
+    task: str
+    foreground: tuple[str, ...]
+    ids: Sequence[str]
+    size: Callable[[str], tuple[int, int]]  # (H, W) of an image, from its header
+
+
+class OpenTable(Protocol):
+    """The masks of a table that has been read. facts: what else than the file decides how they are read."""
+
+    path: str  # of the file, below the data's folder
+    facts: tuple
+
+    def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
+        """Read a mask, as Masks.read. Raises ValueError."""
+        ...
+
+
+@runtime_checkable
+class MaskTable(Protocol):
+    """Masks in a table below the data's folder: kit.submission.CsvMasks."""
+
+    def open_masks(self, wanted: Wanted) -> OpenTable:
+        """Read the table. Raises one ValueError that lists all that is wrong with it, or FileNotFoundError."""
+        ...
+
+
+class TableMasks:
+    """The masks of a MaskTable. It is opened once the images are known, and their files are right."""
+
+    patterns = ()
+
+    def __init__(self, table: MaskTable):
+        self._table, self._open = table, None
+
+    def pair(self, found: Found, images: Images) -> None:
+        """There are no files to find; see `open`."""
+
+    def open(self, wanted: Wanted) -> None:
+        """Read the table. Raises ValueError listing all that is wrong with it."""
+        self._open = self._table.open_masks(wanted)
+
+    @property
+    def facts(self) -> tuple:
+        """What decides how the table is read."""
+        return self._open.facts
+
+    def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
+        """Read a mask."""
+        return self._open.read(id, size)
+
+    def files(self, ids: Sequence[str]) -> list[str]:
+        """The table's path."""
+        return [self._open.path]

@@ -1,0 +1,210 @@
+"""predictor.json: what a run folder says of prediction, so that it needs neither the training data nor the recipe.
+
+    saved = read_saved("runs/mine")                       SavedRun: task, classes, frame, views, rule, dialect, …
+    network = load_network("runs/mine", fold=0)           one fold's network with its weights, on the CPU
+    predictor = Predictor.load("runs/mine")               the mean of all finished folds
+
+    runs/<run>/predictor.json       plain JSON, see plain.py for values that JSON lacks
+    runs/<run>/code/<recipe>.py     the script with which the last fold was predicted
+    runs/<run>/code/modules/…       the user's modules that it had imported
+    runs/<run>/fold<k>/last.safetensors, finished.json
+
+Loading a run executes the Python in its folder `code`: load only what you trust as you would trust a script.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from kit.prediction.frame import Frame
+from kit.prediction.plain import Decoder, Encoder, LackingValue
+from kit.prediction.predictor import Predictor
+from kit.prediction.rebuild import KeptCall, rebuild
+from kit.prediction.rule import Rule
+from kit.prediction.views import TTA
+from kit.system.files import write_atomic
+from kit.training.checkpoint import load_weights
+from kit.training.loop import best_dtype
+from kit.training.processes import choose_device
+
+FILE, CODE, FORMAT = "predictor.json", "code", 1
+OF_CALL = ("call", "values", "script", "package", "modules")
+ADVICE = (
+    "Give finish a network() that the script defines at its top level and that uses constants and the flags alone: "
+    "def network(): return unet(…). Then run the script again: finished folds are not trained again"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedRun:
+    """What a run says of prediction.
+
+    name: of the recipe. recipe: the hash of its code (kit.runs.provenance), as in finished.json of each fold.
+    task, classes, channels, dtype: of the data set; dtype is that of its images, "uint8", "uint16" or "float32".
+    frame, tta, rule: how images are predicted. drawn: the data was drawn by kit.
+    images: how files of images are found and read, the arguments of kit.datasets.Images; {} for the default.
+    reads: "files" where the data set decodes files as kit does; else the class whose read_image does more.
+    dialect: kit.submission.Dialect, or None. ids: the test ids in the order of the rows, () without a competition.
+    network: how networks are made; None where that could not be kept, and problem says why.
+    """
+
+    name: str
+    recipe: str
+    task: str
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    dtype: str
+    frame: Frame
+    tta: TTA
+    rule: Rule
+    drawn: bool = False
+    images: dict[str, object] = dataclasses.field(default_factory=dict)
+    reads: str = "files"
+    dialect: object | None = None
+    ids: tuple[str, ...] = ()
+    network: KeptCall | None = None
+    problem: str = ""
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def write_saved(folder: Path, saved: SavedRun) -> None:
+    """Write predictor.json and the code of a run, where they are not what they were."""
+    for name, text in _files_of(saved).items():
+        path = folder / name
+        if not path.is_file() or path.read_text() != text:
+            write_atomic(path, text)
+
+
+def is_written(folder: Path, saved: SavedRun) -> bool:
+    """Whether the folder says the same already."""
+    return all(
+        (folder / name).is_file() and (folder / name).read_text() == text for name, text in _files_of(saved).items()
+    )
+
+
+def _files_of(saved: SavedRun) -> dict[str, str]:
+    """The files by name. predictor.json comes last: all is complete when it is there."""
+    network = saved.network and {name: getattr(saved.network, name) for name in OF_CALL}
+    fields = [field.name for field in dataclasses.fields(saved) if field.name != "network"]
+    encode = Encoder()
+    facts = {name: encode(getattr(saved, name)) for name in fields}
+    texts = {f"{CODE}/{name}": text for name, text in (saved.network.texts if saved.network else {}).items()}
+    text = json.dumps({"format": FORMAT, **facts, "network": network}, indent=2, allow_nan=False) + "\n"
+    return {**texts, FILE: text}
+
+
+def read_saved(folder: Path | str) -> SavedRun:
+    """Read predictor.json. Raises FileNotFoundError where there is none, ValueError for a damaged or newer one."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: it is written when a fold is finished. Run the recipe again with this run folder; "
+            "finished folds are not trained again"
+        )
+    try:
+        facts = json.loads(path.read_text())
+        if facts.pop("format") > FORMAT:
+            raise ValueError("it was written by a newer version of kit; install that one")
+        network, decode = facts.pop("network"), Decoder()
+        known = {field.name for field in dataclasses.fields(SavedRun)}
+        found = {name: decode(value) for name, value in facts.items() if name in known}
+        if network is not None:
+            files = [*filter(None, [network["script"]]), *network["modules"].values()]
+            texts = {file: path.with_name(CODE).joinpath(file).read_text() for file in files}
+            found["network"] = KeptCall(**{name: network[name] for name in OF_CALL}, texts=texts)
+        return SavedRun(**found)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}). Run the recipe again with this run folder") from error
+
+
+def network_maker(folder: Path | str, saved: SavedRun | None = None) -> Callable[[], nn.Module]:
+    """The function that makes a run's network, without weights. It executes the run folder's code.
+
+    Raises LackingValue, a ValueError, where the run could not keep how its network is made.
+    """
+    saved = saved or read_saved(folder)
+    if saved.network is None:
+        raise LackingValue(f"{Path(folder) / FILE} does not say how the network is made: {saved.problem}. {ADVICE}")
+    make = rebuild(saved.network, Path(folder).resolve() / CODE)
+
+    def made() -> nn.Module:
+        try:
+            return make()
+        except Exception as error:  # whatever the user's code raises
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise LackingValue(
+                f"the network of {folder} could not be made from the code in {Path(folder) / CODE} ({what}). If it "
+                f"asks for files that are not here: {ADVICE[0].lower()}{ADVICE[1:]}"
+            ) from error
+
+    return made
+
+
+def load_network(folder: Path | str, fold: int, saved: SavedRun | None = None) -> nn.Module:
+    """The network of a fold with the weights with which its training ended, in eval mode, on the CPU.
+
+    It executes the Python that the run folder keeps in `code`. saved: of the folder, where it was read before.
+    Raises FileNotFoundError where the fold has no weights; ValueError where network and weights do not fit, or the
+    network cannot be made again.
+    """
+    weights = Path(folder) / f"fold{fold}/last.safetensors"
+    if not weights.is_file():
+        raise FileNotFoundError(f"{weights} is missing; the folds of {folder} with weights: {trained_folds(folder)}")
+    network = network_maker(folder, saved)()
+    load_weights(weights, network)
+    return network.eval()
+
+
+def trained_folds(folder: Path | str) -> list[int]:
+    """The folds that have weights, also those in training."""
+    found = [path.parent.name.removeprefix("fold") for path in Path(folder).glob("fold*/last.safetensors")]
+    return sorted(int(number) for number in found if number.isdecimal())
+
+
+def finished_folds(folder: Path | str, saved: SavedRun | None = None) -> list[int]:
+    """The folds that are trained and predicted by the code that the folder keeps; ValueError where there is none."""
+    saved, found = saved or read_saved(folder), {}
+    for fold in trained_folds(folder):
+        path = Path(folder) / f"fold{fold}/finished.json"
+        if path.is_file():
+            found[fold] = json.loads(path.read_text()).get("recipe")
+    own = [fold for fold, recipe in found.items() if recipe == saved.recipe]
+    if not found:
+        raise ValueError(f"no fold of {folder} is finished; run the recipe")
+    return own or list(found)
+
+
+def wanted_folds(
+    folder: Path | str, folds: Literal["all"] | int | Sequence[int], saved: SavedRun | None = None
+) -> list[int]:
+    """The numbers of the folds that `folds` means. Raises ValueError for one that has no weights."""
+    if folds == "all":
+        return finished_folds(folder, saved)
+    wanted, there = [folds] if isinstance(folds, int) else list(folds), trained_folds(folder)
+    if lost := [fold for fold in wanted if fold not in there] or not wanted:
+        raise ValueError(f"folds {lost if wanted else wanted} of {folder}: those with weights are {there}")
+    return wanted
+
+
+def load_predictor(
+    folder: Path | str,
+    folds: Literal["all"] | int | Sequence[int] = "all",
+    device: str = "auto",
+    tta: TTA | None = None,
+) -> Predictor:
+    """The Predictor of a run: see Predictor.load."""
+    saved, target = read_saved(folder), choose_device(device)
+    networks = [load_network(folder, fold, saved).to(target) for fold in wanted_folds(folder, folds, saved)]
+    return predictor_of(saved, networks, best_dtype(target), tta)
+
+
+def predictor_of(
+    saved: SavedRun, networks: Sequence[nn.Module], dtype: torch.dtype = torch.float32, tta: TTA | None = None
+) -> Predictor:
+    """A Predictor of a run's networks. tta: other views than the run's own."""
+    return Predictor(networks, saved.frame, saved.tta if tta is None else tta, saved.rule, dtype)

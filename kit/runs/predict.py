@@ -1,0 +1,169 @@
+"""Prediction anywhere: a run folder and images, without the training data; the work behind `python -m kit predict`.
+
+passes.py    how the time is used
+outputs.py   the CSV, or masks as PNG files
+workers.py   the passes over a share of the images on one device; several devices work side by side
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from kit.data.dataset import Dataset
+from kit.datasets.images_alone import describe_left_out, open_images
+from kit.datasets.names import nfc
+from kit.prediction.saved import SavedRun, read_saved, wanted_folds
+from kit.runs.outputs import MasksIn, RowsOf, Table
+from kit.runs.passes import Budget
+from kit.runs.workers import Job, Said, Unreadable, work_together
+from kit.submission.lint import errors_of
+from kit.submission.rows import ids_of_sample
+from kit.system.files import counted, list_some
+
+MARGIN = 0.02  # of the time, that is kept for the end
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be predicted.
+
+    run: the run folder. images: a folder or zip. out: the CSV, or the folder of masks where the run has no competition.
+    sample: the sample submission; its keys, all of them, in its order. seconds: the time limit, counted from `started`
+    on time.monotonic's clock; None for none. folds, views: "all" and None are the run's own.
+    on_bad_image: "empty" gives an image that cannot be read an empty mask and counts it; "stop" ends with an error.
+    devices: a process each, as ("cuda:0", "cuda:1"); ("auto",) takes every GPU, else the CPU.
+    """
+
+    run: Path
+    images: Path
+    out: Path
+    sample: Path | None = None
+    seconds: float | None = None
+    started: float = 0.0
+    folds: Literal["all"] | Sequence[int] = "all"
+    views: str | None = None
+    on_bad_image: Literal["empty", "stop"] = "empty"
+    devices: tuple[str, ...] = ("auto",)
+
+
+@dataclass
+class Result:
+    """What came of it. problems: of images that could not be read, by id; late: images that were not reached."""
+
+    images: int
+    problems: dict[str, str]
+    late: int
+    errors: list[str]
+
+
+def predict(request: Request) -> Result:
+    """Predict the images, and leave a CSV that is valid at every moment, also when killed; or masks as PNG files.
+
+    It executes the Python that the run folder keeps in `code`. Raises FileNotFoundError or ValueError where the run
+    folder, the images or the sample cannot be used; a bad image raises ValueError with on_bad_image="stop" alone.
+    """
+    budget = Budget(request.seconds, request.started or time.monotonic())
+    saved = read_saved(request.run)
+    folds = wanted_folds(request.run, request.folds, saved)
+    images = open_images(request.images, saved.channels, saved.dtype, saved.images)
+    ids = _wanted_ids(request, saved, images)
+    for line in _notes(request, saved, images):
+        print(f"note: {line}", flush=True)
+    there = {nfc(id) for id in images.ids}
+    todo = [id for id in ids if nfc(id) in there]
+    if not todo:
+        raise ValueError(f"{request.images} holds no image that is asked for: {', '.join(ids[:5]) or 'it is empty'}")
+    table = None if saved.dialect is None else Table(request.out, saved.dialect, ids, request.sample)
+    take = MasksIn(request.out, saved.rule, saved.classes) if table is None else RowsOf(saved.dialect, saved.rule)
+    if table:
+        table.write()
+    budget.reserve = 1.0 + MARGIN * (request.seconds or 0.0)
+    job = Job(request.run, folds, request.views, todo, images, take, request.on_bad_image == "stop")
+    result = Result(
+        len(ids), {id: f"{id} has no image in {request.images}" for id in ids if nfc(id) not in there}, 0, []
+    )
+    reached = _collect(work_together(job, request.devices, budget), table, budget, result)
+    if table is None:
+        _fill_in(take, [id for id in ids if id not in reached], images, saved)
+    result.late = len(todo) - len(reached) - sum(id in result.problems for id in todo)
+    return _finish(request, table, images, result, budget)
+
+
+def _collect(updates: Iterator[object], table: Table | None, budget: Budget, result: Result) -> set[str]:
+    """Take what the workers give; returns the ids that have a mask."""
+    reached: set[str] = set()
+    for update in updates:
+        if isinstance(update, Said):
+            print(update.text, flush=True)
+            if table:
+                table.write()
+        elif isinstance(update, Unreadable):
+            result.problems.setdefault(update.id, update.problem)
+        else:
+            id, rows = update
+            reached.add(id)
+            if table:
+                table.put(id, rows)
+                # writing once more, and a look at all rows, which takes about twice as long
+                budget.reserve = max(budget.reserve, 1.0 + MARGIN * (budget.seconds or 0.0) + 4 * table.took)
+    return reached
+
+
+def _finish(request: Request, table: Table | None, images: Dataset, result: Result, budget: Budget) -> Result:
+    """Write the last rows, check the CSV, and say what came of it."""
+    if table:
+        table.write()
+    lost = list(result.problems.values())
+    if lost:
+        print(f"{counted(len(lost), 'image')} of {result.images} cannot be read: empty masks{list_some(lost, 10)}")
+    if result.late:
+        print(f"{counted(result.late, 'image')} of {result.images} were not reached in the time: empty masks")
+    if len(lost) == result.images:
+        result.errors.append("no image could be read or predicted, see above: all masks are empty")
+    if table:
+        problems = table.check(images)
+        for problem in problems[:10]:
+            print(problem)
+        result.errors += errors_of(problems)
+    took = f" in {time.monotonic() - request.started:.0f} s" if request.started else ""
+    print(f"{request.out}: {counted(result.images, 'image')}{took}", flush=True)
+    return result
+
+
+def _wanted_ids(request: Request, saved: SavedRun, images: Dataset) -> list[str]:
+    """The ids of the rows: the sample's; else those of the images, in the order that the run's own CSV has."""
+    if request.sample is not None and saved.dialect is not None:
+        if ids := ids_of_sample(request.sample, saved.dialect):
+            return ids
+        raise ValueError(
+            f"no key of {request.sample} is written as this run writes them ({saved.dialect.key}): it is the sample of "
+            "another competition, or its header is not the dialect's"
+        )
+    there = dict.fromkeys(images.ids)
+    return [*(id for id in saved.ids if id in there), *sorted(there.keys() - {*saved.ids})]
+
+
+def _notes(request: Request, saved: SavedRun, images: Dataset) -> Iterator[str]:
+    yield from describe_left_out(images, request.images)
+    if saved.reads != "files":
+        yield (
+            f"the run's data set reads images by code of its own ({saved.reads}.read_image). Here files are decoded as "
+            "they are. Where that code does more than decode, call Predictor.load(…).predict(image) instead"
+        )
+    if saved.dialect is None and request.sample is not None:
+        yield "the run has no competition, so the sample is not used: masks are written as PNG files"
+
+
+def _fill_in(take: MasksIn, ids: Sequence[str], images: Dataset, saved: SavedRun) -> None:
+    """Write empty masks of the images that have none and whose size can be read."""
+    for id in ids:
+        try:
+            size = images.shape(id)
+        except (ValueError, OSError, LookupError):
+            continue
+        separate = isinstance(saved.rule.threshold, tuple)
+        take.write(id, np.zeros((*size, len(saved.classes)), bool) if separate else np.zeros(size, np.uint8))

@@ -1,0 +1,112 @@
+"""What a run folder keeps for prediction without the data: predictor.json and the code, see kit.prediction.saved."""
+
+import contextlib
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from kit.data.dataset import RGB, Dataset
+from kit.data.identity import own_sources
+from kit.prediction.plain import LackingValue
+from kit.prediction.rebuild import KeptCall, keep, kept_modules, lacking_values, rebuild
+from kit.prediction.saved import ADVICE, SavedRun, is_written, write_saved
+from kit.runs.provenance import versions
+from kit.runs.run import Run, read_only_allowed
+from kit.runs.settings import network_text
+from kit.submission.competition import Competition
+from kit.submission.rows import ids_of_sample
+
+
+def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competition | None = None) -> SavedRun:
+    """What the run folder will say of prediction. Prints a note where the network cannot be made from the code alone.
+
+    The network is made twice, once from what is kept, and the two are compared. No random number is used up.
+    """
+    dataset = run.dataset
+    saved = SavedRun(
+        name=run.name,
+        recipe=run.origin["recipe"],
+        task=getattr(dataset, "task", None) or "binary",
+        classes=tuple(dataset.classes),
+        channels=tuple(getattr(dataset, "channels", RGB)),
+        dtype=dataset.dtype or "uint8",
+        frame=run.frame,
+        tta=run.tta,
+        rule=run.rule,
+        drawn=bool(getattr(dataset, "drawn", False)),
+        images=dict(getattr(dataset, "reading", {})),
+        reads=_reader_of(dataset),
+        versions=versions(run.world.device),
+    )
+    if competition is not None:
+        sample, ids = competition.sample_csv, competition.test_ids
+        ids = ids if sample is None else ids_of_sample(sample, competition.dialect)
+        saved = dataclasses.replace(saved, dialect=competition.dialect, ids=tuple(ids))
+    if not run.world.main:
+        return saved
+    try:
+        saved = dataclasses.replace(saved, network=keep(network))
+        if not is_written(run.folder, saved):
+            with _same_random_numbers():
+                _compare(network, saved.network)
+    except LackingValue as error:
+        saved = dataclasses.replace(saved, network=None, problem=str(error))
+        run.world.say(
+            "note: this run can be predicted by its own script alone, not by kit.prediction.Predictor.load or "
+            f"python -m kit predict: the network needs {error}, which no file can keep. {ADVICE}"
+        )
+    return saved
+
+
+def save_predictor(run: Run, saved: SavedRun) -> None:
+    """Write predictor.json and the code into the run folder, unless they are there, or the folder is read-only."""
+    if not run.world.main:
+        return
+    if saved.network is not None:
+        saved = dataclasses.replace(saved, network=_with_later_modules(saved.network))
+    with read_only_allowed(True):
+        write_saved(run.folder, saved)
+
+
+def _with_later_modules(kept: KeptCall) -> KeptCall:
+    """The same with the user's modules that were imported since, as by a forward pass."""
+    later = {name: text for name, text in own_sources().items() if name not in kept.modules}
+    modules, texts = kept_modules(later)
+    return dataclasses.replace(kept, modules=kept.modules | modules, texts=kept.texts | texts)
+
+
+def _compare(network: Callable[[], nn.Module], kept: KeptCall) -> None:
+    """Raise LackingValue unless the network made from what is kept is the same, weights aside."""
+    expected = network()
+    try:
+        found = rebuild(kept)()
+    except LackingValue:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        lacking = " or ".join(lacking_values(kept)) or "something that its code alone does not give"
+        raise LackingValue(f"{lacking} ({type(error).__name__}: {error})") from error
+    shapes = [{name: tuple(value.shape) for name, value in one.state_dict().items()} for one in (expected, found)]
+    if shapes[0] != shapes[1] or network_text(expected) != network_text(found):
+        raise LackingValue("a value that changes while the script runs (made again, it has other layers or settings)")
+
+
+def _reader_of(dataset: Dataset) -> str:
+    """Which code reads images: "files" where it is kit's own, which decodes them as they are; else the class's name."""
+    reader = type(dataset).read_image
+    return "files" if reader.__module__.startswith("kit.") else reader.__qualname__.partition(".")[0]
+
+
+@contextlib.contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Give back the random numbers that are drawn inside."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (the user's code may use it)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
