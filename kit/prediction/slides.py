@@ -1,7 +1,8 @@
 """Slides predicted in a stream: their mask as runs, or their levels in a file that is read by regions.
 
+    predictor = Predictor.load("runs/mine")
     runs = predict_slide(predictor, ScaledRegions(open_regions("a.tiff"), scale=4), order="F")
-    kit.submission.rle.encode_edges(runs.edges[1], pixels)
+    text = kit.submission.rle.encode_edges(runs.edges[1], height * width)
 
 Memory holds a row of tiles and the runs, whatever the size of the slide.
 """

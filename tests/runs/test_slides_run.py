@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,14 +16,17 @@ from torch import nn
 
 from kit.data import photo_augment
 from kit.data.crops import SlideCrops
+from kit.data.regions import open_regions
 from kit.data.resize import Resizing
+from kit.data.scaled import ScaledRegions
 from kit.datasets import Slides
 from kit.folds import kfold
 from kit.losses import bce_dice
-from kit.prediction import TTA, VIEWS, Frame
+from kit.prediction import TTA, VIEWS, Frame, Predictor, predict_slide
 from kit.recipe import finish
 from kit.runs import Plan, Submission, fit_fold, open_run
 from kit.runs.oof import oof_masks, predictor
+from kit.runs.predict import Request, predict
 from kit.runs.training import load
 from kit.scoring import DatasetDice, MeanDice, MeanIoU, confusion_matrix
 from kit.scoring.metrics import InstancePrecision
@@ -102,6 +106,17 @@ def test_the_csv_holds_the_masks_of_whole_images(finished, drawn):
         image, truth = drawn[1][id]
         mask = levels_of(finished, [0, 1], image)
         np.testing.assert_array_equal(rle.decode(text, truth.shape, "F"), mask)
+
+
+def test_the_run_folder_alone_predicts_a_slide_in_python(finished, drawn):
+    path = finished.folder.parent / "submissions/kidneys.csv"
+    with path.open() as file:
+        rows = {row["id"]: row["rle"] for row in csv.DictReader(file)}
+    slide = ScaledRegions(open_regions(drawn[0] / "test/t1.tif"), 2)
+    runs = predict_slide(Predictor.load(finished.folder), slide, "F")
+    assert rle.encode_edges(runs.edges[1], np.prod(slide.regions.shape[:2])) == rows["t1"]
+    with pytest.raises(ValueError, match=r"slides, which are predicted in Python: predict_slide\(.*, 2\)\)"):
+        predict(Request(finished.folder, drawn[0] / "test", Path("unused.csv")))
 
 
 def test_the_report_shows_slides_and_says_how(finished):
