@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from kit.prediction import Rule
 from kit.prediction.store import Store
-from kit.scoring import MeanDicePerClass, PrecisionOverThresholds
+from kit.scoring import MeanDice, MeanDicePerClass, PrecisionOverThresholds
 from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
 
 
@@ -167,3 +167,24 @@ def test_ids_with_folders_in_them_are_scored_and_kept(tmp_path):
     images = Scores.read(tmp_path).images
     assert images["id"].tolist() == ids
     assert images["group"].tolist() == ["case1", "case1", "case2"]
+
+
+@pytest.mark.parametrize("rule", [Rule(0.4), Rule(0.6, min_area=60), Rule(0.45, objects=True, min_area=60)], ids=str)
+def test_the_rule_of_a_store_decides_what_is_scored(rule, tmp_path):
+    truths = {id: TinyDataset(size=(97, 131)).read_mask(id) for id in ("car1_01", "car1_02")}
+    store = Store(tmp_path / "oof", 1, rule)
+    for number, id in enumerate(truths):
+        store.write(id, smooth_levels(number))
+    found = score(Fixed(truths), store, list(truths), ["g", "g"], fold=0, metric=MeanDice())
+    for row, id, matrix, counts in zip(found.images.itertuples(), truths, found.matrices, found.counts, strict=True):
+        predicted = rule.mask(store.read(id), truths[id].shape) > 0
+        assert row.dice == pytest.approx(f1_score(truths[id].ravel(), predicted.ravel()))
+        assert counts[0] == pytest.approx(row.dice)
+        assert matrix[1, 1] == np.sum(predicted & (truths[id] == 1))
+        assert (predicted != (enlarged_half(store, id, truths[id].shape) >= 127.5)).any()
+
+
+def enlarged_half(store, id, size):
+    """The level of each pixel, f64 (H, W), bilinear."""
+    maps = torch.from_numpy(store.read(id).astype(float))[None]
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
