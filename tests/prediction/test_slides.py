@@ -106,6 +106,6 @@ def measured(folder, side, *rest):
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_memory_grows_with_a_row_of_tiles_and_not_with_the_slide(tmp_path, order):
-    """8,192² pixels of RGB are 200 MB, their logits and weights 540 more: a stream takes a third of the image alone."""
+    """8,192² pixels of RGB are 200 MB, normalised 800 more, their logits and weights 540 more."""
     found = measured(tmp_path, 8192, 1, order)
     assert found["peak MB"] - found["before MB"] < 330
