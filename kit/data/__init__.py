@@ -15,6 +15,11 @@ shrink.py         the compiled kernel that shrinks RGB
 cache.py          sample_reader: the images at their size, from the files or a cache on the disk
 normalise.py      Normalisation, on the device
 augment.py        paired image and mask transforms, seeded for every sample
+regions.py        open_regions: parts of files that are too large to decode whole; tiff_regions.py, jpeg_parts.py
+run_masks.py      RunMask: masks of slides as runs, and any region of them; png_rows.py: large PNG masks row by row
+scaled.py         regions of a slide, and of its mask, shrunk
+crops.py          SlideCrops: random crops of slides, for training
+check_slides.py   the part of check_dataset that reads slides in bands
 samples.py        SegmentationDataset, ImageBatches: what a network trains on and predicts
 """
 
@@ -37,6 +42,10 @@ _FILES = {  # a public name and its file; imported when first used, because PyTo
     "threshold_mask": "masks",
     "Resizing": "resize",
     "sample_reader": "cache",
+    "RunMask": "run_masks",
+    "ScaledRegions": "scaled",
+    "SlideCrops": "crops",
+    "open_regions": "regions",
     "Augment": "augment",
     "cell_augment": "augment",
     "photo_augment": "augment",

@@ -22,9 +22,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from kit.data.check_slides import THREADS as SLIDE_THREADS
+from kit.data.check_slides import slide_digest, slide_facts
 from kit.data.dataset import RGB, Advice, Dataset, data_key, has_groups
 from kit.data.declared import check_declared
 from kit.data.identity import UNSTEADY, held_values, named_values
+from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
 from kit.data.sample_checks import describe_error, image_problem, mask_problem, name_error
 from kit.data.tasks import IGNORED, Task, task_of
@@ -140,14 +143,16 @@ def sample_ids(ids: Sequence[str]) -> list[str]:
 
 def sample_digests(dataset: Dataset) -> dict[str, str]:
     """A hash of image and mask of each of sample_ids, read now; the error's text where reading fails."""
+    if has_regions(dataset):
+        return {id: slide_digest(dataset, id) for id in sample_ids(dataset.ids)}
     return {
         id: _digest(lambda id=id: [dataset.read_image(id), dataset.read_mask(id)]) for id in sample_ids(dataset.ids)
     }
 
 
 def image_digest(dataset: Dataset, id: str) -> str:
-    """A hash of an image, read now; the error's text where reading fails."""
-    return _digest(lambda: [dataset.read_image(id)])
+    """A hash of an image, of a slide's middle, read now; the error's text where reading fails."""
+    return slide_digest(dataset, id) if has_regions(dataset) else _digest(lambda: [dataset.read_image(id)])
 
 
 def _digest(read: Callable[[], Sequence]) -> str:
@@ -177,7 +182,7 @@ def _all_values(dataset: Dataset) -> dict[str, str]:
 
 def _measure_all(dataset: Dataset) -> Facts:
     """Read everything once. Raises ValueError listing all problems."""
-    with ThreadPoolExecutor() as pool, single_threaded_cv2():
+    with ThreadPoolExecutor(SLIDE_THREADS if has_regions(dataset) else None) as pool, single_threaded_cv2():
         found = list(_saying_when_long(pool.map(lambda id: _measure(dataset, id), dataset.ids), len(dataset.ids)))
     good = [one for one in found if not one.problems]
     problems = [problem for one in found for problem in one.problems]
@@ -190,6 +195,8 @@ def _measure_all(dataset: Dataset) -> Facts:
 
 def _measure(dataset: Dataset, id: str) -> Measured:
     """Read and check one image and its mask, and keep a few numbers of them."""
+    if has_regions(dataset):
+        return Measured(*slide_facts(dataset, id, _advice(dataset)))
     image = mask = None
     problems = []
     for what in ("image", "mask"):

@@ -9,6 +9,13 @@ from kit.data.formats import BadImage, check_size, naming_damage
 
 def npy_header(data: bytes, name: str) -> tuple[tuple[int, ...], np.dtype, bool, int]:
     """Shape, dtype, whether the order is Fortran's, and where the array begins. Raises BadImage."""
+    found = npy_layout(data, name)
+    check_size(*found[0][:2], name)
+    return found
+
+
+def npy_layout(data: bytes, name: str) -> tuple[tuple[int, ...], np.dtype, bool, int]:
+    """As npy_header, of an array with any number of pixels: for files that are read by regions."""
     file = io.BytesIO(data)
     with naming_damage(name):
         version = np.lib.format.read_magic(file)
@@ -21,7 +28,6 @@ def npy_header(data: bytes, name: str) -> tuple[tuple[int, ...], np.dtype, bool,
             f"{name}: an array of {dtype} {shape}, expected numbers of the shape (height, width) or (height, width, "
             "channels). Save it so, with numpy.moveaxis where the channels come first"
         )
-    check_size(*shape[:2], name)
     return shape, dtype, fortran, file.tell()
 
 

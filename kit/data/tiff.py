@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # the photometric interpretations that are read here
 MAX_BYTES = 1 << 32  # of one decoded image
+MAX_REST = 1 << 28  # bytes of a strip or tile behind its pixels
 
 
 def open_tiff(data: bytes, name: str) -> "TiffPage":
@@ -104,12 +105,12 @@ def _read_parts(page: "TiffPage", data: bytes) -> np.ndarray:
         packed = data[begin : begin + count]
         if len(packed) < count:
             raise ValueError(f"the part at row {y} ends after {len(packed)} of {count} bytes")
-        part = _read_part(page, packed, shape)
+        part = read_part(page, packed, shape)
         pixels[plane, y : y + rows, x : x + columns] = part[: height - y, : width - x]
     return pixels[0] if planes == 1 else np.ascontiguousarray(np.moveaxis(pixels[..., 0], 0, -1))
 
 
-def _read_part(page: "TiffPage", packed: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+def read_part(page: "TiffPage", packed: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Decompress one strip or tile -> (rows, columns, channels)."""
     size = int(np.prod(shape)) * page.dtype.itemsize
     unpacked = UNPACK[page.compression](packed, size)
@@ -148,10 +149,14 @@ def _unpack_bits(packed: bytes, size: int) -> bytes:
 
 
 def _inflate(packed: bytes, size: int) -> bytes:
+    """The first `size` bytes of a Deflate stream, which is read to its checksum: a last strip may hold more rows."""
     stream = zlib.decompressobj()
-    unpacked = stream.decompress(packed, size)  # no more than `size`: a small file may unpack to gigabytes
-    if not stream.decompress(stream.unconsumed_tail, 1) and not stream.eof:  # this reads the checksum too
-        raise ValueError("a Deflate stream is cut short")
+    unpacked, left = stream.decompress(packed, size), MAX_REST  # never all: a small file may unpack to gigabytes
+    while not stream.eof:
+        more = stream.decompress(stream.unconsumed_tail, 1 << 20)
+        left -= len(more)
+        if left < 0 or not (more or stream.eof):
+            raise ValueError("a Deflate stream is cut short" if left >= 0 else "a Deflate stream does not end")
     return unpacked
 
 

@@ -3,6 +3,7 @@
 folder.py       Folder: anyone's images and masks, found by patterns. Its parts: patterns.py, matching.py, groups.py,
                 image_files.py; masks.py (mask_kinds.py, mask_files.py, mask_objects.py, mask_classes.py, objects.py,
                 values.py)
+slides.py       Slides: anyone's slides, read by regions; run_tables.py: their run lengths in a CSV
 neighbours.py   Neighbours: the slices around an image as channels
 images_alone.py Images: a folder or zip without masks, to predict
 carvana.py      cars in a studio; studio.py, studio_car.py, studio_render.py: the drawn ones in the same layout
@@ -37,6 +38,7 @@ from kit.datasets.nuclei import Nuclei
 from kit.datasets.pets import Pets
 from kit.datasets.places import find_data, require_data
 from kit.datasets.salt import Salt
+from kit.datasets.slides import Slides
 from kit.datasets.voc import VOC
 from kit.datasets.voc_objects import ObjectCrops
 
@@ -52,6 +54,7 @@ __all__ = [
     "ObjectCrops",
     "Pets",
     "Salt",
+    "Slides",
     "find_data",
     "require_data",
 ]

@@ -10,12 +10,16 @@ enlarge.py     a map at the image's own size, and where it reaches a threshold
 saved.py       predictor.json: a run folder's networks and rules, loaded without its data
 rebuild.py     a network made again from the source that the folder keeps (plain.py, script.py)
 store.py       the store of predictions: one PNG an image
+slides.py      images too large for memory: predict_slide, SlideStore; bands.py: level_bands, tiles blended band by
+               band; enlarge_bands.py: the bands at the slide's own size
 """
 
+from kit.prediction.bands import level_bands
 from kit.prediction.frame import Frame
 from kit.prediction.levels import quantise
 from kit.prediction.predictor import Predictor
 from kit.prediction.rule import Rule, rule_for
+from kit.prediction.slides import predict_slide
 from kit.prediction.store import Store
 from kit.prediction.tiles import Tiled
 from kit.prediction.views import TTA, VIEWS, View, probabilities
@@ -29,6 +33,8 @@ __all__ = [
     "Store",
     "Tiled",
     "View",
+    "level_bands",
+    "predict_slide",
     "probabilities",
     "quantise",
     "rule_for",

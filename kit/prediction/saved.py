@@ -49,6 +49,7 @@ class SavedRun:
     frame, tta, rule: how images are predicted. drawn: the data was drawn by kit.
     images: how files of images are found and read, the arguments of kit.datasets.Images; {} for the default.
     reads: "files" where the data set decodes files as kit does; else the class whose read_image does more.
+    scale: by which slides are shrunk before they are predicted (kit.prediction.predict_slide); None: no slides.
     dialect: kit.submission.Dialect, or None. ids: the test ids in the order of the rows, () without a competition.
     network: how networks are made; None where that could not be kept, and problem says why.
     """
@@ -65,6 +66,7 @@ class SavedRun:
     drawn: bool = False
     images: dict[str, object] = dataclasses.field(default_factory=dict)
     reads: str = "files"
+    scale: int | None = None
     dialect: object | None = None
     ids: tuple[str, ...] = ()
     network: KeptCall | None = None

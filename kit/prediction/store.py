@@ -20,12 +20,14 @@ class Store:
     rule: how they become masks.
     """
 
+    suffix = ".png"
+
     def __init__(self, folder: Path, channels: int = 1, rule: Rule = Rule()) -> None:  # noqa: B008 (frozen)
         self.folder, self.channels, self.rule = folder, channels, rule
 
     def path(self, id: str) -> Path:
         """Where the prediction of `id` is kept. Raises ValueError if the id is unsafe."""
-        return self.folder / f"{file_name(check_id(id))}.png"
+        return self.folder / f"{file_name(check_id(id))}{self.suffix}"
 
     def __contains__(self, id: str) -> bool:
         return self.path(id).exists()
@@ -37,13 +39,17 @@ class Store:
 
     def write(self, id: str, levels: np.ndarray) -> None:
         """Keep levels u8 (K, h, w). Raises ValueError where K is not the store's."""
+        self.check(id, levels)
+        stacked = np.ascontiguousarray(levels).reshape(-1, levels.shape[2])
+        write_atomic(self.path(id), cv2.imencode(".png", stacked)[1].tobytes())
+
+    def check(self, id: str, levels: np.ndarray) -> None:
+        """Raise ValueError unless the levels are u8 (K, h, w) with the store's K."""
         if levels.dtype != np.uint8 or levels.ndim != 3 or len(levels) != self.channels:
             raise ValueError(
                 f"{id}: levels of {levels.dtype} {levels.shape}, expected uint8 ({self.channels}, h, w): give the "
                 "network the data set's number of classes (1 or 2 for a single foreground)"
             )
-        stacked = np.ascontiguousarray(levels).reshape(-1, levels.shape[2])
-        write_atomic(self.path(id), cv2.imencode(".png", stacked)[1].tobytes())
 
     def read(self, id: str) -> np.ndarray:
         """Levels u8 (K, h, w). Raises ValueError if the file is damaged."""

@@ -25,7 +25,7 @@ class Tiled(nn.Module):
         height, width = (min(a, b) for a, b in zip(self.tile, images.shape[2:], strict=True))
         if (height, width) == tuple(images.shape[2:]):
             return self.net(images)
-        weight = torch.outer(_ramp(height, images.device), _ramp(width, images.device))
+        weight = tile_weights((height, width), images.device)
         total, logits = weight.new_zeros(images.shape[2:]), None
         for top in tile_starts(images.shape[2], height, self.overlap):
             for left in tile_starts(images.shape[3], width, self.overlap):
@@ -42,6 +42,11 @@ def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
     """Where tiles begin along one side: evenly spaced, the first at 0, the last flush with the end."""
     count = 1 + math.ceil((length - tile) / max(1, tile * (1 - overlap)))
     return [round(index * (length - tile) / max(1, count - 1)) for index in range(count)]
+
+
+def tile_weights(tile: tuple[int, int], device: torch.device) -> Tensor:
+    """The weight f32 (height, width) of each pixel of a tile."""
+    return torch.outer(_ramp(tile[0], device), _ramp(tile[1], device))
 
 
 def _ramp(length: int, device: torch.device) -> Tensor:

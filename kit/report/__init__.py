@@ -9,6 +9,7 @@ summary.py       the table for a terminal
 page.py          the page, one file; report.html is its template
 cards.py         the drawings of one image
 display.py       images of any kind as RGB
+slides.py        slides at a size that fits the page
 plots.py         the charts
 """
 

@@ -1,13 +1,16 @@
 """The report of a run: its finished folds pooled into oof.csv, report.json and report.html."""
 
+import functools
 import json
 from collections.abc import Callable
 
 import numpy as np
 
 from kit.data.dataset import has_groups
+from kit.data.regions import has_regions
 from kit.report import summary, write_report
 from kit.report.results import Results
+from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
 from kit.runs.folds import edited
 from kit.runs.oof import finished, score_again, scored, scores
 from kit.runs.provenance import merged
@@ -56,7 +59,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         title=run.name,
         drawn=run.dataset.drawn,
         classes=run.dataset.classes,
-        notes=(*run.dataset.notes, *_group_notes(run), *_split_notes(run), *_edit_notes(run)),
+        notes=(*run.dataset.notes, *_group_notes(run), *_slide_notes(run), *_split_notes(run), *_edit_notes(run)),
         further=own["scores"] if own.get("folds") == folds else {},  # else of fewer folds than there are now
         command="\n".join(dict.fromkeys(one["command"] for one in origins)),
         config={**run.flags.values, **read_json(run.folder / "settings.json")},
@@ -75,10 +78,32 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,
-        read_image=run.dataset.read_image,
-        read_truth=run.dataset.read_mask,
-        read_prediction=lambda id: run.store.mask(id, run.dataset.shape(id)),
+        **_readers(run),
     )
+
+
+def _readers(run: Run) -> dict[str, Callable[[str], np.ndarray]]:
+    """How the page reads an image, its truth and its prediction, of one size."""
+    if has_regions(run.dataset):
+        own = {"image": slide_image, "truth": slide_truth, "prediction": slide_prediction}
+        return {f"read_{what}": functools.partial(read, run) for what, read in own.items()}
+    return {
+        "read_image": run.dataset.read_image,
+        "read_truth": run.dataset.read_mask,
+        "read_prediction": lambda id: run.store.mask(id, run.dataset.shape(id)),
+    }
+
+
+def _slide_notes(run: Run) -> list[str]:
+    """A sentence about what the page shows of slides."""
+    if not has_regions(run.dataset):
+        return []
+    size = f", shrunk by {run.dataset.scale}," if run.dataset.scale > 1 else ""
+    return [
+        f"The images are slides. Networks see tiles of them{size} and scores count every pixel of the slides' own "
+        f"size; the validation after each epoch looks at {run.dataset.validation} tiles of a slide at most. The page "
+        f"shows slides at up to {LONGEST} pixels, so its errors are those of the pixels shown."
+    ]
 
 
 def _seconds(run: Run, folds: list[int]) -> dict[str, float]:

@@ -1,12 +1,15 @@
 """Checks of the network and of the competition against the data set, before the first step of training."""
 
 import contextlib
+import functools
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kit.data.check import sample_ids
+from kit.data.check_slides import slide_part
+from kit.data.regions import has_regions
 from kit.data.sample_checks import check_image, name_error
 from kit.data.tasks import Task
 from kit.runs.run import Run
@@ -61,6 +64,11 @@ def check_metric(run: Run, metric: Metric | None) -> None:
             f"the metric {metric.name} is of {metric.num_classes} classes, the data set has {classes}: give it "
             f"num_classes={count}"
         )
+    if has_regions(run.dataset) and not callable(getattr(metric, "counts_of_matrix", None)):
+        raise ValueError(
+            f"the metric {metric.name} has no counts_of_matrix(matrix), and slides are too large for whole masks: see "
+            "kit/scoring/metrics.py"
+        )
     mask, other, kind = _drawn_masks(run.task, count)
     try:
         check_counts(metric, [metric.counts(mask, other), metric.counts(mask, other)], [what, what])
@@ -91,9 +99,12 @@ def check_tests(run: Run, competition: Competition) -> None:
     wrong with some is printed.
     """
     problems, dataset, ids = [], competition.dataset, sample_ids(competition.test_ids)
+    if has_regions(dataset) and competition.dialect.rows == "instance":
+        raise ValueError("the CSV has a row an object, and slides are written one row an image or class")
+    read = functools.partial(slide_part, dataset) if has_regions(dataset) else dataset.read_image
     for id in ids:
         try:
-            check_image(id, dataset.read_image(id), run.dataset.channels, run.dataset.dtype)
+            check_image(id, read(id), run.dataset.channels, run.dataset.dtype)
         except Exception as error:  # whatever the data set's own code raises
             problems.append(name_error(id, error))
     if problems and len(problems) == len(ids):

@@ -8,7 +8,9 @@ import numpy as np
 from torch import nn
 
 from kit.data.identity import held_values, named_values, reading_code
+from kit.data.regions import has_regions
 from kit.prediction.predictor import Predictor
+from kit.prediction.slides import stream
 from kit.runs.run import Run, read_json
 from kit.runs.settings import network_text
 from kit.runs.training import load
@@ -37,7 +39,7 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
         model = network()
         key["network"] = network_text(model)
         predict = predictor(run, [load(run, fold, model)])
-        for _ in predict.stream(run.dataset, todo, lambda id, size, levels: run.store.write(id, levels), run.workers):
+        for _ in stream(predict, run.dataset, todo, lambda id, size, levels: run.store.write(id, levels), run.workers):
             pass
     run.world.wait()
     if run.world.main:
@@ -125,7 +127,12 @@ def scores(run: Run) -> Scores:
 
 
 def oof_masks(run: Run) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Id, truth and out-of-fold prediction, masks of the task's kind, of every held-out image of the finished folds."""
+    """Id, truth and out-of-fold prediction, masks of the task's kind, of every held-out image of the finished folds.
+
+    Raises ValueError for slides, which are not read whole.
+    """
+    if has_regions(run.dataset):
+        raise ValueError("masks of slides are not read whole: take run.dataset.mask(id) and run.store.read(id).masks()")
     for id in [id for fold in finished(run) for id in run.held_out(fold)]:
         truth = run.dataset.read_mask(id)
         yield id, truth, run.store.mask(id, truth.shape[:2])

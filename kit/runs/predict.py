@@ -68,6 +68,11 @@ def predict(request: Request) -> Result:
     """
     budget = Budget(request.seconds, request.started or time.monotonic())
     saved = read_saved(request.run)
+    if saved.scale is not None:
+        raise ValueError(
+            f"the images of {request.run} are slides, which are predicted in Python: predict_slide(Predictor.load("
+            f'"{request.run}"), ScaledRegions(open_regions(file), {saved.scale})), see kit/prediction/slides.py'
+        )
     folds = wanted_folds(request.run, request.folds, saved)
     images = open_images(request.images, saved.channels, saved.dtype, saved.images)
     ids = _wanted_ids(request, saved, images)

@@ -24,10 +24,13 @@ import torch
 from kit.data.check import check_dataset, data_identity
 from kit.data.dataset import Dataset
 from kit.data.normalise import normalisation_of
+from kit.data.regions import has_regions
 from kit.data.tasks import Task, task_of
 from kit.folds.keeping import is_at_work, is_trained, keep_folds, locked_folds
+from kit.prediction.bands import check_slides
 from kit.prediction.frame import Frame
 from kit.prediction.rule import Rule, rule_for
+from kit.prediction.slides import store_of
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
 from kit.runs.changes import changed_contents, changed_kit, write_contents
@@ -114,7 +117,7 @@ class Run:
     @property
     def store(self) -> Store:
         """The out-of-fold predictions of all folds, and the rule that makes masks of them."""
-        return Store(self.folder / "oof", self.channels, self.rule)
+        return store_of(self.dataset, self.folder / "oof", self.channels, self.rule)
 
     def fold_folder(self, fold: int) -> Path:
         """runs/<run>/fold<k>."""
@@ -154,6 +157,8 @@ def open_run(
 
     Raises ValueError where flags, data or an older run in the folder do not fit; nothing is written then.
     """
+    if has_regions(dataset):
+        check_slides(frame, tta, rule_for(task_of(dataset), rule))
     flags, world = read_flags(config), start(config.device)
     workers = default_workers(world.device, config.workers)
     with world.main_first():  # it writes what it found to the cache; the others read that

@@ -11,6 +11,7 @@ from torch import nn
 
 from kit.data.dataset import RGB, Dataset
 from kit.data.identity import own_sources
+from kit.data.regions import has_regions
 from kit.prediction.plain import LackingValue
 from kit.prediction.rebuild import KeptCall, keep, kept_modules, lacking_values, rebuild
 from kit.prediction.saved import ADVICE, SavedRun, is_written, write_saved
@@ -40,6 +41,7 @@ def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competiti
         drawn=bool(getattr(dataset, "drawn", False)),
         images=dict(getattr(dataset, "reading", {})),
         reads=_reader_of(dataset),
+        scale=dataset.scale if has_regions(dataset) else None,
         versions=versions(run.world.device),
     )
     if competition is not None:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
+from kit.prediction.slides import SlideLevels
 from kit.runs.oof import prediction_key, up_to_date
 from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
@@ -126,7 +127,7 @@ def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]
 
 
 def encode_levels(
-    levels: np.ndarray,
+    levels: np.ndarray | SlideLevels,
     size: tuple[int, int],
     order: str,
     rule: Rule = Rule(),  # noqa: B008 (frozen)
@@ -136,7 +137,11 @@ def encode_levels(
 
     size: (height, width) of the submitted mask. rows: of the dialect; with "instance" each object has an entry, an
     image without objects none, else each class. A mask is encoded without an image in between where the rule allows it.
+    The bands of a slide are taken as they come, and classes without a pixel are left out.
     """
+    if isinstance(levels, SlideLevels):
+        edges = levels.runs(size, rule, order).edges
+        return [(k, rle.encode_edges(own, size[0] * size[1])) for k, own in edges.items()]
     if rows != "instance":
         edges = [rule.edges(levels, size, order, index) for index in range(len(levels))]
         if edges[0] is not None:

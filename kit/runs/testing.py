@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from kit.prediction.levels import mean_levels
 from kit.prediction.predictor import Take, UnreadableImages
+from kit.prediction.slides import mean_of_levels, store_of, stream
 from kit.prediction.store import Store
 from kit.runs.oof import prediction_key, predictor
 from kit.runs.run import Run
@@ -40,13 +40,14 @@ class TestPredictions:
         if self.keep:
             return self._from_stores(ids, take)
         networks = [load(self.run, fold, self.network()) for fold in self.folds]
-        return predictor(self.run, networks).stream(self.competition.dataset, ids, take, self.run.workers)
+        return stream(predictor(self.run, networks), self.competition.dataset, ids, take, self.run.workers)
 
     def store(self, fold: int) -> Store:
         """Where the predictions of a fold's network are kept; another network or other files have another folder."""
         weights = digest(self.run.fold_folder(fold) / "last.safetensors")[:8]
         key = short_hash((prediction_key(self.run, [fold]), self.run.origin["recipe"], self.tests))
-        return Store(self.run.folder / "test" / f"fold{fold}-{weights}-{key}", self.run.channels)
+        folder = self.run.folder / "test" / f"fold{fold}-{weights}-{key}"
+        return store_of(self.competition.dataset, folder, self.run.channels, self.run.rule)
 
     def lacking(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` of which a prediction is to be kept and is not there; none where none are kept."""
@@ -66,7 +67,8 @@ class TestPredictions:
         stores = [self.store(fold) for fold in self.folds]
         for id in ids:
             if id not in unreadable:
-                yield take(id, self.competition.dataset.shape(id), mean_levels([store.read(id) for store in stores]))
+                levels = mean_of_levels([store.read(id) for store in stores])
+                yield take(id, self.competition.dataset.shape(id), levels)
         if unreadable:
             raise UnreadableImages(unreadable)
 
@@ -80,7 +82,7 @@ class TestPredictions:
                 continue
             predict = predictor(self.run, [load(self.run, fold, self.network())])
             try:
-                for _ in predict.stream(self.competition.dataset, missing, _keeper(store), self.run.workers):
+                for _ in stream(predict, self.competition.dataset, missing, _keeper(store), self.run.workers):
                     pass
             except UnreadableImages as error:
                 unreadable |= error.problems

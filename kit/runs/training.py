@@ -12,6 +12,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kit.data.cache import sample_reader
+from kit.data.crops import SlideCrops, SlideTiles
+from kit.data.regions import has_regions
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.folds.keeping import locked_folds
 from kit.runs.changes import changed_kit
@@ -37,7 +39,7 @@ class Plan:
     schedule: share of training done, 0..1 -> factor of the learning rate. augment: None for none.
     ema_decay: of the average of the weights; None keeps none. clip: the largest norm of the gradient.
     parts: micro-batches of a step. cache: keep the samples at the network's size on the disk.
-    samples: trained on in place of the images that the fold leaves.
+    samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops).
     """
 
     epochs: int
@@ -48,7 +50,7 @@ class Plan:
     clip: float = 1.0
     parts: int = 1
     cache: bool = True
-    samples: SegmentationDataset | None = None
+    samples: SegmentationDataset | SlideCrops | None = None
 
 
 def fit_fold(
@@ -107,6 +109,11 @@ def _keep_settings(run: Run, fold: int, facts: dict[str, str]) -> None:
 def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
     """This process's share of the batches, in an order that the seed and the epoch decide."""
     samples = plan.samples
+    if samples is None and has_regions(run.dataset):
+        raise ValueError(
+            "slides are trained on in crops: give the plan samples=kit.data.crops.SlideCrops(data, "
+            "run.trained_on(fold), size, count=crops of an epoch, augment=…, seed=run.seed)"
+        )
     if samples is None:
         samples = SegmentationDataset(_reader(run, plan.cache), run.trained_on(fold), plan.augment)
     batches = EpochBatches(len(samples), plan.batch_size, seed=run.seed, world=run.world, parts=plan.parts)
@@ -115,13 +122,18 @@ def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
 
 
 def evaluator(run: Run, fold: int, plan: Plan) -> Validation:
-    """The scores of the images that `fold` holds out, at the network's size.
+    """The scores of the images that `fold` holds out, at the network's size; of slides those of some tiles.
 
     No more images at once than in a micro-batch of training, and by the tiles that training crops: so a validation
     needs no more memory than a step.
     """
-    held_out = SegmentationDataset(_reader(run, plan.cache), run.world.share(run.held_out(fold)))
-    at_once = max(1, plan.batch_size // (run.world.size * plan.parts)) if run.frame.resizing.size else 1
+    ids, slides = run.world.share(run.held_out(fold)), has_regions(run.dataset)
+    if slides:
+        held_out = SlideTiles(run.dataset, ids, run.frame.tile, run.dataset.validation)
+    else:
+        held_out = SegmentationDataset(_reader(run, plan.cache), ids)
+    is_one_size = slides or run.frame.resizing.size
+    at_once = max(1, plan.batch_size // (run.world.size * plan.parts)) if is_one_size else 1
     loader = DataLoader(held_out, at_once, collate_fn=collate_samples, **loading(run.workers, run.world))
     return Validation(loader, run.frame, run.dataset.num_classes, run.world, run.dtype, run.rule)
 

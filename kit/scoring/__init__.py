@@ -7,6 +7,7 @@ boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
+slides.py       the counts of a slide, band by band
 validation.py   the scores of held-out samples during training
 """
 

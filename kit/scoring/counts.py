@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from kit.data.dataset import Dataset
+from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
 from kit.data.tasks import is_label_image
 from kit.prediction.enlarge import enlarge
@@ -35,6 +36,7 @@ from kit.scoring.confusion import (
 )
 from kit.scoring.metrics import Metric, check_counts
 from kit.scoring.overlapping import class_matrices, image_scores
+from kit.scoring.slides import class_counts, level_counts
 from kit.system.files import write_atomic
 
 THREADS = 4  # that score images: their kernels release the lock of Python
@@ -118,6 +120,8 @@ class _Counted(NamedTuple):
 
 
 def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
+    if has_regions(dataset):
+        return _count_slide(dataset, store, id, metric)
     truth, kept, rule = dataset.read_mask(id), store.read(id), store.rule
     levels, share = None, None
     if rule.separate:
@@ -152,6 +156,20 @@ def _histograms(truth: np.ndarray, kept: np.ndarray) -> np.ndarray:
     layers = [np.ascontiguousarray(truth[..., k]).view(np.uint8) for k in range(len(kept))]
     enlarged = (enlarge(level, truth.shape[:2]) for level in kept)
     return np.stack([level_histogram(*each) for each in zip(layers, enlarged, strict=True)])
+
+
+def _count_slide(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
+    """The same of a slide, band by band. The metric counts from the confusion matrix: check_metric asked for that."""
+    levels, cut = None, round(store.rule.cut + 0.5)
+    if store.channels == 1:
+        levels = level_counts(dataset, id, store.read(id))
+        matrix = np.stack([levels[:, :cut].sum(axis=1), levels[:, cut:].sum(axis=1)], axis=1)
+        scores = foreground_scores(matrix)
+    else:
+        matrix = class_counts(dataset, id, store.read(id))
+        scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
+    counts = None if metric is None else np.asarray(metric.counts_of_matrix(matrix), float)
+    return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
 
 
 def _share(matrix: np.ndarray) -> float:

@@ -20,6 +20,9 @@ Conventions of the metrics here:
 - The foreground is every class but 0, every object, and of classes that overlap every pair of a pixel and a class. An
   empty truth predicted empty scores 1 in each image; over a data set without any foreground too.
 - An empty truth with a prediction, and a truth with an empty prediction, score 0.
+
+Slides are too large for two masks in memory: there a metric counts from the confusion matrix of the image, by a further
+method counts_of_matrix(matrix), i64 (K, K), rows = truth. Metrics that look at borders or objects have none.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,7 +68,11 @@ class MeanDice:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Dice of the image, and 1."""
-        return np.array([foreground_scores(_foreground_matrix(truth, prediction))[1], 1.0])
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        return np.array([foreground_scores(_without_classes(matrix))[1], 1.0])
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,11 @@ class DatasetDice:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Twice the hits, and the sizes of truth and prediction together."""
-        (_, false), (missed, hits) = _foreground_matrix(truth, prediction)
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        (_, false), (missed, hits) = _without_classes(matrix)
         return np.array([2.0 * hits, 2.0 * hits + false + missed])
 
 
@@ -92,7 +103,11 @@ class DatasetIoU:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """The intersection and the union."""
-        (_, false), (missed, hits) = _foreground_matrix(truth, prediction)
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        (_, false), (missed, hits) = _without_classes(matrix)
         return np.array([float(hits), float(hits + false + missed)])
 
 
@@ -120,7 +135,11 @@ class MeanIoU:
             )
         if self.overlapping:
             return class_matrices(truth, prediction).reshape(-1).astype(float)
-        return confusion_matrix(truth, prediction, self.num_classes).reshape(-1).astype(float)
+        return self.counts_of_matrix(confusion_matrix(truth, prediction, self.num_classes))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        return matrix.reshape(-1).astype(float)
 
     def score(self, sums: np.ndarray) -> np.ndarray:
         """(..., M) -> (...): the mean over the classes in truth or prediction; NaN where there is none."""
@@ -155,9 +174,14 @@ class MeanDicePerClass:
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """The sum of Dice over classes 1 … K-1, and K-1; of classes that overlap over all K, and K."""
         if np.ndim(truth) == 3:
-            each = overlapping.dice(class_matrices(truth, prediction))
-        else:
-            each = dice(confusion_matrix(truth, prediction, self.num_classes))[1:]
+            return self._counts(overlapping.dice(class_matrices(truth, prediction)))
+        return self.counts_of_matrix(confusion_matrix(truth, prediction, self.num_classes))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        return self._counts(dice(matrix)[1:])
+
+    def _counts(self, each: np.ndarray) -> np.ndarray:
         return np.array([np.where(np.isnan(each), 1.0, each).sum(), float(len(each))])
 
 
@@ -174,7 +198,11 @@ class PrecisionOverThresholds:
 
     def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """The precision of the image, and 1."""
-        (_, false), (missed, hits) = _foreground_matrix(truth, prediction)
+        return self.counts_of_matrix(_foreground_matrix(truth, prediction))
+
+    def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
+        (_, false), (missed, hits) = _without_classes(matrix)
         union = hits + false + missed
         twentieths = np.arange(10, 20)  # in whole numbers, because 0.55 is no exact float
         return np.array([np.mean(20 * hits > twentieths * union) if union else 1.0, 1.0])
@@ -234,6 +262,13 @@ def _check_score(metric: Metric, total: np.ndarray) -> None:
             f"metric {metric.name}: its score of the sums {total.tolist()} is {found[0]:g}, expected first / second, "
             f"{total[0] / total[1]:g}, because ratio is True. Set ratio = False if the score is another one"
         )
+
+
+def _without_classes(matrix: np.ndarray) -> np.ndarray:
+    """The matrix (2, 2) of background and foreground of one of K classes."""
+    if len(matrix) == 2:
+        return matrix
+    return np.array([[matrix[:1, :1].sum(), matrix[:1, 1:].sum()], [matrix[1:, :1].sum(), matrix[1:, 1:].sum()]])
 
 
 def _foreground_matrix(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -1,10 +1,13 @@
 """The sizes of the images in a folder, from their headers."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
 
+from kit.data.formats import BadImage
 from kit.data.images import image_size
+from kit.data.regions import open_regions
 from kit.submission.names import one_name
 
 HEADER_BYTES = 65536  # where the size of an image is found without reading all of it
@@ -26,6 +29,9 @@ def sizes_in(folder: Path) -> Callable[[str], tuple[int, int]]:
                 files.setdefault(one_name(name), []).append(path)
 
     def size(path: Path) -> tuple[int, int]:
+        if path.suffix.lower() in {".tif", ".tiff", ".npy"}:  # may be a slide, of any size
+            with contextlib.suppress(BadImage):  # of a kind that is read whole alone
+                return open_regions(path).shape[:2]
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
         try:

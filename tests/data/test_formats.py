@@ -16,7 +16,7 @@ from PIL import Image
 from kit.data.formats import BadImage
 from kit.data.images import decode_image, image_size
 from kit.data.lzw import unpack_lzw
-from kit.data.tiff import _read_part, _unpack_bits
+from kit.data.tiff import MAX_REST, _inflate, _unpack_bits, read_part
 
 RNG = np.random.default_rng(0)
 
@@ -32,6 +32,18 @@ def tiff(image, **options):
     file = io.BytesIO()
     tifffile.imwrite(file, image, **{"photometric": "minisblack"} | options)
     return file.getvalue()
+
+
+def test_a_deflate_strip_is_read_to_its_checksum_also_where_it_holds_more():
+    wanted, more = RNG.integers(0, 256, 5000).astype(np.uint8).tobytes(), RNG.integers(0, 9, 3_000_000).astype(np.uint8)
+    packed = zlib.compress(wanted + more.tobytes())
+    assert _inflate(packed, 5000) == wanted
+    with pytest.raises(zlib.error, match="incorrect data check"):
+        _inflate(packed[:-1] + bytes([packed[-1] ^ 1]), 5000)
+    with pytest.raises(ValueError, match="cut short"):
+        _inflate(packed[:-1], 5000)
+    with pytest.raises(ValueError, match="does not end"):
+        _inflate(zlib.compress(bytes(MAX_REST + 6000)), 5000)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -109,7 +121,7 @@ def test_float_predictor_as_the_technical_note_describes_it():
     packed = zlib.compress(np.concatenate(rows).tobytes())
     page = tifffile.TiffFile(io.BytesIO(bytes(data))).pages[0]
     fake = SimpleNamespace(dtype=page.dtype, compression=8, predictor=3, parent=page.parent)
-    np.testing.assert_array_equal(_read_part(fake, packed, image.shape), image)
+    np.testing.assert_array_equal(read_part(fake, packed, image.shape), image)
 
 
 def test_more_than_one_plane_is_refused_also_where_one_page_stands_for_many():

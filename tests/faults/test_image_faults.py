@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from encoded import save
 from PIL import Image
 
@@ -183,6 +184,30 @@ def test_fault_05_a_header_that_claims_too_much_is_refused_before_memory_is_take
     names = [name for name in ("a.bmp", "a.gif", "a.jpg", "a.png", "a.tif") for _ in range(3)]
     for name, line in zip(names, done.stdout.splitlines(), strict=True):
         assert line.startswith(f"{name}: its header says 50000×50000 pixels"), line
+
+
+OPEN_IN_LITTLE_MEMORY = "from kit.data.regions import open_regions" + DECODE_IN_LITTLE_MEMORY
+OPEN_IN_LITTLE_MEMORY = OPEN_IN_LITTLE_MEMORY.replace("(decode_image, decode_mask, image_size)", "(open_regions,)")
+OPEN_IN_LITTLE_MEMORY = OPEN_IN_LITTLE_MEMORY.replace("decode(path.read_bytes(), path.name)", "decode(path)")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux to limit a process's memory")
+def test_fault_05_nor_is_memory_taken_where_files_are_read_by_regions(tmp_path):
+    for name, data in claims(50_000).items():
+        (tmp_path / name).write_bytes(data)
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((64, 64), np.uint8), tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(tmp_path / "b.tif", mode="r+") as file:  # one tile of 50,000², a thousandth of it there
+        for name in ("ImageWidth", "ImageLength", "TileWidth", "TileLength"):
+            file.pages[0].tags[name].overwrite(50_000)
+    command = [sys.executable, "-W", "error", "-c", OPEN_IN_LITTLE_MEMORY, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.rpartition("/")[2].split(": ", 1) for line in done.stdout.splitlines())
+    assert lines.keys() == {"a.bmp", "a.gif", "a.jpg", "a.png", "a.tif", "b.tif"}
+    for name in ("a.bmp", "a.gif", "a.jpg", "a.png"):
+        assert lines[name].startswith("its header says 50000×50000 pixels")
+    assert "cut short" in lines["a.tif"]
+    assert lines["b.tif"].startswith("strips or tiles of 2,500 MB, expected at most 268")
 
 
 def test_fault_05_the_headers_claim_a_size_that_would_be_taken():

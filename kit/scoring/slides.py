@@ -1,0 +1,29 @@
+"""What is right and wrong in a slide, counted band by band at its own size."""
+
+import numpy as np
+
+from kit.data.dataset import Dataset
+from kit.prediction.enlarge_bands import enlarged_bands
+from kit.prediction.rule import Rule
+from kit.prediction.slides import SlideLevels
+from kit.scoring.confusion import confusion_matrix, level_histogram
+
+
+def level_counts(dataset: Dataset, id: str, levels: SlideLevels) -> np.ndarray:
+    """Count the pixels of each truth at each level of one foreground class: i64 (2, 256)."""
+    total, row, size = np.zeros((2, 256), np.int64), 0, dataset.shape(id)
+    truth = dataset.mask(id)
+    for enlarged in enlarged_bands(levels.bands, levels.scale, size):
+        total += level_histogram(truth.read(row, 0, len(enlarged), size[1]), enlarged)
+        row += len(enlarged)
+    return total
+
+
+def class_counts(dataset: Dataset, id: str, levels: SlideLevels) -> np.ndarray:
+    """The confusion matrix of several classes: i64 (K, K), rows = truth."""
+    count, row, size = len(dataset.classes), 0, dataset.shape(id)
+    total, truth = np.zeros((count, count), np.int64), dataset.mask(id)
+    for prediction in levels.masks(size, Rule()):
+        total += confusion_matrix(truth.read(row, 0, len(prediction), size[1]), prediction, count)
+        row += len(prediction)
+    return total

@@ -1,0 +1,111 @@
+"""A slide predicted in a stream: the run lengths of the whole image, in bounded memory."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from slide_memory import Cut, draw, predictor
+
+from kit.data.regions import ArrayRegions, open_regions
+from kit.data.scaled import ScaledRegions
+from kit.prediction import Predictor, Rule
+from kit.prediction.slides import SlideLevels, SlideStore, mean_of_levels, predict_slide
+from kit.submission import rle
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    path = tmp_path_factory.mktemp("slide") / "slide.tif"
+    draw(path, 1536)
+    return open_regions(path)
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("side", [1300, 1536])
+def test_the_run_lengths_are_those_of_the_whole_image(slide, order, side):
+    own = predictor()
+    mask = own.predict(slide.read(0, 0, side, side))
+    assert 0.01 < mask.mean() < 0.9
+    runs = predict_slide(own, ScaledRegions(Cut(slide, side), 1), order)
+    assert rle.encode_edges(runs.edges[1], mask.size) == rle.encode(mask, order)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_shrunk_slide_is_predicted_as_the_shrunk_image_is(slide, scale):
+    own, image = predictor(), slide.read(0, 0, 1536, 1536)
+    shrunk = ScaledRegions(ArrayRegions(image), scale).read(0, 0, 1536 // scale, 1536 // scale)
+    mask = own.rule.mask(own.predict_levels(shrunk), (1536, 1536))
+    runs = predict_slide(own, ScaledRegions(slide, scale), "F")
+    assert rle.encode_edges(runs.edges[1], mask.size) == rle.encode(mask, "F")
+
+
+@pytest.mark.parametrize("rows", [1, 100, 300, 700])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_store_gives_back_the_bands_that_it_was_given(tmp_path, rows, channels):
+    levels = np.random.default_rng(0).integers(0, 256, (channels, 620, 41)).astype(np.uint8)
+    store = SlideStore(tmp_path / "oof", channels, scale=3)
+    assert store.missing(["a/1", "b"]) == ["a/1", "b"]
+    store.write("a/1", SlideLevels((levels[:, y : y + rows] for y in range(0, 620, rows)), (620, 41), 1))
+    assert store.missing(["a/1", "b"]) == ["b"]
+    assert "a/1" in store
+    kept = store.read("a/1")
+    assert (kept.size, kept.scale) == ((620, 41), 3)
+    np.testing.assert_array_equal(np.concatenate(list(kept.bands), axis=1), levels)
+    store.forget(["a/1"])
+    assert "a/1" not in store
+
+
+def test_a_store_refuses_other_bands_and_names_damage(tmp_path):
+    store, levels = SlideStore(tmp_path, 1), np.zeros((1, 600, 4), np.uint8)
+    with pytest.raises(ValueError, match="bands of 600 rows in all, expected 610"):
+        store.write("a", SlideLevels([levels], (610, 4), 1))
+    with pytest.raises(ValueError, match="number of classes"):
+        store.write("a", SlideLevels([np.zeros((2, 600, 4), np.uint8)], (600, 4), 1))
+    assert "a" not in store
+    store.write("a", SlideLevels([levels], (600, 4), 1))
+    with pytest.raises(ValueError, match="1 classes, expected 2"):
+        SlideStore(tmp_path, 2).read("a")
+    with pytest.raises(ValueError, match="not made whole"):
+        store.mask("a", (600, 4))
+    store.path("a").write_bytes(store.path("a").read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"(damaged|cut short).* delete it and run"):
+        list(store.read("a").bands)
+
+
+def test_the_mean_of_several_slides_of_levels_is_that_of_arrays():
+    parts = np.random.default_rng(0).integers(0, 256, (3, 1, 50, 7)).astype(np.uint8)
+    found = mean_of_levels([SlideLevels([part[:, :20], part[:, 20:]], (50, 7), 2) for part in parts])
+    np.testing.assert_array_equal(np.concatenate(list(found.bands), axis=1), mean_of_levels(list(parts)))
+    assert (found.size, found.scale) == ((50, 7), 2)
+
+
+@pytest.mark.parametrize("rule", [Rule((0.5,)), Rule(objects=True), Rule(min_area=9)])
+def test_rules_that_need_the_whole_mask_are_refused(slide, rule):
+    own = Predictor(predictor().networks, predictor().frame, rule=rule)
+    with pytest.raises(ValueError, match="no objects or min_area"):
+        predict_slide(own, ScaledRegions(slide, 1))
+
+
+def measured(folder, side, *rest):
+    script = Path(__file__).with_name("slide_memory.py")
+    command = [sys.executable, str(script), str(folder), str(side), *map(str, rest)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_memory_grows_with_a_row_of_tiles_and_not_with_the_slide(tmp_path, order):
+    """8,192² pixels of RGB are 200 MB, normalised 800 more, their logits and weights 540 more."""
+    found = measured(tmp_path, 8192, 1, order)
+    assert found["peak MB"] - found["before MB"] < 330
