@@ -215,6 +215,7 @@ class New:
     groups: str | None = None  # a regular expression with the group in parentheses, FILE.csv:ID:GROUP, or none
     metric: Metric = None  # which leads the report
     order: Order = None  # of the pixels in the CSV's runs: C along rows, F down columns
+    planes: tuple[int, ...] = ()  # of files with several channels each, those to take; the first is 0
     csv_size: tuple[int, int] | None = None  # height and width of the CSV's masks, where not those of the images
     device: str = "auto"  # for which sizes and epochs are chosen: cpu or cuda
 
@@ -224,7 +225,7 @@ class New:
 
         asked = Asked(self.images, self.masks, self.tests)
         wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order)
-        wishes = replace(wishes, csv_size=self.csv_size, device=self.device)
+        wishes = replace(wishes, planes=self.planes, csv_size=self.csv_size, device=self.device)
         try:
             return new(None if self.look else self.path, self.data_dir, wishes, as_json=self.json)
         except (ValueError, OSError) as error:

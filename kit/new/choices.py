@@ -27,6 +27,7 @@ class Wishes:
     metric: str | None = None
     order: str | None = None
     csv_size: tuple[int, int] | None = None  # (height, width) of the masks in the CSV; None: those of the images
+    planes: tuple[int, ...] = ()  # of files with several channels, those to take
     device: str = "auto"
 
 
@@ -51,6 +52,7 @@ class Choices:
 def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     """Look at a folder and decide everything. Raises ValueError with the choices where the data cannot tell."""
     found = study(root, wishes.asked)
+    _check_planes(found, wishes.planes)
     meaning = meaning_of(found, wishes.task, wishes.classes) if found.masks else None
     dialect, how = dialect_of_study(found, meaning, wishes.order)
     if dialect is not None and wishes.csv_size is not None:
@@ -73,7 +75,8 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
 
 def _channels_of(found: Study) -> int:
     """Of the images as they reach the network. Grey of 8 bits is repeated to RGB, for which encoders have weights."""
-    most = max((kind.channels for kind in found.kinds), default=3) * max(1, len(found.bands))
+    each = max((kind.channels for kind in found.kinds), default=3)
+    most = len(found.planes or range(each)) * max(1, len(found.bands))
     return 3 if most == 1 and found.dtype == "uint8" else most
 
 
@@ -84,6 +87,17 @@ def _channels_in_words(choices: Choices) -> str:
     if own == [choices.channels]:
         return counted(own[0], "channel")
     return f"{' and '.join(map(str, own))} channels; grey is repeated to RGB, for which encoders have weights"
+
+
+def _check_planes(found: Study, planes: tuple[int, ...]) -> None:
+    """Raise ValueError where each channel has a file, and each file several channels, and nothing says which."""
+    several = max((kind.channels for kind in found.kinds), default=1)
+    if found.bands and several > 1 and not planes:
+        raise ValueError(
+            f"{', '.join(found.bands)} are files of a channel each, and each holds {several}, as points in time: say "
+            f"which the masks are of, counted from 0: --planes {several // 2}"
+        )
+    found.planes = planes
 
 
 def _is_uneven(meaning: Meaning) -> bool:

@@ -51,6 +51,7 @@ class Study:
     split: dict[str, str] = field(default_factory=dict)  # id -> "val" or "test", where folders say so
     patterns: dict[str, str] = field(default_factory=dict)  # images, masks, tests and ids, as Folder takes them
     bands: dict[str, str] = field(default_factory=dict)  # patterns of the channels, where each has a file
+    planes: tuple[int, ...] = ()  # of files with several channels, those to take
     test_bands: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (height, width) by path
     kinds: Counter = field(default_factory=Counter)  # of the sampled images

@@ -133,6 +133,7 @@ def _data(choices: Choices) -> str:
         "ignore": meaning.ignore,
         "absent": meaning.absent or None,
         "groups": choices.groups,
+        "planes": found.planes or None,
         "channels": None if found.bands else choices.channels,
     }
     lines = [argument(name, value) for name, value in values.items() if value is not None]
