@@ -19,7 +19,7 @@ from kit.datasets.names import nfc
 from kit.prediction.saved import SavedRun, read_saved, wanted_folds
 from kit.runs.outputs import MasksIn, RowsOf, Table
 from kit.runs.passes import Budget
-from kit.runs.workers import Job, Said, Unreadable, work_together
+from kit.runs.workers import Ended, Job, Said, Unreadable, work_together
 from kit.submission.lint import errors_of
 from kit.submission.rows import ids_of_sample
 from kit.system.files import counted, list_some
@@ -114,6 +114,8 @@ def _take(update: object, table: Table | None, reached: set[str], result: Result
         print(update.text, flush=True)
         if table:
             table.write()
+    elif isinstance(update, Ended):
+        result.errors.append(update.problem)
     elif isinstance(update, Unreadable):
         result.problems.setdefault(update.id, update.problem)
     else:

@@ -40,6 +40,13 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A process ended before its share was done; why."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
 class Unreadable:
     """An image that could not be read or predicted, and why."""
 
@@ -64,7 +71,7 @@ class Job:
 
 
 def work_together(job: Job, devices: Sequence[str], budget: Budget) -> Iterator[object]:
-    """What the workers of all devices give: what `take` made, Said and Unreadable.
+    """What the workers of all devices give: what `take` made, Said, Unreadable and Ended.
 
     The shape of a batch does not depend on the number of devices, so neither do the predictions.
     """
@@ -98,8 +105,9 @@ def _received(running: dict, budget: Budget) -> Iterator[object]:
                 process = running.pop(connection)
                 process.join()
                 if process.exitcode:
-                    yield Said(
-                        f"a process ended by itself (exit status {process.exitcode}): its images stay as they are"
+                    yield Ended(
+                        f"a process ended by itself (exit status {process.exitcode}; -9 mostly means too little "
+                        "memory): its images keep the masks that they have. Run again with one device"
                     )
                 continue
             if isinstance(update, Exception):

@@ -19,14 +19,18 @@ from tiny_run import finish_two_folds, mask_by_hand, new_run
 
 import kit
 from kit.cli import Predict
+from kit.data import RGB
+from kit.datasets.images_alone import Images
 from kit.folds.keeping import keep_folds
 from kit.prediction import Predictor
 from kit.prediction.saved import read_saved, write_saved
 from kit.recipe import finish
 from kit.runs import Submission, load_network, predict_oof, submit
+from kit.runs.passes import Budget
 from kit.runs.predict import Request, predict
 from kit.runs.run import begin
 from kit.runs.saving import save_predictor, saved_run
+from kit.runs.workers import Ended, Job, work_together
 from kit.submission import Competition, Dialect, lint, rle
 from kit.training.checkpoint import save_weights
 from kit.training.loop import best_dtype
@@ -280,6 +284,24 @@ def test_two_processes_write_what_one_does(whole, tmp_path, capsys):
     predict(request(whole, tmp_path, sample=whole[0] / "sample.csv", devices=("cpu", "cpu")))
     assert (tmp_path / "out.csv").read_bytes() == whole[1].read_bytes()
     assert "3 images, 2 networks with 2 views" in capsys.readouterr().out  # the first one's share
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_by_itself_is_an_error_and_the_other_goes_on(whole, tmp_path, capsys):
+    run = shutil.copytree(whole[0] / "run", tmp_path / "run")
+    job = Job(run, [0], None, ["test_00", "test_01"], Images(whole[0] / "images", RGB), Fatal(), False)
+    found = list(work_together(job, ("cpu", "cpu"), Budget(None, 0)))
+    assert [one for one in found if isinstance(one, tuple)] == [("test_00", [])]
+    assert [one.problem[:26] for one in found if isinstance(one, Ended)] == ["a process ended by itself "]
+
+
+class Fatal:
+    """Ends the process that predicts test_01."""
+
+    def __call__(self, id, size, levels):
+        if id == "test_01":
+            os._exit(3)
+        return id, []
 
 
 def started(whole, tmp_path, *flags):
