@@ -185,8 +185,9 @@ def test_the_worst_images_of_objects_are_those_of_the_metric(base):
     measured = report.measure(dataclasses.replace(results, counts=counts))
     assert [row["metric"] for row in measured["worst"]] == pytest.approx(sorted(counts[:, 0]))
     shown = report.summary(measured)
-    assert shown.endswith("worst image: image_3 \n(mean precision of objects over IoU thresholds 0.1000)")
-    assert report.measure(objects(base))["ranked_by"] == "dice"
+    assert re.search(r"worst image: image_3 \(metric 0.1000, Dice 0.\d{4}\)$", shown)
+    assert measured["ranked_by"] == InstancePrecision.name
+    assert report.measure(objects(base))["ranked_by"] == "Dice"
 
 
 def test_a_binary_report_names_its_own_threshold(base):
