@@ -6,6 +6,7 @@ roles.py       images, masks and tests by id, and the patterns that name them
 templates.py   ids from several parts of a path
 labels.py      what the values of masks are
 tables.py      CSV files: run lengths, sample submission, facts of images
+lists.py       text files that list what is held out
 study.py       all of these together
 alikeness.py   whether images of a group are more alike than others
 groups.py      groupings by ids, folders and tables, and the evidence for each

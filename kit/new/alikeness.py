@@ -39,9 +39,9 @@ def alikeness(ids: Sequence[str], groups: Sequence[str], vector: Callable[[str],
         tuple(members[group][i] for i in random.choice(len(members[group]), 2, replace=False)) for group in chosen
     ]
     names = list(members)
-    between = []
+    group_of, between = dict(zip(ids, groups, strict=True)), []
     for a, _ in within:  # each first image again, so that odd images weigh the same on both sides
-        own = groups[ids.index(a)]
+        own = group_of[a]
         other = names[int(random.integers(len(names)))]
         while other == own:
             other = names[int(random.integers(len(names)))]

@@ -149,7 +149,8 @@ def _folds_in_words(choices: Choices) -> str:
     if choices.found.split:
         held = len(choices.found.split)
         rest = len(choices.found.images) - held
-        return f"one, as the folders have it: {held:,} images are held out, {rest:,} are trained on"
+        source = choices.found.split_list or "the folders"
+        return f"one, of {source}: {held:,} images are held out, {rest:,} are trained on"
     of = "whole groups" if choices.groups else "images"
     return f"{choices.folds} of {of}, small and large foregrounds shared out equally"
 

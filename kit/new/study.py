@@ -25,6 +25,7 @@ from kit.datasets.reading import complaints, read_size
 from kit.new.alikeness import describe
 from kit.new.file_sets import FileSet, file_sets
 from kit.new.labels import Labels, read_labels
+from kit.new.lists import find_split
 from kit.new.pairing import Layout, find_layout
 from kit.new.roles import Asked, find_roles
 from kit.new.tables import Table, read_tables
@@ -48,7 +49,8 @@ class Study:
     masks: dict[str, list[str]] = field(default_factory=dict)  # the mask files of each id
     tests: dict[str, str] = field(default_factory=dict)
     lonely: list[str] = field(default_factory=list)  # images beside those with masks that have none
-    split: dict[str, str] = field(default_factory=dict)  # id -> "val" or "test", where folders say so
+    split: dict[str, str] = field(default_factory=dict)  # id -> "val" or "test", where folders say so, or "listed"
+    split_list: str | None = None  # the text file that lists what is held out
     patterns: dict[str, str] = field(default_factory=dict)  # images, masks, tests and ids, as Folder takes them
     bands: dict[str, str] = field(default_factory=dict)  # patterns of the channels, where each has a file
     planes: tuple[int, ...] = ()  # of files with several channels, those to take
@@ -101,6 +103,8 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     layout = find_layout(asked.sets(file_sets(pictures), pictures), peek)
     found = Study(data, layout, read_tables(data, paths, problems), problems=problems)
     find_roles(found, pictures, asked)
+    if not found.split and (listed := find_split(data, paths, found.images)):
+        found.split, found.split_list = dict.fromkeys(listed.ids, "listed"), listed.path
     _read_sizes(found)
     _read_samples(found)
     return found

@@ -69,7 +69,7 @@ def _names_of_submission(choices: Choices) -> list[str]:
 def _config(choices: Choices, root: Path, path: Path) -> str:
     sizing = choices.sizing
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
-    is_one = "; the folders have one split, so only 0" * bool(choices.found.split)
+    is_one = "; the data has one split, so only 0" * bool(choices.found.split)
     return f'''@dataclass(frozen=True)
 class Config:
     """The flags."""
@@ -191,6 +191,13 @@ def _dialect(choices: Choices) -> str:
 
 def _folds(choices: Choices) -> str:
     head = "def make_folds(config: Config, data: Folder) -> np.ndarray:"
+    if listed := choices.found.split_list:
+        return (
+            f'{head}\n    """The official split: the images of a list are held out, the rest is always trained on."""\n'
+            f"    lines = (config.data_dir / {quoted(listed)}).read_text().splitlines()\n"
+            "    held_out = {Path(line.split()[0]).stem for line in lines if line.strip()}\n"
+            "    return np.array([0 if id in held_out else -1 for id in data.ids])"
+        )
     if choices.found.split:
         folder = next(iter(choices.found.split)).rpartition("/")[0]
         return (

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 
 import albumentations as A
 import cv2
@@ -7,7 +8,15 @@ import pytest
 from tiny import TinyDataset
 from torch.utils.data import DataLoader
 
-from kit.data.augment import Augment, Elastic, cell_augment, photo_augment, sample_seed
+from kit.data.augment import (
+    Augment,
+    Elastic,
+    Symmetry,
+    cell_augment,
+    photo_augment,
+    sample_seed,
+    turning_augment,
+)
 from kit.data.cache import SizedReader
 from kit.data.resize import Resizing
 from kit.data.samples import SegmentationDataset
@@ -191,3 +200,29 @@ def test_cell_augment_alone_moves_no_grid_of_blocks():
     mask = np.random.default_rng(0).integers(0, 2, (12, 12)).astype(np.uint8)
     symmetries = {np.rot90(side, turns).tobytes() for side in (mask, mask.T) for turns in range(4)}
     assert {cell_augment(0)(mask, mask, 0, index)[1].tobytes() for index in range(200)} == symmetries
+
+
+@pytest.mark.parametrize(("size", "count"), [((12, 12), 8), ((12, 20), 4)])
+def test_symmetry_gives_every_symmetry_of_the_image_equally_often_and_keeps_its_shape(size, count):
+    image = np.arange(np.prod(size) * 3, dtype=np.uint16).reshape(*size, 3)
+    augment = Augment([Symmetry(p=1.0)])
+    seen = Counter()
+    for index in range(40 * count):
+        turned, mask = augment(image, image[..., 0] % 200, 0, index)
+        np.testing.assert_array_equal(turned[..., 0] % 200, mask)
+        assert turned.shape == image.shape
+        seen[turned.tobytes()] += 1
+    squares = [np.rot90(image, k) for k in range(4)] + [np.rot90(image, k)[::-1] for k in range(4)]
+    wanted = {np.ascontiguousarray(one).tobytes() for one in squares if one.shape == image.shape}
+    assert len(wanted) == count
+    assert set(seen) == wanted
+    assert min(seen.values()) > 20  # of 40 expected each
+
+
+def test_turning_augment_suits_any_type_and_number_of_channels():
+    for dtype, channels in ((np.uint8, 3), (np.uint16, 5), (np.float32, 1)):
+        image = (np.random.default_rng(0).random((32, 32, channels)) * 200).astype(dtype)
+        names = ("red", "green", "blue") if channels == 3 else tuple(map(str, range(channels)))
+        augment = turning_augment(0, (24, 24), dtype=np.dtype(dtype).name, channels=names)
+        turned, mask = augment(image, np.ones((32, 32), np.uint8), 0, 1)
+        assert (turned.shape, turned.dtype, mask.shape) == ((24, 24, channels), dtype, (24, 24))
