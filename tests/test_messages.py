@@ -8,7 +8,14 @@ import kit
 
 ROOT = Path(kit.__file__).parent
 EVERY_RECIPE = {"--fold", "--data-dir", "--run-dir", "--seed", "--device", "--workers"}
-OTHERS = ("cli.py", "new/", "submission/", "bench/", "datasets/download.py", "runs/provenance.py")  # python -m kit's, git's
+OTHERS = (
+    "cli.py",
+    "new/",
+    "submission/",
+    "bench/",
+    "datasets/download.py",
+    "runs/provenance.py",
+)  # python -m kit's, git's
 
 
 def texts(path: Path) -> list[tuple[int, str]]:
