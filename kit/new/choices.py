@@ -12,7 +12,9 @@ from kit.new.sizing import Sizing, device_of, sizing_of
 from kit.new.study import Study, image_vector, study
 from kit.system.files import counted
 
+SELDOM = 0.1  # of the images show the rarest class: such images are then drawn more often
 RARE = 20  # times rarer than the most frequent class: the loss then weighs classes
+TINY = 0.001  # of all pixels: a class with fewer would get a weight that a few pixels decide
 FOLDS = 5
 
 
@@ -44,6 +46,7 @@ class Choices:
     goal: Goal
     folds: int
     weighted: bool  # the loss weighs classes
+    is_rare: bool  # images of the rarest class are drawn more often
     channels: int  # of the images, as they reach the network
     reasons: list[tuple[str, str]]  # (what, the decision and why), in the order of the recipe
     doubts: list[str]
@@ -67,8 +70,11 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     goal = goal_of(meaning, wishes.metric, dialect if found.sample else None, how)
     count = grouping.count if grouping else len(found.images)
     weighted = meaning.task == "multiclass" and _is_uneven(meaning)
+    is_rare = meaning.task == "multiclass" and meaning.rarest < SELDOM
     network, channels, folds = network_of(device.kind), _channels_of(found), min(FOLDS, count)
-    choices = Choices(found, meaning, grouping, groups, sizing, network, goal, folds, weighted, channels, [], doubts)
+    choices = Choices(
+        found, meaning, grouping, groups, sizing, network, goal, folds, weighted, is_rare, channels, [], doubts
+    )
     choices.reasons = [*_reasons(choices)]
     return choices
 
@@ -102,7 +108,7 @@ def _check_planes(found: Study, planes: tuple[int, ...]) -> None:
 
 def _is_uneven(meaning: Meaning) -> bool:
     shares = [share for share in meaning.shares if share]
-    return bool(shares) and min(shares) * RARE < max(shares)
+    return bool(shares) and min(shares) * RARE < max(shares) and min(shares) > TINY
 
 
 def _groups_of(found: Study, wish: str | None) -> tuple[Grouping | None, object, list[str]]:
@@ -139,6 +145,8 @@ def _reasons(choices: Choices):
     yield "size", choices.sizing.reasons[0]
     yield "training", choices.sizing.reasons[1]
     yield "network", choices.network.reason
+    if choices.is_rare:
+        yield "sampling", f"the rarest class is in {meaning.rarest:.1%} of the images; those are drawn more often"
     yield "views", str(found.sides)
     yield "loss", _loss_in_words(choices)
     for reason in choices.goal.reasons:

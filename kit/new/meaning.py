@@ -31,6 +31,7 @@ class Meaning:
     absent: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
     empty: float = 0.0
+    rarest: float = 1.0  # the share of images that show the rarest class
     reasons: list[str] = field(default_factory=list)
     table: Dialect | None = None  # of the CSV of the masks, where they have no files
     lacking: str = "refuse"  # what an image without a row of that CSV is
@@ -148,9 +149,9 @@ def _of_many(labels: Labels, classes: tuple[str, ...]) -> Meaning:
     absent = tuple(names[k] for k in range(count) if plain and k not in present)
     shares = tuple(labels.share(k if plain else used[k]) for k in range(count))
     task = "binary" if count == 2 else "multiclass"
-    return Meaning(
-        task, tuple(names), rule, ignore[0] if ignore and len(ignore) == 1 else ignore, absent, shares, 0.0, reasons
-    )
+    one = ignore[0] if ignore and len(ignore) == 1 else ignore
+    rarest = min(labels.present[value] for value in used) / labels.masks
+    return Meaning(task, tuple(names), rule, one, absent, shares, rarest=rarest, reasons=reasons)
 
 
 def _are_class_numbers(labels: Labels, used: list) -> bool:

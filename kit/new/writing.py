@@ -51,7 +51,7 @@ def _imports(choices: Choices) -> str:
         "kit.runs": ["Count", "Plan", "Run", "Weights", "fit_fold", "open_run"] + ["Submission"] * has_csv,
         "kit.scoring": [METRICS[goal.metric][0]],
         "kit.submission": _names_of_submission(choices),
-        "kit.training": ["adamw", "supervised", "warmup_cosine"],
+        "kit.training": ["adamw", "supervised", "warmup_cosine"] + ["repeat_factors"] * choices.is_rare,
     }
     own = [imported(module, found) for module, found in names.items() if found]
     from_dataclasses = ["dataclass"] + ["replace"] * ("replace(" in str(_masks(choices)))
@@ -224,6 +224,11 @@ def _train(choices: Choices) -> str:
         "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment)",
     ]
     loss = "cross_entropy" if choices.meaning.task == "multiclass" else "bce_dice"
+    if choices.is_rare:
+        lines[-1:] = [
+            "    rare = repeat_factors(run.dataset.read_mask(id) for id in run.trained_on(fold))",
+            "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment, weights=rare)",
+        ]
     if choices.weighted:
         lines += [
             "    masks = (run.dataset.read_mask(id) for id in run.trained_on(fold))",

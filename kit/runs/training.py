@@ -40,6 +40,7 @@ class Plan:
     ema_decay: of the average of the weights; None keeps none. clip: the largest norm of the gradient.
     parts: micro-batches of a step. cache: keep the samples at the network's size on the disk.
     samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops).
+    weights: f64, how often each image that the fold leaves is drawn (kit.training.repeat_factors); None: all alike.
     """
 
     epochs: int
@@ -51,6 +52,7 @@ class Plan:
     parts: int = 1
     cache: bool = True
     samples: SegmentationDataset | SlideCrops | None = None
+    weights: np.ndarray | None = None
 
 
 def fit_fold(
@@ -86,7 +88,8 @@ def _fit_fold(
 def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) -> dict[str, str]:
     """What a checkpoint must have been trained with to be resumed."""
     facts = {**settings_of("plan", plan), **optimizer_settings(optimizer), "loss": text_of(loss_of)}
-    return {name: text for name, text in facts.items() if name != "plan.cache"}
+    left_out = {"plan.cache"} | ({"plan.weights"} if plan.weights is None else set())  # as before there were any
+    return {name: text for name, text in facts.items() if name not in left_out}
 
 
 def _keep_settings(run: Run, fold: int, facts: dict[str, str]) -> None:
@@ -116,7 +119,8 @@ def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
         )
     if samples is None:
         samples = SegmentationDataset(_reader(run, plan.cache), run.trained_on(fold), plan.augment)
-    batches = EpochBatches(len(samples), plan.batch_size, seed=run.seed, world=run.world, parts=plan.parts)
+    shared = {"seed": run.seed, "world": run.world, "parts": plan.parts, "weights": plan.weights}
+    batches = EpochBatches(len(samples), plan.batch_size, **shared)
     load = {"persistent_workers": run.workers > 0, **loading(run.workers, run.world)}
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_samples, **load)
 

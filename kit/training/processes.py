@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 
 from kit.system.files import counted
+from kit.training.sampling import draw_by_weight
 
 Found = TypeVar("Found")
 
@@ -155,13 +156,29 @@ def synchronise_batchnorm(model: nn.Module, world: World) -> nn.Module:
 class EpochBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) keys: a new order each epoch, this process's share of each batch.
 
-    n: number of samples. batch_size: samples in a step of the whole group. parts: the number of micro-batches into
+    n: number of samples. weights: f64 (n,), how often each is drawn beside the others; None: each once in an epoch.
+    batch_size: samples in a step of the whole group. parts: the number of micro-batches into
     which each process splits its share (gradient accumulation). Incomplete last batches are dropped.
     The order depends on (seed, epoch) alone, and `epoch` and `first_step` say where to begin: so a resumed run
     continues exactly where it stopped.
     """
 
-    def __init__(self, n: int, batch_size: int, *, seed: int, world: World, parts: int = 1) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        *,
+        seed: int,
+        world: World,
+        parts: int = 1,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        if weights is not None and (
+            np.shape(weights) != (n,) or not (np.isfinite(weights).all() and np.min(weights) > 0)
+        ):
+            raise ValueError(
+                f"weights of shape {np.shape(weights)}, expected a finite one above 0 for each of {n} images"
+            )
         if batch_size > n:
             what = f"the {counted(n, 'training image')}"
             raise ValueError(f"batch size {batch_size} is more than {what}: use a smaller one")
@@ -171,6 +188,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
                 f"use a multiple of {world.size * parts}"
             )
         self.n, self.batch_size, self.seed, self.rank = n, batch_size, seed, world.rank
+        self.weights = weights
         self.stride, self.parts, self.world = world.size * parts, parts, world.size
         self.epoch = self.first_step = 0
 
@@ -183,7 +201,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return (self.steps - self.first_step) * self.parts
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(self.n) if self.weights is None else draw_by_weight(self.weights, random)
         for step in range(self.first_step, self.steps):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
             for part in range(self.parts):
