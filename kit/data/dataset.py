@@ -18,7 +18,7 @@
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +67,7 @@ class Dataset:
     masks tell the objects of one class apart. It decides what read_mask gives, see kit.data.tasks.
     notes: sentences for the report. drawn: kit drew the images, so scores cannot be compared with others.
     absent: names of classes that may be missing, as in a part of a known data set.
+    volumes: {id: name of the volume} where images are slices of volumes; the report then scores whole volumes too.
     advice: what messages say that the user can do about a fault.
     """
 
@@ -80,6 +81,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     drawn: bool = False
     absent: tuple[str, ...] = ()
+    volumes: Mapping[str, str] | None = None
     advice: Advice = Advice()
 
     @Default

@@ -20,6 +20,7 @@ scan.py         python -m kit lint FOLDER; pairs.py guesses which files are mask
 
 files.py        DataFolder: files in folders or in zips, by paths; archives.py, walking.py: the contents of either
 names.py        ids from file names, in Unicode's composed form
+paired.py       what data sets share whose images and masks are a file each
 reading.py      sizes from headers, strict decoding of all
 fingerprints.py a hash of files' paths and contents
 

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.dataset import Dataset
-from kit.data.images import decode_image
 from kit.data.masks import decode_mask, threshold_mask
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.names import files_by_id, unpaired
-from kit.datasets.reading import check_size, read_size
+from kit.datasets.paired import PairedFiles
 from kit.system.files import raise_all
 
 IMAGE_NAME = re.compile(r"(train-[0-9]+)\.jpe?g", re.IGNORECASE)
@@ -30,7 +28,7 @@ GROUP, FIRST = 11, 8  # groups end before the numbers 8, 19, 30, …
 THRESHOLD = 127  # the masks are JPEGs: 0 to 9 and 246 to 255 where 0 and 255 are meant
 
 
-class BloodCells(Dataset):
+class BloodCells(PairedFiles):
     """The images and masks by id, `train-<number>`, and the test images by their names.
 
     ids: the train images by number. test_ids: sorted.
@@ -66,33 +64,13 @@ class BloodCells(Dataset):
         self._images = images | tests
         raise_all(problems, f"problems with the files of the blood cells in {data_dir}")
 
-    def read_image(self, id: str) -> np.ndarray:
-        """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
-        name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name, channels=3)
-
-    def read_mask(self, id: str) -> np.ndarray:
-        """Read a train mask -> u8 (H, W), 1 is cell. Raises BadImage (also if not of its image's size) or KeyError."""
-        name = self._file(self._masks, id)
-        mask = threshold_mask(decode_mask(self.data.read(name), name), THRESHOLD, name)
-        return check_size(mask, self.shape(id), name, self._images[id])
-
-    def shape(self, id: str) -> tuple[int, int]:
-        """(H, W) of a train or test image, from its header. Raises BadImage or KeyError."""
-        return read_size(self.data, self._file(self._images, id))
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the paths and contents of the train images and masks."""
-        return fingerprint_of(self.data, [files[id] for files in (self._images, self._masks) for id in self.ids])
+    def decode_labels(self, data: bytes, name: str) -> np.ndarray:
+        """Decode a mask -> u8 (H, W), 1 is cell. Raises BadImage."""
+        return threshold_mask(decode_mask(data, name), THRESHOLD, name)
 
     def test_fingerprint(self) -> str:
-        """The same over the test images."""
+        """SHA-256 over the paths and contents of the test images."""
         return fingerprint_of(self.data, [self._images[id] for id in self.test_ids])
-
-    def _file(self, files: dict[str, str], id: str) -> str:
-        if id not in files:
-            raise KeyError(f"no {'mask' if files is self._masks else 'image'} of the id {id!r} in {self.data.root}")
-        return files[id]
 
 
 def _number(id: str) -> int:

@@ -13,13 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from kit.data.dataset import Dataset
-from kit.data.images import decode_image
 from kit.data.masks import class_mask, decode_mask
 from kit.datasets.files import DataFolder
-from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.names import files_by_id, unpaired
-from kit.datasets.reading import check_size, read_size
+from kit.datasets.paired import PairedFiles
 from kit.system.files import raise_all
 
 CLASSES = (
@@ -40,7 +37,7 @@ IMAGE_NAME = re.compile(r"(.+)\.(?:png|jpe?g)", re.IGNORECASE)
 MASK_NAME = re.compile(r"(.+)\.png", re.IGNORECASE)
 
 
-class CamVid(Dataset):
+class CamVid(PairedFiles):
     """The images and labels by id, `<sequence>_<frame>`, of train and of the held-out list.
 
     ids: those of train, then the held-out ones, both sorted; groups: the sequence of each, such as 0016E5.
@@ -72,25 +69,10 @@ class CamVid(Dataset):
         """The official lists as folds, int (n,): 0 (held out), or -1 (in no fold, always trained on) for train."""
         return np.array([0 if id in self._held else -1 for id in self.ids])
 
-    def read_image(self, id: str) -> np.ndarray:
-        """Read an image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
-        name = self._file(self._images, id)
-        return decode_image(self.data.read(name), name, channels=3)
-
-    def read_mask(self, id: str) -> np.ndarray:
-        """Read the labels -> u8 (H, W), 0 to 10, 255 is void. Raises BadImage (also for another size) or KeyError."""
-        name = self._file(self._masks, id)
-        mask = class_mask(decode_mask(self.data.read(name), name), VOID + 1, name)
-        check_size(mask, self.shape(id), name, self._images[id])
+    def decode_labels(self, data: bytes, name: str) -> np.ndarray:
+        """Decode labels -> u8 (H, W), 0 to 10, 255 is void. Raises BadImage."""
+        mask = class_mask(decode_mask(data, name), VOID + 1, name)
         return np.where(mask == VOID, np.uint8(255), mask)
-
-    def shape(self, id: str) -> tuple[int, int]:
-        """(H, W) of an image, from its header."""
-        return read_size(self.data, self._file(self._images, id))
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the paths and contents of the files in use."""
-        return fingerprint_of(self.data, [files[id] for files in (self._images, self._masks) for id in self.ids])
 
     def _find_pairs(self, folder: str, problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The images and the labels of a folder by id; those without a partner go to `problems`."""
@@ -104,11 +86,6 @@ class CamVid(Dataset):
         if not names:
             problems.append(f"no files in {folder}/ or {folder}.zip; expected {example}")
         return files_by_id(names, folder, pattern, example, problems)
-
-    def _file(self, files: dict[str, str], id: str) -> str:
-        if id not in files:
-            raise KeyError(f"no image {id!r} in {' or '.join(self._folders)} of {self.data.root}")
-        return files[id]
 
     def _write_notes(self) -> tuple[str, ...]:
         trained = len(self.ids) - len(self._held)

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.data.dataset import Dataset
-from kit.data.images import decode_image
 from kit.data.masks import binary_mask, decode_mask
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.names import files_by_id, nfc, unpaired
-from kit.datasets.reading import check_size, read_size, unreadable
+from kit.datasets.paired import PairedFiles
+from kit.datasets.reading import unreadable
 from kit.system.files import raise_all
 
 STUDIO_MARKER = "studio.json"  # lies in a folder of this layout that kit drew (studio.py)
@@ -34,7 +33,7 @@ FOLDERS = (  # and how the files in each are named
 )
 
 
-class Carvana(Dataset):
+class Carvana(PairedFiles):
     """The images and masks by id, `<car>_<view>`.
 
     ids: the train images, sorted. groups: the car of each.
@@ -75,37 +74,18 @@ class Carvana(Dataset):
         """The path of train_masks.csv, the same masks as run lengths; a copy in the cache if it lies in a zip."""
         return self.data.path("train_masks.csv")
 
-    def read_image(self, id: str) -> np.ndarray:
-        """Read a train or test image -> u8 (H, W, 3) RGB. Raises BadImage, or KeyError for an unknown id."""
-        return decode_image(self.data.read(self._file(self._images, id)), self._images[id], channels=3)
-
-    def read_mask(self, id: str) -> np.ndarray:
-        """Read a train mask -> u8 (H, W), 1 is car. Raises BadImage (also if not of its image's size) or KeyError."""
-        name = self._file(self._masks, id)
-        mask = binary_mask(decode_mask(self.data.read(name), name), name)
-        return check_size(mask, self.shape(id), name, self._images[id])
-
-    def shape(self, id: str) -> tuple[int, int]:
-        """(H, W) of a train or test image, from its header."""
-        return read_size(self.data, self._file(self._images, id))
+    def decode_labels(self, data: bytes, name: str) -> np.ndarray:
+        """Decode a mask -> u8 (H, W), 1 is car. Raises BadImage."""
+        return binary_mask(decode_mask(data, name), name)
 
     def problems(self, ids: Iterable[str] | None = None) -> list[str]:
         """Decode every image and mask of `ids` (None: train and test) strictly; a line for each that is refused."""
         ids = [*self.ids, *self.test_ids] if ids is None else list(ids)
         return unreadable(self, ids, [id for id in ids if id in self._masks])
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the paths and contents of the train images and masks."""
-        return fingerprint_of(self.data, [files[id] for files in (self._images, self._masks) for id in self.ids])
-
     def test_fingerprint(self) -> str:
-        """The same over the test images, which may be added after training."""
+        """SHA-256 over the paths and contents of the test images, which may be added after training."""
         return fingerprint_of(self.data, [self._images[id] for id in sorted(self.test_ids)])
-
-    def _file(self, files: dict[str, str], id: str) -> str:
-        if id not in files:
-            raise KeyError(f"no {'mask' if files is self._masks else 'image'} of the id {id!r} in {self.data.root}")
-        return files[id]
 
     def _order_tests(self, tests: dict[str, str], problems: list[str]) -> list[str]:
         """The test ids as sample_submission.csv lists them; its rows without an image are problems."""

@@ -40,7 +40,7 @@ from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
 from kit.datasets.image_files import ONE, ImageFiles, channel_names, image_patterns
 from kit.datasets.mask_kinds import MaskSource, classes_of, masks_of, task_of
-from kit.datasets.masks import TableMasks, Wanted
+from kit.datasets.masks import OpenTable, TableMasks, Wanted
 from kit.datasets.matching import Files, Found, Images, find_images, front_of
 from kit.datasets.patterns import Pattern
 from kit.datasets.places import no_folder
@@ -137,15 +137,10 @@ class Folder(Dataset):
         if not Path(root).is_dir():
             raise FileNotFoundError(no_folder(root, _of_zip(Path(root), images)))
         images_of, tests_of = self._find_files(patterns, test_patterns, groups)
-        self._front = front_of(images_of, tests_of, next(iter(patterns.values())).prefix)
-        self.ids, self.test_ids = [self._front + id for id in sorted(images_of)], sorted(tests_of)
-        if self._front:
-            shared = counted(len(images_of.keys() & tests_of), "test image")
-            self.notes = (f"The ids of all training images begin with {self._front}: {shared} had the same id as one.",)
-        self._images.files, self._images.tests = {self._front + id: paths for id, paths in images_of.items()}, tests_of
-        self.channels = self._images.find_channels(self.ids) if named is None else named
+        self._name_images(images_of, tests_of, next(iter(patterns.values())).prefix)
+        self.channels = self._images.find_channels(self.ids) if named is None else self._images.check_names(named)
         if isinstance(self._masks, TableMasks):
-            self._open_table(self._masks)
+            self._masks = self._open_table(self._masks)
 
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> (H, W, C), u8, u16 or f32 as stored. Raises BadImage, or KeyError for an unknown id."""
@@ -209,11 +204,20 @@ class Folder(Dataset):
         raise_all(problems, f"problems with the files in {self.data.root}")
         return images, tests
 
-    def _open_table(self, table: TableMasks) -> None:
+    def _name_images(self, images_of: Files, tests_of: Files, prefix: str) -> None:
+        """Set the ids, with a folder in front where a test image has the same. prefix: the folders of all images."""
+        self._front = front_of(images_of, tests_of, prefix)
+        self.ids, self.test_ids = [self._front + id for id in sorted(images_of)], sorted(tests_of)
+        if self._front:
+            shared = counted(len(images_of.keys() & tests_of), "test image")
+            self.notes = (f"The ids of all training images begin with {self._front}: {shared} had the same id as one.",)
+        self._images.files, self._images.tests = {self._front + id: paths for id, paths in images_of.items()}, tests_of
+
+    def _open_table(self, table: TableMasks) -> OpenTable:
         """Read the table of masks, now that the images are known."""
         front, size = self._front, self._images.size
         ids = [id[len(front) :] for id in self.ids]
-        table.open(Wanted(self.data, self.task, self.foreground, ids, lambda id: size(front + id)))
+        return table.open(Wanted(self.data, self.task, self.foreground, ids, lambda id: size(front + id)))
 
 
 @contextlib.contextmanager

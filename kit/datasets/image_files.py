@@ -98,6 +98,15 @@ class ImageFiles:
             most = max(most, count - int(opaque))
         return channel_names(most)
 
+    def check_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of the channels. Raises ValueError where files and planes have another number."""
+        if self.facts and len(names) != (own := len(self.find_channels(()))):
+            raise ValueError(
+                f"channels names {len(names)} ({', '.join(names)}), and `images` and `planes` give {own}: "
+                f"{', '.join(self.find_channels(()))}. Name as many, or leave `channels` out"
+            )
+        return names
+
     def _paths_of(self, id: str) -> tuple[str, ...]:
         return self.files[id] if id in self.files else self.tests[id]
 

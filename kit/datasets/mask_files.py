@@ -12,8 +12,6 @@ from kit.datasets.reading import check_size
 from kit.datasets.values import MaskValues
 from kit.system.files import counted
 
-EMPTY = "; if such an image has no object: lacking='empty'"
-
 
 class MaskFiles:
     """A file of class numbers for each image -> u8 (H, W), 255 = ignored.
@@ -30,11 +28,11 @@ class MaskFiles:
         """The meaning of the values, and what is said of images without a mask."""
         return (self.values.values, self.values.ignore, *([] if self.lacking == "refuse" else [self.lacking]))
 
-    def pair(self, found: Found, images: Images, advice: str = "") -> None:
-        """Find the mask of each image. advice: for images with several."""
+    def pair(self, found: Found, images: Images) -> None:
+        """Find the mask of each image."""
         (pattern,), self._data, self._images = self.patterns, found.data, images.paths
         paired = find_masks(found, pattern, images)
-        found.problems += several_masks(paired, images, advice)
+        found.problems += several_masks(paired, images)
         if self.lacking == "refuse":
             found.problems += lacking_masks(paired, pattern, images)
         self._files = {id: paths[0] for id, paths in paired.items()}

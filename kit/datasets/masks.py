@@ -52,13 +52,16 @@ class Wanted(NamedTuple):
 
 
 class OpenTable(Protocol):
-    """The masks of a table that has been read. facts: what else than the file decides how they are read."""
+    """The masks of a table that has been read: Masks that are found already."""
 
-    path: str  # of the file, below the data's folder
     facts: tuple
 
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
-        """Read a mask, as Masks.read. Raises ValueError."""
+        """Read a mask, as Masks.read. Raises BadImage."""
+        ...
+
+    def files(self, ids: Sequence[str]) -> list[str]:
+        """The path of the table, below the data's folder."""
         ...
 
 
@@ -72,29 +75,16 @@ class MaskTable(Protocol):
 
 
 class TableMasks:
-    """The masks of a MaskTable. It is opened once the images are known, and their files are right."""
+    """Stands for the masks of a MaskTable until the images are known, and their files are right."""
 
     patterns = ()
 
     def __init__(self, table: MaskTable):
-        self._table, self._open = table, None
+        self._table = table
 
     def pair(self, found: Found, images: Images) -> None:
-        """There are no files to find; see `open`."""
+        """There are no files to find."""
 
-    def open(self, wanted: Wanted) -> None:
+    def open(self, wanted: Wanted) -> OpenTable:
         """Read the table. Raises ValueError listing all that is wrong with it."""
-        self._open = self._table.open_masks(wanted)
-
-    @property
-    def facts(self) -> tuple:
-        """What decides how the table is read."""
-        return self._open.facts
-
-    def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
-        """Read a mask."""
-        return self._open.read(id, size)
-
-    def files(self, ids: Sequence[str]) -> list[str]:
-        """The table's path."""
-        return [self._open.path]
+        return self._table.open_masks(wanted)

@@ -135,14 +135,18 @@ def _keyed(files: list[str], masks: Pattern, images: Images) -> list[tuple[str, 
 
 def lacking_masks(paired: Mapping[str, object], masks: Pattern, images: Images) -> list[str]:
     """A line for each image that has no mask."""
-    return [f"{path} has no mask{_wanted(masks, id)}" for id, path in sorted(images.paths.items()) if id not in paired]
+    return [
+        f"{path} has no mask{_wanted(masks, id)}; if images without a mask hold no object: lacking='empty'"
+        for id, path in sorted(images.paths.items())
+        if id not in paired
+    ]
 
 
-def several_masks(paired: Mapping[str, Sequence[str]], images: Images, advice: str = "") -> list[str]:
+def several_masks(paired: Mapping[str, Sequence[str]], images: Images) -> list[str]:
     """A line for each image that has several masks."""
     return [
         f"{images.paths[id]} has {len(paths)} masks, expected one: {', '.join(paths[:3])}{' …' * (len(paths) > 3)}"
-        f"{advice}"
+        "; if each file is an object: task='instances'"
         for id, paths in sorted(paired.items())
         if len(paths) > 1
     ]

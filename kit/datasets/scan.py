@@ -17,6 +17,7 @@ from kit.datasets.camvid import CamVid
 from kit.datasets.carvana import Carvana
 from kit.datasets.files import DataFolder
 from kit.datasets.kinds import Kind, kind_of, mixed
+from kit.datasets.nuclei import Nuclei
 from kit.datasets.pairs import Pairs, find_pairs, unpaired_masks
 from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
 from kit.datasets.pets import Pets
@@ -65,6 +66,7 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], Dataset]], ..
     ("CamVid's", _has("train", "trainannot"), CamVid),
     ("the blood cells'", _has("Train_Data"), BloodCells),
     ("Oxford-IIIT Pet's", lambda folder: _has("images")(folder) and (folder / "annotations/trimaps").is_dir(), Pets),
+    ("Data Science Bowl 2018's", _has("stage1_train"), Nuclei),
     ("PASCAL VOC's", lambda folder: _voc_year(folder) is not None, _open_voc),
 )
 

@@ -97,7 +97,7 @@ class Predictor:
         """Levels (K, h, w) of one image at the network's size: u8 of one network, the f32 mean of several."""
         sized = self.frame.resizing.image(image)
         images = torch.from_numpy(np.ascontiguousarray(sized.transpose(2, 0, 1)[None]))
-        levels = mean_levels(self._quantised(self.probabilities(images)))[0].cpu().numpy()
+        levels = mean_levels([quantise(one, self.rule.separate) for one in self.probabilities(images)])[0].cpu().numpy()
         return self.frame.content(levels, image.shape[:2])
 
     @torch.inference_mode()
@@ -156,33 +156,12 @@ class Predictor:
             here = torch.cuda.current_stream(self.device)
             here.wait_event(ready)
             images.record_stream(here)  # its memory is not taken back by the other stream before this one is done
-        return batch, self._fetch_levels(self._forward(images))
+        return batch, _fetch_levels(self._forward(images), self.rule.separate)
 
     def _forward(self, images: Tensor) -> list[Tensor]:
         """Probabilities by each network of normalised images."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return [probabilities(network, images, self.tta, self.rule.separate) for network in self.networks]
-
-    def _quantised(self, probs: list[Tensor]) -> list[Tensor]:
-        return [quantise(part, self.rule.separate) for part in probs]
-
-    def _fetch_levels(self, probs: list[Tensor]) -> _Fetch:
-        """A function that brings the mean of quantised probs to the host, (N, K, h, w), and whether all were finite.
-
-        From a GPU the copy begins here, behind this batch and before the next.
-        """
-        if probs[0].device.type != "cuda":
-            return lambda: (mean_levels(self._quantised(probs)).cpu().numpy(), _all_finite(probs))
-        finite = torch.stack([part.isfinite().all() for part in probs]).all().to("cpu", non_blocking=True)
-        levels = mean_levels(self._quantised(probs)).to("cpu", non_blocking=True)
-        copied = torch.cuda.Event(blocking=True)
-        copied.record(torch.cuda.current_stream(probs[0].device))
-
-        def fetch() -> tuple[np.ndarray, bool]:
-            copied.synchronize()
-            return levels.numpy(), bool(finite)
-
-        return fetch
 
     @torch.inference_mode()
     def _finish(self, batch: ImageBatch, fetch: _Fetch | None, take: Take) -> tuple[dict[str, str], list[Result]]:
@@ -212,6 +191,25 @@ def _device_of(networks: Sequence[nn.Module]) -> torch.device:
     """The device of the first tensor that a network holds; of none, the CPU."""
     tensors = (tensor for network in networks for tensor in (*network.parameters(), *network.buffers()))
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def _fetch_levels(probs: list[Tensor], separate: bool) -> _Fetch:
+    """A function that brings the mean of quantise(probs) to the host, (N, K, h, w), and whether all were finite.
+
+    From a GPU the copy begins here, behind this batch and before the next.
+    """
+    if probs[0].device.type != "cuda":
+        return lambda: (mean_levels([quantise(part, separate) for part in probs]).cpu().numpy(), _all_finite(probs))
+    finite = torch.stack([part.isfinite().all() for part in probs]).all().to("cpu", non_blocking=True)
+    levels = mean_levels([quantise(part, separate) for part in probs]).to("cpu", non_blocking=True)
+    copied = torch.cuda.Event(blocking=True)
+    copied.record(torch.cuda.current_stream(probs[0].device))
+
+    def fetch() -> tuple[np.ndarray, bool]:
+        copied.synchronize()
+        return levels.numpy(), bool(finite)
+
+    return fetch
 
 
 def _all_finite(probs: list[Tensor]) -> bool:

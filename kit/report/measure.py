@@ -44,20 +44,16 @@ def measure(results: Results) -> dict:
     threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
     thresholds      [{"name", and the same}] of each class of task multilabel
     quantiles       {"0.05": Dice, ...} over images
-    worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}], by Dice
-    worst_by_group  the same, the worst image of each of the 24 worst groups, in the order of by_group
+    ranked_by       "dice", or "metric" of task instances, where Dice does not see objects that became one
+    worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}], ranked so
+    worst_by_group  the same, the worst image by Dice of each of the 24 worst groups, in the order of by_group
     by_group        [{"group", "images", "dice_mean", "dice_worst"}], the lowest mean first
     seconds, config, versions   as given
     """
     images, every = results.images, np.ones(len(results.images), bool)
     one_curve = results.levels is not None and not results.overlaps
     return _plain({
-        "title": results.title, "drawn": results.drawn, "command": results.command,
-        "tta": results.tta, "size": results.size, "images": len(images), "groups": images["group"].nunique(),
-        "classes": len(results.classes), "task": results.task, "averaged": results.averaged,
-        "rule": dataclasses.asdict(results.rule),
-        "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
-        "conventions": conventions(results),
+        **_about(results),
         "metric": _metric(results, every),
         "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
         "volumes": volume_scores(results),
@@ -71,6 +67,19 @@ def measure(results: Results) -> dict:
         **_examples(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,
     })  # fmt: skip
+
+
+def _about(results: Results) -> dict:
+    """The run, the data that it was scored on, and what the numbers mean."""
+    images = results.images
+    return {
+        "title": results.title, "drawn": results.drawn, "command": results.command,
+        "tta": results.tta, "size": results.size, "images": len(images), "groups": images["group"].nunique(),
+        "classes": len(results.classes), "task": results.task, "averaged": results.averaged,
+        "rule": dataclasses.asdict(results.rule),
+        "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
+        "conventions": conventions(results),
+    }  # fmt: skip
 
 
 def _metric(results: Results, inside: np.ndarray) -> dict | None:
@@ -171,17 +180,20 @@ def _per_class(results: Results) -> list[dict]:
 
 
 def _examples(results: Results) -> dict[str, list[dict]]:
-    """The images that the page shows, by Dice, and the table of groups."""
+    """The images that the page shows, and the table of groups."""
     images = results.images.assign(fold=results.images["fold"].astype(int), metric=np.nan)
     if results.metric is not None:
         with np.errstate(divide="ignore", invalid="ignore"):  # an image may hold nothing to score
             images["metric"] = np.asarray(results.metric.score(results.counts), float)
     ranked = images.sort_values(["dice", "id"], kind="stable")[[*COLUMNS, "metric"]]
+    worst_of = ranked.drop_duplicates("group").set_index("group", drop=False)
+    ranked_by = "metric" if results.task == "instances" and results.metric is not None else "dice"
+    ranked = ranked.sort_values(ranked_by, kind="stable")
     middle = max(0, (len(ranked) - MEDIAN) // 2)
     groups = images.groupby("group")["dice"].agg(images="size", dice_mean="mean", dice_worst="min").reset_index()
     groups = groups.sort_values(["dice_mean", "group"])
-    worst_of = ranked.drop_duplicates("group").set_index("group", drop=False)
     return {
+        "ranked_by": ranked_by,
         "worst": ranked.head(WORST).to_dict("records"),
         "worst_by_group": worst_of.loc[groups["group"].head(WORST)].to_dict("records"),
         "median": ranked.iloc[middle : middle + MEDIAN].to_dict("records"),

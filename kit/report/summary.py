@@ -15,8 +15,9 @@ def summary(measurements: dict) -> str:
     counts = f"{counted(m['images'], 'image')}, {counted(m['groups'], 'group')}, tta {m['tta']}"
     lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
     lines += [*_table(m), *_volumes(m), "", *_further(m), *_threshold(m)]
-    worst = m["worst"][0]
-    return "\n".join([*lines, "", f"worst image: {worst['id'][:48]} (Dice {_rounded(worst['dice'])})"])
+    worst, by = m["worst"][0], m["ranked_by"]
+    score = f"(Dice {_rounded(worst['dice'])})" if by == "dice" else f"\n({m['metric']['name']} {_rounded(worst[by])})"
+    return "\n".join([*lines, "", f"worst image: {worst['id'][:48]} {score}"])
 
 
 def _metric(m: dict) -> list[str]:

@@ -85,9 +85,11 @@ class Checks:
         self._check_sizes(rows)
         if not self.problems.unread:
             self._check_missing()
-        found = [str(problem) for problem in self.problems.list(KINDS) if problem.severity == "error"]
+        key = self._other_key()
+        kinds = KINDS if key is None else tuple(kind for kind in KINDS if kind != "missing rows")
+        found = [str(problem) for problem in self.problems.list(kinds) if problem.severity == "error"]
         if found:
-            lines = "".join(f"\n  {line}" for line in [*found, *self._advice()])
+            lines = "".join(f"\n  {line}" for line in [*found, *self._advice(key)])
             raise ValueError(f"the masks of {self._file} cannot be used:{lines}")
 
     def _check_sizes(self, rows: dict[str, list[Row]]) -> None:
@@ -136,16 +138,16 @@ class Checks:
             elif each and (missing := [dialect.label(k) for k in labels if (id, k) not in self._seen]):
                 self.problems.error("missing rows", "missing", f"{id!r:.90} has no row of {', '.join(missing)}")
 
-    def _advice(self) -> list[str]:
-        """What may be done about all problems of a kind."""
+    def _advice(self, key: str | None) -> list[str]:
+        """What may be done about all problems of a kind. key: one with which the rows are of known images."""
         advice = []
-        if (key := self._other_key()) is not None:
+        if key is not None:
             advice.append(f"The keys are right with dataclasses.replace(dialect, key={key!r})")
         elif self._strange:
             advice.append("Delete rows of images that are not there, or mend the dialect's key")
         if reading := self._other_reading():
             advice.append(f"The malformed masks are right with dataclasses.replace(dialect, {reading})")
-        if self.problems.list(("missing rows",)):
+        if key is None and self.problems.list(("missing rows",)):
             advice.append("If an image or class without a row has no object: CsvMasks(…, lacking='empty')")
         return advice
 

@@ -7,6 +7,7 @@ The CSV is read whole when the Folder is made, and its rows are checked (csv_che
 text; a mask is decoded when it is asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -89,6 +90,10 @@ class CsvRows:
         if len(layers) == 1:
             return layers[0].view(np.uint8)
         return self._one_label(layers, id)
+
+    def files(self, ids: Sequence[str]) -> list[str]:
+        """The path of the CSV."""
+        return [self.path]
 
     def _one_label(self, layers: np.ndarray, id: str) -> np.ndarray:
         """Class numbers u8 (H, W) of layers bool (K, H, W) that do not overlap."""

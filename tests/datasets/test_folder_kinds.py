@@ -217,6 +217,8 @@ def test_bands_in_files_of_their_own(tmp_path):
     assert len(prints) == 3
     with pytest.raises(BadImage, match=r"8 channels, expected one in each file.*planes=\(0,\)"):
         Folder(tmp_path, images=both["train"], masks=masks).read_image("100")
+    with pytest.raises(ValueError, match=r"channels names 3 .* give 2: b14, b11"):
+        Folder(tmp_path, images=both["train"], masks=masks, planes=(4,), channels=3)
     with pytest.raises(BadImage, match=r"8 channels, and planes=\(8,\) asks for number 8; the first is 0"):
         Folder(tmp_path, images=both["train"], masks=masks, planes=(8,)).read_image("100")
 

@@ -10,6 +10,7 @@ from numpy_runs import disc, runs_of
 from PIL import Image
 
 from kit.datasets import Folder, Nuclei, Salt
+from kit.datasets.scan import scan
 from kit.submission import DSB2018, SALT, CsvMasks, compare_masks
 from kit.submission.known import nuclei, salt
 
@@ -68,6 +69,13 @@ def test_nuclei_as_kaggle_packs_them(tmp_path):
     assert [int(data.read_mask(id).max()) for id in data.ids] == [1, 3]
     assert data.read_image("a").shape == (40, 50, 3)
     assert nuclei(data).metric.name
+    found = scan(tmp_path)
+    assert "has Data Science Bowl 2018's layout" in found.found
+    assert found.problems == []
+    save(tmp_path / "stage1_train/b/masks/1.png", np.zeros((40, 51), np.uint8))
+    assert scan(tmp_path).problems == [
+        "stage1_train/b/masks/1.png: a mask of (40, 51), expected (40, 50) like stage1_train/b/images/b.png"
+    ]
 
 
 @pytest.mark.skipif(not (SHARED / "salt").is_dir(), reason="needs the real salt in shared/data")

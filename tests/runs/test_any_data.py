@@ -165,14 +165,6 @@ def test_rows_without_a_class_are_refused_for_three_classes(dialect):
         Competition(Shapes(), dialect, ["test_00"])
 
 
-def test_rows_of_objects_are_refused_before_training_because_a_mask_is_no_object():
-    binary = Drawn(("grey",), count=4, size=SIZE)
-    competition = Competition(binary, Dialect(("ImageId", "EncodedPixels"), "instance", "F"), binary.ids)
-    with pytest.raises(ValueError, match=r'rows="instance".*one mask a class.*Submission\(competition, write=False\)'):
-        Submission(competition)
-    assert not Submission(competition, write=False).write  # trained, scored and reported without a CSV
-
-
 def test_a_metric_of_other_classes_is_refused_before_training(tmp_path):
     competition = Competition(Shapes(), IN_A_COLUMN, ["test_00"], MeanDicePerClass(2))
     with pytest.raises(ValueError, match=r"is of 2 classes, the data set has 3 classes.*: give it num_classes=3"):
