@@ -9,7 +9,7 @@ if __name__ == "__main__":
     try:
         status = main()
         sys.stdout.flush()
+        sys.stderr.flush()
     except BrokenPipeError:  # the reader has seen enough: kit lint … | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
         status = 1
-    sys.exit(status)
+    os._exit(status)  # taking PyTorch apart takes seconds on a busy machine, and a time limit counts them

@@ -82,11 +82,13 @@ def write_saved(folder: Path, saved: SavedRun) -> None:
             write_atomic(path, text)
 
 
-def is_written(folder: Path, saved: SavedRun) -> bool:
-    """Whether the folder says the same already."""
-    return all(
-        (folder / name).is_file() and (folder / name).read_text() == text for name, text in _files_of(saved).items()
-    )
+def has_code(folder: Path, kept: KeptCall) -> bool:
+    """Whether the folder's network is made by the same code; it was tried then."""
+    path = folder / FILE
+    if not path.is_file() or '"network": null' in path.read_text():
+        return False
+    files = {folder / CODE / name: text for name, text in kept.texts.items()}
+    return all(file.is_file() and file.read_text() == text for file, text in files.items())
 
 
 def _files_of(saved: SavedRun) -> dict[str, str]:

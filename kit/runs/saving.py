@@ -14,7 +14,7 @@ from kit.data.identity import own_sources
 from kit.data.regions import has_regions
 from kit.prediction.plain import LackingValue
 from kit.prediction.rebuild import KeptCall, keep, kept_modules, lacking_values, rebuild
-from kit.prediction.saved import ADVICE, SavedRun, is_written, write_saved
+from kit.prediction.saved import ADVICE, SavedRun, has_code, write_saved
 from kit.runs.provenance import versions
 from kit.runs.run import Run, read_only_allowed
 from kit.runs.settings import network_text
@@ -25,7 +25,8 @@ from kit.submission.rows import ids_of_sample
 def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competition | None = None) -> SavedRun:
     """What the run folder will say of prediction. Prints a note where the network cannot be made from the code alone.
 
-    The network is made twice, once from what is kept, and the two are compared. No random number is used up.
+    Where the folder does not have the same code yet, the network is made twice, once from what is kept, and the two are
+    compared. No random number is used up.
     """
     dataset = run.dataset
     saved = SavedRun(
@@ -52,7 +53,7 @@ def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competiti
         return saved
     try:
         saved = dataclasses.replace(saved, network=keep(network))
-        if not is_written(run.folder, saved):
+        if not has_code(run.folder, saved.network):
             with _same_random_numbers():
                 _compare(network, saved.network)
     except LackingValue as error:
