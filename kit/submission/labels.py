@@ -20,7 +20,7 @@ def with_classes(dialect: Dialect, foreground: Sequence[str]) -> Dialect:
             )
         return dialect.with_labels(len(foreground))
     raise ValueError(
-        f"the data set has {len(foreground)} classes beside the background ({', '.join(foreground)}) and the dialect "
+        f"the data set has {len(foreground)} foreground classes ({', '.join(foreground)}) and the dialect "
         'writes rows of one class. Say how the CSV names a class: Dialect(rows="class", key="{id}_{class}", labels=…), '
         'or class_column="…"'
     )

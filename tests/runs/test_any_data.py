@@ -163,7 +163,7 @@ def test_other_channels_than_the_images_have_are_refused_before_training(tmp_pat
 
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(("ImageId", "EncodedPixels"), "instance", "F")])
 def test_rows_without_a_class_are_refused_for_three_classes(dialect):
-    with pytest.raises(ValueError, match=r"2 classes beside the background \(square, disc\).*one class.*class_column"):
+    with pytest.raises(ValueError, match=r"2 foreground classes \(square, disc\).*one class.*class_column"):
         Competition(Shapes(), dialect, ["test_00"])
 
 

@@ -345,7 +345,9 @@ def test_labels_of_a_csv_are_those_of_all_classes_where_there_is_no_background()
     turned = Dialect(("id", "class", "rle"), "class", class_column="class", labels=("box 1", "box 0"))
     with pytest.raises(ValueError, match="classes in another order"):
         Competition(dataset, turned)
-    with pytest.raises(ValueError, match=r"2 classes \(box 0, box 1\) and the dialect writes rows of one class"):
+    with pytest.raises(
+        ValueError, match=r"2 foreground classes \(box 0, box 1\) and the dialect writes rows of one class"
+    ):
         Competition(dataset, Dialect())
     assert Competition(Overlapping(1), Dialect()).dialect == Dialect()
     assert (Overlapping(2).foreground, Objects().foreground) == (("box 0", "box 1"), ("square",))

@@ -275,7 +275,7 @@ def test_what_cannot_be_a_table_of_masks(tmp_path):
     own = Dialect(("a", "b"))
     with pytest.raises(ValueError, match="needs a row for each object, and the dialect has rows='image'"):
         Folder(root, masks=CsvMasks("train.csv", own), task="instances", **folder)
-    with pytest.raises(ValueError, match=r"3 classes beside the background .* the dialect writes rows of one class"):
+    with pytest.raises(ValueError, match=r"3 foreground classes .* the dialect writes rows of one class"):
         Folder(root, masks=CsvMasks("train.csv", own), classes=("none", "x", "y", "z"), **folder)
 
 

@@ -154,7 +154,7 @@ class Three:
 
 
 def test_a_competition_needs_a_dialect_for_all_classes():
-    with pytest.raises(ValueError, match=r"2 classes beside the background \(scratch, patch\).*rows of one class"):
+    with pytest.raises(ValueError, match=r"2 foreground classes \(scratch, patch\).*rows of one class"):
         Competition(Three(), Dialect())
     with pytest.raises(ValueError, match=r"4 labels .* 2 foreground classes"):
         Competition(Three(), Dialect(rows="class", key="{id}_{class}", labels=CLOUDS))
