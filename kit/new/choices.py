@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kit.datasets.groups import group_ids
 from kit.new.goal import Goal, dialect_of_study, goal_of
 from kit.new.groups import Grouping, find_groupings
 from kit.new.meaning import Meaning, meaning_of, meaning_of_table
@@ -10,7 +11,8 @@ from kit.new.network import Network, network_of
 from kit.new.roles import Asked
 from kit.new.sizing import Sizing, device_of, sizing_of
 from kit.new.study import Study, image_vector, study
-from kit.system.files import counted
+from kit.submission.dialect import Dialect
+from kit.system.files import counted, raise_all
 
 SELDOM = 0.1  # of the images show the rarest class: such images are then drawn more often
 RARE = 20  # times rarer than the most frequent class: the loss then weighs classes
@@ -62,6 +64,8 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
         dialect = replace(dialect, size=wishes.csv_size)
     if dialect is not None and wishes.task == "binary" and dialect.rows == "instance":
         dialect = replace(dialect, rows="image")
+    if meaning is not None and dialect is not None:
+        dialect = _with_labels(meaning, dialect, bool(wishes.classes))
     if meaning is None:
         meaning = meaning_of_table(found, dialect, wishes.task, wishes.classes)
     grouping, groups, doubts = _groups_of(found, wishes.groups)
@@ -95,6 +99,23 @@ def _channels_in_words(choices: Choices) -> str:
     return f"{' and '.join(map(str, own))} channels; grey is repeated to RGB, for which encoders have weights"
 
 
+def _with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
+    """The dialect with its labels in the order of the classes. Raises ValueError where nothing says which is which."""
+    labels, own = dialect.labels, meaning.classes[1:]
+    if not labels or all(label.isdecimal() for label in labels) or meaning.task != "multiclass":
+        return dialect
+    by_name = {label.casefold(): label for label in labels}
+    if {name.casefold() for name in own} == set(by_name):
+        return replace(dialect, labels=tuple(by_name[name.casefold()] for name in own))
+    if is_named and len(own) == len(labels):
+        return dialect
+    held = list(meaning.values or range(len(own) + 1))
+    raise ValueError(
+        f"the CSV names the classes {', '.join(labels)}, and nothing says which is which in the masks, which hold "
+        f"{', '.join(map(str, held))}: name them in this order, as --classes {' '.join(meaning.classes)}"
+    )
+
+
 def _check_planes(found: Study, planes: tuple[int, ...]) -> None:
     """Raise ValueError where each channel has a file, and each file several channels, and nothing says which."""
     several = max((kind.channels for kind in found.kinds), default=1)
@@ -118,7 +139,10 @@ def _groups_of(found: Study, wish: str | None) -> tuple[Grouping | None, object,
     if wish is not None:
         parts = wish.split(":")
         argument = tuple(parts) if len(parts) == 3 and parts[0].endswith(".csv") else wish
-        return None, argument, []
+        problems: list[str] = []
+        groups = group_ids(found.ids, argument, found.data, problems)
+        raise_all(problems, f"problems with --groups {wish}")
+        return Grouping(argument, "asked for", tuple(groups), float("nan"), is_named=True), argument, []
     groupings, doubts = find_groupings(found.ids, found.tables, image_vector(found))
     if groupings and groupings[0].is_clear:
         return groupings[0], groupings[0].argument, doubts
@@ -137,8 +161,6 @@ def _reasons(choices: Choices):
     yield "task", f"{meaning.task}: {'; '.join(meaning.reasons)}"
     if choices.grouping:
         yield "groups", str(choices.grouping)
-    elif choices.groups:
-        yield "groups", f"{choices.groups}, asked for"
     else:
         yield "groups", "none found by ids, folders or tables: every image is its own"
     yield "folds", _folds_in_words(choices)

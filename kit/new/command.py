@@ -35,8 +35,6 @@ def lines(choices: Choices) -> list[str]:
     text = [f"{what:9} {why}" for what, why in choices.reasons]
     text += [f"not used  {one}" for one in found.unused]
     text += [f"doubt     {one}" for one in choices.doubts]
-    if found.lonely:
-        text.append(f"doubt     {len(found.lonely):,} images have no mask and are left out:{list_some(found.lonely)}")
     if found.problems:
         text.append(f"{len(found.problems)} problems, to be mended before training:{list_some(found.problems)}")
     return text

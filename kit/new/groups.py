@@ -48,6 +48,8 @@ class Grouping:
         return self.count >= LEAST_GROUPS and self.alike >= (NAMED if self.is_named else CLEAR)
 
     def __str__(self) -> str:
+        if np.isnan(self.alike):
+            return f"{self.argument}, {self.words}: {self.count} groups"
         return (
             f"{self.words}: {self.count} groups; two images of one are more alike than two of different ones in "
             f"{self.alike:.0%} of pairs"

@@ -33,6 +33,7 @@ class Labels:
     between: Counter = field(default_factory=Counter)  # pixels of each label that lie near two other labels
     single: int = 0  # masks of one value
     whole: int = 0  # labels of a mask that are one connected piece, and
+    numbered: int = 0  # masks whose labels but 0 are 1, 2, … n without a gap
     pieces: int = 0  # labels of a mask in all, without the most frequent one
     colours: bool = False
     jpeg: bool = False
@@ -71,7 +72,9 @@ class Labels:
     def are_objects(self) -> bool:
         """Whether each label of a mask is an object of its own: most are one piece, and their number differs."""
         counts = set(self.present.values())
-        many = len(self.pixels) > 8 and self.pieces >= 8
+        filled = self.masks - self.single
+        in_order = self.numbered >= filled > 3 and len(counts) > 3  # each mask has 1 to n, and n differs
+        many = (len(self.pixels) > 8 or in_order) and self.pieces >= 8
         return many and self.whole >= 0.9 * self.pieces and len(counts) > 1 and not self.is_soft
 
     @property
@@ -104,7 +107,7 @@ def joined(parts: Sequence[Labels]) -> Labels:
     """The sums of several."""
     total = Labels()
     for part in parts:
-        for name in ("masks", "single", "whole", "pieces"):
+        for name in ("masks", "single", "numbered", "whole", "pieces"):
             setattr(total, name, getattr(total, name) + getattr(part, name))
         for name in COUNTERS:
             getattr(total, name).update(getattr(part, name))
@@ -160,6 +163,7 @@ def _count(mask: np.ndarray, seen: Labels, is_thorough: bool) -> Labels:
     seen.pixels.update(dict(zip(values, counts.tolist(), strict=True)))
     seen.present.update(values)
     seen.single = int(len(values) == 1)
+    seen.numbered = int(len(values) > 1 and values == list(range(len(values))))
     if not is_thorough:
         return seen
     seen.thorough.update(dict(zip(values, counts.tolist(), strict=True)))

@@ -1,10 +1,12 @@
 """What the masks mean: the task, the classes, and how Folder reads them. Decided from what a sample of them holds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from kit.new.labels import Labels
+from kit.new.legend import legend_of
 from kit.new.study import Study
-from kit.new.tables import names_of_images
+from kit.new.tables import Table, names_of_images
 from kit.submission.dialect import Dialect
 
 MOST_CLASSES = 64
@@ -59,7 +61,7 @@ def meaning_of(found: Study, task: str | None = None, classes: tuple[str, ...] =
             f"the masks hold {len(labels.pixels):,} different values: too many for classes. Where each value is an "
             "object of its own, say so: --task instances; where they are grey, there is no rule for them yet"
         )
-    return _of_many(labels, classes)
+    return _of_many(labels, classes, found.tables)
 
 
 def meaning_of_table(found: Study, dialect: Dialect, task: str | None = None, classes: tuple[str, ...] = ()) -> Meaning:
@@ -116,49 +118,50 @@ def _of_two(labels: Labels, classes: tuple[str, ...]) -> Meaning:
     return Meaning("binary", names, rule, shares=(1 - share, share), empty=empty, reasons=reasons)
 
 
-def _of_many(labels: Labels, classes: tuple[str, ...]) -> Meaning:
-    """Class numbers, other numbers, or colours."""
+def _of_many(labels: Labels, classes: tuple[str, ...], tables: Sequence[Table]) -> Meaning:
+    """Class numbers, other numbers, or colours. Names are those given, else those of a table beside the data."""
     background, outlines = labels.background, labels.outlines()
-    values = sorted(labels.pixels)
-    void = [value for value in values if value == 255 or value in outlines] if not labels.colours else outlines
-    used = [background, *(value for value in values if value not in void and value != background)]
-    plain = (not labels.colours and used == list(range(len(used)))) or _are_class_numbers(labels, used)
-    count = (max(used) + 1) if plain and not labels.colours else len(used)
-    names = (
-        classes
-        or ("background", "foreground")[: 2 * (count == 2)]
-        or ("background", *map("class {}".format, range(1, count)))
-    )
+    void = [value for value in labels.pixels if value == 255 and not labels.colours] + outlines
+    used = [background, *(value for value in sorted(labels.pixels) if value not in void and value != background)]
+    legend = None if classes else legend_of(tables, used)
+    plain = legend is None and _are_class_numbers(labels, used)
+    count = max(used) + 1 if plain else len(used)
+    numbered = ("background", *(f"class {number}" for number in range(1, count)))
+    names = classes or (tuple(legend[label] for label in used) if legend else numbered)
     if len(names) != count:
         raise ValueError(f"{len(names)} classes are named, the masks hold {count}: {', '.join(map(str, used))}")
+    is_ruled = not plain or bool(outlines) or (count == 2 and bool(void))  # as "binary", 255 would be the foreground
+    return Meaning(
+        task="binary" if count == 2 else "multiclass",
+        classes=tuple(names),
+        values={value: at for at, value in enumerate(used)} if is_ruled else None,
+        ignore=(void[0] if len(void) == 1 else tuple(void) or None) if is_ruled else None,
+        absent=tuple(names[k] for k in range(count) if plain and k not in used),
+        shares=tuple(labels.share(k if plain else used[k]) for k in range(count)),
+        rarest=min(labels.present[value] for value in used) / labels.masks,
+        reasons=[*_reasons(labels, void), *([] if legend is None else ["named by a table"])],
+    )
+
+
+def _reasons(labels: Labels, void: list) -> list[str]:
+    """What the values are, in words."""
+    values = sorted(labels.pixels)
     reasons = [f"{len(values)} values: {', '.join(f'{value} ({labels.share(value):.1%})' for value in values[:24])}"]
-    if background not in (0, (0, 0, 0)):
-        reasons.append(f"{background} is the background, because it fills most of the images' edges")
-    if outlines:
-        shown = ", ".join(map(str, outlines))
-        reasons.append(
-            f"{shown} is ignored: it lies between two others nearly everywhere, as the border of a trimap does"
-        )
-    rule = None if plain and not outlines else {value: at for at, value in enumerate(used)}
-    ignore = tuple(outlines) or None
-    if 255 in void and rule is not None:
-        ignore = (*(ignore or ()), 255)
-    if 255 in void:
-        reasons.append("255 is ignored")
-    present = set(used)
-    absent = tuple(names[k] for k in range(count) if plain and k not in present)
-    shares = tuple(labels.share(k if plain else used[k]) for k in range(count))
-    task = "binary" if count == 2 else "multiclass"
-    one = ignore[0] if ignore and len(ignore) == 1 else ignore
-    rarest = min(labels.present[value] for value in used) / labels.masks
-    return Meaning(task, tuple(names), rule, one, absent, shares, rarest=rarest, reasons=reasons)
+    if labels.background not in (0, (0, 0, 0)):
+        reasons.append(f"{labels.background} is the background, because it fills most of the images' edges")
+    for value in void:
+        why = "" if value == 255 else ": it lies between two others, as the border of a trimap does"
+        reasons.append(f"{value} is ignored{why}")
+    return reasons
 
 
 def _are_class_numbers(labels: Labels, used: list) -> bool:
     """Whether the values are 0 to K - 1 with some that the sample lacks, as of rare classes."""
-    if labels.colours or 0 not in used or len(used) < 3:
+    if labels.colours or 0 not in used:
         return False
-    return max(used) + 1 <= 2 * len(used) and max(used) < MOST_CLASSES
+    if used == list(range(len(used))):
+        return True
+    return len(used) > 2 and max(used) + 1 <= 2 * len(used) and max(used) < MOST_CLASSES
 
 
 def _empty(labels: Labels) -> float:

@@ -56,12 +56,28 @@ def with_id(pattern: str, at: int) -> str:
     return pattern[: found.start()] + "{id}" + pattern[found.end() :]
 
 
-def find_layout(sets: list[FileSet], labels: Callable[[FileSet], Labels]) -> Layout:
-    """Pair sets of images with sets of masks. labels(files): what a few of them hold when read as masks."""
+def find_layout(
+    sets: list[FileSet], labels: Callable[[FileSet], Labels], images: str | None = None, masks: str | None = None
+) -> Layout:
+    """Pair sets of images with sets of masks. labels(files): what a few of them hold when read as masks.
+
+    images, masks: the patterns that the user asks for; then no other set is taken for them. Raises ValueError where
+    these have no partner.
+    """
     likely = {one.pattern: _likeness(one, labels(one)) for one in sets}
-    masks = [one for one in sets if likely[one.pattern] > 0]
-    found = [pair for one in sets for other in masks if one != other and (pair := pair_sets(one, other))]
-    found = [pair for pair in found if likely[pair.images.pattern] < likely[pair.masks.pattern]]
+    asked_masks, asked_images = masks, images
+    masks = [one for one in sets if (likely[one.pattern] > 0 if masks is None else one.pattern == masks)]
+    images = [one for one in sets if images in (None, one.pattern) and one.pattern != asked_masks]
+    found = [pair for one in images for other in masks if one != other and (pair := pair_sets(one, other))]
+    if asked_masks is None:
+        found = [pair for pair in found if likely[pair.images.pattern] < likely[pair.masks.pattern]]
+    found = [pair for pair in found if not _is_crossed(pair)]
+    if not found and (asked_masks or asked_images):
+        given = " and ".join(filter(None, [asked_images, asked_masks]))
+        raise ValueError(
+            f"{given}: no masks belong to these images by their names. The text at a wildcard of `images` must be that "
+            "at a wildcard of `masks`; {id} stands for one name, without a slash: 'scans/*/*.png' and 'masks/*/*_m.png'"
+        )
     found.sort(key=lambda pair: (-_rank(pair, likely), pair.images.pattern, pair.masks.pattern))
     layout, used = Layout(), set()
     for pair in found:
@@ -118,6 +134,12 @@ def _likeness(files: FileSet, labels: Labels) -> int:
     return int(labels.is_like_masks) + int(is_like_mask(files.paths[0]))
 
 
+def _is_crossed(pair: Pairing) -> bool:
+    """Whether images that are called test are paired with masks that are not."""
+    return bool(TEST_WORDS.search(pair.images.pattern)) and not TEST_WORDS.search(pair.masks.pattern)
+
+
 def _rank(pair: Pairing, likely: dict[str, int]) -> float:
     contrast = likely[pair.masks.pattern] - likely[pair.images.pattern]
-    return pair.quality * (1 + contrast) - 0.1 * bool(OBJECT_WORDS.search(pair.masks.pattern))
+    penalty = 0.1 * bool(OBJECT_WORDS.search(pair.masks.pattern)) + 0.3 * pair.is_many
+    return pair.quality * (1 + contrast) + 0.3 * (pair.at is None) - penalty

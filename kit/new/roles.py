@@ -37,7 +37,7 @@ class Asked:
                     raise ValueError(
                         f"no image file matches {text!r}; there are:{list_some([_shown(one) for one in found])}"
                     )
-                own.append(FileSet(_whole(pattern), files))
+                own.append(FileSet(whole_pattern(text), files))
                 taken |= set(files)
         rest = [FileSet(one.pattern, tuple(path for path in one.paths if path not in taken)) for one in found]
         rest = [one for one in rest if one.paths]
@@ -79,6 +79,7 @@ def _take(found: "Study", pair: Pairing, split: str) -> None:
                 found.split[id] = split
         else:
             found.lonely.append(path)
+    found.problems += [f"{path} has no mask" for path in pair.images.paths if path not in pair.shared]
     masked = {mask for masks in pair.shared.values() for mask in masks}
     found.problems += [f"{path} has no image" for path in pair.masks.paths if path not in masked]
 
@@ -217,7 +218,9 @@ def _common_front(texts: list[str]) -> str:
     return min(texts, key=len) if count is None else texts[0][:count]
 
 
-def _whole(pattern: Pattern) -> str:
+def whole_pattern(text: str) -> str:
+    """The pattern; of a folder with the wildcard of its files."""
+    pattern = Pattern(text)
     return f"{pattern.text}/*" if pattern.is_folder else pattern.text
 
 

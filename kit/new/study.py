@@ -27,7 +27,7 @@ from kit.new.file_sets import FileSet, file_sets
 from kit.new.labels import Labels, read_labels
 from kit.new.lists import find_split
 from kit.new.pairing import Layout, find_layout
-from kit.new.roles import Asked, find_roles
+from kit.new.roles import Asked, find_roles, whole_pattern
 from kit.new.tables import Table, read_tables
 from kit.new.upright import Sides, measure, sides
 from kit.system.files import list_some
@@ -100,7 +100,10 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
             peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK))
         return peeked[files.pattern]
 
-    layout = find_layout(asked.sets(file_sets(pictures), pictures), peek)
+    sets = asked.sets(file_sets(pictures), pictures)
+    problems += _spellings(sets)
+    whole = [None if text is None else whole_pattern(text) for text in (asked.images, asked.masks)]
+    layout = find_layout(sets, peek, *whole)
     found = Study(data, layout, read_tables(data, paths, problems), problems=problems)
     find_roles(found, pictures, asked)
     if not found.split and (listed := find_split(data, paths, found.images)):
@@ -108,6 +111,18 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     _read_sizes(found)
     _read_samples(found)
     return found
+
+
+def _spellings(sets: Sequence[FileSet]) -> list[str]:
+    """A line for each two sets that differ in capital letters alone: .PNG and .png."""
+    first: dict[str, FileSet] = {}
+    lines = []
+    for one in sets:
+        other = first.setdefault(one.pattern.casefold(), one)
+        if other is not one:
+            counts = f"{other.pattern} ({len(other.paths)}) and {one.pattern} ({len(one.paths)})"
+            lines.append(f"{counts} differ in capital letters alone, and are not read together: rename one kind")
+    return lines
 
 
 def spread(values: Sequence, count: int) -> list:
@@ -123,7 +138,10 @@ def image_vector(found: Study) -> Callable[[str], np.ndarray]:
     @functools.cache
     def vector(id: str) -> np.ndarray:
         path = found.images[id]
-        return describe(decode_image(found.data.read(path), path))
+        try:
+            return describe(decode_image(found.data.read(path), path))
+        except (ValueError, OSError):  # listed by the headers, or by the check before training
+            return np.zeros(1, np.float32)
 
     return vector
 

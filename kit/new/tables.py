@@ -33,7 +33,9 @@ class Table:
         """Whether a column holds run lengths, or is named so and empty."""
         if self.seen is None:
             return False
-        named = self.is_sample or any(word in self.seen.mask.lower() for word in MASK_WORDS)
+        if self.is_sample:
+            return True
+        named = any(word in self.seen.mask.lower() for word in MASK_WORDS)
         return bool(RUNS.fullmatch(self.seen.masks[0][1])) if self.seen.masks else named
 
     @property

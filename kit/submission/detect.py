@@ -150,6 +150,9 @@ def look(csv: Path, columns: Iterable[str] | None = None) -> Look:
             found.empties.add(cell)
         elif len(found.masks) < ENOUGH:
             found.masks.append((key, cell))
+    words = {cell for _, cell in found.masks}
+    if len(words) == 1 and re.fullmatch("[A-Za-z_]+", next(iter(words))):  # every mask is empty, by a word of its own
+        found.empties, found.masks = found.empties | words, []
     return found
 
 
