@@ -69,6 +69,11 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     if meaning is None:
         meaning = meaning_of_table(found, dialect, wishes.task, wishes.classes)
     grouping, groups, doubts = _groups_of(found, wishes.groups)
+    if found.sample and meaning.task == "instances" and dialect.rows == "image":
+        doubts = [
+            f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"',
+            *doubts,
+        ]
     device = device_of(wishes.device)
     sizing = sizing_of(found.shapes(), len(found.images), device, found.sides.is_upright)
     goal = goal_of(meaning, wishes.metric, dialect if found.sample else None, how)

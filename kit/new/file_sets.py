@@ -85,11 +85,12 @@ def _merged(folders: dict[str, _Folder]) -> dict[str, _Folder]:
 
 
 def _numbered(folders: dict[str, _Folder]) -> dict[str, _Folder]:
-    """Folders that differ in their numbers alone (case7, case12) as one of the name *, where all are such."""
+    """Folders that differ in their numbers, or behind their first word (Patient A, Patient B), as one of the name *."""
     alike = {re.sub(r"\d+", "#", name) for name in folders}
-    if len(folders) < 2 or len(alike) > 1 or "#" not in next(iter(alike)):
-        return folders
-    return {"*": _union(list(folders.values()))}
+    words = {re.split(r"[_\-. \d]", name)[0].casefold() for name in folders}
+    is_numbered = len(alike) == 1 and "#" in next(iter(alike))
+    is_named = len(words) == 1 and len(next(iter(words))) > 2 and not any(map(_is_telling, folders))
+    return {"*": _union(list(folders.values()))} if len(folders) > 1 and (is_numbered or is_named) else folders
 
 
 def _union(folders: list[_Folder]) -> _Folder:

@@ -11,7 +11,7 @@ from kit.new.alikeness import alikeness
 from kit.new.tables import Table, facts_of
 
 CLEAR = 0.75  # from here on images of a group are alike enough that a split through it would leak
-NAMED = 0.55  # the same where the name of a column says that it is one
+NAMED = 0.4  # the same where the name of a column says that it is one
 LEAST_GROUPS, ENOUGH = 3, 10
 GROUP_NAMES = re.compile(
     r"group|patient|subject|person|animal|case|stud(?:y|ies)|scan|series|slide|specimen|sample_?id|donor|volume|stack|"
@@ -86,7 +86,8 @@ def _by_ids(ids: Sequence[str]) -> list[tuple]:
     for pattern, words in IN_IDS:
         matches = [re.search(pattern, id) for id in ids]
         if all(matches):
-            every.append((pattern, words, [match[1] for match in matches], False))
+            groups = [match[1] for match in matches]
+            every.append((pattern, words, groups, all(GROUP_NAMES.search(group) for group in groups)))
     return every
 
 

@@ -22,6 +22,10 @@ LAYOUTS = {
         [f"scans/case{case}/day{day}/slice_{n}.png" for case in (7, 12) for day in (1, 30) for n in range(4)],
         {"scans/*/*/*.png": 16},
     ),
+    "two patients by name": (
+        [f"test/Patient {who}/Field {n}/DAPI.tif" for who in ("Yara P", "Zed Q") for n in (1, 2)],
+        {"test/*/*/DAPI.tif": 4},
+    ),
     "a file a channel": (
         [f"train/{record}/band_{band}.npy" for record in range(100, 106) for band in ("08", "14")],
         {"train/*/band_08.npy": 6, "train/*/band_14.npy": 6},
