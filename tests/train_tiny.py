@@ -301,6 +301,8 @@ def _execute(job: dict, ranks: int, rivals: bool, kill_after: float, limit: floa
         free.close()
         places = [(0, 1) if rivals else (rank, ranks) for rank in range(ranks)]
         files = [(Path(outputs, f"out{rank}"), Path(outputs, f"error{rank}")) for rank in range(ranks)]
+        for file in itertools.chain(*files):  # a process may be killed before it opens them
+            file.touch()
         pids = [
             _fork(job, {**group, "RANK": str(rank), "WORLD_SIZE": str(size)}, own)
             for (rank, size), own in zip(places, files, strict=True)
