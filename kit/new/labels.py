@@ -16,6 +16,7 @@ COUNTERS = ("pixels", "present", "thorough", "edge", "between")
 THOROUGH = 100  # masks of which places count too, besides values
 MOST_LABELS = 256  # more different values in a mask are a photograph
 EXTREME = 0.9  # the share of pixels near 0 or the top from which on a mask of many values has two meanings
+LEAST_BETWEEN = 24  # values that are near neither end, from which on greys are blurred edges and no classes
 NEAR = 16  # greys around 0 and 255 that JPEG makes of them
 USUAL = 0.9  # of the masks
 OUTLINE = 0.5  # the share of a label's pixels that lie near two other labels, from which on it is an outline
@@ -61,12 +62,13 @@ class Labels:
     @property
     def is_soft(self) -> bool:
         """Whether the values are two with blurred or compressed edges: nearly all are near 0 or near the top."""
-        if self.colours or len(self.pixels) <= 2 or self.palette:
+        if self.colours or len(self.pixels) <= 2 or self.palette or (self.numbered and not self.jpeg):
             return False
         top = self.top if max(self.pixels) > 255 else 255
         near = sum(count for value, count in self.pixels.items() if min(value, top - value) <= NEAR * top // 255)
         has_both = any(value <= NEAR for value in self.pixels) and any(value >= top - NEAR for value in self.pixels)
-        return has_both and (self.jpeg or len(self.pixels) > 8) and near >= EXTREME * sum(self.pixels.values())
+        between = sum(NEAR < value < top - NEAR for value in self.pixels)  # what blurring makes of an edge
+        return has_both and (self.jpeg or between >= LEAST_BETWEEN) and near >= EXTREME * sum(self.pixels.values())
 
     @property
     def are_objects(self) -> bool:
@@ -87,7 +89,8 @@ class Labels:
         if not 2 <= len(self.foreground) <= 3 or self.is_soft:
             return []
         usual = [one for one in self.foreground if self.present[one] >= USUAL * self.masks]
-        return [one for one in usual if self.between[one] >= OUTLINE * self.thorough[one]]
+        found = [one for one in usual if self.between[one] >= OUTLINE * self.thorough[one]]
+        return found if len(found) == 1 else []  # thin things side by side are all between others
 
 
 def read_labels(read: Callable[[str], bytes], paths: Sequence[str]) -> Labels:

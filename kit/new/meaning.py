@@ -121,7 +121,9 @@ def _of_two(labels: Labels, classes: tuple[str, ...]) -> Meaning:
 def _of_many(labels: Labels, classes: tuple[str, ...], tables: Sequence[Table]) -> Meaning:
     """Class numbers, other numbers, or colours. Names are those given, else those of a table beside the data."""
     background, outlines = labels.background, labels.outlines()
-    void = [value for value in labels.pixels if value == 255 and not labels.colours] + outlines
+    others = sorted(value for value in labels.pixels if value != 255 and value not in outlines)
+    is_void = not labels.colours and 255 in labels.pixels and (others[:2] == [0, 1] or bool(outlines))
+    void = [255] * is_void + outlines
     used = [background, *(value for value in sorted(labels.pixels) if value not in void and value != background)]
     legend = None if classes else legend_of(tables, used)
     plain = legend is None and _are_class_numbers(labels, used)

@@ -64,6 +64,7 @@ def find_layout(
     images, masks: the patterns that the user asks for; then no other set is taken for them. Raises ValueError where
     these have no partner.
     """
+    sets = [one for one in sets if WILDCARD.search(one.pattern)]  # a lone file is no set
     likely = {one.pattern: _likeness(one, labels(one)) for one in sets}
     asked_masks, asked_images = masks, images
     masks = [one for one in sets if (likely[one.pattern] > 0 if masks is None else one.pattern == masks)]

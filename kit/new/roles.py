@@ -51,6 +51,9 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
     pairings = found.layout.pairings
     if pairings:
         first, *further = pairings
+        names = {held_out_name(pair) for pair in further}
+        further = [pair for pair in further if held_out_name(pair) == ("val" if "val" in names else "test")]
+        pairings = [first, *further]
         found.patterns["images"], found.patterns["masks"] = first.patterns()
         used, found.bands = [first], _bands(first.images, found.layout.unpaired)
         if further and not found.bands and (patterns := _merged(pairings, paths)):
@@ -59,7 +62,7 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
         for pair in used:
             _take(found, pair, "" if pair is first else held_out_name(pair) or "other")
         found.bands = _bands(first.images, found.layout.unpaired)
-        found.unused = [f"{_shown(pair.images)} with masks" for pair in pairings if pair not in used]
+        found.unused = [f"{_shown(pair.images)} with masks" for pair in found.layout.pairings if pair not in used]
     else:
         _take_by_table(found)
     _find_tests(found)

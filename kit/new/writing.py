@@ -7,6 +7,7 @@ from kit.data.dataset import RGB
 from kit.new.choices import Choices
 from kit.new.code_text import Code, argument, call, imported, quoted, wrapped
 from kit.new.metrics import METRICS
+from kit.new.study import Study
 
 SAID = ("folds", "loss")  # what the recipe's functions say themselves
 DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels", "size")
@@ -199,15 +200,28 @@ def _folds(choices: Choices) -> str:
             "    return np.array([0 if id in held_out else -1 for id in data.ids])"
         )
     if choices.found.split:
-        folder = next(iter(choices.found.split)).rpartition("/")[0]
+        folders = held_folders(choices.found)
+        held = quoted(tuple(folders)) if len(folders) > 1 else quoted(folders[0])
         return (
-            f'{head}\n    """The folders\' own split: {folder} is held out, the rest is always trained on."""\n'
-            f'    return np.array([0 if id.startswith("{folder}/") else -1 for id in data.ids])'
+            f'{head}\n    """The folders\' own split: one part is held out, the rest is always trained on."""\n'
+            f"    return np.array([0 if id.startswith({held}) else -1 for id in data.ids])"
         )
     what = "whole groups" if choices.groups else "images"
     return (
         f'{head}\n    """Folds of {what}, alike in how much of the images is foreground."""\n'
         f"    return area_group_kfold(data, {choices.folds}, config.seed)"
+    )
+
+
+def held_folders(found: Study) -> list[str]:
+    """How the ids begin that are held out, and no others: the first folders that tell them apart."""
+    rest = [id for id in found.ids if id not in found.split]
+    for depth in range(1, max(id.count("/") for id in found.split) + 1):
+        fronts = sorted({"/".join(id.split("/")[:depth]) + "/" for id in found.split})
+        if not any(id.startswith(tuple(fronts)) for id in rest):
+            return fronts
+    raise ValueError(
+        "no folder tells the images that are held out from the others: give --images and --masks of one part"
     )
 
 
