@@ -196,7 +196,8 @@ def _folds(choices: Choices) -> str:
         return (
             f'{head}\n    """The official split: the images of a list are held out, the rest is always trained on."""\n'
             f"    lines = (config.data_dir / {quoted(listed)}).read_text().splitlines()\n"
-            "    held_out = {Path(line.split()[0]).stem for line in lines if line.strip()}\n"
+            "    words = [line.split()[0] for line in lines if line.strip()]\n"
+            "    held_out = {*words, *(Path(word).stem for word in words)}  # ids, or names of files\n"
             "    return np.array([0 if id in held_out else -1 for id in data.ids])"
         )
     if choices.found.split:

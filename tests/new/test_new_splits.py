@@ -68,3 +68,12 @@ def test_three_greys_are_three_classes(tmp_path):
 def test_blurred_edges_are_soft():
     mask = cv2.GaussianBlur(np.pad(np.full((40, 40), 255, np.uint8), 60), (0, 0), 2)
     assert labels_of([mask] * 3).is_soft
+
+
+def test_a_list_of_ids_with_points_holds_out_what_is_printed(tmp_path):
+    ids = [f"scan.{number}.1" for number in range(9)]
+    write(tmp_path, "images", "masks", ids)
+    (tmp_path / "val.txt").write_text("".join(f"{id} 1\n" for id in ids[:3]))
+    choices = choose(tmp_path, Wishes(device="cpu"))
+    assert sorted(choices.found.split) == ids[:3]
+    assert [id for id, fold in folds_of(choices, tmp_path).items() if fold == 0] == ids[:3]
