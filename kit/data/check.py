@@ -31,7 +31,7 @@ from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
 from kit.data.sample_checks import describe_error, image_problem, mask_problem, name_error
 from kit.data.tasks import IGNORED, Task, task_of
-from kit.system.files import cache_folder, list_some, raise_all, short_hash, write_atomic
+from kit.system.files import cache_folder, list_some, raise_all, short_hash, spread, write_atomic
 
 FORMAT = 2  # raised when what is measured or checked changes
 SAMPLES = 8  # read again before kept facts or a cache are trusted
@@ -136,9 +136,7 @@ def data_identity(dataset: Dataset, facts: Facts) -> dict[str, str]:
 
 def sample_ids(ids: Sequence[str]) -> list[str]:
     """At most SAMPLES ids, spread evenly, the first and the last among them."""
-    if not ids:
-        return []
-    return [ids[place] for place in dict.fromkeys(np.linspace(0, len(ids) - 1, SAMPLES).round().astype(int).tolist())]
+    return spread(ids, SAMPLES)
 
 
 def sample_digests(dataset: Dataset) -> dict[str, str]:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 from kit.data.dataset import Dataset
 from kit.data.samples import Sample
 from kit.data.scaled import ScaledMask
+from kit.system.files import spread
 
 CROPS = 1  # tells the random numbers of crops from those of augmentation
 IGNORED = 255
@@ -118,8 +119,7 @@ def _spread(sides: tuple[int, int], size: tuple[int, int], count: int) -> list[t
     """The corners of at most `count` tiles of a grid without gaps."""
     starts = [_starts(side, own) for side, own in zip(sides, size, strict=True)]
     corners = [(y, x) for y in starts[0] for x in starts[1]]
-    some = np.linspace(0, len(corners) - 1, min(count, len(corners))).round().astype(int)
-    return [corners[place] for place in some]
+    return spread(corners, count)
 
 
 def _starts(length: int, tile: int) -> list[int]:

@@ -68,6 +68,5 @@ def facts(choices: Choices) -> dict:
         "reasons": [list(one) for one in choices.reasons],
         "unused": found.unused,
         "doubts": choices.doubts,
-        "lonely": found.lonely,
         "problems": found.problems,
     }

@@ -23,7 +23,7 @@ NEAR_BINARY = ({0, 1}, {0, 255}, {0, 65535})
 class Meaning:
     """task: "binary", "multiclass", "multilabel" or "instances". values, ignore, absent: as Folder takes them.
 
-    shares: of all pixels, of each class, 0..1. empty: the share of masks without any foreground.
+    shares: of all pixels, of each class, 0..1.
     """
 
     task: str
@@ -32,7 +32,6 @@ class Meaning:
     ignore: object = None
     absent: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
-    empty: float = 0.0
     rarest: float = 1.0  # the share of images that show the rarest class
     reasons: list[str] = field(default_factory=list)
     table: Dialect | None = None  # of the CSV of the masks, where they have no files
@@ -51,7 +50,7 @@ def meaning_of(found: Study, task: str | None = None, classes: tuple[str, ...] =
         return _of_objects_by_file(found, classes)
     if labels.are_objects or task == "instances":
         reason = f"each value of a mask is one connected piece, and there are up to {len(labels.pixels) - 1:,}"
-        return Meaning("instances", classes or ("background", "object"), None, reasons=[reason], empty=_empty(labels))
+        return Meaning("instances", classes or ("background", "object"), reasons=[reason])
     if labels.is_soft:
         return _of_soft(labels, classes)
     if len(labels.pixels) <= 2:
@@ -115,7 +114,7 @@ def _of_two(labels: Labels, classes: tuple[str, ...]) -> Meaning:
         rule = {background: 0} if other is None else {background: 0, other: 1}
         if background not in (0, (0, 0, 0)):
             reasons.append(f"{background} is the background, because it fills most of the images' edges")
-    return Meaning("binary", names, rule, shares=(1 - share, share), empty=empty, reasons=reasons)
+    return Meaning("binary", names, rule, shares=(1 - share, share), reasons=reasons)
 
 
 def _of_many(labels: Labels, classes: tuple[str, ...], tables: Sequence[Table]) -> Meaning:
@@ -164,7 +163,3 @@ def _are_class_numbers(labels: Labels, used: list) -> bool:
     if used == list(range(len(used))):
         return True
     return len(used) > 2 and max(used) + 1 <= 2 * len(used) and max(used) < MOST_CLASSES
-
-
-def _empty(labels: Labels) -> float:
-    return labels.single / max(1, labels.masks)

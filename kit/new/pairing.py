@@ -46,7 +46,6 @@ class Layout:
     """What the files of a folder are for."""
 
     pairings: list[Pairing] = field(default_factory=list)  # the best first; of one kind, as train and val
-    others: list[Pairing] = field(default_factory=list)  # further masks of the same images
     unpaired: list[FileSet] = field(default_factory=list)  # image files that are in no pair
 
 
@@ -83,9 +82,8 @@ def find_layout(
     layout, used = Layout(), set()
     for pair in found:
         if pair.images.pattern in used:
-            if pair.masks.pattern not in used and any(pair.images == one.images for one in layout.pairings):
-                layout.others.append(pair)
-                used.add(pair.masks.pattern)
+            if any(pair.images == one.images for one in layout.pairings):
+                used.add(pair.masks.pattern)  # further masks of the same images, as of objects beside classes
         elif pair.masks.pattern not in used:
             layout.pairings.append(pair)
             used |= {pair.images.pattern, pair.masks.pattern}

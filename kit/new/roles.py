@@ -1,5 +1,6 @@
 """From pairs of files to the images, masks and tests of a data set, and to the patterns that name them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,8 +61,7 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
             found.patterns["images"], found.patterns["masks"] = patterns
             used = pairings
         for pair in used:
-            _take(found, pair, "" if pair is first else held_out_name(pair) or "other")
-        found.bands = _bands(first.images, found.layout.unpaired)
+            _take(found, pair, "" if pair is first else held_out_name(pair))
         found.unused = [f"{_shown(pair.images)} with masks" for pair in found.layout.pairings if pair not in used]
     else:
         _take_by_table(found)
@@ -81,8 +81,7 @@ def _take(found: "Study", pair: Pairing, split: str) -> None:
             if split:
                 found.split[id] = split
         else:
-            found.lonely.append(path)
-    found.problems += [f"{path} has no mask" for path in pair.images.paths if path not in pair.shared]
+            found.problems.append(f"{path} has no mask")
     masked = {mask for masks in pair.shared.values() for mask in masks}
     found.problems += [f"{path} has no image" for path in pair.masks.paths if path not in masked]
 
@@ -137,9 +136,9 @@ def _test_sets(found: "Study") -> list[FileSet | Templated]:
     """The sets without masks, each with the patterns that may name its ids: as the images' pattern does, first."""
     named = WILDCARD.findall(found.patterns["images"])
     own = named.index("{id}") if "{id}" in named else None
-    sets = []
+    sets, images = [], set(found.images.values())
     for files in found.layout.unpaired:
-        if set(files.paths) & set(found.images.values()):
+        if not images.isdisjoint(files.paths):
             continue
         if "ids" in found.patterns:
             sets += retold(files, found.patterns["images"], found.patterns["ids"])
@@ -210,15 +209,9 @@ def _common(patterns: list[str]) -> str | None:
 def _common_part(parts: list[str]) -> str:
     if len(parts) == 1:
         return parts[0]
-    front = _common_front(parts)
-    back = _common_front([part[len(front) :][::-1] for part in parts])[::-1]
+    front = os.path.commonprefix(parts)  # noqa: RUF071 (letters are meant, not folders)
+    back = os.path.commonprefix([part[len(front) :][::-1] for part in parts])[::-1]  # noqa: RUF071
     return f"{front}*{back}".replace("**", "*")
-
-
-def _common_front(texts: list[str]) -> str:
-    """The letters with which all begin."""
-    count = next((at for at, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), None)
-    return min(texts, key=len) if count is None else texts[0][:count]
 
 
 def whole_pattern(text: str) -> str:

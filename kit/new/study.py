@@ -2,12 +2,12 @@
 
     found = study(Path("data/mine"))
 
-Nothing is decided here; kit.new.decide does it, and kit.new.writing writes the recipe.
+Nothing is decided here; kit.new.choices does it, and kit.new.writing writes the recipe.
 """
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from kit.new.pairing import Layout, find_layout
 from kit.new.roles import Asked, find_roles, whole_pattern
 from kit.new.tables import Table, read_tables
 from kit.new.upright import Sides, measure, sides
-from kit.system.files import list_some
+from kit.system.files import list_some, spread
 
 PEEK = 4  # files of each set that are read to find out which are masks
 SAMPLE, IMAGES = 2000, 160  # masks and images that are read whole,
@@ -48,7 +48,6 @@ class Study:
     images: dict[str, str] = field(default_factory=dict)
     masks: dict[str, list[str]] = field(default_factory=dict)  # the mask files of each id
     tests: dict[str, str] = field(default_factory=dict)
-    lonely: list[str] = field(default_factory=list)  # images beside those with masks that have none
     split: dict[str, str] = field(default_factory=dict)  # id -> "val" or "test", where folders say so, or "listed"
     split_list: str | None = None  # the text file that lists what is held out
     patterns: dict[str, str] = field(default_factory=dict)  # images, masks, tests and ids, as Folder takes them
@@ -77,10 +76,9 @@ class Study:
             names[kind.dtype] += count
         return names.most_common(1)[0][0] if names else "uint8"
 
-    def shapes(self, ids: Iterable[str] | None = None) -> Counter:
+    def shapes(self) -> Counter:
         """How many images have each size."""
-        paths = self.images.values() if ids is None else [self.images[id] for id in ids]
-        return Counter(self.sizes[path] for path in paths if path in self.sizes)
+        return Counter(self.sizes[path] for path in self.images.values() if path in self.sizes)
 
 
 def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
@@ -123,13 +121,6 @@ def _spellings(sets: Sequence[FileSet]) -> list[str]:
             counts = f"{other.pattern} ({len(other.paths)}) and {one.pattern} ({len(one.paths)})"
             lines.append(f"{counts} differ in capital letters alone, and are not read together: rename one kind")
     return lines
-
-
-def spread(values: Sequence, count: int) -> list:
-    """At most `count` of the values, spread evenly, the first and the last among them."""
-    if len(values) <= count:
-        return list(values)
-    return [values[place] for place in np.linspace(0, len(values) - 1, count).round().astype(int).tolist()]
 
 
 def image_vector(found: Study) -> Callable[[str], np.ndarray]:

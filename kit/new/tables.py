@@ -1,6 +1,5 @@
 """What the CSV files of a competition are: run lengths of training masks, a sample submission, facts of the images."""
 
-import hashlib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from kit.datasets.patterns import suffix_of
 from kit.submission.detect import Look, look
 from kit.submission.formats import read_columns, read_header
 from kit.submission.names import IMAGE_ENDING
-from kit.system.files import cache_folder, write_atomic
 
 LEAST_COVERED = 0.9  # of the images that a table of facts must name
 RUNS = re.compile(r" ?\d+ \d+(?: \d+ \d+)* ?")
@@ -50,7 +48,7 @@ def read_tables(data: DataFolder, paths: Iterable[str], problems: list[str]) -> 
     for path in paths:
         if suffix_of(path) == "csv":
             try:
-                file = csv_file(data, path)
+                file = data.path(path)
                 table = Table(path, file, read_header(file))
             except (ValueError, OSError) as error:
                 problems.append(str(error))
@@ -63,17 +61,6 @@ def read_tables(data: DataFolder, paths: Iterable[str], problems: list[str]) -> 
                         problems.append(str(error))
                 tables.append(table)
     return tables
-
-
-def csv_file(data: DataFolder, path: str) -> Path:
-    """The CSV as a file; a copy below the cache folder where it lies in a zip."""
-    if (data.root / path).is_file():
-        return data.root / path
-    content = data.read(path)
-    copy = cache_folder() / "unzipped" / hashlib.sha256(content).hexdigest()[:16] / path.rpartition("/")[2]
-    if not copy.is_file():
-        write_atomic(copy, content)
-    return copy
 
 
 def facts_of(table: Table, ids: Collection[str]) -> tuple[str, dict[str, dict[str, str]]] | None:

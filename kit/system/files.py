@@ -9,9 +9,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import filelock
+
+Value = TypeVar("Value")
 
 MAX_BYTES = 200  # of a name; file systems take 255, and kit adds suffixes
 ESCAPED = frozenset('/%:*?"<>|')
@@ -173,6 +175,13 @@ def is_locked(folder: Path) -> bool:
             return False
     except BlockingIOError:
         return True
+
+
+def spread(values: Sequence[Value], count: int) -> list[Value]:
+    """At most `count` of the values, in their order, spread evenly, the first and the last among them."""
+    if len(values) <= count:
+        return list(values)
+    return [values[round(place * (len(values) - 1) / max(1, count - 1))] for place in range(count)]
 
 
 def list_some(items: Sequence[str], limit: int = 20) -> str:

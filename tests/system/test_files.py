@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from kit.system.files import (
     list_some,
     raise_all,
     run_lock,
+    spread,
     write_atomic,
 )
 
@@ -244,3 +246,16 @@ def test_what_many_problems_end_with_is_said_once():
 def test_ids_with_full_stops_stay_whole():
     ids = [f"scan {number}. b; c" for number in range(3)]
     assert list_some([*ids[:2], "x"]) == "\n  scan 0. b; c\n  scan 1. b; c\n  x"
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 24])
+def test_a_spread_is_even_and_has_both_ends(count):
+    for length in (0, 1, 7, 8, 9, 100, 1001):
+        values = list(range(length))
+        found = spread(values, count)
+        assert len(found) == min(count, length)
+        assert found == sorted(set(found))
+        if length > 1 < count:
+            assert (found[0], found[-1]) == (0, length - 1)
+            steps = [after - before for before, after in itertools.pairwise(found)]
+            assert max(steps) - min(steps) <= 1
