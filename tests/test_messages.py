@@ -9,7 +9,7 @@ import kit
 ROOT = Path(kit.__file__).parent
 EVERY_RECIPE = {"--fold", "--data-dir", "--run-dir", "--seed", "--device", "--workers"}
 OTHERS = (
-    "cli.py",
+    "cli/",
     "new/",
     "submission/",
     "bench/",

@@ -121,7 +121,7 @@ def _of_many(labels: Labels, classes: tuple[str, ...], tables: Sequence[Table]) 
     """Class numbers, other numbers, or colours. Names are those given, else those of a table beside the data."""
     background, outlines = labels.background, labels.outlines()
     others = sorted(value for value in labels.pixels if value != 255 and value not in outlines)
-    is_void = not labels.colours and 255 in labels.pixels and (others[:2] == [0, 1] or bool(outlines))
+    is_void = not labels.colours and 255 in labels.pixels and (_are_small_numbers(others) or bool(outlines))
     void = [255] * is_void + outlines
     used = [background, *(value for value in sorted(labels.pixels) if value not in void and value != background)]
     legend = None if classes else legend_of(tables, used)
@@ -162,4 +162,9 @@ def _are_class_numbers(labels: Labels, used: list) -> bool:
         return False
     if used == list(range(len(used))):
         return True
-    return len(used) > 2 and max(used) + 1 <= 2 * len(used) and max(used) < MOST_CLASSES
+    return len(used) > 2 and _are_small_numbers(used)
+
+
+def _are_small_numbers(values: list) -> bool:
+    """Whether at least half of the numbers up to the largest occur, as of classes that are numbered."""
+    return max(values) < MOST_CLASSES and max(values) + 1 <= 2 * len(values)

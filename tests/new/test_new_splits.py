@@ -77,3 +77,9 @@ def test_a_list_of_ids_with_points_holds_out_what_is_printed(tmp_path):
     choices = choose(tmp_path, Wishes(device="cpu"))
     assert sorted(choices.found.split) == ids[:3]
     assert [id for id, fold in folds_of(choices, tmp_path).items() if fold == 0] == ids[:3]
+
+
+def test_void_beside_class_numbers_that_the_sample_lacks(tmp_path):
+    write(tmp_path, "images", "masks", [f"a{number}" for number in range(8)], values=(0, 2, 3, 5, 255))
+    meaning = choose(tmp_path, Wishes(device="cpu")).meaning
+    assert (meaning.task, len(meaning.classes), meaning.absent) == ("multiclass", 6, ("class 1", "class 4"))

@@ -1,0 +1,49 @@
+"""python -m kit new: look at a folder, and write a recipe for it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from kit.cli.flags import Order, choice
+from kit.new.metrics import METRICS
+
+Metric = Annotated[Literal[*METRICS] | None, choice(*METRICS)]
+
+
+@dataclass(frozen=True)
+class New:
+    """Look at a competition's folder, say what was found and decided and why, and write a recipe to read and edit.
+
+    Where the files cannot tell, it stops with the choices and the flag that chooses.
+    """
+
+    path: Annotated[Path, tyro.conf.Positional]  # the script to write, as recipes/mine.py
+    data_dir: Path  # the competition's files, in folders or zips
+    look: bool = False  # only print; write nothing
+    json: bool = False  # print as JSON, for programs
+    images: str | None = None  # a pattern of the images, as 'scans/*.png'; found where it is not given
+    masks: str | None = None  # of the masks, as 'outlines/{id}_m.png'
+    tests: str | None = None  # of the images to predict
+    task: Literal["binary", "multiclass", "multilabel", "instances"] | None = None
+    classes: tuple[str, ...] = ()  # names, the background first
+    groups: str | None = None  # a regular expression with the group in parentheses, FILE.csv:ID:GROUP, or none
+    metric: Metric = None  # which leads the report
+    order: Order = None  # of the pixels in the CSV's runs: C along rows, F down columns
+    planes: tuple[int, ...] = ()  # of files with several channels each, those to take; the first is 0
+    csv_size: tuple[int, int] | None = None  # height and width of the CSV's masks, where not those of the images
+    device: str = "auto"  # for which sizes and epochs are chosen: cpu or cuda
+
+    def run(self) -> int:
+        """Print and write; 1 where the data cannot tell, or where files have problems."""
+        from kit.new import Asked, Wishes, new
+
+        asked = Asked(self.images, self.masks, self.tests)
+        wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order)
+        wishes = replace(wishes, planes=self.planes, csv_size=self.csv_size, device=self.device)
+        try:
+            return new(None if self.look else self.path, self.data_dir, wishes, as_json=self.json)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}")
+            return 1
