@@ -75,6 +75,7 @@ def own_sources() -> dict[str, str]:
     return found
 
 
+@functools.cache  # a run asks several times, and an unchanged file takes milliseconds each time
 def plain_source(source: str) -> str:
     """Python code without comments, docstrings and layout. Raises SyntaxError."""
     return ast.unparse(_without_docstrings(ast.parse(source)))
@@ -261,4 +262,10 @@ def _is_own_module(module: types.ModuleType | None) -> bool:
     file = getattr(module, "__file__", None)
     if file is None:  # a notebook, or python -c; all else without a file is built in
         return module.__name__ == "__main__"
+    return _is_own_file(file)
+
+
+@functools.cache  # of thousands of modules that are loaded, again and again
+def _is_own_file(file: str) -> bool:
+    """Whether a source file is the user's, and not of the standard library or a package."""
     return not Path(file).is_relative_to(STANDARD_LIBRARY) and PACKAGES.isdisjoint(Path(file).parts)
