@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from miniatures import draw_camvid, draw_pets, draw_voc
 
 from kit.datasets.studio import draw_studio
@@ -26,6 +27,7 @@ for dataset in (Carvana(f"{root}/carvana"), pets, VOC(f"{root}/voc"), CamVid(f"{
 """
 
 
+@pytest.mark.slow
 def test_the_key_is_the_same_in_every_process(tmp_path):
     draw_studio(tmp_path / "carvana", cars=2, test_cars=1, size=(48, 64))
     draw_pets(tmp_path / "pets")

@@ -112,6 +112,7 @@ def test_what_is_no_setting_does_not_count():
     later = 0
 
 
+@pytest.mark.slow
 def test_the_text_is_the_same_whatever_the_order_of_hashes():
     code = (
         "import functools; from kit.runs.settings import text_of; f = lambda: 0; "

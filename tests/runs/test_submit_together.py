@@ -56,11 +56,12 @@ def start_group(script, folder, broken=(), size=2):
         )
         for rank in range(size)
     ]
-    ended = [process.communicate(timeout=180) for process in started]
+    ended = [process.communicate(timeout=900) for process in started]
     assert [process.returncode for process in started] == [0] * size, ended
     return [out for out, _ in ended]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="gloo is told to use the interface lo")
 def test_processes_agree_on_folds_and_images_and_only_unreadable_ones_are_empty(tmp_path):
     script, folder = tmp_path / "rank.py", tmp_path / "tiny"
