@@ -247,7 +247,7 @@ def test_a_forked_worker_starts_though_opencv_has_threads_running():
     cv2.warpAffine(image, np.float32([[1, 0.1, 0], [0, 1, 0]]), (3000, 3000))  # the pool of threads is at work now
     worker = multiprocessing.get_context("fork").Process(target=start_worker, args=(0,))
     worker.start()
-    worker.join(timeout=20)
+    worker.join(timeout=300)
     hung = worker.is_alive()
     worker.kill()
     cv2.setNumThreads(threads)

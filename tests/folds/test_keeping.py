@@ -68,7 +68,7 @@ def test_many_runs_at_once_begin_with_one_and_the_same_folds(tmp_path):
     processes = [context.Process(target=_start, args=(tmp_path, k, barrier, results)) for k in (2, 3, 2, 6)]
     for process in processes:
         process.start()
-    outcomes = [results.get(timeout=60) for _ in processes]
+    outcomes = [results.get(timeout=600) for _ in processes]
     for process in processes:
         process.join()
     kept = keep_folds(tmp_path, DATA, ALONE, lambda: folds_of(next(k for how, k, _ in outcomes if how == "begun")))

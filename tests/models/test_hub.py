@@ -227,7 +227,7 @@ def test_without_a_network_the_ways_out_are_named_and_weights_downloaded_before_
     safetensors.torch.save_file(theirs.state_dict(), folder / "model.safetensors")
     env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path), "HOME": str(tmp_path)}
     env["https_proxy"] = "http://127.0.0.1:9"  # where nobody listens
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=env, capture_output=True, text=True, timeout=600)
     *offline, weights, expected = done.stdout.splitlines()
     assert len(offline) == len(ABSENT), done.stderr
     for line, name in zip(offline, ABSENT, strict=True):

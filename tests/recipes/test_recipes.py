@@ -226,7 +226,7 @@ def test_torchrun_with_crops_and_scales(tmp_path, finished):
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(started, cwd=tmp_path, env=environment(), stdout=log, stderr=log)
         try:
-            process.wait(timeout=180)
+            process.wait(timeout=600)
         finally:
             process.terminate()  # not kill: torchrun then ends its processes
     assert process.wait() == 0, (tmp_path / "log").read_text()

@@ -238,7 +238,7 @@ def test_two_folds_that_end_at_once_predict_the_test_images_one_after_the_other(
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
             assert not part.exists()
-        assert second.result(timeout=30).read_bytes() == expected
+        assert second.result(timeout=600).read_bytes() == expected
 
 
 def test_no_csv_is_written_where_no_test_image_can_be_read(tmp_path, two_folds):
