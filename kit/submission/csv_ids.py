@@ -1,6 +1,6 @@
 """The test images that a CSV names, mostly the sample submission: what `tests` of kit.datasets.Folder may be.
 
-    Folder(…, images="images/*.png", masks=CsvMasks("train.csv", DIALECT), tests=CsvIds("sample_submission.csv", DIALECT))
+    Folder(…, images="images/*.png", masks=CsvMasks("train.csv", OWN), tests=CsvIds("sample_submission.csv", OWN))
 
 All images lie in one folder there; those that the CSV names are to be predicted, the others are trained on.
 """
@@ -16,7 +16,7 @@ from kit.system.files import list_some
 
 @dataclass(frozen=True)
 class CsvIds:
-    """The ids of a CSV's rows. file: its path below the data's folder, or in a zip there. dialect: how it is written."""
+    """The ids of a CSV's rows. file: its path below the data's folder, also in a zip. dialect: how it is written."""
 
     file: str
     dialect: Dialect
@@ -35,9 +35,7 @@ class CsvIds:
         """
         path = data.path(self.file)
         if path is None:
-            raise FileNotFoundError(
-                f"{data.root} holds no {self.file}, nor a zip with it; expected the CSV of the tests"
-            )
+            raise FileNotFoundError(f"{data.root} holds no {self.file}, nor a zip with it; expected a CSV of tests")
         ids: dict[str, None] = {}
         odd: dict[str, None] = {}
         for cells in read_rows(path, self.dialect):

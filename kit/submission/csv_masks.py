@@ -32,8 +32,8 @@ class CsvMasks:
 
     file: its path below the folder. dialect: how it is written. Where only the column of the masks has another name
     than in the submission, it is found. Other columns are passed over. All the usual words for an empty mask are read.
-    lacking: what an image without a row is: "refuse" it, take its mask for "empty", or "skip" it. Where each class of an
-    image has a row, even an empty one (Dialect.keep_empty), the same holds for a class without a row; an image of
+    lacking: what an image without a row is: "refuse" it, take its mask for "empty", or "skip" it. Where each class of
+    an image has a row, even an empty one (Dialect.keep_empty), the same holds for a class without a row; an image of
     which some classes have none is never skipped.
     """
 
