@@ -6,7 +6,7 @@ labels.py        classes against the labels of rows
 known.py         the dialects of competitions
 csv_masks.py     CsvMasks: the true masks of a Folder, from a CSV (csv_checks.py)
 csv_ids.py       CsvIds: the test images of a Folder, as a CSV names them
-detect.py        find a dialect from the competition's own files
+detect.py        find a dialect from the competition's own files; check_numbers.py compares one with them
 rle.py           masks to run lengths and back
 tables.py        write and read the CSV (formats.py: encodings, separators, blank lines; names.py: NFC)
 rows.py          the rows kept while predicting
