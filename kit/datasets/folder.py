@@ -71,8 +71,8 @@ class Folder(Dataset):
         ignore: the value, values or colours of pixels that are neither trained on nor scored.
         lacking: "refuse" an image without a mask file, take it for "empty", or "skip" it.
         groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
-            or mapping from id to group; or (file, id column, group column) of a CSV below `root`. Default: every image
-            is its own group.
+            or mapping from id to group; or (file, id column, group column) of a CSV below `root`, whose id column holds
+            ids, or one part of each id between marks, as p01 of p01_slice3. Default: every image is its own group.
         tests: a pattern of test images, or a mapping as `images`. Where a test image has the id of an image, as with
             train/*.png and test/*.png, the ids of all images begin with their folder: train/1. Test ids stay as the
             CSV has them. kit.submission.CsvIds: those of the images that a CSV names, as the sample submission.

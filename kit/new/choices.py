@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kit.datasets.groups import group_ids
-from kit.new.csv_meaning import meaning_of_rows
+from kit.datasets.groups import group_ids, part_of_id
+from kit.new.csv_meaning import in_order, meaning_of_rows
 from kit.new.goal import Goal, goal_of
 from kit.new.groups import Grouping, find_groupings
 from kit.new.meaning import Meaning, meaning_of
 from kit.new.network import Network, network_of
 from kit.new.questions import Question, question_of
 from kit.new.roles import Asked
-from kit.new.rows import Said, form_of, number
+from kit.new.rows import Said, check_said, form_of, number
 from kit.new.sizing import Device, Sizing, device_of, sizing_of
 from kit.new.study import Study, image_vector, study
 from kit.submission.dialect import Dialect
@@ -122,6 +122,7 @@ def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | 
     meaning = ask(meaning_of, found, wishes.task, wishes.classes) if found.masks else None
     labels = wishes.classes if wishes.task == "multilabel" else wishes.classes[1:]
     said = Said(wishes.order, wishes.base, wishes.empty, wishes.csv_size, labels)
+    ask(check_said, found, said)
     form, numbered = ask(form_of, found, said), None
     if form is not None:
         if wishes.task == "binary" and form.rows == "instance" and not form.has_classes:
@@ -173,11 +174,9 @@ def _with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
     own = meaning.classes if meaning.task == "multilabel" else meaning.classes[1:]
     if not labels or all(label.isdecimal() for label in labels) or meaning.task in {"binary", "instances"}:
         return dialect
-    by_name = {label.casefold(): label for label in labels}
-    if {name.casefold() for name in own} == set(by_name):
-        return replace(dialect, labels=tuple(by_name[name.casefold()] for name in own))
-    if len(own) == len(labels) and (is_named or meaning.table is not None):
-        return dialect
+    has_names = {name.casefold() for name in own} == {label.casefold() for label in labels}
+    if has_names or (len(own) == len(labels) and (is_named or meaning.table is not None)):
+        return replace(dialect, labels=in_order(labels, own))
     held = list(meaning.values or range(len(own) + 1))
     raise ValueError(
         f"the CSV names the classes {', '.join(labels)}, and nothing says which is which in the masks, which hold "
@@ -212,9 +211,15 @@ def _groups_of(found: Study, wish: str | None) -> tuple[Grouping | None, object,
         parts = wish.split(":")
         argument = tuple(parts) if len(parts) == 3 and parts[0].endswith(".csv") else wish
         problems: list[str] = []
-        groups = group_ids(found.ids, argument, found.data, problems)
+        try:
+            groups = group_ids(found.ids, argument, found.data, problems)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"--groups {wish}: {error}") from error
         raise_all(problems, f"problems with --groups {wish}")
-        return Grouping(argument, "asked for", tuple(groups), float("nan"), is_named=True), argument, []
+        words = "asked for"
+        if isinstance(argument, tuple) and (example := part_of_id(found.ids, argument, found.data)):
+            words = f"asked for; {argument[1]} is a part of each id, as {example[1]} of {example[0]}"
+        return Grouping(argument, words, tuple(groups), float("nan"), is_named=True), argument, []
     groupings, doubts = find_groupings(found.ids, found.tables, image_vector(found))
     if groupings and groupings[0].is_clear:
         return groupings[0], groupings[0].argument, doubts

@@ -27,7 +27,7 @@ def meaning_of_rows(found: Study, dialect: Dialect, task: str | None, classes: t
     named = names_of_images(table, found.ids)
     reasons = [f"run lengths in {table.path}, {len(seen.keys):,} rows of {counted(len(named), 'image')}"]
     if found.lacking == "empty":
-        reasons.append(f"the {len(found.ids) - len(named):,} images without a row are taken for empty")
+        reasons.append(f"{counted(len(found.ids) - len(named), 'image')} without a row taken for empty")
     is_united = seen.repeats and chosen != "instances"
     rows = "instance" if seen.repeats or chosen == "instances" else dialect.rows
     if is_united:
@@ -36,10 +36,18 @@ def meaning_of_rows(found: Study, dialect: Dialect, task: str | None, classes: t
         dialect, rows=rows, size=None, keep_empty=dialect.keep_empty and not (is_united and dialect.has_classes)
     )
     names = _names(chosen, dialect, classes, table.path)
+    own = replace(own, labels=in_order(own.labels, names))
     meaning = Meaning(chosen, names, reasons=reasons, table=own, lacking=found.lacking)
     if final and len(dialect.labels) > 1:
         _compare_classes(found, meaning)
     return meaning
+
+
+def in_order(labels: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels in the order of the classes, where they have the same names; else as they are."""
+    own = {label.casefold(): label for label in labels}
+    ordered = tuple(own[name.casefold()] for name in classes if name.casefold() in own)
+    return ordered if len(ordered) == len(labels) else labels
 
 
 def _usual_task(dialect: Dialect) -> str:

@@ -138,14 +138,15 @@ def _mask_tables(found: "Study", asked: Asked) -> list[Table]:
         return [table for table in found.tables if table.has_masks and not table.is_sample]
     own = [table for table in found.tables if table.path == asked.masks and table.seen is not None]
     if not own:
-        raise OpenQuestion(f"--masks {asked.masks}: no such CSV; there are:{list_some(_csvs(found))}", "--masks")
+        raise OpenQuestion(f"--masks {asked.masks}: no such CSV of two columns or more{_there(found)}", "--masks")
     if own[0].odd is not None:
         raise OpenQuestion(f"--masks {asked.masks}: {own[0].odd}", "--masks")
     return own
 
 
-def _csvs(found: "Study") -> list[str]:
-    return [str(table) for table in found.tables] or ["no CSV"]
+def _there(found: "Study") -> str:
+    """The CSV files that are there, for the end of a message."""
+    return f"; there are:{list_some([str(table) for table in found.tables])}" if found.tables else "; there is none"
 
 
 def _no_masks(found: "Study", asked: Asked) -> OpenQuestion:
@@ -160,7 +161,7 @@ def _no_masks(found: "Study", asked: Asked) -> OpenQuestion:
     else:
         why = "no masks were found: no folder of masks belongs to the images by its names, no CSV has their run lengths"
     return OpenQuestion(
-        f"{why}. There are these image files:{list_some(sets)}\nand these CSV files:{list_some(_csvs(found))}\n"
+        f"{why}. There are these image files:{list_some(sets)}\nCSV files{_there(found)}\n"
         "Name them: --images PATTERN --masks PATTERN, as in --images 'scans/*.png' --masks 'outlines/{id}_m.png', or "
         "--masks FILE.csv",
         "--masks",
@@ -209,7 +210,7 @@ def _samples(found: "Study", asked: Asked) -> list[Table]:
     if is_csv(asked.tests):
         own = [table for table in found.tables if table.path == asked.tests and table.seen is not None]
         if not own:
-            raise OpenQuestion(f"--tests {asked.tests}: no such CSV; there are:{list_some(_csvs(found))}", "--tests")
+            raise OpenQuestion(f"--tests {asked.tests}: no such CSV of two columns or more{_there(found)}", "--tests")
         own[0].is_named_sample = True
         return own
     return [table for table in found.tables if table.has_masks and table is not found.mask_table]

@@ -16,7 +16,7 @@ from kit.new.questions import ORDERS, OpenQuestion
 from kit.new.spellings import RUNS
 from kit.new.study import Study
 from kit.new.tables import id_of_key, with_path
-from kit.submission.detect import Look, UnknownOrder, dialect_of, touches, with_numbers
+from kit.submission.detect import Look, UnknownOrder, dialect_of, order_of, touches, with_numbers
 from kit.submission.dialect import Dialect
 
 SHOWN = 3  # ids in a line
@@ -39,31 +39,39 @@ class Said:
     labels: tuple[str, ...] = ()  # of the classes, where no row names them
 
 
-def form_of(found: Study, said: Said) -> Dialect | None:
-    """What the sample says of its rows, with the usual numbers; None without a CSV.
-
-    Raises ValueError for what the user says of a CSV where there is none, and where the empty cell is open.
-    """
+def check_said(found: Study, said: Said) -> None:
+    """Raise ValueError for what the user says of a CSV where there is none, and OpenQuestion for the empty cell."""
     sample, table = found.sample, found.mask_table
     given = {"--order": said.order, "--base": said.base, "--empty": said.empty}
     if sample is None and table is None and (odd := [flag for flag, value in given.items() if value is not None]):
         raise ValueError(f"{' and '.join(odd)}: about a CSV, and no sample submission or CSV of masks was found")
     if sample is None and said.size is not None:
         raise ValueError("--csv-size: about the submission, and no sample submission was found")
+    if said.empty is None and len(empties := _empties(found)) > 1:
+        where = sample if sample is not None and sample.seen.empties else table
+        choices = dict.fromkeys(f"'{text}'" if text != text.strip() or not text else text for text in empties)
+        raise OpenQuestion(
+            f"{where.path}: empty masks are written in {len(empties)} ways, and the CSV needs one",
+            "--empty",
+            dict.fromkeys(choices, ""),
+        )
+
+
+def _empties(found: Study) -> list[str]:
+    """How empty masks are written: in the sample, else in the CSV of masks."""
+    tables = [one for one in (found.sample, found.mask_table) if one is not None and one.seen.empties]
+    return sorted(tables[0].seen.empties) if tables else []
+
+
+def form_of(found: Study, said: Said) -> Dialect | None:
+    """What the sample says of its rows, with the usual numbers; None without a CSV. Raises ValueError."""
+    sample, table = found.sample, found.mask_table
     if sample is None and table is None:
         return None
     first = (sample or table).seen
     if not first.labels and first.class_column and said.labels and not (table and table.seen.labels):
         first = replace(first, labels=dict.fromkeys(said.labels))
-    empties = first.empties or (table.seen.empties if table else set())
-    if said.empty is not None:
-        first = replace(first, empties={said.empty})
-    elif len(empties) > 1:
-        where = (sample or table).path if first.empties else table.path
-        choices = {repr(text) if text != text.strip() or not text else text: "" for text in sorted(empties)}
-        raise OpenQuestion(
-            f"{where}: empty masks are written in {len(empties)} ways, and the CSV needs one", "--empty", choices
-        )
+    first = replace(first, empties={said.empty} if said.empty is not None else {*_empties(found)[:1]})
     dialect = dialect_of(first, (sample or table).columns, table and table.seen)
     return replace(dialect, size=said.size)
 
@@ -90,27 +98,43 @@ def number(found: Study, form: Dialect, meaning: Meaning | None, said: Said) -> 
         flag = " Take --base out" if said.base is not None and "counted from" in str(error) else ""
         raise ValueError(f"{with_path(error, name, table.file)}.{flag}".rstrip(".")) from error
     relative = ", each start relative to the run before" * dialect.relative
-    counts = f"{name} counts from {dialect.base}{relative}"
-    return dialect, f"{rows}{ORDERS[dialect.order]} ({how}); {counts}"
+    counts = f"from {said.base}, as asked for" if said.base is not None else f"{name} counts from {dialect.base}"
+    return dialect, f"{rows}{ORDERS[dialect.order]} ({how}); {counts}{relative}"
 
 
 def _find(
     found: Study, form: Dialect, said: Said, evidence: Look, shape: Callable, mask: Callable | None
 ) -> tuple[Dialect, str]:
     """The dialect by mask files where there are some, else by smoothness; and how the order was found."""
-    if mask is not None:
-        try:
-            dialect = with_numbers(form, evidence, shape, mask, said.order, said.base)
-        except UnknownOrder:
-            raise
-        except ValueError as error:  # the files may be other masks than those of the CSV
-            found.doubts.append(f"{found.mask_table.path}: {error}")
-            dialect = with_numbers(form, evidence, shape, None, said.order, said.base)
-        else:
-            return dialect, "asked for" if said.order else "as the mask files are"
-    else:
+    path = found.mask_table.path
+    if mask is None:
         dialect = with_numbers(form, evidence, shape, None, said.order, said.base)
-    return dialect, "asked for" if said.order else "in which masks are smooth"
+        if said.order is not None and (other := _smooth_order(dialect, evidence, shape)) not in (None, said.order):
+            raise ValueError(f"--order {said.order}: the masks in {path} are smooth {ORDERS[other]}: --order {other}")
+        return dialect, "asked for" if said.order else "in which masks are smooth"
+    try:
+        dialect = with_numbers(form, evidence, shape, mask)
+    except UnknownOrder:
+        dialect = with_numbers(form, evidence, shape, mask, said.order, said.base)
+    except ValueError as error:  # the files may be other masks than those of the CSV
+        found.doubts.append(f"{path}: {error}")
+        dialect = with_numbers(form, evidence, shape, None, said.order, said.base)
+        return dialect, "asked for" if said.order else "in which masks are smooth"
+    asked = {name: value for name, value in (("order", said.order), ("base", said.base)) if value is not None}
+    if odd := {name: getattr(dialect, name) for name, value in asked.items() if getattr(dialect, name) != value}:
+        right = " and ".join(f"{name} {value}" for name, value in odd.items())
+        found.doubts.append(
+            f"the rows of {path} are the mask files with {right}; the submission is written as asked for"
+        )
+    return replace(dialect, **asked), "asked for" if said.order else "as the mask files are"
+
+
+def _smooth_order(dialect: Dialect, evidence: Look, shape: Callable) -> str | None:
+    """The order in which most masks are smooth; None where they cannot tell."""
+    try:
+        return order_of(dialect, evidence, shape)
+    except UnknownOrder:
+        return None
 
 
 def _base_of_sample(found: Study, dialect: Dialect, evidence: Look, shape: Callable) -> Dialect:

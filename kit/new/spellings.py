@@ -11,6 +11,7 @@ from kit.submission.runtext import EMPTY_TOKENS
 
 LOOKED_AT = 400  # rows
 MANY = 8  # numbers in a cell from which on it is a mask, whatever its column is called
+SHOWN = 40  # characters of a cell in a message
 LONG = 20  # characters of a text that may be a coded mask
 MASK_WORDS = ("rle", "pixel", "mask", "segment", "encod")
 OTHER_WORDS = ("polygon", "contour", "outline", "annotation", "points", "vertices", "runs")
@@ -52,9 +53,13 @@ class Spelling(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: the cells of the column {self.column} hold {self.kind}, {self.cell!r:.50}; expected "
+            f"{self.path}: the cells of the column {self.column} hold {self.kind}, {_shown(self.cell)!r}; expected "
             f"'start length …' in digits and blanks. {self.advice}"
         )
+
+
+def _shown(cell: str) -> str:
+    return cell if len(cell) <= SHOWN else f"{cell[:SHOWN]} …"
 
 
 def odd_spelling(path: str, file: Path, columns: list[str]) -> Spelling | None:

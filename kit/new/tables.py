@@ -49,7 +49,7 @@ class Table:
     def __str__(self) -> str:
         """What it is, in words."""
         if self.odd is not None:
-            return str(self.odd)
+            return f"{self.path}: {self.odd.kind} in the column {self.odd.column}"
         if self.is_sample and self.seen is not None:
             return f"{self.path}: a sample submission, by its name"
         if self.has_masks:
