@@ -2,7 +2,8 @@
 
 file_sets.py   files that are alike in place and name: a pattern each
 pairing.py     which sets are images, and which are their masks
-roles.py       images, masks and tests by id, and the patterns that name them
+asked.py       what the user says of the files
+roles.py       images and masks by id, and the patterns that name them; to_predict.py: the same of tests
 templates.py   ids from several parts of a path
 labels.py      what the values of masks are
 tables.py      CSV files: run lengths, sample submission, facts of images
@@ -28,7 +29,7 @@ command.py     prints, or writes: what the command line calls
 
 import importlib
 
-_ROOMS = {"Asked": "roles", "Choices": "choices", "Wishes": "choices", "choose": "choices", "decide": "choices"}
+_ROOMS = {"Asked": "asked", "Choices": "choices", "Wishes": "choices", "choose": "choices", "decide": "choices"}
 _ROOMS["new"] = "command"
 _ROOMS["recipe_text"] = "writing"
 __all__ = list(_ROOMS)

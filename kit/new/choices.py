@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kit.datasets.groups import group_ids, part_of_id
+from kit.new.asked import Asked
 from kit.new.csv_meaning import in_order, meaning_of_rows
 from kit.new.goal import Goal, goal_of
 from kit.new.groups import Grouping, find_groupings
 from kit.new.meaning import Meaning, meaning_of
 from kit.new.network import Network, network_of
 from kit.new.questions import Question, question_of
-from kit.new.roles import Asked
 from kit.new.rows import Said, check_said, form_of, number
 from kit.new.sizing import Device, Sizing, device_of, sizing_of
 from kit.new.study import Study, image_vector, study

@@ -30,7 +30,6 @@ def _variants(text: str) -> Iterator[str]:
     yield f"{folder}{slash}**/{name}"
     if "." in name:
         yield f"{folder}{slash}{name.rpartition('.')[0]}.*"
-        yield f"**/{name.rpartition('.')[0]}.*"
 
 
 def _replaced(text: str, places: Sequence, by: str) -> str:

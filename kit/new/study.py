@@ -23,12 +23,13 @@ from kit.datasets.patterns import IMAGE_SUFFIXES, WILDCARD, suffix_of
 from kit.datasets.places import no_folder
 from kit.datasets.reading import complaints, read_size
 from kit.new.alikeness import describe
+from kit.new.asked import Asked, is_csv, whole_pattern
 from kit.new.file_sets import FileSet, file_sets
 from kit.new.labels import Labels, read_labels
 from kit.new.lists import find_split
 from kit.new.pairing import Layout, find_layout
 from kit.new.questions import OpenQuestion, question_of
-from kit.new.roles import Asked, find_roles, is_csv, whole_pattern
+from kit.new.roles import find_roles
 from kit.new.tables import Table, read_tables
 from kit.new.upright import Sides, measure, sides
 from kit.system.files import list_some, spread
