@@ -10,7 +10,7 @@ def hint(text: str, paths: Sequence[str]) -> str:
     for other in _variants(text):
         if count := sum(Pattern(other).match(path) is not None for path in paths):
             return (
-                f"; did you mean {other!r}, of which there are {count:,}? {{id}} stands for the same text at each place"
+                f". Did you mean {other!r}, which {count:,} match? {{id}} stands for one text at each place, * for any"
             )
     return ""
 
