@@ -165,7 +165,8 @@ def _channels_in_words(choices: Choices) -> str:
         return f"{len(choices.found.bands)} files an image with {counted(own[-1], 'channel')} each"
     if own == [choices.channels]:
         return counted(own[0], "channel")
-    return f"{' and '.join(map(str, own[:-1]))}{' and ' * (len(own) > 1)}{counted(own[-1], 'channel')}; grey is repeated to RGB, for which encoders have weights"
+    counts = " and ".join([*map(str, own[:-1]), counted(own[-1], "channel")])
+    return f"{counts}; grey is repeated to RGB, for which encoders have weights"
 
 
 def _with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
