@@ -120,7 +120,8 @@ def decide(root: Path, wishes: Wishes) -> Choices:
 def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | None, Dialect | None, str]:
     """What the masks mean, how the CSV is written, and the evidence for that. ask: see decide."""
     meaning = ask(meaning_of, found, wishes.task, wishes.classes) if found.masks else None
-    labels = wishes.classes if wishes.task == "multilabel" else wishes.classes[1:]
+    has_background = bool(found.masks) or wishes.task == "multiclass" or wishes.classes[:1] == ("background",)
+    labels = wishes.classes[has_background:]
     said = Said(wishes.order, wishes.base, wishes.empty, wishes.csv_size, labels)
     ask(check_said, found, said)
     form, numbered = ask(form_of, found, said), None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kit.datasets.names import nfc
+from kit.datasets.pairs import is_like_mask
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.asked import Asked, by_one_wildcard, ids_of, is_csv, shortened, shown, there, whole_pattern
 from kit.new.file_sets import FileSet
@@ -84,7 +85,7 @@ def _take_by_table(found: "Study", asked: Asked) -> None:
         for files in sets:
             for named in (files, *by_one_wildcard(files), *templated(files, table)):
                 share = ids_in(table, ids_of(named))
-                rank = share, TEST_WORDS.search(files.pattern) is None, TRAIN_WORDS.search(files.pattern) is not None
+                rank = share, *_likeliness(files)
                 if share >= LEAST_IN_TABLE and (best is None or rank > best[0]):
                     best = rank, table, named
     if best is None:
@@ -101,6 +102,12 @@ def _take_by_table(found: "Study", asked: Asked) -> None:
     found.lonely = {id: path for id, path in every.items() if id not in named}
     if strange := keys_without_image(found.mask_table, every):
         found.problems.append(f"{found.mask_table.path} has rows without an image, of {shortened(strange)}")
+
+
+def _likeliness(files: FileSet) -> tuple[bool, ...]:
+    """How likely a set is of training images, by its name alone: compared where several have the ids of a CSV."""
+    is_test, is_train = (words.search(files.pattern) is not None for words in (TEST_WORDS, TRAIN_WORDS))
+    return not is_like_mask(files.paths[0]), not is_test, is_train
 
 
 def _mask_tables(found: "Study", asked: Asked) -> list[Table]:

@@ -72,8 +72,19 @@ def form_of(found: Study, said: Said) -> Dialect | None:
     if not first.labels and first.class_column and said.labels and not (table and table.seen.labels):
         first = replace(first, labels=dict.fromkeys(said.labels))
     first = replace(first, empties={said.empty} if said.empty is not None else {*_empties(found)[:1]})
-    dialect = dialect_of(first, (sample or table).columns, table and table.seen)
-    return replace(dialect, size=said.size)
+    path = (sample or table).path
+    if first.class_column and not first.labels and not (table and table.seen.labels):
+        raise OpenQuestion(
+            f"{path}: no row names a class in the column {first.class_column}, so the classes are not known: --classes "
+            "and their names as the CSV writes them",
+            "--classes",
+        )
+    try:
+        dialect = dialect_of(first, (sample or table).columns, table and table.seen)
+        return replace(dialect, size=said.size)
+    except ValueError as error:
+        asked = f"--empty {said.empty}: " if said.empty is not None and "empty" in str(error) else ""
+        raise ValueError(f"{asked}{with_path(error, path, (sample or table).file)}") from error
 
 
 def number(found: Study, form: Dialect, meaning: Meaning | None, said: Said) -> tuple[Dialect, str]:

@@ -235,6 +235,35 @@ def test_flags_are_obeyed(tmp_path):
     assert choices.meaning.table.base == 0
 
 
+def test_a_csv_that_is_asked_for_goes_before_mask_files(tmp_path):
+    images(tmp_path / "pics", IDS)
+    masks(tmp_path / "masks", IDS)
+    table(tmp_path / "better.csv", "file,runs", rows_of(IDS))
+    choices = choose(tmp_path, wishes(masks="better.csv"))
+    assert (choices.found.patterns, choices.found.masks) == ({"images": "pics/*.png"}, {})
+    assert choices.meaning.table.order == "F"
+
+
+def test_of_two_sets_with_the_same_ids_the_one_of_training_is_trained_on(tmp_path):
+    for part in ("a_test", "b_train"):
+        images(tmp_path / part, IDS)
+    table(tmp_path / "rows.csv", "file,runs", rows_of(IDS))
+    found = choose(tmp_path, wishes()).found
+    assert (found.patterns["images"], found.patterns["tests"]) == ("b_train/*.png", "a_test/*.png")
+
+
+def test_classes_of_a_csv_without_rows_are_asked_for(tmp_path):
+    images(tmp_path / "train", IDS)
+    masks(tmp_path / "truth", IDS)
+    table(tmp_path / "sample_submission.csv", "id,class,runs", [])
+    with pytest.raises(ValueError, match=r"no row names a class in the column class(?s:.*)--classes"):
+        choose(tmp_path, wishes(order="F"))
+    choices = choose(tmp_path, wishes(order="F", classes=("background", "oil")))
+    assert choices.goal.dialect.labels == ("oil",)
+    with pytest.raises(ValueError, match=r"--empty x y: sample_submission\.csv: no dialect: empty is"):
+        choose(tmp_path, wishes(order="F", empty="x y", classes=("background", "oil")))
+
+
 @pytest.mark.parametrize(
     ("path", "is_sample"),
     [
