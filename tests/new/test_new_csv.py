@@ -264,6 +264,38 @@ def test_classes_of_a_csv_without_rows_are_asked_for(tmp_path):
         choose(tmp_path, wishes(order="F", empty="x y", classes=("background", "oil")))
 
 
+def test_a_csv_of_masks_with_other_columns_and_keys_than_the_sample(tmp_path):
+    images(tmp_path / "train", IDS)
+    images(tmp_path / "test", names(4, "q"))
+    rows = [f"{id},{at},{text_of(blob(at))}" for at, id in enumerate(IDS)]
+    table(tmp_path / "train.csv", "picture,age,encoding_of_mask", rows)
+    table(tmp_path / "sample_submission.csv", "file_name,rle", [f"{id}.png," for id in names(4, "q")])
+    choices = choose(tmp_path, wishes())
+    assert (choices.goal.dialect.columns, choices.goal.dialect.key) == (("file_name", "rle"), "{id}.png")
+    np.testing.assert_array_equal(opened(choices, tmp_path).read_mask(IDS[3]), blob(3))
+
+
+def test_classes_in_the_keys_of_masks_and_in_a_column_of_the_sample(tmp_path):
+    of_classes(tmp_path, in_key=True)
+    rows = [f"{id},{label}," for id in names(4, "q") for label in ("liver", "node")]
+    table(tmp_path / "sample_submission.csv", "id,organ,rle", rows)
+    choices = choose(tmp_path, wishes())
+    assert choices.goal.dialect.class_column == "organ"
+    assert opened(choices, tmp_path).read_mask(IDS[3]).sum() == blob(3).sum()
+
+
+def test_slices_that_every_patient_has_are_no_classes(tmp_path):
+    ids = [f"p{patient}x_{number}" for patient in range(4) for number in range(3)]
+    images(tmp_path / "train", ids)
+    table(tmp_path / "train.csv", "file,runs", [f"{id},{text_of(blob(at))}" for at, id in enumerate(ids)])
+    tests = [f"q{patient}x_{number}" for patient in range(2) for number in range(3)]
+    images(tmp_path / "test", tests)
+    table(tmp_path / "sample_submission.csv", "file,runs", [f"{id}," for id in tests])
+    choices = choose(tmp_path, wishes())
+    assert (choices.meaning.task, choices.goal.dialect.rows) == ("binary", "image")
+    assert opened(choices, tmp_path).ids == ids
+
+
 @pytest.mark.parametrize(
     ("path", "is_sample"),
     [
