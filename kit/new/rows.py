@@ -80,7 +80,10 @@ def form_of(found: Study, said: Said) -> Dialect | None:
             "--classes",
         )
     try:
-        return replace(_form(found, first, (sample or table).columns, table and table.seen), size=said.size)
+        form = _form(found, first, (sample or table).columns, table and table.seen)
+        if "{class}" in form.key and table is not None and not form_of_table(found).has_classes:
+            form = _without_classes(form, first.repeats or table.seen.repeats)
+        return replace(form, size=said.size)
     except ValueError as error:
         asked = f"--empty {said.empty}: " if said.empty is not None and "empty" in str(error) else ""
         raise ValueError(f"{asked}{with_path(error, path, (sample or table).file)}") from error
@@ -98,8 +101,12 @@ def _form(found: Study, seen: Look, columns: list[str], train: Look | None) -> D
     known = found.images.keys() | found.tests.keys() | found.lonely.keys()
     if "{class}" not in dialect.key or 2 * sum(nfc(key) in known for key in seen.keys) <= len(seen.keys):
         return dialect
-    rows = "instance" if seen.repeats or (train is not None and train.repeats) else "image"
-    return replace(dialect, key="{id}", rows=rows, labels=(), keep_empty=True)
+    return _without_classes(dialect, seen.repeats or (train is not None and train.repeats))
+
+
+def _without_classes(dialect: Dialect, repeats: bool) -> Dialect:
+    """The dialect whose keys are ids as they stand. repeats: an image has several rows."""
+    return replace(dialect, key="{id}", rows="instance" if repeats else "image", labels=(), keep_empty=True)
 
 
 def number(found: Study, form: Dialect, meaning: Meaning | None, said: Said) -> tuple[Dialect, str]:

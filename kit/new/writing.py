@@ -219,9 +219,7 @@ def _dialect(choices: Choices) -> str:
     parts = [f"{name}={quoted(one)}" for name, one in values.items() if one != usual[name] or name == "order"]
     text = call("DIALECT = Dialect(", [quoted(dialect.columns), *parts], indent="")
     if _is_long(changes := _changes(choices)):
-        text += (
-            "\n" + call("ROWS = replace(", ["DIALECT", *changes], indent="") + f"  # of {choices.found.mask_table.path}"
-        )
+        text += "\n" + call("ROWS = replace(", ["DIALECT", *changes], indent="")
     return text + "\n\n\n"
 
 

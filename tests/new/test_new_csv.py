@@ -1,5 +1,9 @@
 """`kit new` on drawn folders whose masks are run lengths in a CSV: tests among the images, flags, other spellings."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from csv_folders import SIZE, blob, images, masks, names, table, text_of
@@ -25,6 +29,7 @@ def rows_of(ids, order="F", base=1, ending=""):
 
 
 IDS = names(12)
+CONFIG = Path(__file__).parents[2] / "pyproject.toml"
 
 
 @pytest.mark.parametrize("empty", [None, "-1"])
@@ -294,6 +299,9 @@ def test_slices_that_every_patient_has_are_no_classes(tmp_path):
     choices = choose(tmp_path, wishes())
     assert (choices.meaning.task, choices.goal.dialect.rows) == ("binary", "image")
     assert opened(choices, tmp_path).ids == ids
+    for id in tests:
+        (tmp_path / f"test/{id}.png").unlink()  # the tests are hidden
+    assert choose(tmp_path, wishes()).goal.dialect == choices.goal.dialect
 
 
 @pytest.mark.parametrize(
@@ -416,3 +424,40 @@ def test_open_questions_do_not_hide_what_was_found(tmp_path):
     assert [one.flag for one in choices.questions] == ["--order", "--metric"]
     assert [one.is_refused for one in choices.questions] == [False, True]
     assert dict(choices.reasons)["task"].startswith("multilabel")
+
+
+def named_tests(folder):
+    images(folder / "pool", IDS)
+    table(folder / "train.csv", "file,runs", [*rows_of(IDS[:7], ending=".png"), f"{IDS[7]}.png,-1"])
+    table(folder / "sample_submission.csv", "file,runs", [f"{id}.png," for id in IDS[9:]])
+    return wishes(empty="-1")
+
+
+def other_columns(folder):
+    images(folder / "train", IDS)
+    images(folder / "test", names(4, "q"))
+    rows = [f"{id}.png,{at},{text_of(blob(at))}" for at, id in enumerate(IDS)]
+    table(folder / "train.csv", "name_of_the_picture,age_of_the_patient,encoding_of_mask", rows)
+    table(folder / "sample_submission.csv", "file_name,rle", [f"{id}," for id in names(4, "q")])
+    return wishes()
+
+
+def some_masks(folder):
+    images(folder / "pool", IDS)
+    masks(folder / "truth", IDS[:6])
+    return wishes()
+
+
+@pytest.mark.parametrize("draw", [named_tests, other_columns, some_masks])
+def test_the_recipe_is_in_the_house_style(tmp_path, draw):
+    if shutil.which("ruff") is None:
+        pytest.skip("ruff, which the extra dev brings, is not on the path")
+    folder, recipe = tmp_path / "data", tmp_path / "mine.py"
+    text = recipe_text(choose(folder, draw(folder)), folder, recipe)
+    assert len(text.splitlines()) <= 120
+    recipe.write_text(text)
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run(
+            ["ruff", *command, "--config", CONFIG, recipe], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
