@@ -453,7 +453,7 @@ def test_the_recipe_is_in_the_house_style(tmp_path, draw):
     if shutil.which("ruff") is None:
         pytest.skip("ruff, which the extra dev brings, is not on the path")
     folder, recipe = tmp_path / "data", tmp_path / "mine.py"
-    text = recipe_text(choose(folder, draw(folder)), folder, recipe)
+    text = recipe_text(choose(folder, draw(folder)), Path("data"), Path("recipes/mine.py"))
     assert len(text.splitlines()) <= 120
     recipe.write_text(text)
     for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
