@@ -1,7 +1,7 @@
 """Files matched by patterns: images and masks by id, and everything that has no partner."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from kit.datasets.files import DataFolder
@@ -9,14 +9,16 @@ from kit.datasets.names import describe_double
 from kit.datasets.patterns import Pattern, suffix_of
 from kit.system.files import check_id, list_some
 
+LACKING = "; if images without a mask hold no object: lacking='empty'; if they are to be left out: lacking='skip'"
 Files = dict[str, tuple[str, ...]]  # the paths of each id: one, or one a channel
 
 
 class Images(NamedTuple):
-    """The images of a data set as their masks see them."""
+    """The images of a data set as their masks see them. tests: images that must have no mask."""
 
     pattern: Pattern
     paths: dict[str, str]  # by id; the first where a channel is a file
+    tests: Collection[str] = ()
 
 
 class Found:
@@ -112,8 +114,12 @@ def find_masks(found: Found, masks: Pattern, images: Images) -> dict[str, list[s
     paired: dict[str, list[str]] = {}
     for id, path in _keyed(found.matching(masks), masks, images):
         paired.setdefault(id, []).append(path)
-    lonely = [path for id, paths in sorted(paired.items()) if id not in images.paths for path in paths]
-    found.problems += [f"{path} has no image" for path in lonely]
+    for id, paths in sorted(paired.items()):
+        if id in images.tests:
+            why = f"is the mask of {id}, which `tests` names. Move it elsewhere, or take the id out of the CSV of tests"
+        else:
+            why = "has no image"
+        found.problems += [f"{path} {why}" for path in paths if id not in images.paths]
     return {id: paths for id, paths in paired.items() if id in images.paths}
 
 
@@ -133,13 +139,10 @@ def _keyed(files: list[str], masks: Pattern, images: Images) -> list[tuple[str, 
     )
 
 
-def lacking_masks(paired: Mapping[str, object], masks: Pattern, images: Images) -> list[str]:
+def lacking_masks(paired: Collection[str], masks: Pattern, images: Images, advice: str = LACKING) -> list[str]:
     """A line for each image that has no mask."""
-    return [
-        f"{path} has no mask{_wanted(masks, id)}; if images without a mask hold no object: lacking='empty'"
-        for id, path in sorted(images.paths.items())
-        if id not in paired
-    ]
+    lacking = [(id, path) for id, path in sorted(images.paths.items()) if id not in paired]
+    return [f"{path} has no mask{_wanted(masks, id)}{advice}" for id, path in lacking]
 
 
 def several_masks(paired: Mapping[str, Sequence[str]], images: Images) -> list[str]:

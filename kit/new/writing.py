@@ -10,6 +10,8 @@ from kit.new.metrics import METRICS
 from kit.new.study import Study
 
 SAID = ("folds", "loss")  # what the recipe's functions say themselves
+INLINE = 50  # characters of a dialect that is written where it is used
+OWN = ("columns", "rows", "keep_empty", "key", "class_column", "size")  # of the masks' CSV
 DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels", "size")
 
 
@@ -55,7 +57,7 @@ def _imports(choices: Choices) -> str:
         "kit.training": ["adamw", "supervised", "warmup_cosine"] + ["repeat_factors"] * choices.is_rare,
     }
     own = [imported(module, found) for module, found in names.items() if found]
-    from_dataclasses = ["dataclass"] + ["replace"] * ("replace(" in str(_masks(choices)))
+    from_dataclasses = ["dataclass"] + ["replace"] * bool(_changes(choices))
     standard = [f"from dataclasses import {', '.join(from_dataclasses)}"]
     standard += ["from pathlib import Path", "from typing import Literal"]
     third = ["import numpy as np", "import torch", "import tyro", "from torch import nn"]
@@ -64,7 +66,9 @@ def _imports(choices: Choices) -> str:
 
 def _names_of_submission(choices: Choices) -> list[str]:
     has_csv, has_table = bool(choices.goal.dialect), choices.meaning.table is not None
-    return ["Competition"] * has_csv + ["Dialect"] * (has_csv or has_table) + ["CsvMasks"] * has_table
+    names = {"Competition": has_csv, "Dialect": has_csv or has_table, "CsvMasks": has_table}
+    names["CsvIds"] = choices.found.has_named_tests
+    return [name for name, is_used in names.items() if is_used]
 
 
 def _config(choices: Choices, root: Path, path: Path) -> str:
@@ -126,13 +130,14 @@ def _data(choices: Choices) -> str:
     values = {
         "images": _bands(found.bands) or found.patterns["images"],
         "masks": _masks(choices),
-        "tests": _bands(found.test_bands) or found.patterns.get("tests"),
+        "tests": _tests(choices),
         "ids": found.patterns.get("ids"),
         "task": meaning.task if meaning.task in {"multilabel", "instances"} else None,
         "classes": _classes(meaning.classes),
         "values": meaning.values,
         "ignore": meaning.ignore,
         "absent": meaning.absent or None,
+        "lacking": found.lacking if found.masks and found.lacking != "refuse" else None,
         "groups": choices.groups,
         "planes": found.planes or None,
         "channels": None if found.bands else choices.channels,
@@ -162,14 +167,39 @@ def _masks(choices: Choices) -> object:
     meaning, found = choices.meaning, choices.found
     if meaning.table is None:
         return found.patterns["masks"]
-    own = meaning.table
-    changes = {"rows": own.rows} if own.rows != (choices.goal.dialect or own).rows else {}
-    if own.size != (choices.goal.dialect or own).size:
-        changes["size"] = own.size
-    dialect = f"replace(DIALECT, {', '.join(f'{name}={quoted(value)}' for name, value in changes.items())})"
-    parts = [quoted(found.mask_table.path), dialect if changes else "DIALECT"]
-    parts += ['lacking="empty"'] * (meaning.lacking == "empty")
+    changes = _changes(choices)
+    own = f"replace(DIALECT, {', '.join(changes)})" if changes else "DIALECT"
+    parts = [quoted(found.mask_table.path), "ROWS" if _is_long(changes) else own]
+    parts += [f"lacking={quoted(meaning.lacking)}"] * (meaning.lacking != "refuse")
     return Code(f"CsvMasks({', '.join(parts)})")
+
+
+def _changes(choices: Choices) -> list[str]:
+    """How the CSV of the masks is written in another way than the submission, as arguments of `replace`.
+
+    The name of the column of masks alone is found by CsvMasks.
+    """
+    own, usual = choices.meaning.table, choices.goal.dialect
+    if own is None or usual is None:
+        return []
+    names = [name for name in OWN if getattr(own, name) != getattr(usual, name)]
+    rest = [[name for name in one.columns if name != one.mask_column] for one in (own, usual)]
+    if "columns" in names and rest[0] == rest[1] and len(choices.found.mask_table.columns) == len(own.columns):
+        names.remove("columns")
+    return [f"{name}={quoted(getattr(own, name))}" for name in names]
+
+
+def _is_long(changes: list[str]) -> bool:
+    """Whether the dialect of the masks needs a name of its own."""
+    return sum(map(len, changes)) > INLINE
+
+
+def _tests(choices: Choices) -> object:
+    """The pattern of the images to predict, or the CSV that names them."""
+    found = choices.found
+    if found.has_named_tests:
+        return Code(f"CsvIds({quoted(found.sample.path)}, DIALECT)")
+    return _bands(found.test_bands) or found.patterns.get("tests")
 
 
 def _classes(names: tuple[str, ...]) -> object:
@@ -187,7 +217,10 @@ def _dialect(choices: Choices) -> str:
     usual = {name: field.default for name, field in type(dialect).__dataclass_fields__.items()}
     values = {name: getattr(dialect, name) for name in DIALECT}
     parts = [f"{name}={quoted(one)}" for name, one in values.items() if one != usual[name] or name == "order"]
-    return call("DIALECT = Dialect(", [quoted(dialect.columns), *parts], indent="") + "\n\n\n"
+    text = call("DIALECT = Dialect(", [quoted(dialect.columns), *parts], indent="")
+    if _is_long(changes := _changes(choices)):
+        text += "\n" + call("ROWS = replace(", ["DIALECT", *changes], indent="")
+    return text + "\n\n\n"
 
 
 def _folds(choices: Choices) -> str:
