@@ -5,6 +5,7 @@ pairing.py     which sets are images, and which are their masks
 roles.py       images, masks and tests by id, and the patterns that name them
 templates.py   ids from several parts of a path
 labels.py      what the values of masks are
+numbers.py     whether numbers in masks are classes or count objects
 tables.py      CSV files: run lengths, sample submission, facts of images
 lists.py       text files that list what is held out
 study.py       all of these together
@@ -12,6 +13,7 @@ alikeness.py   whether images of a group are more alike than others
 groups.py      groupings by ids, folders and tables, and the evidence for each
 upright.py     whether images have an upper side
 meaning.py     decides the task and the classes
+values.py      what values mean where a file holds the classes of an image
 sizing.py      decides sizes, network, batches and epochs for the device
 metrics.py     the names of metrics
 network.py     decides encoder and weights, by what is at hand

@@ -69,6 +69,7 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     if meaning is None:
         meaning = meaning_of_table(found, dialect, wishes.task, wishes.classes)
     grouping, groups, doubts = _groups_of(found, wishes.groups)
+    doubts = [*meaning.doubts, *doubts]
     if found.sample and meaning.task == "instances" and dialect.rows == "image":
         doubts = [
             f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"',

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.datasets.mask_objects import read_labels
 from kit.datasets.values import MaskValues
 from kit.new.meaning import Meaning
 from kit.new.metrics import DEFAULT_METRIC, METRICS
@@ -68,10 +69,13 @@ def _readers(found: Study, meaning: Meaning | None) -> tuple[Callable, Callable 
     def mask(id: str) -> np.ndarray:
         whole = np.zeros(shape(id), np.uint8)
         for path in found.masks[id]:
-            whole |= rule.read(found.data.read(path), path)
+            content = found.data.read(path)
+            whole |= rule.read(content, path) if rule else (read_labels(content, path) > 0).view(np.uint8)
         return whole
 
     if meaning is None or meaning.task not in {"binary", "instances"} or not found.masks:
         return shape, None
-    rule = MaskValues("binary" if meaning.values is None else meaning.values, 2, meaning.ignore)
+    is_numbered = meaning.task == "instances" and meaning.values is None and len(found.labels.pixels) > 2
+    values = "binary" if meaning.values in (None, "components") else meaning.values
+    rule = None if is_numbered else MaskValues(values, 2, meaning.ignore)
     return shape, mask

@@ -7,18 +7,22 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from kit.data.formats import BadImage, format_of
 from kit.data.images import decode_image
 from kit.data.masks import decode_mask
+from kit.new.numbers import Numbers, Piece, Verdict, verdict_of
 
 COUNTERS = ("pixels", "present", "thorough", "edge", "between")
 THOROUGH = 100  # masks of which places count too, besides values
+VOID = 255  # ignored pixels, beside numbers of classes
 MOST_LABELS = 256  # more different values in a mask are a photograph
 EXTREME = 0.9  # the share of pixels near 0 or the top from which on a mask of many values has two meanings
 LEAST_BETWEEN = 24  # values that are near neither end, from which on greys are blurred edges and no classes
 NEAR = 16  # greys around 0 and 255 that JPEG makes of them
 USUAL = 0.9  # of the masks
+MOST_PLACES = 4096  # the largest number whose brightness is looked at
 OUTLINE = 0.5  # the share of a label's pixels that lie near two other labels, from which on it is an outline
 
 
@@ -33,9 +37,10 @@ class Labels:
     edge: Counter = field(default_factory=Counter)  # pixels of each label on the edges of the image
     between: Counter = field(default_factory=Counter)  # pixels of each label that lie near two other labels
     single: int = 0  # masks of one value
-    whole: int = 0  # labels of a mask that are one connected piece, and
     numbered: int = 0  # masks whose labels but 0 are 1, 2, … n without a gap
-    pieces: int = 0  # labels of a mask in all, without the most frequent one
+    pieces: list[Piece] = field(default_factory=list)  # of each label of a mask, without 0 and void
+    held: list[tuple[int, int]] = field(default_factory=list)  # how many labels each mask has, and the largest
+    brightness: list[tuple[object, float]] = field(default_factory=list)  # of labels, beside the rest of their image
     colours: bool = False
     jpeg: bool = False
     top: int = 255  # the largest value that the file's type holds
@@ -59,25 +64,53 @@ class Labels:
         """The share of all pixels, 0..1."""
         return self.pixels[label] / max(1, sum(self.pixels.values()))
 
+    def edge_share(self, label: object) -> float:
+        """The share of the pixels on the images' edges, 0..1."""
+        return self.edge[label] / max(1, sum(self.edge.values()))
+
     @property
     def is_soft(self) -> bool:
         """Whether the values are two with blurred or compressed edges: nearly all are near 0 or near the top."""
-        if self.colours or len(self.pixels) <= 2 or self.palette or (self.numbered and not self.jpeg):
+        return self.may_be_soft and self._near_ends >= EXTREME * sum(self.pixels.values())
+
+    @property
+    def may_be_soft(self) -> bool:
+        """The same however many pixels are near neither end."""
+        if self.colours or len(self.pixels) <= 2 or self.palette or self._is_numbered:
             return False
-        top = self.top if max(self.pixels) > 255 else 255
-        near = sum(count for value, count in self.pixels.items() if min(value, top - value) <= NEAR * top // 255)
+        top = self._white
         has_both = any(value <= NEAR for value in self.pixels) and any(value >= top - NEAR for value in self.pixels)
         between = sum(NEAR < value < top - NEAR for value in self.pixels)  # what blurring makes of an edge
-        return has_both and (self.jpeg or between >= LEAST_BETWEEN) and near >= EXTREME * sum(self.pixels.values())
+        return has_both and (self.jpeg or between >= LEAST_BETWEEN)
+
+    @property
+    def _white(self) -> int:
+        return self.top if max(self.pixels) > 255 else 255
+
+    @property
+    def _near_ends(self) -> int:
+        """The pixels near 0 or near the top."""
+        top = self._white
+        return sum(count for value, count in self.pixels.items() if min(value, top - value) <= NEAR * top // 255)
+
+    @property
+    def _is_numbered(self) -> bool:
+        """Whether most masks hold 1 to n, which no blurred edge does."""
+        return not self.jpeg and self.numbered >= USUAL * len(self.held) > 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the values are classes or number objects."""
+        if self.is_soft or len(self.pixels) <= 2:
+            return Verdict("classes", "two values")
+        pieces = [piece for piece in self.pieces if piece.number != self.background]
+        brightness = [one for one in self.brightness if one[0] != self.background]
+        return verdict_of(Numbers(pieces, self.held, self.numbered, brightness, self.colours))
 
     @property
     def are_objects(self) -> bool:
-        """Whether each label of a mask is an object of its own: most are one piece, and their number differs."""
-        counts = set(self.present.values())
-        filled = self.masks - self.single
-        in_order = self.numbered >= filled > 3 and len(counts) > 3  # each mask has 1 to n, and n differs
-        many = (len(self.pixels) > 8 or in_order) and self.pieces >= 8
-        return many and self.whole >= 0.9 * self.pieces and len(counts) > 1 and not self.is_soft
+        """Whether each label of a mask is an object of its own."""
+        return self.verdict.kind == "objects"
 
     @property
     def is_like_masks(self) -> bool:
@@ -110,7 +143,7 @@ def joined(parts: Sequence[Labels]) -> Labels:
     """The sums of several."""
     total = Labels()
     for part in parts:
-        for name in ("masks", "single", "numbered", "whole", "pieces"):
+        for name in ("masks", "single", "numbered", "pieces", "held", "brightness"):
             setattr(total, name, getattr(total, name) + getattr(part, name))
         for name in COUNTERS:
             getattr(total, name).update(getattr(part, name))
@@ -156,6 +189,7 @@ def _look_at_colours(data: bytes, path: str, seen: Labels, is_thorough: bool) ->
     for name in COUNTERS:
         own = getattr(counted, name)
         setattr(counted, name, Counter({names[at]: count for at, count in own.items()}))
+    counted.pieces = [piece._replace(number=names[piece.number]) for piece in counted.pieces]
     counted.colours = True
     return counted
 
@@ -166,7 +200,6 @@ def _count(mask: np.ndarray, seen: Labels, is_thorough: bool) -> Labels:
     seen.pixels.update(dict(zip(values, counts.tolist(), strict=True)))
     seen.present.update(values)
     seen.single = int(len(values) == 1)
-    seen.numbered = int(len(values) > 1 and values == list(range(len(values))))
     if not is_thorough:
         return seen
     seen.thorough.update(dict(zip(values, counts.tolist(), strict=True)))
@@ -174,7 +207,7 @@ def _count(mask: np.ndarray, seen: Labels, is_thorough: bool) -> Labels:
         own, number = _values_of(edge)
         seen.edge.update(dict(zip(own, number.tolist(), strict=True)))
     if 1 < len(values) <= MOST_LABELS and mask.dtype.kind in "ui":
-        _count_pieces(mask, values, counts, seen)
+        _count_pieces(mask, values, seen)
     if 2 < len(values) <= 16:
         _count_between(mask, values, seen)
     return seen
@@ -190,13 +223,39 @@ def _values_of(values: np.ndarray) -> tuple[list, np.ndarray]:
     return [int(value) if float(value).is_integer() else float(value) for value in found.tolist()], counts
 
 
-def _count_pieces(mask: np.ndarray, values: list, counts: np.ndarray, seen: Labels) -> None:
-    """Of each label but the most frequent: whether it is one connected piece."""
-    largest = values[int(np.argmax(counts))]
-    for value in values:
-        if value != largest and value != 0:
-            seen.pieces += 1
-            seen.whole += int(cv2.connectedComponents((mask == value).astype(np.uint8))[0] == 2)
+def brightness_of(image: np.ndarray, masks: Sequence[np.ndarray]) -> list[tuple[object, float]]:
+    """How bright each number of one mask (H, W) is beside the rest of its image (H, W, C), in standard deviations.
+
+    [] where there are several masks, or none.
+    """
+    if len(masks) != 1 or masks[0].dtype.kind not in "ui" or masks[0].max() > MOST_PLACES:
+        return []
+    grey = image.mean(axis=2, dtype=np.float32)
+    grey = ((grey - grey.mean()) / (grey.std() or 1.0)).ravel()
+    counts, sums = np.bincount(masks[0].ravel()), np.bincount(masks[0].ravel(), grey)
+    return [(number, sums[number] / counts[number]) for number in _numbers_in(np.flatnonzero(counts).tolist())]
+
+
+def _numbers_in(values: list) -> list:
+    """The values of a mask that may number classes or objects: without 0, and without 255 as void beside others."""
+    rest = [value for value in values if value != 0]
+    return rest[:-1] if len(rest) > 1 and rest[-1] == VOID and rest[-2] < VOID - 1 else rest
+
+
+def _count_pieces(mask: np.ndarray, values: list, seen: Labels) -> None:
+    """Of each number: its place and size, and whether it is one connected piece."""
+    numbers = _numbers_in(values)
+    height, width = mask.shape
+    for number, box in enumerate(ndimage.find_objects(mask.astype(np.int32)), start=1):
+        if box is not None and number in numbers:
+            own = mask[box] == number
+            y, x = (float(place.mean()) for place in np.nonzero(own))
+            middle = (box[0].start + y) / height, (box[1].start + x) / width
+            is_whole = cv2.connectedComponents(own.astype(np.uint8))[0] == 2
+            seen.pieces.append(Piece(number, *middle, float(own.sum()) / mask.size, is_whole))
+    if numbers:
+        seen.held.append((len(numbers), max(numbers)))
+        seen.numbered = int(numbers == list(range(1, len(numbers) + 1)))
 
 
 def _count_between(mask: np.ndarray, values: list, seen: Labels) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -24,7 +25,7 @@ from kit.datasets.places import no_folder
 from kit.datasets.reading import complaints, read_size
 from kit.new.alikeness import describe
 from kit.new.file_sets import FileSet, file_sets
-from kit.new.labels import Labels, read_labels
+from kit.new.labels import Labels, brightness_of, read_labels
 from kit.new.lists import find_split
 from kit.new.pairing import Layout, find_layout
 from kit.new.roles import Asked, find_roles, whole_pattern
@@ -181,22 +182,37 @@ def _read_samples(found: Study) -> None:
     ids = spread(found.ids, IMAGES)
     with ThreadPoolExecutor() as pool:
         measured = list(pool.map(lambda id: _look_at(found, id), ids))
-    found.kinds = Counter(kind for kind, _ in measured if kind is not None)
+    found.kinds = Counter(seen.kind for seen in measured if seen is not None)
+    found.labels.brightness = [one for seen in measured if seen is not None for one in seen.brightness]
     if not found.kinds:
         raise ValueError(
             f"none of {len(ids)} images that were tried can be read:{list_some(_complaints(found, ids[:5]))}"
         )
-    found.sides = sides([values for _, values in measured if values is not None])
+    found.sides = sides([seen.sides for seen in measured if seen is not None])
 
 
-def _look_at(found: Study, id: str) -> tuple[Kind | None, np.ndarray | None]:
-    """The kind of an image, and its sides."""
+class _Seen(NamedTuple):
+    """What one image shows. sides: of kit.new.upright.measure. brightness: see kit.new.labels.Labels."""
+
+    kind: Kind
+    sides: np.ndarray
+    brightness: list[tuple[object, float]]
+
+
+def _look_at(found: Study, id: str) -> _Seen | None:
+    """What an image and its masks show; None where it cannot be read."""
     path = found.images[id]
     try:
         image = decode_image(found.data.read(path), path)
-        return kind_of(image), measure(image, _foreground(found, id, image.shape[:2]))
+        masks = _masks_of(found, id, image.shape[:2])
+        whole = None if masks is None else np.any([mask != _background(found) for mask in masks], axis=0)
+        return _Seen(kind_of(image), measure(image, whole), brightness_of(image, masks or []))
     except (ValueError, OSError):  # said by the headers, or by the check before training
-        return None, None
+        return None
+
+
+def _background(found: Study) -> int:
+    return 0 if found.labels.colours else found.labels.background
 
 
 def _complaints(found: Study, ids: list[str]) -> list[str]:
@@ -205,14 +221,14 @@ def _complaints(found: Study, ids: list[str]) -> list[str]:
     return complaints([(lambda path: decode_image(found.data.read(path), path), path) for path in paths])
 
 
-def _foreground(found: Study, id: str, size: tuple[int, int]) -> np.ndarray | None:
-    """Roughly where an image's masks are, bool (H, W): every value but the background."""
-    whole = np.zeros(size, bool)
+def _masks_of(found: Study, id: str, size: tuple[int, int]) -> list[np.ndarray] | None:
+    """Some masks of an image as they are stored (H, W); None where one cannot be read, or there are none."""
+    masks = []
     for path in spread(found.masks.get(id, []), 20):
         try:
             mask = np.asarray(decode_mask(found.data.read(path), path))
         except (ValueError, OSError):
             return None
         if mask.shape == size:
-            whole |= mask != (found.labels.background if not found.labels.colours else 0)
-    return whole
+            masks.append(mask)
+    return masks or None

@@ -128,7 +128,7 @@ def _data(choices: Choices) -> str:
         "masks": _masks(choices),
         "tests": _bands(found.test_bands) or found.patterns.get("tests"),
         "ids": found.patterns.get("ids"),
-        "task": meaning.task if meaning.task in {"multilabel", "instances"} else None,
+        "task": None if meaning.task == ("binary" if len(meaning.classes) == 2 else "multiclass") else meaning.task,
         "classes": _classes(meaning.classes),
         "values": meaning.values,
         "ignore": meaning.ignore,
