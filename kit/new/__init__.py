@@ -2,6 +2,8 @@
 
 file_sets.py   files that are alike in place and name: a pattern each
 pairing.py     which sets are images, and which are their masks
+split_words.py the words that say what is held out
+merging.py     one pattern for train/ and val/
 roles.py       images, masks and tests by id, and the patterns that name them
 templates.py   ids from several parts of a path
 labels.py      what the values of masks are

@@ -1,6 +1,5 @@
 """From pairs of files to the images, masks and tests of a data set, and to the patterns that name them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +7,9 @@ from typing import TYPE_CHECKING
 from kit.datasets.names import nfc
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.file_sets import FileSet
-from kit.new.pairing import TEST_WORDS, Pairing, held_out_name, with_id
+from kit.new.merging import merged
+from kit.new.pairing import Pairing, with_id
+from kit.new.split_words import split_of
 from kit.new.tables import Table, ids_in
 from kit.new.templates import Templated, retold, templated
 from kit.system.files import list_some
@@ -43,7 +44,7 @@ class Asked:
         rest = [FileSet(one.pattern, tuple(path for path in one.paths if path not in taken)) for one in found]
         rest = [one for one in rest if one.paths]
         if self.images is not None and self.masks is not None:
-            rest = [one for one in rest if TEST_WORDS.search(one.pattern)]
+            rest = [one for one in rest if split_of(one.pattern) == "test"]
         return [*own, *rest]
 
 
@@ -52,17 +53,18 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
     pairings = found.layout.pairings
     if pairings:
         first, *further = pairings
-        names = {held_out_name(pair) for pair in further}
-        further = [pair for pair in further if held_out_name(pair) == ("val" if "val" in names else "test")]
+        names = {split_of(pair.images.pattern) for pair in further}
+        held_out = "val" if "val" in names else "test"
+        further = [pair for pair in further if split_of(pair.images.pattern) == held_out]
         pairings = [first, *further]
         found.patterns["images"], found.patterns["masks"] = first.patterns()
         used, found.bands = [first], _bands(first.images, found.layout.unpaired)
-        if further and not found.bands and (patterns := _merged(pairings, paths)):
+        if further and not found.bands and (patterns := merged(pairings, paths)):
             found.patterns["images"], found.patterns["masks"] = patterns
             used = pairings
         for pair in used:
-            _take(found, pair, "" if pair is first else held_out_name(pair))
-        found.unused = [f"{_shown(pair.images)} with masks" for pair in found.layout.pairings if pair not in used]
+            _take(found, pair, "" if pair is first else held_out)
+        found.unused = [_why_unused(pair) for pair in found.layout.pairings if pair not in used]
     else:
         _take_by_table(found)
     _find_tests(found)
@@ -70,6 +72,12 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
     for pattern in map(Pattern, [*found.bands.values(), *found.test_bands.values()]):
         used |= {path for path in paths if pattern.match(path)}
     found.unused += [_shown(one) for one in found.layout.unpaired if not used.issuperset(one.paths)]
+
+
+def _why_unused(pair: Pairing) -> str:
+    is_test = split_of(pair.images.pattern) == "test"
+    why = ": a test part, which is neither trained on nor held out" * is_test
+    return f"{_shown(pair.images)} with masks{why}"
 
 
 def _take(found: "Study", pair: Pairing, split: str) -> None:
@@ -115,7 +123,7 @@ def _find_tests(found: "Study") -> None:
     samples = [table for table in found.tables if table.has_masks and table is not found.mask_table]
     best: tuple[float, Table | None, FileSet | None] = (0.0, None, None)
     for files in _test_sets(found):
-        ids, named = ids_of(files), 0.25 * bool(TEST_WORDS.search(files.pattern))
+        ids, named = ids_of(files), 0.25 * (split_of(files.pattern) == "test")
         shares = [(ids_in(table, ids) * (1 + table.is_sample), table) for table in samples]
         share, table = max(shares, key=lambda one: one[0], default=(0.0, None))
         if share + named > best[0]:
@@ -174,44 +182,6 @@ def _bands(first: FileSet, sets: Sequence[FileSet]) -> dict[str, str]:
 
 def _depth(files: FileSet) -> int:
     return files.pattern.count("/")
-
-
-def _merged(pairings: list[Pairing], paths: Sequence[str]) -> tuple[str, str] | None:
-    """One pattern of all images and one of all masks, as */*.jpg and *annot/*.png; None where there are none."""
-    images = _common([pair.images.pattern for pair in pairings])
-    masks = _common([pair.masks.pattern for pair in pairings])
-    if images is None or masks is None or not all(pair.at is None for pair in pairings):
-        return None
-    image_pattern, mask_pattern = Pattern(images), Pattern(masks)
-    masked = {path for path in paths if mask_pattern.match(path)}
-    if masked != {path for pair in pairings for path in pair.masks.paths}:
-        return None
-    if {path for path in paths if image_pattern.match(path)} - masked != {
-        p for pair in pairings for p in pair.images.paths
-    }:
-        return None
-    agree = all(
-        image_pattern.match(image).groups() == mask_pattern.match(own[0]).groups()
-        for pair in pairings
-        for image, own in pair.shared.items()
-    )
-    return (images, masks) if agree else None
-
-
-def _common(patterns: list[str]) -> str | None:
-    """The patterns with * where their parts differ; None where they have other numbers of parts."""
-    split = [pattern.split("/") for pattern in patterns]
-    if len({len(parts) for parts in split}) > 1:
-        return None
-    return "/".join(_common_part(list(dict.fromkeys(parts))) for parts in zip(*split, strict=True))
-
-
-def _common_part(parts: list[str]) -> str:
-    if len(parts) == 1:
-        return parts[0]
-    front = os.path.commonprefix(parts)  # noqa: RUF071 (letters are meant, not folders)
-    back = os.path.commonprefix([part[len(front) :][::-1] for part in parts])[::-1]  # noqa: RUF071
-    return f"{front}*{back}".replace("**", "*")
 
 
 def whole_pattern(text: str) -> str:

@@ -113,7 +113,7 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
 
 
 def _spellings(sets: Sequence[FileSet]) -> list[str]:
-    """A line for each two sets that differ in capital letters alone: .PNG and .png."""
+    """A line for each two sets that differ in capital letters alone, and for each file in two spellings."""
     first: dict[str, FileSet] = {}
     lines = []
     for one in sets:
@@ -121,6 +121,10 @@ def _spellings(sets: Sequence[FileSet]) -> list[str]:
         if other is not one:
             counts = f"{other.pattern} ({len(other.paths)}) and {one.pattern} ({len(one.paths)})"
             lines.append(f"{counts} differ in capital letters alone, and are not read together: rename one kind")
+    for one in [one for one in sets if len(one.paths) > 1]:
+        kept = set(one.keys().values())
+        twice = [path for path in one.paths if path not in kept]
+        lines += [f"{path} differs from another file in its suffix alone: keep one of the two" for path in twice]
     return lines
 
 

@@ -215,12 +215,15 @@ def _folds(choices: Choices) -> str:
 
 
 def held_folders(found: Study) -> list[str]:
-    """How the ids begin that are held out, and no others: the first folders that tell them apart."""
+    """How the ids begin that are held out, and no others: the first folders, or the word, that tell them apart."""
     rest = [id for id in found.ids if id not in found.split]
     for depth in range(1, max(id.count("/") for id in found.split) + 1):
         fronts = sorted({"/".join(id.split("/")[:depth]) + "/" for id in found.split})
         if not any(id.startswith(tuple(fronts)) for id in rest):
             return fronts
+    fronts = sorted({re.match(r"[^\W\d_]*[\W_]?", id)[0] for id in found.split})  # val_, of val_01
+    if all(fronts) and not any(id.startswith(tuple(fronts)) for id in rest):
+        return fronts
     raise ValueError(
         "no folder tells the images that are held out from the others: give --images and --masks of one part"
     )
