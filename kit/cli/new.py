@@ -33,6 +33,7 @@ class New:
     order: Order = None  # of the pixels in the CSV's runs: C along rows, F down columns
     planes: tuple[int, ...] = ()  # of files with several channels each, those to take; the first is 0
     csv_size: tuple[int, int] | None = None  # height and width of the CSV's masks, where not those of the images
+    slides: bool = False  # read images in parts, as is done from about 8,000 × 8,000 pixels on
     device: str = "auto"  # for which sizes and epochs are chosen: cpu or cuda
 
     def run(self) -> int:
@@ -41,7 +42,7 @@ class New:
 
         asked = Asked(self.images, self.masks, self.tests)
         wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order)
-        wishes = replace(wishes, planes=self.planes, csv_size=self.csv_size, device=self.device)
+        wishes = replace(wishes, planes=self.planes, csv_size=self.csv_size, device=self.device, slides=self.slides)
         try:
             return new(None if self.look else self.path, self.data_dir, wishes, as_json=self.json)
         except (ValueError, OSError) as error:

@@ -13,6 +13,8 @@ lists.py       text files that list what is held out
 study.py       all of these together
 alikeness.py   whether images of a group are more alike than others
 groups.py      groupings by ids, folders and tables, and the evidence for each
+parts.py       parts of large files
+slides.py      what differs for slides
 upright.py     whether images have an upper side
 meaning.py     decides the task and the classes
 values.py      what values mean where a file holds the classes of an image

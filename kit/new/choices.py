@@ -9,8 +9,10 @@ from kit.new.groups import Grouping, find_groupings
 from kit.new.meaning import Meaning, meaning_of, meaning_of_table
 from kit.new.network import Network, network_of
 from kit.new.roles import Asked
-from kit.new.sizing import Sizing, device_of, sizing_of
+from kit.new.sizing import Device, Sizing, device_of, sizing_of
+from kit.new.slides import Slides, are_slides, slides_of
 from kit.new.study import Study, image_vector, study
+from kit.new.upright import OF_SLIDES
 from kit.submission.dialect import Dialect
 from kit.system.files import counted, raise_all
 
@@ -33,6 +35,7 @@ class Wishes:
     csv_size: tuple[int, int] | None = None  # (height, width) of the masks in the CSV; None: those of the images
     planes: tuple[int, ...] = ()  # of files with several channels, those to take
     device: str = "auto"
+    slides: bool = False  # the images are read in parts, although they are not that large
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Choices:
     channels: int  # of the images, as they reach the network
     reasons: list[tuple[str, str]]  # (what, the decision and why), in the order of the recipe
     doubts: list[str]
+    slides: Slides | None = None  # where images are read in parts
 
 
 def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
@@ -67,7 +71,10 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     if meaning is not None and dialect is not None:
         dialect = _with_labels(meaning, dialect, bool(wishes.classes))
     if meaning is None:
-        meaning = meaning_of_table(found, dialect, wishes.task, wishes.classes)
+        task = wishes.task
+        if task is None and dialect.rows == "class" and (wishes.slides or are_slides(found)):
+            task = "multiclass"  # slides have one class a pixel
+        meaning = meaning_of_table(found, dialect, task, wishes.classes)
     grouping, groups, doubts = _groups_of(found, wishes.groups)
     doubts = [*meaning.doubts, *doubts]
     if found.sample and meaning.task == "instances" and dialect.rows == "image":
@@ -85,8 +92,19 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     choices = Choices(
         found, meaning, grouping, groups, sizing, network, goal, folds, weighted, is_rare, channels, [], doubts
     )
+    if wishes.slides or are_slides(found):
+        as_slides(choices, device)
     choices.reasons = [*_reasons(choices)]
     return choices
+
+
+def as_slides(choices: Choices, device: Device) -> None:
+    """Change what differs for slides. Raises ValueError where their masks do not suit them."""
+    found = choices.found
+    choices.slides = slides_of(found, choices.meaning, choices.meaning.table and choices.goal.dialect, device)
+    choices.sizing, found.sides = choices.slides.sizing, OF_SLIDES
+    choices.weighted = choices.is_rare = False
+    choices.channels = max((kind.channels for kind in found.kinds), default=3)
 
 
 def _channels_of(found: Study) -> int:

@@ -13,6 +13,7 @@ from kit.data.formats import BadImage, format_of
 from kit.data.images import decode_image
 from kit.data.masks import decode_mask
 from kit.new.numbers import Numbers, Piece, Verdict, verdict_of
+from kit.new.parts import TooLarge
 
 COUNTERS = ("pixels", "present", "thorough", "edge", "between")
 THOROUGH = 100  # masks of which places count too, besides values
@@ -126,11 +127,16 @@ class Labels:
         return found if len(found) == 1 else []  # thin things side by side are all between others
 
 
-def read_labels(read: Callable[[str], bytes], paths: Sequence[str]) -> Labels:
-    """Read the masks of `paths` and note what they hold. Those that cannot be read are in `problems`."""
+def read_labels(
+    read: Callable[[str], bytes], paths: Sequence[str], part: Callable[[str], np.ndarray | None] | None = None
+) -> Labels:
+    """Read the masks of `paths` and note what they hold. Those that cannot be read are in `problems`.
+
+    part: kit.new.parts.Parts.part, which gives parts of large files in place of `read`.
+    """
     step = max(1, len(paths) // THOROUGH)
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda at: _look(read, paths[at], at % step == 0), range(len(paths))))
+        found = list(pool.map(lambda at: _look(read, part, paths[at], at % step == 0), range(len(paths))))
     return joined(found)
 
 
@@ -159,8 +165,10 @@ def joined(parts: Sequence[Labels]) -> Labels:
     return total
 
 
-def _look(read: Callable[[str], bytes], path: str, is_thorough: bool) -> Labels:
+def _look(read: Callable[[str], bytes], part: Callable | None, path: str, is_thorough: bool) -> Labels:
     try:
+        if part is not None and (regions := part(path)) is not None:
+            return _look_at_part(regions, path)
         data = read(path)
         seen = Labels(masks=1, jpeg=format_of(data, path) == "JPEG")
         try:
@@ -168,7 +176,9 @@ def _look(read: Callable[[str], bytes], path: str, is_thorough: bool) -> Labels:
         except BadImage as error:
             if "colour" not in error.found:
                 raise
-            return _look_at_colours(data, path, seen, is_thorough)
+            return _look_at_colours(decode_image(data, path, channels=3), path, seen, is_thorough)
+    except TooLarge:
+        return Labels()
     except (ValueError, OSError) as error:
         return Labels(problems=[str(error)])
     seen.top = 65535 if stored.bits == 16 or stored.dtype == np.uint16 else 255
@@ -178,8 +188,18 @@ def _look(read: Callable[[str], bytes], path: str, is_thorough: bool) -> Labels:
     return _count(np.asarray(stored), seen, is_thorough)
 
 
-def _look_at_colours(data: bytes, path: str, seen: Labels, is_thorough: bool) -> Labels:
-    pixels = decode_image(data, path, channels=3).astype(np.int64)
+def _look_at_part(regions: np.ndarray, path: str) -> Labels:
+    """Labels of regions (h, w, C) of a large mask; where they lie says nothing."""
+    seen = Labels(masks=1, top=65535 if regions.dtype == np.uint16 else 255)
+    if (regions == regions[..., :1]).all():
+        return _count(regions[..., 0], seen, False)
+    if regions.shape[2] != 3:
+        return Labels(problems=[f"{path}: a mask of {regions.shape[2]} channels, expected one, or colours"])
+    return _look_at_colours(regions, path, seen, False)
+
+
+def _look_at_colours(pixels: np.ndarray, path: str, seen: Labels, is_thorough: bool) -> Labels:
+    pixels = pixels.astype(np.int64)
     packed = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]
     codes, values = np.unique(packed, return_inverse=True)
     if len(codes) > 4096:

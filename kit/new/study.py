@@ -16,18 +16,18 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from kit.data.images import decode_image
 from kit.data.masks import decode_mask
 from kit.datasets.files import DataFolder
 from kit.datasets.kinds import Kind, kind_of
 from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
 from kit.datasets.places import no_folder
-from kit.datasets.reading import complaints, read_size
+from kit.datasets.reading import complaints
 from kit.new.alikeness import describe
 from kit.new.file_sets import FileSet, file_sets
 from kit.new.labels import Labels, brightness_of, read_labels
 from kit.new.lists import find_split
 from kit.new.pairing import Layout, find_layout
+from kit.new.parts import LARGE, Parts, TooLarge, size_of
 from kit.new.roles import Asked, find_roles, whole_pattern
 from kit.new.tables import Table, read_tables
 from kit.new.upright import Sides, measure, sides
@@ -92,11 +92,11 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     pictures = [path for path in paths if suffix_of(path) in IMAGE_SUFFIXES]
     if not pictures:
         raise ValueError(f"{root} holds no image file, expected one of .{', .'.join(sorted(IMAGE_SUFFIXES))}")
-    peeked: dict[str, Labels] = {}
+    peeked, parts = {}, Parts(data)
 
     def peek(files: FileSet) -> Labels:
         if files.pattern not in peeked:
-            peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK))
+            peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK), parts.part)
         return peeked[files.pattern]
 
     sets = asked.sets(file_sets(pictures), pictures)
@@ -131,11 +131,14 @@ def _spellings(sets: Sequence[FileSet]) -> list[str]:
 def image_vector(found: Study) -> Callable[[str], np.ndarray]:
     """A function from an id to kit.new.alikeness.describe of its image."""
 
+    parts = Parts(found.data, found.sizes)
+
     @functools.cache
     def vector(id: str) -> np.ndarray:
-        path = found.images[id]
         try:
-            return describe(decode_image(found.data.read(path), path))
+            return describe(parts.read(found.images[id]))
+        except TooLarge:
+            return np.full(1, np.nan, np.float32)
         except (ValueError, OSError):  # listed by the headers, or by the check before training
             return np.zeros(1, np.float32)
 
@@ -149,7 +152,7 @@ def _read_sizes(found: Study) -> None:
 
     def read(path: str) -> tuple[int, int] | str:
         try:
-            return read_size(found.data, path)
+            return size_of(found.data, path)
         except (ValueError, OSError) as error:
             return str(error)
 
@@ -177,37 +180,39 @@ def _describe_size(path: str, size: tuple[int, int], wanted: tuple[int, int], im
 
 def _read_samples(found: Study) -> None:
     """Read some masks whole, and some images with theirs."""
-    sizes = [height * width for height, width in found.sizes.values()]
+    sizes = [min(height * width, LARGE) for height, width in found.sizes.values()]
     most = max(24, PIXELS // int(np.median(sizes))) if sizes else 24
     masks = spread([found.masks[id][0] for id in found.ids if found.masks.get(id)], min(SAMPLE, most))
     if masks:
-        found.labels = read_labels(found.data.read, masks)
+        found.labels = read_labels(found.data.read, masks, Parts(found.data, found.sizes).part)
         found.problems += found.labels.problems
-    ids = spread(found.ids, IMAGES)
+    ids, parts = spread(found.ids, IMAGES), Parts(found.data, found.sizes)
     with ThreadPoolExecutor() as pool:
-        measured = list(pool.map(lambda id: _look_at(found, id), ids))
+        measured = list(pool.map(lambda id: _look_at(found, parts, id), ids))
     found.kinds = Counter(seen.kind for seen in measured if seen is not None)
     found.labels.brightness = [one for seen in measured if seen is not None for one in seen.brightness]
     if not found.kinds:
         raise ValueError(
             f"none of {len(ids)} images that were tried can be read:{list_some(_complaints(found, ids[:5]))}"
         )
-    found.sides = sides([seen.sides for seen in measured if seen is not None])
+    found.sides = sides([seen.sides for seen in measured if seen is not None and seen.sides is not None])
 
 
 class _Seen(NamedTuple):
     """What one image shows. sides: of kit.new.upright.measure. brightness: see kit.new.labels.Labels."""
 
     kind: Kind
-    sides: np.ndarray
+    sides: np.ndarray | None
     brightness: list[tuple[object, float]]
 
 
-def _look_at(found: Study, id: str) -> _Seen | None:
-    """What an image and its masks show; None where it cannot be read."""
+def _look_at(found: Study, parts: Parts, id: str) -> _Seen | None:
+    """What an image and its masks show; None where it cannot be read, or would have to be read whole."""
     path = found.images[id]
     try:
-        image = decode_image(found.data.read(path), path)
+        image, size = parts.read(path), found.sizes.get(path)
+        if image.shape[:2] != size:  # of a large image no part is looked at beside its mask
+            return _Seen(kind_of(image), None, [])
         masks = _masks_of(found, id, image.shape[:2])
         whole = None if masks is None else np.any([mask != _background(found) for mask in masks], axis=0)
         return _Seen(kind_of(image), measure(image, whole), brightness_of(image, masks or []))
@@ -221,8 +226,7 @@ def _background(found: Study) -> int:
 
 def _complaints(found: Study, ids: list[str]) -> list[str]:
     """Why images cannot be read."""
-    paths = [found.images[id] for id in ids]
-    return complaints([(lambda path: decode_image(found.data.read(path), path), path) for path in paths])
+    return complaints([(Parts(found.data, found.sizes).read, found.images[id]) for id in ids])
 
 
 def _masks_of(found: Study, id: str, size: tuple[int, int]) -> list[np.ndarray] | None:

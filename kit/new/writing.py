@@ -42,8 +42,8 @@ def _imports(choices: Choices) -> str:
     goal, has_csv = choices.goal, bool(choices.goal.dialect)
     losses = ["cross_entropy"] if choices.meaning.task == "multiclass" else ["bce_dice"]
     names = {
-        "kit.data": ["Resizing", _augment_name(choices)],
-        "kit.datasets": ["Folder"],
+        "kit.data": ["Resizing", _augment_name(choices)] + ["SlideCrops"] * bool(choices.slides),
+        "kit.datasets": [_dataset(choices)],
         "kit.folds": [] if choices.found.split else ["area_group_kfold"],
         "kit.losses": losses + ["median_frequency_weights"] * choices.weighted,
         "kit.models.pretrained": ["unet"] + ["statistics"] * _is_rgb(choices),
@@ -55,7 +55,7 @@ def _imports(choices: Choices) -> str:
         "kit.training": ["adamw", "supervised", "warmup_cosine"] + ["repeat_factors"] * choices.is_rare,
     }
     own = [imported(module, found) for module, found in names.items() if found]
-    from_dataclasses = ["dataclass"] + ["replace"] * ("replace(" in str(_masks(choices)))
+    from_dataclasses = ["dataclass"] + ["replace"] * (not choices.slides and "replace(" in str(_masks(choices)))
     standard = [f"from dataclasses import {', '.join(from_dataclasses)}"]
     standard += ["from pathlib import Path", "from typing import Literal"]
     third = ["import numpy as np", "import torch", "import tyro", "from torch import nn"]
@@ -63,13 +63,14 @@ def _imports(choices: Choices) -> str:
 
 
 def _names_of_submission(choices: Choices) -> list[str]:
-    has_csv, has_table = bool(choices.goal.dialect), choices.meaning.table is not None
+    has_csv, has_table = bool(choices.goal.dialect), choices.meaning.table is not None and not choices.slides
     return ["Competition"] * has_csv + ["Dialect"] * (has_csv or has_table) + ["CsvMasks"] * has_table
 
 
 def _config(choices: Choices, root: Path, path: Path) -> str:
     sizing = choices.sizing
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
+    passes = f"of {choices.slides.crops} crops each" if choices.slides else "passes over the training images"
     is_one = "; the data has one split, so only 0" * bool(choices.found.split)
     return f'''@dataclass(frozen=True)
 class Config:
@@ -78,7 +79,7 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out{is_one}
     data_dir: Path = Path({quoted(str(root))})
     run_dir: Path = Path("runs/{path.stem}")  # weights, predictions and report go here; an older run is resumed
-    epochs: Count = {sizing.epochs}  # passes over the training images
+    epochs: Count = {sizing.epochs}  # {passes}
     image_size: tuple[Count, Count] = {sizing.crop or sizing.size}  # height and width {seen}
     batch_size: Count = {sizing.batch_size}  # images a step
     lr: float = {choices.network.lr:g}  # the largest learning rate, after the warm-up
@@ -97,7 +98,7 @@ def _main(choices: Choices) -> str:
     frame += ["tile=config.image_size"] * bool(sizing.crop)
     name, takes_classes, _ = METRICS[goal.metric]
     metric = f"{name}({'data.num_classes' * takes_classes})"
-    views = f'TTA(VIEWS["{"hflip" if found.sides.is_upright else "d4"}"])'
+    views = f'TTA(VIEWS["{"hflip" if found.sides.is_upright or choices.slides else "d4"}"])'
     lines = [
         "def main() -> None:",
         f'    """Train the folds asked for and report on them{", then write the CSV" * bool(goal.dialect)}."""',
@@ -121,13 +122,15 @@ def _main(choices: Choices) -> str:
 
 
 def _data(choices: Choices) -> str:
-    """The dialect, and the data set: what differs from Folder's defaults."""
-    found, meaning = choices.found, choices.meaning
+    """The dialect, and the data set: what differs from its defaults."""
+    found, meaning, slides = choices.found, choices.meaning, choices.slides
     values = {
         "images": _bands(found.bands) or found.patterns["images"],
-        "masks": _masks(choices),
+        "masks": slides.masks if slides else _masks(choices),
+        "order": slides.order if slides else None,
         "tests": _bands(found.test_bands) or found.patterns.get("tests"),
         "ids": found.patterns.get("ids"),
+        "scale": slides.scale if slides else None,
         "task": None if meaning.task == ("binary" if len(meaning.classes) == 2 else "multiclass") else meaning.task,
         "classes": _classes(meaning.classes),
         "values": meaning.values,
@@ -138,7 +141,8 @@ def _data(choices: Choices) -> str:
         "channels": None if found.bands else choices.channels,
     }
     lines = [argument(name, value) for name, value in values.items() if value is not None]
-    head = ["def read_data(folder: Path) -> Folder:", '    """The images and their masks."""', "    return Folder("]
+    name = _dataset(choices)
+    head = [f"def read_data(folder: Path) -> {name}:", '    """The images and their masks."""', f"    return {name}("]
     return _dialect(choices) + "\n".join([*head, "        folder,", *lines, "    )"])
 
 
@@ -181,7 +185,7 @@ def _classes(names: tuple[str, ...]) -> object:
 
 def _dialect(choices: Choices) -> str:
     """How the CSV is written: what differs from Dialect's defaults, and always the order."""
-    dialect = choices.goal.dialect or choices.meaning.table
+    dialect = choices.goal.dialect or (None if choices.slides else choices.meaning.table)
     if dialect is None:
         return ""
     usual = {name: field.default for name, field in type(dialect).__dataclass_fields__.items()}
@@ -191,7 +195,7 @@ def _dialect(choices: Choices) -> str:
 
 
 def _folds(choices: Choices) -> str:
-    head = "def make_folds(config: Config, data: Folder) -> np.ndarray:"
+    head = f"def make_folds(config: Config, data: {_dataset(choices)}) -> np.ndarray:"
     if listed := choices.found.split_list:
         return (
             f'{head}\n    """The official split: the images of a list are held out, the rest is always trained on."""\n'
@@ -230,7 +234,7 @@ def held_folders(found: Study) -> list[str]:
 
 
 def _train(choices: Choices) -> str:
-    crop = ["config.image_size"] * bool(choices.sizing.crop)
+    crop = ["config.image_size"] * bool(choices.sizing.crop and not choices.slides)
     parts = ["config.seed", *crop, "dtype=run.dataset.dtype", "channels=run.dataset.channels"]
     lines = [
         "def train(run: Run, config: Config, fold: int) -> None:",
@@ -242,6 +246,12 @@ def _train(choices: Choices) -> str:
         "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment)",
     ]
     loss = "cross_entropy" if choices.meaning.task == "multiclass" else "bce_dice"
+    if choices.slides:
+        parts = ["run.dataset", "run.trained_on(fold)", "config.image_size", f"count={choices.slides.crops}"]
+        lines[-1:] = [
+            call("crops = SlideCrops(", [*parts, "augment=augment", "seed=config.seed"]),
+            "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, samples=crops)",
+        ]
     if choices.is_rare:
         lines[-1:] = [
             "    rare = repeat_factors(run.dataset.read_mask(id) for id in run.trained_on(fold))",
@@ -264,6 +274,10 @@ def _network(choices: Choices) -> str:
         f"    model = unet(config.encoder, weights, num_classes={logits}{channels})\n"
         "    return model.to(memory_format=torch.channels_last)"
     )
+
+
+def _dataset(choices: Choices) -> str:
+    return "Slides" if choices.slides else "Folder"
 
 
 def _augment_name(choices: Choices) -> str:
