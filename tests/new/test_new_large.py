@@ -105,8 +105,8 @@ def test_the_scale_keeps_objects_within_a_tile(tmp_path, small_limits):
 
 
 @pytest.mark.slow
-def test_tiffs_of_8192_pixels_are_slides(tmp_path):
-    folder = draw(tmp_path, size=(8192, 8320), rows=True, count=3)
+def test_tiffs_of_8000_pixels_are_slides(tmp_path):
+    folder = draw(tmp_path, size=(7936, 9088), rows=True, count=3)
     choices = choose(folder, Wishes(device="cpu"))
     assert are_slides(choices.found)
     assert choices.slides.scale > 1
