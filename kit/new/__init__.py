@@ -8,6 +8,7 @@ roles.py       images, masks and tests by id, and the patterns that name them
 templates.py   ids from several parts of a path
 labels.py      what the values of masks are
 numbers.py     whether numbers in masks are classes or count objects
+palettes.py    masks whose palettes have another order than most
 tables.py      CSV files: run lengths, sample submission, facts of images
 lists.py       text files that list what is held out
 study.py       all of these together

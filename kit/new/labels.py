@@ -3,27 +3,25 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from kit.data.formats import BadImage, format_of
 from kit.data.images import decode_image
 from kit.data.masks import decode_mask
-from kit.new.numbers import Numbers, Piece, Verdict, verdict_of
+from kit.new.numbers import Numbers, Piece, Verdict, numbers_in, pieces_of, verdict_of
+from kit.new.palettes import MANY, swapped
 from kit.new.parts import TooLarge
 
 COUNTERS = ("pixels", "present", "thorough", "edge", "between")
 THOROUGH = 100  # masks of which places count too, besides values
-VOID = 255  # ignored pixels, beside numbers of classes
 MOST_LABELS = 256  # more different values in a mask are a photograph
 EXTREME = 0.9  # the share of pixels near 0 or the top from which on a mask of many values has two meanings
 LEAST_BETWEEN = 24  # values that are near neither end, from which on greys are blurred edges and no classes
 NEAR = 16  # greys around 0 and 255 that JPEG makes of them
 USUAL = 0.9  # of the masks
-MOST_PLACES = 4096  # the largest number whose brightness is looked at
 OUTLINE = 0.5  # the share of a label's pixels that lie near two other labels, from which on it is an outline
 
 
@@ -45,7 +43,8 @@ class Labels:
     colours: bool = False
     jpeg: bool = False
     top: int = 255  # the largest value that the file's type holds
-    palette: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    palette: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # of all masks together
+    palettes: dict[str, dict[int, tuple[int, int, int]]] = field(default_factory=dict)  # by path
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -137,7 +136,12 @@ def read_labels(
     step = max(1, len(paths) // THOROUGH)
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda at: _look(read, part, paths[at], at % step == 0), range(len(paths))))
-    return joined(found)
+    total = joined(found)
+    odd = swapped(total.palettes)
+    if len(odd) > MANY * len(total.palettes):
+        return joined([_by_colours(one) for one in found])
+    total.problems += odd.values()
+    return total
 
 
 def labels_of(masks: Sequence[np.ndarray]) -> Labels:
@@ -157,6 +161,7 @@ def joined(parts: Sequence[Labels]) -> Labels:
         total.jpeg |= part.jpeg
         total.top = max(total.top, part.top)
         total.palette |= part.palette
+        total.palettes |= part.palettes
         total.problems += part.problems
     if total.colours:  # a mask with black alone may have been read as grey
         for counter in [getattr(total, name) for name in COUNTERS]:
@@ -185,6 +190,7 @@ def _look(read: Callable[[str], bytes], part: Callable | None, path: str, is_tho
     if stored.colours is not None:
         used = np.unique(np.asarray(stored)).tolist()
         seen.palette = {value: tuple(map(int, stored.colours[value])) for value in used}
+        seen.palettes = {path: seen.palette}
     return _count(np.asarray(stored), seen, is_thorough)
 
 
@@ -206,12 +212,24 @@ def _look_at_colours(pixels: np.ndarray, path: str, seen: Labels, is_thorough: b
         return Labels(problems=[f"{path}: {len(codes):,} colours, expected a mask with a colour a class"])
     counted = _count(values.reshape(packed.shape).astype(np.int32), seen, is_thorough)
     names = {at: (int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for at, code in enumerate(codes)}
+    return _renamed(counted, names)
+
+
+def _by_colours(seen: Labels) -> Labels:
+    """The same with the colours of its palette in place of their numbers."""
+    return replace(_renamed(seen, seen.palette), palette={}, palettes={}) if seen.palette else seen
+
+
+def _renamed(seen: Labels, colours: dict[int, tuple[int, int, int]]) -> Labels:
+    """The same with colours in place of numbers; several numbers may have one colour."""
     for name in COUNTERS:
-        own = getattr(counted, name)
-        setattr(counted, name, Counter({names[at]: count for at, count in own.items()}))
-    counted.pieces = [piece._replace(number=names[piece.number]) for piece in counted.pieces]
-    counted.colours = True
-    return counted
+        renamed: Counter = Counter()
+        for number, count in getattr(seen, name).items():
+            renamed[colours[number]] += count
+        setattr(seen, name, renamed)
+    seen.pieces = [piece._replace(number=colours[piece.number]) for piece in seen.pieces]
+    seen.colours = True
+    return seen
 
 
 def _count(mask: np.ndarray, seen: Labels, is_thorough: bool) -> Labels:
@@ -243,38 +261,11 @@ def _values_of(values: np.ndarray) -> tuple[list, np.ndarray]:
     return [int(value) if float(value).is_integer() else float(value) for value in found.tolist()], counts
 
 
-def brightness_of(image: np.ndarray, masks: Sequence[np.ndarray]) -> list[tuple[object, float]]:
-    """How bright each number of one mask (H, W) is beside the rest of its image (H, W, C), in standard deviations.
-
-    [] where there are several masks, or none.
-    """
-    if len(masks) != 1 or masks[0].dtype.kind not in "ui" or masks[0].max() > MOST_PLACES:
-        return []
-    grey = image.mean(axis=2, dtype=np.float32)
-    grey = ((grey - grey.mean()) / (grey.std() or 1.0)).ravel()
-    counts, sums = np.bincount(masks[0].ravel()), np.bincount(masks[0].ravel(), grey)
-    return [(number, sums[number] / counts[number]) for number in _numbers_in(np.flatnonzero(counts).tolist())]
-
-
-def _numbers_in(values: list) -> list:
-    """The values of a mask that may number classes or objects: without 0, and without 255 as void beside others."""
-    rest = [value for value in values if value != 0]
-    return rest[:-1] if len(rest) > 1 and rest[-1] == VOID and rest[-2] < VOID - 1 else rest
-
-
 def _count_pieces(mask: np.ndarray, values: list, seen: Labels) -> None:
     """Of each number: its place and size, and whether it is one connected piece."""
-    numbers = _numbers_in(values)
-    height, width = mask.shape
-    for number, box in enumerate(ndimage.find_objects(mask.astype(np.int32)), start=1):
-        if box is not None and number in numbers:
-            own = mask[box] == number
-            y, x = (float(place.mean()) for place in np.nonzero(own))
-            middle = (box[0].start + y) / height, (box[1].start + x) / width
-            is_whole = cv2.connectedComponents(own.astype(np.uint8))[0] == 2
-            seen.pieces.append(Piece(number, *middle, float(own.sum()) / mask.size, is_whole))
-    if numbers:
-        seen.held.append((len(numbers), max(numbers)))
+    if numbers := numbers_in(values):
+        seen.pieces = pieces_of(mask, numbers)
+        seen.held = [(len(numbers), max(numbers))]
         seen.numbered = int(numbers == list(range(1, len(numbers) + 1)))
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from kit.data.images import decode_image
-from kit.new.labels import VOID, Labels
+from kit.new.labels import Labels
 from kit.new.legend import legend_of
-from kit.new.numbers import MOST_CLASSES, WHOLE
+from kit.new.numbers import MOST_CLASSES, VOID, WHOLE
 from kit.new.study import Study
 from kit.new.tables import names_of_images
 from kit.new.values import (

@@ -9,10 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
+from scipy import ndimage
 from scipy.stats import f as f_distribution
 
 MOST_CLASSES = 64
+VOID = 255  # ignored pixels, beside numbers of classes
+MOST_PLACES = 4096  # the largest number whose brightness is looked at
 LEAST_PIECES = 8  # numbers of all masks together, from which on anything can be said
 WHOLE = 0.9  # the share of numbers that are one connected piece each, below which they are no objects
 USUAL = 0.9  # the share of masks that hold a number, from which on it is in nearly all
@@ -51,6 +55,38 @@ class Numbers(NamedTuple):
     gapless: int
     brightness: Sequence[tuple[object, float]]
     are_colours: bool
+
+
+def numbers_in(values: list) -> list:
+    """The values of a mask that may number classes or objects: without 0, and without 255 as void beside others."""
+    rest = [value for value in values if value != 0]
+    return rest[:-1] if len(rest) > 1 and rest[-1] == VOID and rest[-2] < VOID - 1 else rest
+
+
+def pieces_of(mask: np.ndarray, numbers: Sequence[int]) -> list[Piece]:
+    """What is to be known of each number of a mask (H, W)."""
+    (height, width), pieces = mask.shape, []
+    for number, box in enumerate(ndimage.find_objects(mask.astype(np.int32)), start=1):
+        if box is not None and number in numbers:
+            own = mask[box] == number
+            y, x = (float(place.mean()) for place in np.nonzero(own))
+            middle = (box[0].start + y) / height, (box[1].start + x) / width
+            is_whole = cv2.connectedComponents(own.astype(np.uint8))[0] == 2
+            pieces.append(Piece(number, *middle, float(own.sum()) / mask.size, is_whole))
+    return pieces
+
+
+def brightness_of(image: np.ndarray, masks: Sequence[np.ndarray]) -> list[tuple[object, float]]:
+    """How bright each number of one mask (H, W) is beside the rest of its image (H, W, C), in standard deviations.
+
+    [] where there are several masks, or none.
+    """
+    if len(masks) != 1 or masks[0].dtype.kind not in "ui" or masks[0].max() > MOST_PLACES:
+        return []
+    grey = image.mean(axis=2, dtype=np.float32)
+    grey = ((grey - grey.mean()) / (grey.std() or 1.0)).ravel()
+    counts, sums = np.bincount(masks[0].ravel()), np.bincount(masks[0].ravel(), grey)
+    return [(number, sums[number] / counts[number]) for number in numbers_in(np.flatnonzero(counts).tolist())]
 
 
 def verdict_of(found: Numbers) -> Verdict:

@@ -24,8 +24,9 @@ from kit.datasets.places import no_folder
 from kit.datasets.reading import complaints
 from kit.new.alikeness import describe
 from kit.new.file_sets import FileSet, file_sets
-from kit.new.labels import Labels, brightness_of, read_labels
+from kit.new.labels import Labels, read_labels
 from kit.new.lists import find_split
+from kit.new.numbers import brightness_of
 from kit.new.pairing import Layout, find_layout
 from kit.new.parts import LARGE, Parts, TooLarge, size_of
 from kit.new.roles import Asked, find_roles, whole_pattern

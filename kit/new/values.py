@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kit.new.labels import VOID, Labels
+from kit.new.labels import Labels
 from kit.new.legend import legend_of
-from kit.new.numbers import MOST_CLASSES
+from kit.new.numbers import MOST_CLASSES, VOID
 from kit.new.tables import Table
 from kit.submission.dialect import Dialect
 
