@@ -17,7 +17,7 @@ from kit.runs.run import Run
 from kit.runs.saving import save_predictor, saved_run
 from kit.runs.submit import Submission, submit, test_time
 from kit.scoring.metrics import Metric
-from kit.submission.detect import check_numbers
+from kit.submission.check_numbers import check_numbers
 from kit.submission.lint import check_sample
 from kit.training import processes
 

@@ -2,7 +2,7 @@
 
 folder.py       Folder: anyone's images and masks, found by patterns. Its parts: patterns.py, matching.py, groups.py,
                 image_files.py; masks.py (mask_kinds.py, mask_files.py, mask_objects.py, mask_classes.py, objects.py,
-                values.py)
+                values.py); id_tables.py: tests that a CSV names
 slides.py       Slides: anyone's slides, read by regions; run_tables.py: their run lengths in a CSV
 neighbours.py   Neighbours: the slices around an image as channels
 images_alone.py Images: a folder or zip without masks, to predict

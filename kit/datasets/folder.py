@@ -28,7 +28,7 @@ Folder(                                       # run lengths in a CSV, classes th
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +38,9 @@ from kit.data.formats import BadImage
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
+from kit.datasets.id_tables import IdTable, share_out
 from kit.datasets.image_files import ONE, ImageFiles, channel_names, image_patterns
 from kit.datasets.mask_kinds import MaskSource, classes_of, masks_of, task_of
-from kit.datasets.masks import OpenTable, TableMasks, Wanted
 from kit.datasets.matching import Files, Found, Images, find_images, front_of
 from kit.datasets.patterns import Pattern
 from kit.datasets.places import no_folder
@@ -70,13 +70,13 @@ class Folder(Dataset):
             Default: "binary" for two classes, else "labels". Of an image that numbers objects "labels", or
             "components": each connected region of a binary mask is an object.
         ignore: the value, values or colours of pixels that are neither trained on nor scored.
-        lacking: "refuse" an image without a mask file, or take it for "empty".
+        lacking: "refuse" an image without a mask file, take it for "empty", or "skip" it.
         groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
-            or mapping from id to group; or (file, id column, group column) of a CSV below `root`. Default: every image
-            is its own group.
+            or mapping from id to group; or (file, id column, group column) of a CSV below `root`, whose id column holds
+            ids, or one part of each id between marks, as p01 of p01_slice3. Default: every image is its own group.
         tests: a pattern of test images, or a mapping as `images`. Where a test image has the id of an image, as with
             train/*.png and test/*.png, the ids of all images begin with their folder: train/1. Test ids stay as the
-            CSV has them.
+            CSV has them. kit.submission.CsvIds: those of the images that a CSV names, as the sample submission.
         ids: a template of the ids, "{2}_slice_{3}", in which {1}, {2}, … are the texts of the wildcards of `images`,
             and of `tests`.
         absent: names of classes that may be in no mask, as in a part of a data set.
@@ -109,7 +109,7 @@ class Folder(Dataset):
         ignore: int | Colour | Sequence | None = None,
         lacking: str = "refuse",
         groups: str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None = None,
-        tests: str | Mapping[str, str] | None = None,
+        tests: str | Mapping[str, str] | IdTable | None = None,
         ids: str | None = None,
         absent: Sequence[str] = (),
         channels: int | Sequence[str] | None = None,
@@ -121,6 +121,7 @@ class Folder(Dataset):
         self.data, self.mean, self.std = DataFolder(root), mean, std
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "folder"
         self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
+        table, tests = (tests, None) if isinstance(tests, IdTable) else (None, tests)
         self.reading = {"images": images if tests is None else tests, "ids": ids, "planes": planes}  # plain values
         refused: list[str] = []
         with _noting(refused):
@@ -137,11 +138,9 @@ class Folder(Dataset):
         _raise_any(refused)
         if not Path(root).is_dir():
             raise FileNotFoundError(no_folder(root, _of_zip(Path(root), images)))
-        images_of, tests_of = self._find_files(patterns, test_patterns, groups)
+        images_of, tests_of = self._find_files(patterns, test_patterns if table is None else table, groups)
         self._name_images(images_of, tests_of, next(iter(patterns.values())).prefix)
         self.channels = self._images.find_channels(self.ids) if named is None else self._images.check_names(named)
-        if isinstance(self._masks, TableMasks):
-            self._masks = self._open_table(self._masks)
 
     def read_image(self, id: str) -> np.ndarray:
         """Read an image -> (H, W, C), u8, u16 or f32 as stored. Raises BadImage, or KeyError for an unknown id."""
@@ -182,7 +181,7 @@ class Folder(Dataset):
             raise KeyError(f"no {'mask' if mask else 'image'} of the id {id!r} in {self.data.root}")
 
     def _find_files(
-        self, patterns: Mapping[str, Pattern], test_patterns: Mapping[str, Pattern], groups: object
+        self, patterns: Mapping[str, Pattern], of_tests: Mapping[str, Pattern] | IdTable, groups: object
     ) -> tuple[Files, Files]:
         """The images and the test images by id; also finds the masks and the groups. Raises ValueError."""
         problems: list[str] = []
@@ -190,10 +189,13 @@ class Folder(Dataset):
         found, images, tests = Found(self.data, problems), {}, {}
         with _noting(missing):
             images = find_images(found, patterns, self._masks.patterns)
+            if isinstance(of_tests, IdTable):
+                images, tests = share_out(found, images, of_tests)
             first = {id: paths[0] for id, paths in images.items()}
-            self._masks.pair(found, Images(next(iter(patterns.values())), first))
+            skipped = self._masks.pair(found, Images(next(iter(patterns.values())), first, tests))
+            images = self._without(images, skipped)
         with _noting(missing):
-            tests = find_images(found, test_patterns)
+            tests = tests if isinstance(of_tests, IdTable) else find_images(found, of_tests)
         _raise_any(missing)
         taken = {path for paths in images.values() for path in paths}
         problems += [
@@ -205,20 +207,25 @@ class Folder(Dataset):
         raise_all(problems, f"problems with the files in {self.data.root}")
         return images, tests
 
+    def _without(self, images: Files, skipped: Collection[str]) -> Files:
+        """The images that are not skipped; a note says how many are. Raises ValueError where none is left."""
+        if not skipped:
+            return images
+        if len(skipped) == len(images):
+            raise ValueError(f"none of {counted(len(images), 'image')} in {self.data.root} has a mask")
+        names = ", ".join(sorted(skipped)[:3]) + ", …" * (len(skipped) > 3)
+        self.notes = (*self.notes, f"{counted(len(skipped), 'image')} without a mask are left out: {names}")
+        return {id: paths for id, paths in images.items() if id not in skipped}
+
     def _name_images(self, images_of: Files, tests_of: Files, prefix: str) -> None:
         """Set the ids, with a folder in front where a test image has the same. prefix: the folders of all images."""
         self._front = front_of(images_of, tests_of, prefix)
         self.ids, self.test_ids = [self._front + id for id in sorted(images_of)], sorted(tests_of)
         if self._front:
             shared = counted(len(images_of.keys() & tests_of), "test image")
-            self.notes = (f"The ids of all training images begin with {self._front}: {shared} had the same id as one.",)
+            note = f"The ids of all training images begin with {self._front}: {shared} had the same id as one."
+            self.notes = (*self.notes, note)
         self._images.files, self._images.tests = {self._front + id: paths for id, paths in images_of.items()}, tests_of
-
-    def _open_table(self, table: TableMasks) -> OpenTable:
-        """Read the table of masks, now that the images are known."""
-        front, size = self._front, self._images.size
-        ids = [id[len(front) :] for id in self.ids]
-        return table.open(Wanted(self.data, self.task, self.foreground, ids, lambda id: size(front + id)))
 
 
 @contextlib.contextmanager

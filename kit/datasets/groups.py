@@ -8,20 +8,49 @@ from collections.abc import Callable, Mapping, Sequence
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 
+WORDS = re.compile(r"[^\W_]+")  # what marks stand between
 Groups = str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str]
 
 
 def group_ids(ids: Sequence[str], groups: Groups, data: DataFolder, problems: list[str]) -> list[str]:
     """The group of each id, as text. `groups` as in Folder; an id without a group goes to `problems`."""
-    find = _group_finder(groups, data)
+    find = _group_finder(groups, data, ids)
     found = [find(id) for id in ids]
     lacking = [id for id, group in zip(ids, found, strict=True) if _is_missing(group)]
     how = f"groups={groups!r} does not match" if isinstance(groups, str) else "`groups` gives nothing for"
+    if isinstance(groups, tuple):
+        how = f"the column {groups[1]} of {groups[0]} has neither the whole nor one part of"
     problems += [f"{how} the id {id}" for id in lacking]
     return [nfc(str(group)) for group in found]
 
 
-def _group_finder(groups: Groups, data: DataFolder) -> Callable[[str], object]:
+def parts_of(id: str) -> set[str]:
+    """All texts in an id between marks (what is no letter and no digit) or its ends: p01, slice3 and p01_slice3."""
+    words = [found.span() for found in WORDS.finditer(id)]
+    return {id[start:end] for at, (start, _) in enumerate(words) for _, end in words[at:]}
+
+
+def part_of_id(ids: Sequence[str], groups: tuple[str, str, str], data: DataFolder) -> tuple[str, str] | None:
+    """An id and the text of the id column in it, where that column holds parts of ids and no whole ids; else None."""
+    rows = _read_column(data, *groups)
+    if not ids or any(id in rows for id in ids):
+        return None
+    return next(((ids[0], part) for part in sorted(parts_of(ids[0]) & rows.keys())), None)
+
+
+def _by_parts(ids: Sequence[str], rows: Mapping[str, str]) -> Mapping[str, str]:
+    """The group of each id by the one text of the id column that is a part of it; `rows` where that has whole ids.
+
+    An id with several such texts has no group.
+    """
+    rows = {nfc(text): group for text, group in rows.items()}
+    if any(id in rows for id in ids):
+        return rows
+    found = {id: sorted(parts_of(id) & rows.keys()) for id in ids}
+    return {id: rows[own[0]] for id, own in found.items() if len(own) == 1} if any(found.values()) else rows
+
+
+def _group_finder(groups: Groups, data: DataFolder, ids: Sequence[str]) -> Callable[[str], object]:
     """A function from an id to its group, or to None."""
     if isinstance(groups, str):
         regex = re.compile(nfc(groups))
@@ -31,7 +60,7 @@ def _group_finder(groups: Groups, data: DataFolder) -> Callable[[str], object]:
             )
         return lambda id: found[1] if (found := regex.search(id)) else None
     if isinstance(groups, tuple):
-        groups = _read_column(data, *groups)
+        groups = _by_parts(ids, _read_column(data, *groups))
     if hasattr(groups, "to_dict"):  # a column of pandas, which is not imported here because it takes a second
         groups = groups.to_dict()
     if isinstance(groups, Mapping):
@@ -46,7 +75,7 @@ def _group_finder(groups: Groups, data: DataFolder) -> Callable[[str], object]:
 
 
 def _read_column(data: DataFolder, file: str, id_column: str, group_column: str) -> dict[str, str]:
-    """Map ids to the text of a column of a CSV; an id may be written with its file's suffix."""
+    """Map the texts of the id column to those of another column; an id may be written with its file's suffix."""
     try:
         content = data.read(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:

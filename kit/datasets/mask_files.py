@@ -16,7 +16,7 @@ from kit.system.files import counted
 class MaskFiles:
     """A file of class numbers for each image -> u8 (H, W), 255 = ignored.
 
-    lacking: "refuse", or "empty": an image without a mask is all background.
+    lacking: "refuse", "empty": an image without a mask is all background; "skip": it is left out.
     """
 
     def __init__(self, pattern: Pattern, values: MaskValues, lacking: str):
@@ -28,14 +28,15 @@ class MaskFiles:
         """The meaning of the values, and what is said of images without a mask."""
         return (self.values.values, self.values.ignore, *([] if self.lacking == "refuse" else [self.lacking]))
 
-    def pair(self, found: Found, images: Images) -> None:
-        """Find the mask of each image."""
+    def pair(self, found: Found, images: Images) -> frozenset[str]:
+        """Find the mask of each image; return the ids of those that are left out."""
         (pattern,), self._data, self._images = self.patterns, found.data, images.paths
         paired = find_masks(found, pattern, images)
         found.problems += several_masks(paired, images)
         if self.lacking == "refuse":
             found.problems += lacking_masks(paired, pattern, images)
         self._files = {id: paths[0] for id, paths in paired.items()}
+        return frozenset(images.paths.keys() - paired if self.lacking == "skip" else ())
 
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
         """Read a mask -> u8 (H, W). Raises BadImage."""

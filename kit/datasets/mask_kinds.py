@@ -48,8 +48,10 @@ def masks_of(
     masks: MaskSource, task: str, classes: tuple[str, ...], values: Values | None, ignore: object, lacking: str
 ) -> Masks:
     """The masks that the arguments describe. Raises ValueError for arguments that do not go together."""
-    if lacking not in {"refuse", "empty"}:
-        raise ValueError(f"lacking={lacking!r}, expected 'refuse' or 'empty', what an image without a mask is")
+    if lacking not in {"refuse", "empty", "skip"}:
+        raise ValueError(
+            f"lacking={lacking!r}, expected what is done about an image without a mask: 'refuse', 'empty' or 'skip'"
+        )
     if isinstance(masks, MaskTable):
         given = {"values": values, "ignore": ignore, "lacking": None if lacking == "refuse" else lacking}
         if odd := [f"{name}={value!r}" for name, value in given.items() if value is not None]:
@@ -57,7 +59,7 @@ def masks_of(
                 f"{', '.join(odd)}: expected no such argument beside a table of masks; it is about mask files. What an "
                 "image without a row is, says the table: CsvMasks(…, lacking=…)"
             )
-        return TableMasks(masks)
+        return TableMasks(masks, task, classes if task == "multilabel" else classes[1:])
     if task in {"multilabel", "instances"} and (ignore is not None or _ignores(values)):
         raise ValueError(f"ignored pixels are known to binary and multiclass masks alone, task is {task!r}: leave them")
     if isinstance(masks, Mapping):

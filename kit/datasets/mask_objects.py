@@ -31,7 +31,7 @@ def is_of_objects(pattern: Pattern) -> bool:
 class ObjectFiles:
     """A binary mask for each object of an image -> i32 (H, W), numbered in the order of the files' names.
 
-    lacking: "refuse", or "empty": an image without a file has no object.
+    lacking: "refuse", "empty": an image without a file has no object; "skip": it is left out.
     """
 
     def __init__(self, pattern: Pattern, values: MaskValues, lacking: str):
@@ -43,12 +43,13 @@ class ObjectFiles:
         """The meaning of the values, and what is said of images without a file."""
         return "objects", self.values.values, self.lacking
 
-    def pair(self, found: Found, images: Images) -> None:
-        """Find the files of each image."""
+    def pair(self, found: Found, images: Images) -> frozenset[str]:
+        """Find the files of each image; return the ids of those that are left out."""
         (pattern,), self._data, self._images = self.patterns, found.data, images.paths
         self._files = {id: sorted(paths) for id, paths in find_masks(found, pattern, images).items()}
         if self.lacking == "refuse":
             found.problems += lacking_masks(self._files, pattern, images)
+        return frozenset(images.paths.keys() - self._files if self.lacking == "skip" else ())
 
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
         """Read and number the objects -> i32 (H, W). Raises BadImage."""

@@ -6,7 +6,7 @@ mask_classes.py   a file a class
 kit.submission    CsvMasks: run lengths in a CSV; a MaskTable, which Folder opens
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from kit.datasets.files import DataFolder
 from kit.datasets.matching import Found, Images
 from kit.datasets.patterns import Pattern
+from kit.datasets.reading import read_size
 
 
 class Masks(Protocol):
@@ -25,8 +26,11 @@ class Masks(Protocol):
     patterns: Sequence[Pattern]
     facts: tuple
 
-    def pair(self, found: Found, images: Images) -> None:
-        """Find the masks of the images. What does not fit goes to the problems of `found`. Raises ValueError."""
+    def pair(self, found: Found, images: Images) -> frozenset[str]:
+        """Find the masks of the images; return the ids of those that are left out, because they have none.
+
+        What does not fit goes to the problems of `found`. Raises ValueError.
+        """
         ...
 
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
@@ -49,12 +53,17 @@ class Wanted(NamedTuple):
     foreground: tuple[str, ...]
     ids: Sequence[str]
     size: Callable[[str], tuple[int, int]]  # (H, W) of an image, from its header
+    tests: Collection[str] = ()  # ids of images that must have no mask, because they are to be predicted
 
 
 class OpenTable(Protocol):
-    """The masks of a table that has been read: Masks that are found already."""
+    """The masks of a table that has been read: Masks that are found already.
+
+    skipped: ids of images that are left out, because the table does not name them.
+    """
 
     facts: tuple
+    skipped: frozenset[str]
 
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
         """Read a mask, as Masks.read. Raises BadImage."""
@@ -75,16 +84,34 @@ class MaskTable(Protocol):
 
 
 class TableMasks:
-    """Stands for the masks of a MaskTable until the images are known, and their files are right."""
+    """The masks of a MaskTable, which is read when the images are known."""
 
     patterns = ()
 
-    def __init__(self, table: MaskTable):
-        self._table = table
+    def __init__(self, table: MaskTable, task: str, foreground: tuple[str, ...]):
+        self._table, self._task, self._foreground = table, task, foreground
+        self._open: OpenTable | None = None
 
-    def pair(self, found: Found, images: Images) -> None:
-        """There are no files to find."""
+    @property
+    def facts(self) -> tuple:
+        """What else than the table decides how its masks are read."""
+        return self._open.facts
 
-    def open(self, wanted: Wanted) -> OpenTable:
+    def pair(self, found: Found, images: Images) -> frozenset[str]:
         """Read the table. Raises ValueError listing all that is wrong with it."""
-        return self._table.open_masks(wanted)
+
+        def size(id: str) -> tuple[int, int]:
+            return read_size(found.data, images.paths[id])
+
+        ids = sorted(images.paths)
+        wanted = Wanted(found.data, self._task, self._foreground, ids, size, images.tests)
+        self._open = self._table.open_masks(wanted)
+        return self._open.skipped
+
+    def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
+        """Read a mask, as Masks.read. Raises BadImage."""
+        return self._open.read(id, size)
+
+    def files(self, ids: Sequence[str]) -> list[str]:
+        """The path of the table."""
+        return self._open.files(ids)

@@ -1,7 +1,7 @@
 """Files matched by patterns: images and masks by id, and everything that has no partner."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from kit.datasets.files import DataFolder
@@ -13,10 +13,11 @@ Files = dict[str, tuple[str, ...]]  # the paths of each id: one, or one a channe
 
 
 class Images(NamedTuple):
-    """The images of a data set as their masks see them."""
+    """The images of a data set as their masks see them. tests: images that must have no mask."""
 
     pattern: Pattern
     paths: dict[str, str]  # by id; the first where a channel is a file
+    tests: Collection[str] = ()
 
 
 class Found:
@@ -112,8 +113,12 @@ def find_masks(found: Found, masks: Pattern, images: Images) -> dict[str, list[s
     paired: dict[str, list[str]] = {}
     for id, path in _keyed(found.matching(masks), masks, images):
         paired.setdefault(id, []).append(path)
-    lonely = [path for id, paths in sorted(paired.items()) if id not in images.paths for path in paths]
-    found.problems += [f"{path} has no image" for path in lonely]
+    for id, paths in sorted(paired.items()):
+        if id in images.tests:
+            why = f"is the mask of {id}, which `tests` names. Move it elsewhere, or take the id out of the CSV of tests"
+        else:
+            why = "has no image"
+        found.problems += [f"{path} {why}" for path in paths if id not in images.paths]
     return {id: paths for id, paths in paired.items() if id in images.paths}
 
 
@@ -133,10 +138,11 @@ def _keyed(files: list[str], masks: Pattern, images: Images) -> list[tuple[str, 
     )
 
 
-def lacking_masks(paired: Mapping[str, object], masks: Pattern, images: Images) -> list[str]:
+def lacking_masks(paired: Collection[str], masks: Pattern, images: Images) -> list[str]:
     """A line for each image that has no mask."""
     return [
-        f"{path} has no mask{_wanted(masks, id)}; if images without a mask hold no object: lacking='empty'"
+        f"{path} has no mask{_wanted(masks, id)}; if images without a mask hold no object: lacking='empty'; "
+        "if they are to be left out: lacking='skip'"
         for id, path in sorted(images.paths.items())
         if id not in paired
     ]

@@ -1,14 +1,18 @@
 """All decisions about a data set, each with its reason: what `kit new` prints, and what it writes the recipe from."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kit.datasets.groups import group_ids
-from kit.new.goal import Goal, dialect_of_study, goal_of
+from kit.datasets.groups import group_ids, part_of_id
+from kit.new.asked import Asked
+from kit.new.csv_meaning import in_order, meaning_of_rows
+from kit.new.goal import Goal, goal_of
 from kit.new.groups import Grouping, find_groupings
-from kit.new.meaning import Meaning, meaning_of, meaning_of_table
+from kit.new.meaning import Meaning, meaning_of
 from kit.new.network import Network, network_of
-from kit.new.roles import Asked
+from kit.new.questions import Question, question_of
+from kit.new.rows import Said, check_said, form_of, number
 from kit.new.sizing import Device, Sizing, device_of, sizing_of
 from kit.new.slides import Slides, are_slides, slides_of
 from kit.new.study import Study, image_vector, study
@@ -32,23 +36,31 @@ class Wishes:
     groups: str | None = None  # a regular expression, FILE.csv:ID:GROUP, or "none"
     metric: str | None = None
     order: str | None = None
+    base: int | None = None
+    empty: str | None = None  # the cell of an empty mask in the CSV
     csv_size: tuple[int, int] | None = None  # (height, width) of the masks in the CSV; None: those of the images
     planes: tuple[int, ...] = ()  # of files with several channels, those to take
     device: str = "auto"
     slides: bool = False  # the images are read in parts, although they are not that large
 
+    def flags(self) -> set[str]:
+        """The flags that were given."""
+        wishes = {f"--{name.replace('_', '-')}": value for name, value in vars(self).items() if name != "asked"}
+        wishes |= {f"--{name}": value for name, value in vars(self.asked).items()}
+        return {flag for flag, value in wishes.items() if value not in (None, (), "auto")}
+
 
 @dataclass
 class Choices:
-    """What a recipe is written from."""
+    """What a recipe is written from. Where there are questions, what they are about is None."""
 
     found: Study
-    meaning: Meaning
+    meaning: Meaning | None
     grouping: Grouping | None
     groups: object  # what Folder takes, or None
     sizing: Sizing
     network: Network
-    goal: Goal
+    goal: Goal | None
     folds: int
     weighted: bool  # the loss weighs classes
     is_rare: bool  # images of the rarest class are drawn more often
@@ -56,44 +68,57 @@ class Choices:
     reasons: list[tuple[str, str]]  # (what, the decision and why), in the order of the recipe
     doubts: list[str]
     slides: Slides | None = None  # where images are read in parts
+    questions: list[Question] = field(default_factory=list)  # what the files cannot tell
 
 
 def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
     """Look at a folder and decide everything. Raises ValueError with the choices where the data cannot tell."""
-    found = study(root, wishes.asked)
-    _check_planes(found, wishes.planes)
-    meaning = meaning_of(found, wishes.task, wishes.classes) if found.masks else None
-    dialect, how = dialect_of_study(found, meaning, wishes.order)
-    if dialect is not None and wishes.csv_size is not None:
-        dialect = replace(dialect, size=wishes.csv_size)
-    if dialect is not None and wishes.task == "binary" and dialect.rows == "instance":
-        dialect = replace(dialect, rows="image")
-    if meaning is not None and dialect is not None:
-        dialect = _with_labels(meaning, dialect, bool(wishes.classes))
-    if meaning is None:
-        task = wishes.task
-        if task is None and dialect.rows == "class" and (wishes.slides or are_slides(found)):
-            task = "multiclass"  # slides have one class a pixel
-        meaning = meaning_of_table(found, dialect, task, wishes.classes)
-    grouping, groups, doubts = _groups_of(found, wishes.groups)
-    doubts = [*meaning.doubts, *doubts]
-    if found.sample and meaning.task == "instances" and dialect.rows == "image":
+    choices = decide(root, wishes)
+    if choices.questions:
+        raise ValueError("\n".join(map(str, choices.questions)))
+    return choices
+
+
+def decide(root: Path, wishes: Wishes) -> Choices:
+    """Decide all that the files tell; what they do not is among the questions.
+
+    Raises OpenQuestion where not even images and masks are found, OSError, and ValueError for a folder without images.
+    """
+    found, questions = study(root, wishes.asked), []
+
+    def ask(step: Callable, *arguments: object) -> object:
+        """The step's result; None where it raises ValueError, which becomes a question."""
+        try:
+            return step(*arguments)
+        except ValueError as error:
+            questions.append(question_of(error, wishes.flags()))
+            return None
+
+    ask(_check_planes, found, wishes.planes)
+    device = ask(_device_of, wishes.device) or device_of("auto")
+    meaning, dialect, how = _read_masks(found, wishes, ask)
+    groups = ask(_groups_of, found, wishes.groups)
+    grouping, groups, doubts = groups or (None, None, [])
+    doubts = [*found.doubts, *(meaning.doubts if meaning else ()), *doubts]
+    if meaning and found.sample and meaning.task == "instances" and dialect and dialect.rows == "image":
         doubts = [
             f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"',
             *doubts,
         ]
-    device = device_of(wishes.device)
+    if found.sample and found.sample.odd:
+        found.problems.append(f"{found.sample.odd}; the recipe's CSV would not be of the competition's form")
     sizing = sizing_of(found.shapes(), len(found.images), device, found.sides.is_upright)
-    goal = goal_of(meaning, wishes.metric, dialect if found.sample else None, how)
+    goal = ask(goal_of, meaning, wishes.metric, dialect if found.sample else None, how) if meaning else None
     count = grouping.count if grouping else len(found.images)
-    weighted = meaning.task == "multiclass" and _is_uneven(meaning)
-    is_rare = meaning.task == "multiclass" and meaning.rarest < SELDOM
+    is_multiclass = meaning is not None and meaning.task == "multiclass"
+    weighted, is_rare = is_multiclass and _is_uneven(meaning), is_multiclass and meaning.rarest < SELDOM
     network, channels, folds = network_of(device.kind), _channels_of(found), min(FOLDS, count)
     choices = Choices(
         found, meaning, grouping, groups, sizing, network, goal, folds, weighted, is_rare, channels, [], doubts
     )
-    if wishes.slides or are_slides(found):
-        as_slides(choices, device)
+    if meaning is not None and goal is not None and (wishes.slides or are_slides(found)):
+        ask(as_slides, choices, device)
+    choices.questions = questions
     choices.reasons = [*_reasons(choices)]
     return choices
 
@@ -105,6 +130,44 @@ def as_slides(choices: Choices, device: Device) -> None:
     choices.sizing, found.sides = choices.slides.sizing, OF_SLIDES
     choices.weighted = choices.is_rare = False
     choices.channels = max((kind.channels for kind in found.kinds), default=3)
+
+
+def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | None, Dialect | None, str]:
+    """What the masks mean, how the CSV is written, and the evidence for that. ask: see decide."""
+    meaning = ask(meaning_of, found, wishes.task, wishes.classes) if found.masks else None
+    labels = wishes.classes if wishes.task == "multilabel" else wishes.classes[1:]
+    said = Said(wishes.order, wishes.base, wishes.empty, wishes.csv_size, labels)
+    ask(check_said, found, said)
+    form, numbered = ask(form_of, found, said), None
+    if form is not None:
+        if wishes.task == "binary" and form.rows == "instance" and not form.has_classes:
+            form = replace(form, rows="image")
+        numbered = ask(number, found, form, meaning, said)
+    dialect, how = numbered or (form, "")
+    if not found.masks and dialect is not None:
+        are_parts = wishes.slides or are_slides(found)
+        task = wishes.task or ("multiclass" if are_parts and len(dialect.labels) > 1 else None)  # as slides have it
+        is_final = numbered is not None and not are_parts  # whole masks of slides are too large to compare
+        meaning = ask(meaning_of_rows, found, dialect, task, wishes.classes, is_final)
+    if meaning is not None and dialect is not None:
+        named = ask(_with_labels, meaning, dialect, bool(wishes.classes))
+        dialect = named or dialect
+        if meaning.table is not None:
+            meaning.table = replace(meaning.table, labels=dialect.labels)
+    return meaning, dialect, how
+
+
+def _device_of(name: str) -> Device:
+    """The device asked for. Raises ValueError for one that is not there."""
+    kind = name.partition(":")[0]
+    if kind not in {"auto", "cpu", "cuda", "mps"}:
+        raise ValueError(f"--device {name}: expected auto, cpu or cuda")
+    device = device_of("cpu" if kind == "mps" else name)
+    if kind == "cuda" and device.kind != "cuda":
+        raise ValueError(
+            f"--device {name}: this machine shows no such GPU, by whose memory sizes are chosen: --device cpu"
+        )
+    return device
 
 
 def _channels_of(found: Study) -> int:
@@ -125,14 +188,13 @@ def _channels_in_words(choices: Choices) -> str:
 
 def _with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
     """The dialect with its labels in the order of the classes. Raises ValueError where nothing says which is which."""
-    labels, own = dialect.labels, meaning.classes[1:]
-    if not labels or all(label.isdecimal() for label in labels) or meaning.task != "multiclass":
+    labels = dialect.labels
+    own = meaning.classes if meaning.task == "multilabel" else meaning.classes[1:]
+    if not labels or all(label.isdecimal() for label in labels) or meaning.task in {"binary", "instances"}:
         return dialect
-    by_name = {label.casefold(): label for label in labels}
-    if {name.casefold() for name in own} == set(by_name):
-        return replace(dialect, labels=tuple(by_name[name.casefold()] for name in own))
-    if is_named and len(own) == len(labels):
-        return dialect
+    has_names = {name.casefold() for name in own} == {label.casefold() for label in labels}
+    if has_names or (len(own) == len(labels) and (is_named or meaning.table is not None)):
+        return replace(dialect, labels=in_order(labels, own))
     held = list(meaning.values or range(len(own) + 1))
     raise ValueError(
         f"the CSV names the classes {', '.join(labels)}, and nothing says which is which in the masks, which hold "
@@ -148,6 +210,9 @@ def _check_planes(found: Study, planes: tuple[int, ...]) -> None:
             f"{', '.join(found.bands)} are files of a channel each, and each holds {several}, as points in time: say "
             f"which the masks are of, counted from 0: --planes {several // 2}"
         )
+    most = several * (1 if found.bands else max(1, len(found.bands)))
+    if odd := [plane for plane in planes if not 0 <= plane < most]:
+        raise ValueError(f"--planes {' '.join(map(str, odd))}: images have {counted(most, 'channel')}, the first is 0")
     found.planes = planes
 
 
@@ -164,9 +229,15 @@ def _groups_of(found: Study, wish: str | None) -> tuple[Grouping | None, object,
         parts = wish.split(":")
         argument = tuple(parts) if len(parts) == 3 and parts[0].endswith(".csv") else wish
         problems: list[str] = []
-        groups = group_ids(found.ids, argument, found.data, problems)
+        try:
+            groups = group_ids(found.ids, argument, found.data, problems)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"--groups {wish}: {error}") from error
         raise_all(problems, f"problems with --groups {wish}")
-        return Grouping(argument, "asked for", tuple(groups), float("nan"), is_named=True), argument, []
+        words = "asked for"
+        if isinstance(argument, tuple) and (example := part_of_id(found.ids, argument, found.data)):
+            words = f"asked for; {argument[1]} is a part of each id, as {example[1]} of {example[0]}"
+        return Grouping(argument, words, tuple(groups), float("nan"), is_named=True), argument, []
     groupings, doubts = find_groupings(found.ids, found.tables, image_vector(found))
     if groupings and groupings[0].is_clear:
         return groupings[0], groupings[0].argument, doubts
@@ -181,8 +252,10 @@ def _reasons(choices: Choices):
     shown = f"{size[0]}×{size[1]}" + (f" ({most}) and {counted(sizes - 1, 'other size')}" if sizes > 1 else "")
     yield "images", f"{len(found.images):,} with masks, {shown}, {found.dtype}, {_channels_in_words(choices)}"
     if found.tests:
-        yield "tests", f"{len(found.tests):,} images to predict"
-    yield "task", f"{meaning.task}: {'; '.join(meaning.reasons)}"
+        named = f": those of the images that {found.sample.path} names" if found.has_named_tests else ""
+        yield "tests", f"{counted(len(found.tests), 'image')} to predict{named}"
+    if meaning is not None:
+        yield "task", f"{meaning.task}: {'; '.join(meaning.reasons)}"
     if choices.grouping:
         yield "groups", str(choices.grouping)
     else:
@@ -194,8 +267,9 @@ def _reasons(choices: Choices):
     if choices.is_rare:
         yield "sampling", f"the rarest class is in {meaning.rarest:.1%} of the images; those are drawn more often"
     yield "views", str(found.sides)
-    yield "loss", _loss_in_words(choices)
-    for reason in choices.goal.reasons:
+    if meaning is not None:
+        yield "loss", _loss_in_words(choices)
+    for reason in choices.goal.reasons if choices.goal else ():
         yield "goal", reason
 
 

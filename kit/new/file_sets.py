@@ -163,4 +163,6 @@ def _crossed_endings(stems: list[str]) -> dict[str, str]:
     fronts, endings = {found[1] for found in split.values()}, {found[2] for found in split.values()}
     if len(split) < len(stems) or not 2 <= len(endings) <= MOST_ENDINGS or len(fronts) < 2:
         return {}
+    if len({re.sub(r"\d+", "#", ending) for ending in endings}) == 1 and not CHANNEL.match(f"{min(endings)[1:]}."):
+        return {}  # the slices of each patient
     return {stem: found[2] for stem, found in split.items()} if len(split) >= 0.8 * len(fronts) * len(endings) else {}

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kit.datasets.groups import parts_of
+from kit.datasets.names import nfc
 from kit.new.alikeness import alikeness
 from kit.new.tables import Table, facts_of
+from kit.submission.formats import read_columns
 
 CLEAR = 0.75  # from here on images of a group are alike enough that a split through it would leak
 NAMED = 0.4  # the same where the name of a column says that it is one
@@ -97,6 +100,7 @@ def _by_tables(ids: Sequence[str], tables: Sequence[Table]) -> list[tuple]:
     for table in tables:
         facts = None if table.has_masks else facts_of(table, ids)
         if facts is None:
+            every += [] if table.has_masks else _by_parts(ids, table)
             continue
         id_column, rows = facts
         for column in table.columns:
@@ -105,6 +109,29 @@ def _by_tables(ids: Sequence[str], tables: Sequence[Table]) -> list[tuple]:
                 if all(groups):
                     named = bool(GROUP_NAMES.search(column))
                     every.append(((table.path, id_column, column), f"{column} of {table.path}", groups, named))
+    return every
+
+
+def _by_parts(ids: Sequence[str], table: Table) -> list[tuple]:
+    """The groupings of a table with a row a patient, or other group, whose name is a part of each id."""
+    rows, every = list(read_columns(table.file)), []
+    parts = {id: parts_of(id) for id in ids}
+    for column in table.columns:
+        values = {nfc(row[column]): row for row in rows}
+        own = {id: found.pop() for id in ids if len(found := parts[id] & values.keys()) == 1}
+        is_named = bool(GROUP_NAMES.search(column))
+        numbers = all(value.isdecimal() for value in own.values())  # as ages, that slices have by chance
+        if len(own) < len(ids) or (numbers and not is_named):
+            continue
+        for other in table.columns:
+            values_of = {}
+            for row in rows:
+                values_of.setdefault(nfc(row[column]), set()).add(row[other])
+            groups = [next(iter(values_of[own[id]])) for id in ids if len(values_of[own[id]]) == 1]
+            if len(groups) == len(ids) and all(groups):
+                words = f"{other} of {table.path}" + f" by {column}" * (other != column)
+                words += f", a part of each id, as {own[ids[0]]} of {ids[0]}"
+                every.append(((table.path, column, other), words, groups, bool(GROUP_NAMES.search(other))))
     return every
 
 

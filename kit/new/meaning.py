@@ -4,7 +4,6 @@ What the user says of task and classes is obeyed, or refused with the reason.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from kit.new.labels import Labels
 from kit.new.legend import legend_of
 from kit.new.numbers import MOST_CLASSES, VOID, WHOLE
 from kit.new.study import Study
-from kit.new.tables import names_of_images
 from kit.new.values import (
     BLACK,
     PLAIN_BINARY,
@@ -26,7 +24,6 @@ from kit.new.values import (
     of_two,
 )
 from kit.submission.detect import dialect_of
-from kit.submission.dialect import Dialect
 from kit.system.files import spread
 
 OBJECTS = ("background", "object")
@@ -72,36 +69,6 @@ def labels_in_csv(found: Study) -> tuple[str, ...]:
         return dialect_of(found.sample.seen, found.sample.columns).labels
     except ValueError:  # said where the dialect is asked for
         return ()
-
-
-def meaning_of_table(found: Study, dialect: Dialect, task: str | None = None, classes: Sequence[str] = ()) -> Meaning:
-    """The same of masks that are run lengths in a CSV. dialect: of the submission."""
-    table, seen = found.mask_table, found.mask_table.seen
-    kinds = {"image": "binary", "class": "multilabel", "instance": "instances"}
-    chosen = task or kinds[dialect.rows]
-    fitting = {"image": ("binary", "instances"), "class": ("multilabel", "multiclass"), "instance": ("instances",)}
-    if chosen not in fitting[dialect.rows]:
-        raise ValueError(
-            f"--task {chosen} does not suit {table.path}, which has a row for each {dialect.rows}: "
-            f"--task {' or '.join(fitting[dialect.rows])}"
-        )
-    usual = {
-        "binary": ("background", "foreground"),
-        "instances": OBJECTS,
-        "multiclass": ("background", *dialect.labels),
-    }
-    names = _foreground_names(classes, dialect.labels, table.path) if chosen == "multilabel" else None
-    names = names or named(classes, usual[chosen], f"{table.path} holds {', '.join(dialect.labels) or 'one class'}")
-    known = names_of_images(table, found.ids)
-    lacking = "empty" if len(known) < len(found.ids) else "refuse"
-    reasons = [f"run lengths in {table.path}, {len(seen.keys):,} rows of {len(known):,} images"]
-    if lacking == "empty":
-        reasons.append(f"the {len(found.ids) - len(known):,} images without a row are taken for empty")
-    repeats = seen.repeats and dialect.rows == "image"
-    rows = "instance" if repeats or chosen == "instances" else dialect.rows
-    if repeats and chosen == "binary":
-        reasons.append("some images have several rows, which are united")
-    return Meaning(chosen, names, reasons=reasons, table=replace(dialect, rows=rows, size=None), lacking=lacking)
 
 
 def _are_objects(found: Study, classes: Sequence[str]) -> bool:

@@ -71,7 +71,7 @@ def find_layout(
     if asked_masks is None:
         found = [pair for pair in found if likely[pair.images.pattern] < likely[pair.masks.pattern]]
     found = [pair for pair in found if not _is_crossed(pair)]
-    if not found and (asked_masks or asked_images):
+    if not found and asked_masks:
         given = " and ".join(filter(None, [asked_images, asked_masks]))
         raise ValueError(
             f"{given}: no masks belong to these images by their names. The text at a wildcard of `images` must be that "

@@ -42,6 +42,11 @@ def slides_of(found: Study, meaning: Meaning, dialect: Dialect | None, device: D
             f"the images are slides, which are read in parts, with {meaning.task} masks and files of one pattern each: "
             "expected binary or multiclass masks, a file an image or run lengths with a row for each image and class"
         )
+    if found.lonely and found.lacking != "empty":
+        raise ValueError(
+            f"{len(found.lonely)} slides have no mask, as {next(iter(found.lonely.values()))}, and would be taken for "
+            "empty: move them to a folder of their own, as test/"
+        )
     masks, order = found.patterns.get("masks"), None
     if meaning.table is not None:
         own, seen = dialect or meaning.table, found.mask_table.seen

@@ -19,17 +19,19 @@ from tqdm import tqdm
 from kit.data.masks import decode_mask
 from kit.datasets.files import DataFolder
 from kit.datasets.kinds import Kind, kind_of
-from kit.datasets.patterns import IMAGE_SUFFIXES, suffix_of
+from kit.datasets.patterns import IMAGE_SUFFIXES, WILDCARD, suffix_of
 from kit.datasets.places import no_folder
 from kit.datasets.reading import complaints
 from kit.new.alikeness import describe
+from kit.new.asked import Asked, is_csv, whole_pattern
 from kit.new.file_sets import FileSet, file_sets
 from kit.new.labels import Labels, read_labels
 from kit.new.lists import find_split
 from kit.new.numbers import brightness_of
 from kit.new.pairing import Layout, find_layout
 from kit.new.parts import LARGE, Parts, TooLarge, size_of
-from kit.new.roles import Asked, find_roles, whole_pattern
+from kit.new.questions import OpenQuestion, question_of
+from kit.new.roles import find_roles
 from kit.new.tables import Table, read_tables
 from kit.new.upright import Sides, measure, sides
 from kit.system.files import list_some, spread
@@ -61,7 +63,11 @@ class Study:
     labels: Labels = field(default_factory=Labels)
     mask_table: Table | None = None  # the run lengths of the training masks
     sample: Table | None = None  # the sample submission
+    lonely: dict[str, str] = field(default_factory=dict)  # images by id without a mask that no sample names
+    lacking: str = "refuse"  # what these are, as Folder and CsvMasks take it
+    has_named_tests: bool = False  # the tests are those of the images that the sample names
     unused: list[str] = field(default_factory=list)  # sets of images that have no part
+    doubts: list[str] = field(default_factory=list)
     sides: Sides = field(default_factory=Sides)
     problems: list[str] = field(default_factory=list)
 
@@ -100,17 +106,33 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
             peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK), parts.part)
         return peeked[files.pattern]
 
-    sets = asked.sets(file_sets(pictures), pictures)
-    problems += _spellings(sets)
-    whole = [None if text is None else whole_pattern(text) for text in (asked.images, asked.masks)]
-    layout = find_layout(sets, peek, *whole)
-    found = Study(data, layout, read_tables(data, paths, problems), problems=problems)
-    find_roles(found, pictures, asked)
+    sets, tables = file_sets(pictures), read_tables(data, paths, problems)
+    so_far = [("files", f"{one.pattern}: {len(one.paths):,}") for one in sets]
+    so_far += [("table", str(table)) for table in tables]
+    try:
+        sets = asked.sets(sets, pictures)
+        problems += _spellings(sets)
+        found = Study(data, _layout_of(sets, peek, asked), tables, problems=problems)
+        find_roles(found, pictures, asked)
+    except ValueError as error:
+        question, so_far = question_of(error, asked.patterns), [*so_far, *(("problem", one) for one in problems)]
+        raise OpenQuestion(question.text, question.flag, dict(question.choices), so_far) from error
     if not found.split and (listed := find_split(data, paths, found.images)):
         found.split, found.split_list = dict.fromkeys(listed.ids, "listed"), listed.path
     _read_sizes(found)
     _read_samples(found)
     return found
+
+
+def _layout_of(sets: list[FileSet], peek: Callable[[FileSet], Labels], asked: Asked) -> Layout:
+    """Images and masks among the sets, as far as the user does not say that a set is of tests, or masks in a CSV."""
+    if is_csv(asked.masks):
+        return Layout(unpaired=[one for one in sets if WILDCARD.search(one.pattern)])
+    whole = {flag: whole_pattern(text) for flag, text in asked.patterns.items()}
+    tests = [one for one in sets if one.pattern == whole.get("--tests")]
+    layout = find_layout([one for one in sets if one not in tests], peek, whole.get("--images"), whole.get("--masks"))
+    layout.unpaired += tests
+    return layout
 
 
 def _spellings(sets: Sequence[FileSet]) -> list[str]:

@@ -64,7 +64,9 @@ def _imports(choices: Choices) -> str:
 
 def _names_of_submission(choices: Choices) -> list[str]:
     has_csv, has_table = bool(choices.goal.dialect), choices.meaning.table is not None and not choices.slides
-    return ["Competition"] * has_csv + ["Dialect"] * (has_csv or has_table) + ["CsvMasks"] * has_table
+    names = {"Competition": has_csv, "Dialect": has_csv or has_table, "CsvMasks": has_table}
+    names["CsvIds"] = choices.found.has_named_tests and not choices.slides
+    return [name for name, is_used in names.items() if is_used]
 
 
 def _config(choices: Choices, root: Path, path: Path) -> str:
@@ -128,7 +130,7 @@ def _data(choices: Choices) -> str:
         "images": _bands(found.bands) or found.patterns["images"],
         "masks": slides.masks if slides else _masks(choices),
         "order": slides.order if slides else None,
-        "tests": _bands(found.test_bands) or found.patterns.get("tests"),
+        "tests": _tests(choices),
         "ids": found.patterns.get("ids"),
         "scale": slides.scale if slides else None,
         "task": None if meaning.task == ("binary" if len(meaning.classes) == 2 else "multiclass") else meaning.task,
@@ -136,6 +138,7 @@ def _data(choices: Choices) -> str:
         "values": meaning.values,
         "ignore": meaning.ignore,
         "absent": meaning.absent or None,
+        "lacking": found.lacking if found.masks and found.lacking != "refuse" else None,
         "groups": choices.groups,
         "planes": found.planes or None,
         "channels": None if found.bands else choices.channels,
@@ -167,13 +170,22 @@ def _masks(choices: Choices) -> object:
     if meaning.table is None:
         return found.patterns["masks"]
     own = meaning.table
-    changes = {"rows": own.rows} if own.rows != (choices.goal.dialect or own).rows else {}
-    if own.size != (choices.goal.dialect or own).size:
-        changes["size"] = own.size
+    names = ("rows", "keep_empty", "size")
+    changes = {
+        name: getattr(own, name) for name in names if getattr(own, name) != getattr(choices.goal.dialect or own, name)
+    }
     dialect = f"replace(DIALECT, {', '.join(f'{name}={quoted(value)}' for name, value in changes.items())})"
     parts = [quoted(found.mask_table.path), dialect if changes else "DIALECT"]
-    parts += ['lacking="empty"'] * (meaning.lacking == "empty")
+    parts += [f"lacking={quoted(meaning.lacking)}"] * (meaning.lacking != "refuse")
     return Code(f"CsvMasks({', '.join(parts)})")
+
+
+def _tests(choices: Choices) -> object:
+    """The pattern of the images to predict, or the CSV that names them."""
+    found = choices.found
+    if found.has_named_tests:
+        return Code(f"CsvIds({quoted(found.sample.path)}, DIALECT)")
+    return _bands(found.test_bands) or found.patterns.get("tests")
 
 
 def _classes(names: tuple[str, ...]) -> object:

@@ -5,7 +5,8 @@ competition.py   Competition: a data set with its test images, metric, sample an
 labels.py        classes against the labels of rows
 known.py         the dialects of competitions
 csv_masks.py     CsvMasks: the true masks of a Folder, from a CSV (csv_checks.py)
-detect.py        find a dialect from the competition's own files
+csv_ids.py       CsvIds: the test images of a Folder, as a CSV names them
+detect.py        find a dialect from the competition's own files; check_numbers.py compares one with them
 rle.py           masks to run lengths and back
 tables.py        write and read the CSV (formats.py: encodings, separators, blank lines; names.py: NFC)
 rows.py          the rows kept while predicting
@@ -16,6 +17,7 @@ compare.py       a CSV of true masks against the data set's own masks
 
 from kit.submission.compare import compare_masks
 from kit.submission.competition import Competition
+from kit.submission.csv_ids import CsvIds
 from kit.submission.csv_masks import CsvMasks
 from kit.submission.detect import detect
 from kit.submission.dialect import Dialect
@@ -51,6 +53,7 @@ __all__ = [
     "SIIM",
     "UW_MADISON",
     "Competition",
+    "CsvIds",
     "CsvMasks",
     "Dialect",
     "Problem",

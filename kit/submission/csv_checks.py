@@ -43,6 +43,7 @@ class Checks:
         label = dialect.class_column
         self._class_at = None if label is None else dialect.columns.index(label)
         self._known = {one_name(id): id for id in wanted.ids}
+        self._tests = {one_name(id) for id in wanted.tests}
         self._seen: set[tuple[str, int]] = set()
         self._strange: dict[tuple[str, str | None], int] = {}  # names of rows that are of no image, and their lines
         self._malformed: list[str] = []
@@ -61,13 +62,23 @@ class Checks:
         known = self._known.get(one_name(id))
         if known is None:
             self._strange[name] = line.line
-            self.problems.error("unknown images", f"line {line.line}", f"no image has the id {id!r:.90}")
+            self.problems.error("unknown images", f"line {line.line}", self._why_unknown(id))
             return None
         place = known, index or 1
         if place in self._seen and self._dialect.rows != "instance":
             self.problems.error("repeated rows", f"line {line.line}", f"{', '.join(filter(None, name))} came before")
         self._seen.add(place)
         return place
+
+    @property
+    def named(self) -> set[str]:
+        """The ids of images that have a row."""
+        return {id for id, _ in self._seen}
+
+    def _why_unknown(self, id: str) -> str:
+        if one_name(id) in self._tests:
+            return f"{id!r:.90} is an image to be predicted, as `tests` says: take it out of one of the two CSVs"
+        return f"no image has the id {id!r:.90}"
 
     def parse(self, line: Line, cell: str) -> str:
         """The canonical run lengths of a mask that is not empty; "" of a malformed one."""
@@ -131,8 +142,10 @@ class Checks:
             return
         dialect, labels = self._dialect, range(1, len(self._wanted.foreground) + 1)
         each = dialect.has_classes and dialect.rows == "class" and dialect.keep_empty
-        with_rows = {id for id, _ in self._seen}
+        with_rows = self.named
         for id in self._wanted.ids:
+            if id not in with_rows and self._lacking == "skip":
+                continue
             if id not in with_rows:
                 self.problems.error("missing rows", "missing", f"the image {id!r:.90} has no row")
             elif each and (missing := [dialect.label(k) for k in labels if (id, k) not in self._seen]):

@@ -32,13 +32,14 @@ class CsvMasks:
 
     file: its path below the folder. dialect: how it is written. Where only the column of the masks has another name
     than in the submission, it is found. Other columns are passed over. All the usual words for an empty mask are read.
-    lacking: what an image without a row is: "refuse" it, or take its mask for "empty". Where each class of an image has
-    a row, even an empty one (Dialect.keep_empty), the same holds for a class without a row.
+    lacking: what an image without a row is: "refuse" it, take its mask for "empty", or "skip" it. Where each class of
+    an image has a row, even an empty one (Dialect.keep_empty), the same holds for a class without a row; an image of
+    which some classes have none is never skipped.
     """
 
     file: str
     dialect: Dialect
-    lacking: Literal["refuse", "empty"] = "refuse"
+    lacking: Literal["refuse", "empty", "skip"] = "refuse"
 
     def __post_init__(self):
         if not isinstance(self.dialect, Dialect):
@@ -46,8 +47,8 @@ class CsvMasks:
                 f"the dialect of CsvMasks is a {type(self.dialect).__name__}, expected a kit.submission.Dialect: one "
                 "of kit.submission.known, or Dialect(columns=…, rows=…, order=…)"
             )
-        if self.lacking not in {"refuse", "empty"}:
-            raise ValueError(f"CsvMasks(lacking={self.lacking!r}), expected 'refuse' or 'empty'")
+        if self.lacking not in {"refuse", "empty", "skip"}:
+            raise ValueError(f"CsvMasks(lacking={self.lacking!r}), expected 'refuse', 'empty' or 'skip'")
 
     def open_masks(self, wanted: Wanted) -> "CsvRows":
         """Read the CSV. Raises one ValueError with all that is wrong with it, or FileNotFoundError."""
@@ -59,12 +60,16 @@ class CsvMasks:
                 f"folder. CSV files there: {there}"
             )
         dialect = _of_task(_of_header(self.dialect, path, str(self.file)), wanted)
-        rows = _read(path, dialect, wanted, self.lacking, str(self.file))
-        return CsvRows(str(self.file), dialect, wanted, rows, self.lacking)
+        rows, named = _read(path, dialect, wanted, self.lacking, str(self.file))
+        found = CsvRows(str(self.file), dialect, wanted, rows, self.lacking)
+        found.skipped = frozenset(wanted.ids) - named if self.lacking == "skip" else frozenset()
+        return found
 
 
 class CsvRows:
-    """The masks of a CSV that has been read. path: of the CSV below the data's folder."""
+    """The masks of a CSV that has been read. path: of the CSV below the data's folder. skipped: see OpenTable."""
+
+    skipped: frozenset[str] = frozenset()
 
     def __init__(self, path: str, dialect: Dialect, wanted: Wanted, rows: dict[str, list[Row]], lacking: str):
         self.path, self.dialect, self.task, self.foreground = path, dialect, wanted.task, wanted.foreground
@@ -148,8 +153,10 @@ def _of_task(dialect: Dialect, wanted: Wanted) -> Dialect:
     return with_classes(dialect, wanted.foreground)
 
 
-def _read(path: Path, dialect: Dialect, wanted: Wanted, lacking: str, file: str) -> dict[str, list[Row]]:
-    """The rows of each image that are not empty. Raises one ValueError that lists all bad rows."""
+def _read(
+    path: Path, dialect: Dialect, wanted: Wanted, lacking: str, file: str
+) -> tuple[dict[str, list[Row]], set[str]]:
+    """The rows of each image that are not empty, and all ids with a row. Raises one ValueError with all bad rows."""
     checks = Checks(dialect, wanted, lacking, file)
     rows: dict[str, list[Row]] = {}
     mask_at = dialect.columns.index(dialect.mask_column)
@@ -164,4 +171,4 @@ def _read(path: Path, dialect: Dialect, wanted: Wanted, lacking: str, file: str)
         if rle:
             rows.setdefault(named[0], []).append(Row(line.line, named[1], rle))
     checks.finish(rows)
-    return rows
+    return rows, checks.named

@@ -2,10 +2,9 @@
 
 The sample says how rows look: columns, keys, classes, empty masks. The training masks say how the numbers are meant:
 order, first number, relative starts. What the files do not say is not guessed; the error names the choices.
-A dialect that was written by hand is compared with the same files, see check_numbers.
+A dialect that was written by hand is compared with the same files by check_numbers.py.
 """
 
-import contextlib
 import itertools
 import re
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ import numpy as np
 from kit.data.tasks import foreground_of
 from kit.submission import rle as rle_codec
 from kit.submission import runtext
-from kit.submission.competition import Competition, UnknownSize, shape_reader
+from kit.submission.competition import UnknownSize, shape_reader
 from kit.submission.dialect import Dialect
 from kit.submission.formats import read_columns, read_header
 from kit.submission.lint_order import LEAST_SHARE, vote
@@ -27,7 +26,6 @@ from kit.system.files import list_some
 
 CLASS_NAMES = ("class", "label", "category", "type")  # in the name of a class's column
 ENOUGH = 400  # masks that are looked at
-COMPARED = 16  # images whose masks are compared with a dialect that was written by hand
 
 
 @dataclass
@@ -50,13 +48,14 @@ def detect(
     shapes: object = None,
     read_mask: Callable[[str], np.ndarray] | None = None,
     order: Literal["C", "F"] | None = None,
+    base: Literal[0, 1] | None = None,
 ) -> Dialect:
     """Return the dialect of a competition.
 
     train_csv: the true masks of training images; its columns may differ from the sample's. shapes: (H, W) of all
     images, or a mapping or function from id to it. read_mask: id -> u8 (H, W), for data whose masks are also files, or
-    bool (H, W, K), or i32 (H, W) of objects; with it the order of square images is found too. order: that of the
-    pixels, where you know it; None: it is found.
+    bool (H, W, K), or i32 (H, W) of objects; with it the order of square images is found too. order, base: those of
+    the pixels, where you know them; None: they are found.
     Found from the sample: columns, class column and key; from both: labels, the empty cell and rows. Found from the
     training masks: order, base and relative. base is 1 unless the masks say 0.
     Two things no file says. Where an image has several rows in the training CSV, each is taken for an object; give
@@ -69,66 +68,12 @@ def detect(
     dialect = dialect_of(sample, read_header(sample_csv), train)
     if train is None or not train.masks:
         if order is not None:
-            return replace(dialect, order=order)
+            return replace(dialect, order=order, base=1 if base is None else base)
         raise ValueError(
             f"{train_csv or sample_csv} holds no masks, so it cannot tell how pixels are numbered. Give the CSV of the "
             'training masks, or write the dialect: order="C" (along rows) or "F" (down columns), base=1 or 0'
         )
-    return _with_numbers(dialect, train, shape_reader(shapes), read_mask, order)
-
-
-def check_numbers(competition: Competition) -> list[str]:
-    """Warnings where the sample's masks, or the training CSV's, are numbered in another way than the dialect says.
-
-    A forgotten order="F" gives a CSV that is well formed and scores next to nothing. Raises ValueError where it is the
-    training CSV, pixel by pixel or by how ragged its masks are.
-    """
-    dialect, warnings = competition.dialect, []
-    if competition.sample_csv is not None and (order := _order_of_sample(competition)) not in (None, dialect.order):
-        warnings.append(
-            f'masks in {Path(competition.sample_csv).name} are ragged in order="{dialect.order}", which the dialect '
-            f'says, and smooth in order="{order}": compare the competition\'s page, and give Dialect(order="{order}")'
-        )
-    if competition.train_csv is not None:
-        name = Path(competition.train_csv).name
-        found = _numbers_of(dialect, look(competition.train_csv), competition.dataset)
-        if found is None:
-            warnings.append(f"{name} could not tell whether the dialect numbers pixels as the competition does")
-        elif found != dialect:
-            names = [part for part in ("order", "base", "relative") if getattr(found, part) != getattr(dialect, part)]
-            said, right = (", ".join(f"{part}={getattr(one, part)!r}" for part in names) for one in (dialect, found))
-            raise ValueError(
-                f"the masks in {name} fit the data set's images with {right}; the dialect says {said}. Give "
-                f"Dialect(…, {right}), or no train_csv where the submission is written in another way"
-            )
-    return warnings
-
-
-def _order_of_sample(competition: Competition) -> str | None:
-    """The order in which the sample's masks are smooth, each cell once; None of placeholders, which cannot tell."""
-    sample = look(competition.sample_csv)
-    sample.masks = [(key, cell) for cell, key in {cell: key for key, cell in sample.masks}.items()]
-    with contextlib.suppress(ValueError, OSError):
-        return _order_of(competition.dialect, sample, competition.shape)
-    return None
-
-
-def _numbers_of(dialect: Dialect, train: Look, dataset: object) -> Dialect | None:
-    """The dialect with the numbers of the training CSV: by the masks, else its order by their raggedness; else None."""
-    keys = list(dict.fromkeys(key for key, _ in train.masks))[:COMPARED]
-    train.masks = [(key, cell) for key, cell in train.masks if key in keys]
-    with contextlib.suppress(ValueError, OSError):
-        return _with_numbers(dialect, train, dataset.shape, lambda id: _foreground(dataset.read_mask(id)))
-    with contextlib.suppress(ValueError, OSError):  # the files are other masks, or a few say too little
-        return replace(dialect, order=_order_of(dialect, train, dataset.shape))
-    return None
-
-
-def _foreground(mask: np.ndarray) -> np.ndarray:
-    """A mask u8 (H, W), with 255 where it is ignored; of layers (H, W, K) or labels of objects 0 and 1."""
-    if mask.ndim == 3:
-        return mask.any(axis=2).view(np.uint8)
-    return mask if mask.dtype == np.uint8 else (mask > 0).view(np.uint8)
+    return with_numbers(dialect, train, shape_reader(shapes), read_mask, order, base)
 
 
 def look(csv: Path, columns: Iterable[str] | None = None) -> Look:
@@ -263,33 +208,54 @@ def _common_ending(names: Iterable[str]) -> str:
     return endings.pop() if len(endings) == 1 else ""
 
 
-def _with_numbers(
+class UnknownOrder(ValueError):
+    """The masks cannot tell the order of the pixels."""
+
+
+def with_numbers(
     dialect: Dialect,
     train: Look,
     shape: Callable | None,
     read_mask: Callable[[str], np.ndarray] | None,
     order: str | None = None,
+    base: int | None = None,
 ) -> Dialect:
-    """Return the dialect with order, base and relative as the training masks have them."""
+    """Return the dialect with order, base and relative as the training masks have them.
+
+    Arguments as of `detect`; train.masks must not be empty. Raises UnknownOrder, or ValueError where nothing fits.
+    """
     readings = [replace(dialect, base=0, relative=True), replace(dialect, base=0), replace(dialect, base=1)]
-    fitting = [reading for reading in readings if _all_fit(reading, train, shape)]
+    asked = [reading for reading in readings if base in (None, reading.base)]
+    fitting = [reading for reading in asked if _all_fit(reading, train, shape)]
     if not fitting:
-        raise ValueError(
-            "the training masks are no run lengths that leave no image, counted from 1 or 0, absolute or relative: "
-            f"{train.masks[0][1]!r:.60}. Check that shapes are (height, width)"
-        )
+        raise ValueError(_why_none_fits(train, shape, base))
     if read_mask is not None:
         return _by_masks(fitting, train, read_mask, order or "CF")
     absolute = [reading for reading in fitting if not reading.relative] or fitting
     if order is None:
-        order = _order_of(absolute[-1], train, _needed(shape))
+        order = order_of(absolute[-1], train, _needed(shape))
     ordered = [replace(reading, order=order) for reading in absolute]
-    return max(ordered, key=lambda each: (0 if shape is None else _touches(each, train, shape), each.base))
+    return max(ordered, key=lambda each: (0 if shape is None else touches(each, train, shape), each.base))
+
+
+def _why_none_fits(train: Look, shape: Callable | None, base: int | None) -> str:
+    """Why no reading of the training masks fits, in words."""
+    numbers = [[int(number) for number in cell.split()] for _, cell in train.masks if _is_mask(cell)]
+    if max(map(len, numbers), default=0) > 2 and all(a < b for own in numbers for a, b in itertools.pairwise(own)):
+        return (
+            f"the numbers of each training mask rise from first to last, as {train.masks[0][1]!r:.60}: they look like "
+            "'start end', expected 'start length'. Write length = end - start (+ 1 where the end is part of the run)"
+        )
+    counted = "counted from 1 or 0, absolute or relative" if base is None else f"counted from {base}"
+    return (
+        f"the training masks are no run lengths that leave no image, {counted}: {train.masks[0][1]!r:.60}"
+        f"{'. Check that shapes are (height, width)' * (shape is not None)}"
+    )
 
 
 def _needed(shape: Callable | None) -> Callable:
     if shape is None:
-        raise ValueError(
+        raise UnknownOrder(
             'the order, "C" (along rows) or "F" (down columns), shows only with shapes or masks: give '
             "shapes=(H, W), or a mapping from id, or read_mask"
         )
@@ -329,7 +295,8 @@ def _of_key(read: Callable | None, key: str, dialect: Dialect):
     raise ValueError(f"no image or size was found for the key {key!r:.90} of the training CSV:{list_some(why)}")
 
 
-def _order_of(reading: Dialect, train: Look, shape: Callable) -> str:
+def order_of(reading: Dialect, train: Look, shape: Callable) -> str:
+    """The order in which most masks are smooth. Raises UnknownOrder where they cannot tell."""
     votes = {"C": 0, "F": 0}
     for key, cell in train.masks:
         size = _of_key(shape, key, reading)
@@ -338,7 +305,7 @@ def _order_of(reading: Dialect, train: Look, shape: Callable) -> str:
             votes[order] += vote(runs, size, order) == 1
     (first, most), (_, least) = sorted(votes.items(), key=lambda item: -item[1])
     if most < 2 * least or most < LEAST_SHARE / 2 * len(train.masks) or most == 0:
-        raise ValueError(
+        raise UnknownOrder(
             f'order="C" (along rows) and order="F" (down columns) fit {votes["C"]} and {votes["F"]} of '
             f"{len(train.masks)} training masks: square images and thin masks cannot tell. Give read_mask where masks "
             "are also files, or write the order yourself"
@@ -346,7 +313,7 @@ def _order_of(reading: Dialect, train: Look, shape: Callable) -> str:
     return first
 
 
-def _touches(reading: Dialect, train: Look, shape: Callable) -> int:
+def touches(reading: Dialect, train: Look, shape: Callable) -> int:
     """Count the runs that begin or end exactly with a line: with the wrong first number they miss it by a pixel."""
     count = 0
     for key, cell in train.masks:
@@ -371,11 +338,9 @@ def _by_masks(fitting: list[Dialect], train: Look, read_mask: Callable[[str], np
     if len(found) == 1:
         return found[0]
     choices = " or ".join(f'order="{each.order}", base={each.base}, relative={each.relative}' for each in found)
-    raise ValueError(
-        f"the masks fit {choices}: name it in the dialect"
-        if found
-        else "the masks that were read differ from the training CSV in either order: is it of the same images?"
-    )
+    if found:
+        raise UnknownOrder(f"the masks fit {choices}: name it in the dialect")
+    raise ValueError("the masks that were read differ from the training CSV in either order: is it of the same images?")
 
 
 def _is_mask_of(reading: Dialect, key: str, texts: list[str], read_mask: Callable[[str], np.ndarray]) -> bool:

@@ -288,7 +288,7 @@ WRONG = {
     ),
     "ignored objects": ({"task": "instances", "ignore": 9}, "ignored pixels are known to binary and multiclass"),
     "values of a label image": ({"task": "instances", "values": 127}, "expected 'labels' for an image that numbers"),
-    "no lacking": ({"lacking": "zero"}, "lacking='zero', expected 'refuse' or 'empty'"),
+    "no lacking": ({"lacking": "zero"}, "lacking='zero', expected what is done about an image without a mask"),
     "planes below zero": ({"planes": (-1,)}, "expected numbers of channels in a file, the first is 0"),
     "a band without an id": ({"images": {"red": "i/*.png"}}, r"has 'i/\*\.png': expected \{id\} in each pattern"),
     "tests of other bands": (

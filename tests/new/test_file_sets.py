@@ -34,6 +34,14 @@ LAYOUTS = {
         [f"masks/{n}_{name}.png" for n in ("x1", "x2", "x3") for name in ("liver", "spleen")],
         {"masks/*_liver.png": 3, "masks/*_spleen.png": 3},
     ),
+    "slices by number are no classes": (
+        [f"train/p{patient}-slice{number}.png" for patient in "ab" for number in range(4)],
+        {"train/*.png": 8},
+    ),
+    "a file a channel by its ending": (
+        [f"train/{id}_ch{number}.tif" for id in "abc" for number in (1, 2)],
+        {"train/*_ch1.tif": 3, "train/*_ch2.tif": 3},
+    ),
     "views by number are no classes": (
         [f"train/{car}_{view:02}.jpg" for car in "ab" for view in range(4)],
         {"train/*.jpg": 8},

@@ -268,7 +268,7 @@ def test_what_cannot_be_a_table_of_masks(tmp_path):
         Folder(root, masks=CsvMasks("masks.csv", SALT), **folder)
     with pytest.raises(TypeError, match=r"is a str, expected a kit\.submission\.Dialect"):
         CsvMasks("train.csv", "salt")
-    with pytest.raises(ValueError, match=r"CsvMasks\(lacking='zero'\), expected 'refuse' or 'empty'"):
+    with pytest.raises(ValueError, match=r"CsvMasks\(lacking='zero'\), expected 'refuse', 'empty' or 'skip'"):
         CsvMasks("train.csv", SALT, lacking="zero")
     with pytest.raises(ValueError, match=r"values=127, lacking='empty': expected no such argument beside a table"):
         Folder(root, masks=CsvMasks("train.csv", SALT), values=127, lacking="empty", **folder)

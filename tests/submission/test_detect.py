@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from kit.submission import Competition, Dialect, compare_masks, detect, rle, write
-from kit.submission.detect import check_numbers, look
+from kit.submission.check_numbers import check_numbers
+from kit.submission.detect import look
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
 SHAPE = (90, 160)

@@ -1,0 +1,357 @@
+"""`kit new` on drawn folders whose masks are run lengths in a CSV: tests among the images, flags, other spellings."""
+
+import numpy as np
+import pytest
+from csv_folders import SIZE, blob, images, masks, names, table, text_of
+
+from kit.new import Asked, Wishes, choose, decide, recipe_text
+from kit.new.tables import Table
+
+
+def wishes(**said):
+    asked = Asked(**{name: said.pop(name) for name in ("images", "masks", "tests") if name in said})
+    return Wishes(asked, device="cpu", **said)
+
+
+def opened(choices, folder):
+    """The data set of the recipe that is written."""
+    space = {"__name__": "recipe"}
+    exec(compile(recipe_text(choices, folder, folder / "mine.py"), "mine.py", "exec"), space)
+    return space["read_data"](folder)
+
+
+def rows_of(ids, order="F", base=1, ending=""):
+    return [f"{id}{ending},{text_of(blob(at), order, base)}" for at, id in enumerate(ids)]
+
+
+IDS = names(12)
+
+
+@pytest.mark.parametrize("empty", [None, "-1"])
+def test_images_that_the_sample_names_are_tests(tmp_path, empty):
+    """All in one folder. Without rows of empty masks an image without a row is empty, with such rows it is left out."""
+    images(tmp_path / "pool", IDS)
+    rows = rows_of(IDS[:7], ending=".png") + [f"{IDS[7]}.png,{empty}"] * (empty is not None)
+    table(tmp_path / "labels.csv", "file,runs", rows)
+    table(tmp_path / "sample_submission.csv", "file,runs", [f"{id}.png," for id in IDS[9:]])
+    choices = choose(tmp_path, wishes(empty=empty))
+    data = opened(choices, tmp_path)
+    assert sorted(choices.found.tests) == data.test_ids == IDS[9:]
+    assert data.ids == choices.found.ids == (IDS[:9] if empty is None else IDS[:8])
+    np.testing.assert_array_equal(data.read_mask(IDS[4]), blob(4))
+    assert any(f"and none of 1 image: pool/{IDS[8]}.png; left out" in one for one in choices.doubts) == bool(empty)
+
+
+def test_mask_files_for_some_images(tmp_path):
+    images(tmp_path / "pool", IDS)
+    masks(tmp_path / "truth", IDS[:6])
+    table(tmp_path / "submit_me.csv", "file,runs", [f"{id}," for id in IDS[6:10]])
+    choices = choose(tmp_path, wishes(order="C"))
+    data = opened(choices, tmp_path)
+    assert (data.ids, data.test_ids) == (IDS[:6], IDS[6:10])
+    [doubt] = [one for one in choices.doubts if "no mask belongs to 2 images" in one]
+    assert f"pool/{IDS[10]}.png, pool/{IDS[11]}.png" in doubt
+    assert choices.found.problems == []
+
+
+def test_tests_of_their_own_folder_come_before_images_of_the_same_ids(tmp_path):
+    images(tmp_path / "train", IDS)
+    images(tmp_path / "evaluation", IDS)
+    table(tmp_path / "train.csv", "file,runs", rows_of(IDS[:5]))
+    table(tmp_path / "sample.csv", "file,runs", [f"{id}," for id in IDS])
+    choices = choose(tmp_path, wishes())
+    assert choices.found.patterns["tests"] == "evaluation/*.png"
+    assert len(choices.found.images) == len(choices.found.tests) == 12
+    assert opened(choices, tmp_path).test_ids == IDS
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_rest_decides(tmp_path):
+    images(tmp_path / "train", IDS)
+    table(tmp_path / "train.csv", "file,runs", rows_of(IDS))
+    (tmp_path / f"train/{IDS[3]}.png").write_bytes(b"no image at all")
+    choices = choose(tmp_path, wishes())
+    assert choices.meaning.table.order == "F"
+    [problem] = choices.found.problems
+    assert problem.startswith(f"train/{IDS[3]}.png: ")
+
+
+def test_rows_without_an_image_and_rows_of_other_things_are_named(tmp_path):
+    images(tmp_path / "train", IDS[1:])
+    table(tmp_path / "train.csv", "file,runs", [*rows_of(IDS), "s900x,about half", f"{IDS[1]},12 b"])
+    problems = "\n".join(choose(tmp_path, wishes()).found.problems)
+    assert f"train.csv has rows without an image, of {IDS[0]}, s900x" in problems
+    assert f"train.csv: the runs of s900x, {IDS[1]} are no 'start length …'" in problems
+
+
+def numbered(folder):
+    """Square label images, a CSV with a row an object down columns, and a sample."""
+    import cv2
+
+    size = (48, 48)
+    images(folder / "im", IDS[:8], size)
+    (folder / "lab").mkdir()
+    rows = []
+    for at, id in enumerate(IDS[:8]):
+        labels, rng = np.zeros(size, np.uint16), np.random.default_rng(at)
+        for number, place in enumerate(rng.permutation(9)[: rng.integers(3, 8)], start=1):
+            cv2.circle(labels, (8 + 16 * int(place % 3), 8 + 16 * int(place // 3)), 6, number, -1)
+        cv2.imwrite(str(folder / f"lab/{id}.png"), labels)
+        rows += [f"{id},{text_of((labels == k).astype(np.uint8))}" for k in range(1, labels.max() + 1)]
+    table(folder / "train.csv", "id,rle", rows)
+    table(folder / "sample_submission.csv", "id,rle", [f"t{at}," for at in range(4)])
+    return folder
+
+
+def test_numbered_label_images_decide_the_order_of_a_csv(tmp_path):
+    choices = choose(numbered(tmp_path), wishes())
+    assert (choices.meaning.task, choices.goal.dialect.order, choices.goal.dialect.rows) == (
+        "instances",
+        "F",
+        "instance",
+    )
+    other = choose(tmp_path, wishes(order="C", base=0))
+    assert (other.goal.dialect.order, other.goal.dialect.base) == ("C", 0)  # obeyed, and said
+    assert any("are the mask files with order F and base 1" in one for one in other.doubts)
+
+
+def test_mask_files_of_other_masks_do_not_stop_the_order(tmp_path):
+    """The rows are not the files: the order shows in smoothness, or is asked for."""
+    images(tmp_path / "im", IDS)
+    masks(tmp_path / "ma", IDS[::-1])
+    table(tmp_path / "train.csv", "id,rle", rows_of(IDS, "C"))
+    table(tmp_path / "sample_submission.csv", "id,rle", ["q,"])
+    choices = choose(tmp_path, wishes())
+    assert choices.goal.dialect.order == "C"
+    assert any("differ from the training CSV" in one for one in choices.doubts)
+
+
+def of_classes(folder, overlap=False, in_key=False, size=SIZE):
+    """Two classes, each of half of an ellipse; in one image both of the whole."""
+    images(folder / "train", IDS[:9], size)
+    images(folder / "test", names(4, "q"), size)
+    rows = []
+    for at, id in enumerate(IDS[:9]):
+        upper = np.arange(size[0])[:, None] < size[0] // 2
+        for number, label in enumerate(("liver", "node")):
+            half = blob(at, size) * (np.ones(size, np.uint8) if overlap and at == 5 else (upper == (number == 0)))
+            rows.append(f"{id}_{label},{text_of(half)}" if in_key else f"{id},{label},{text_of(half)}")
+    header = "id,rle" if in_key else "id,organ,rle"
+    table(folder / "train.csv", header, rows)
+    ends = [f"_{label}," if in_key else f",{label}," for label in ("liver", "node")]
+    table(folder / "sample_submission.csv", header, [f"{id}{end}" for id in names(4, "q") for end in ends])
+    return folder
+
+
+@pytest.mark.parametrize("in_key", [False, True])
+def test_multiclass_of_rows_a_class(tmp_path, in_key):
+    of_classes(tmp_path, in_key=in_key)
+    assert choose(tmp_path, wishes()).meaning.task == "multilabel"
+    choices = choose(tmp_path, wishes(task="multiclass"))
+    data = opened(choices, tmp_path)
+    assert data.classes == ("background", "liver", "node")
+    wanted = blob(2) * np.where(np.arange(SIZE[0])[:, None] < SIZE[0] // 2, 1, 2)
+    np.testing.assert_array_equal(data.read_mask(IDS[2]), wanted)
+    assert choices.goal.dialect.labels == ("liver", "node")
+    pixels = sum(int((blob(at)[: SIZE[0] // 2]).sum()) for at in range(9))
+    assert choices.meaning.shares[1] == pytest.approx(pixels / (9 * SIZE[0] * SIZE[1]))
+
+
+def test_multiclass_of_classes_that_overlap_is_refused_with_the_image(tmp_path):
+    with pytest.raises(ValueError, match=f"classes overlap in 1 of 9 images of train.csv, as in {IDS[5]}"):
+        choose(of_classes(tmp_path, overlap=True), wishes(task="multiclass"))
+
+
+def test_classes_are_named_in_any_order(tmp_path):
+    of_classes(tmp_path)
+    choices = choose(tmp_path, wishes(classes=("node", "liver")))
+    data = opened(choices, tmp_path)
+    assert data.classes == choices.goal.dialect.labels == ("node", "liver")
+    assert data.read_mask(IDS[0])[..., 0].any(axis=1)[: SIZE[0] // 2].sum() == 0  # node is the lower half
+    named = choose(tmp_path, wishes(task="multiclass", classes=("none", "x", "y")))
+    assert (named.meaning.classes, named.goal.dialect.labels) == (("none", "x", "y"), ("liver", "node"))
+
+
+REFUSED = {
+    "objects of one row": ({"task": "instances"}, "one row an image, which does not tell objects apart"),
+    "classes without labels": ({"task": "multiclass"}, "no key of train.csv names a class"),
+    "overlapping ones": ({"task": "multilabel"}, "no key of train.csv names a class"),
+    "names": ({"classes": ("a", "b", "c")}, "--classes names 3, and train.csv has 2 for binary masks"),
+    "planes": ({"planes": (0, 3)}, "--planes 3: images have 3 channels"),
+    "metric": ({"metric": "class-dice"}, "--metric class-dice is for multiclass or multilabel"),
+    "order": ({"order": "C"}, "--order C: the masks in train.csv are smooth down columns: --order F"),
+    "groups": ({"groups": "nothing"}, "--groups nothing: "),
+    "a table of groups": ({"groups": "none.csv:id:who"}, "--groups none.csv:id:who: "),
+    "tests": ({"tests": "none/*.png"}, "no image file matches --tests"),
+    "a csv of masks": ({"masks": "other.csv"}, "--masks other.csv: no such CSV"),
+    "a csv of tests": ({"tests": "other.csv"}, "--tests other.csv: no such CSV"),
+    "tests among the images": ({"tests": "pool/*1x.png"}, "also match the images pool/*.png: give a pattern"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_flag_is_refused_with_the_reason(tmp_path, case):
+    said, told = REFUSED[case]
+    images(tmp_path / "pool", IDS)
+    table(tmp_path / "train.csv", "file,runs", rows_of(IDS))
+    with pytest.raises(ValueError, match=told.replace("*", r"\*")):
+        choose(tmp_path, wishes(**said))
+
+
+def test_of_a_csv_that_is_not_there_nothing_can_be_said(tmp_path):
+    images(tmp_path / "im", IDS)
+    masks(tmp_path / "ma", IDS)
+    for said in ({"order": "F"}, {"base": 0}, {"empty": "-1"}, {"csv_size": (9, 9)}):
+        with pytest.raises(ValueError, match="no sample submission"):
+            choose(tmp_path, wishes(**said))
+    with pytest.raises(ValueError, match="--device gpu: expected"):
+        choose(tmp_path, Wishes(device="gpu"))
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    images(tmp_path / "im", IDS)
+    masks(tmp_path / "ma", IDS)
+    with pytest.raises(ValueError, match="--device cuda: this machine shows no such GPU"):
+        choose(tmp_path, Wishes(device="cuda"))
+
+
+def test_flags_are_obeyed(tmp_path):
+    """Of two CSVs, two sets of images and two of tests, those asked for."""
+    images(tmp_path / "images_full", IDS)
+    images(tmp_path / "images_copy", IDS)
+    images(tmp_path / "test_one", names(5, "t"))
+    images(tmp_path / "test_two", names(5, "t"))
+    table(tmp_path / "first.csv", "file,runs", rows_of(IDS))
+    table(tmp_path / "second.csv", "file,runs", rows_of(IDS[:10]))
+    table(tmp_path / "blank.csv", "file,runs", [f"{id},none" for id in names(5, "t")])
+    asked = {"images": "images_copy/*.png", "masks": "second.csv", "tests": "test_two/*.png"}
+    found = choose(tmp_path, wishes(**asked)).found
+    assert (found.patterns["images"], found.mask_table.path) == ("images_copy/*.png", "second.csv")
+    assert found.patterns["tests"] == "test_two/*.png"
+    assert choose(tmp_path, wishes(**asked | {"masks": "first.csv"})).found.mask_table.path == "first.csv"
+    found = choose(tmp_path, wishes(masks="first.csv", tests="blank.csv")).found
+    assert found.sample.path == "blank.csv"
+    choices = choose(tmp_path, wishes(base=0, **asked))
+    assert choices.meaning.table.base == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "is_sample"),
+    [
+        ("samples/train.csv", False),
+        ("submission files/labels.csv", False),
+        ("train_samples.csv", False),
+        ("samples.csv", False),
+        ("subjects.csv", False),
+        ("x/stage1_sample_submission.csv", True),
+        ("sampleSubmission.csv", True),
+        ("sample.csv", True),
+        ("submit.csv", True),
+        ("test-stub.csv", True),
+    ],
+)
+def test_a_sample_submission_is_known_by_its_own_name(path, is_sample):
+    assert Table(path, None, ["id", "rle"]).is_sample == is_sample
+
+
+def test_a_csv_below_a_folder_of_samples_holds_masks(tmp_path):
+    images(tmp_path / "samples/pics", IDS)
+    table(tmp_path / "samples/rows.csv", "file,runs", rows_of(IDS))
+    assert choose(tmp_path, wishes()).found.mask_table.path == "samples/rows.csv"
+
+
+def pairs(text):
+    numbers = text.split()
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+SPELLINGS = {
+    "commas": (lambda text: f'"{text.replace(" ", ",")}"', "numbers with other marks than blanks"),
+    "semicolons": (lambda text: text.replace(" ", "; "), "numbers with other marks than blanks"),
+    "a list": (lambda text: f'"[{text.replace(" ", ", ")}]"', "numbers with other marks than blanks"),
+    "pairs": (lambda text: " ".join(map(":".join, pairs(text))), "numbers with other marks than blanks"),
+    "tuples": (lambda text: f'"[{", ".join(f"({a}, {b})" for a, b in pairs(text))}]"', "lists or outlines"),
+    "polygons": (lambda text: f'"POLYGON (({", ".join(map(" ".join, pairs(text)))}))"', "lists or outlines"),
+    "points": (lambda text: " ".join(f"{one}.5" for one in text.split()), "decimal numbers"),
+    "coco": (lambda text: "PPYo0h0X1^OcTd;0001O" + "".join(chr(60 + len(text) % 30 + at) for at in range(9)), "coded"),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_masks_in_another_spelling_are_named(tmp_path, spelling):
+    spell, kind = SPELLINGS[spelling]
+    images(tmp_path / "train", IDS)
+    rows = [f"{id},{spell(text_of(blob(at)))}" for at, id in enumerate(IDS)]
+    table(tmp_path / "labels.csv", "file,mask_text", rows)
+    with pytest.raises(
+        ValueError, match=f"labels.csv: the cells of the column mask_text hold {kind}(?s:.*)'start leng"
+    ):
+        choose(tmp_path, wishes())
+
+
+def test_ends_in_place_of_lengths_are_named(tmp_path):
+    images(tmp_path / "train", IDS)
+    texts = [" ".join(f"{a} {int(a) + int(b)}" for a, b in pairs(text_of(blob(at)))) for at in range(12)]
+    table(tmp_path / "labels.csv", "file,runs", [f"{id},{text}" for id, text in zip(IDS, texts, strict=True)])
+    with pytest.raises(ValueError, match="they look like 'start end', expected 'start length'"):
+        choose(tmp_path, wishes())
+
+
+@pytest.mark.parametrize("header", ["id,bbox", "id,mask_file", "id,taken", "id,mask_share"])
+def test_facts_are_no_masks_in_another_spelling(tmp_path, header):
+    from kit.new.spellings import odd_spelling
+
+    cell = {"bbox": '"[3, 4, 20, 30]"', "mask_file": "masks/a_1.png", "taken": "2019-02-03", "mask_share": "0.25"}
+    path = table(tmp_path / "a.csv", header, [f"{id},{cell[header.partition(',')[2]]}" for id in IDS])
+    assert odd_spelling("a.csv", path, header.split(",")) is None
+
+
+def test_a_sample_in_another_spelling_is_a_problem(tmp_path):
+    images(tmp_path / "train", IDS)
+    images(tmp_path / "test", names(3, "q"))
+    table(tmp_path / "train.csv", "file,runs", rows_of(IDS))
+    table(tmp_path / "sample_submission.csv", "file,runs", [f'{id},"[1, 5]"' for id in names(3, "q")])
+    [problem] = choose(tmp_path, wishes()).found.problems
+    assert "sample_submission.csv: the cells of the column runs hold" in problem
+
+
+def test_a_run_of_the_sample_decides_where_counting_begins(tmp_path):
+    """Blobs touch no edge, so their runs cannot tell 0 from 1. Mask files without a CSV cannot either."""
+    images(tmp_path / "train", IDS)
+    images(tmp_path / "test", names(3, "q"))
+    table(tmp_path / "train.csv", "file,runs", rows_of(IDS, base=0))
+    table(tmp_path / "sample_submission.csv", "file,runs", [f"{id},0 3" for id in names(3, "q")])
+    assert choose(tmp_path, wishes()).goal.dialect.base == 0
+    table(tmp_path / "sample_submission.csv", "file,runs", [f"{id},1 3" for id in names(3, "q")])
+    assert choose(tmp_path, wishes()).goal.dialect.base == 1
+    (tmp_path / "train.csv").unlink()
+    masks(tmp_path / "truth", IDS)
+    assert choose(tmp_path, wishes(order="F")).goal.dialect.base == 1
+    table(tmp_path / "sample_submission.csv", "file,runs", [f"{id},0 3" for id in names(3, "q")])
+    assert choose(tmp_path, wishes(order="F")).goal.dialect.base == 0
+    assert choose(tmp_path, wishes(order="F", base=1)).goal.dialect.base == 1
+
+
+def test_masks_in_the_sample_tell_the_order(tmp_path):
+    images(tmp_path / "train", IDS)
+    masks(tmp_path / "truth", IDS)
+    images(tmp_path / "test", names(6, "q"))
+    rows = [f"{id},{text_of(blob(at + 50))}" for at, id in enumerate(names(6, "q"))]
+    table(tmp_path / "sample_submission.csv", "file,runs", rows)
+    assert choose(tmp_path, wishes()).goal.dialect.order == "F"
+
+
+def test_images_in_folders_with_keys_by_name(tmp_path):
+    for at, id in enumerate(IDS):
+        images(tmp_path / f"train/patient{at % 5}", [id])
+    table(tmp_path / "train.csv", "file,runs", rows_of(IDS))
+    choices = choose(tmp_path, wishes(order="F"))
+    assert choices.found.patterns["images"] == "train/*/{id}.png"
+    assert opened(choices, tmp_path).ids == IDS
+
+
+def test_open_questions_do_not_hide_what_was_found(tmp_path):
+    choices = decide(of_classes(tmp_path, size=(48, 48)), wishes(metric="dice"))
+    assert [one.flag for one in choices.questions] == ["--order", "--metric"]
+    assert [one.is_refused for one in choices.questions] == [False, True]
+    assert dict(choices.reasons)["task"].startswith("multilabel")
