@@ -3,6 +3,7 @@
 file_sets.py   files that are alike in place and name: a pattern each
 pairing.py     which sets are images, and which are their masks
 split_words.py the words that say what is held out
+class_files.py masks of which each class has a file
 merging.py     one pattern for train/ and val/
 asked.py       what the user says of the files
 roles.py       images and masks by id, and the patterns that name them; to_predict.py: the same of tests

@@ -156,10 +156,17 @@ def _by_ending(files: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _crossed_endings(stems: list[str]) -> dict[str, str]:
-    """The ending of each stem, where every part before it comes with nearly every ending; no numbers."""
-    split = {
-        stem: found for stem in stems if (found := re.fullmatch(r"(.+?)([_\-. ][^_\-. ]*[^_\-. \d][^_\-. ]*)", stem))
-    }
+    """The ending of each stem, where every part before it comes with nearly every ending; no numbers.
+
+    An ending is the last word, or all words but the first.
+    """
+    ways = (r"(.+?)([_\-. ][^_\-. ]*[^_\-. \d][^_\-. ]*)", r"([^_\-. ]+)([_\-. ].*[^_\-. \d].*)")
+    return next(filter(None, (_crossed(stems, way) for way in ways)), {})
+
+
+def _crossed(stems: list[str], way: str) -> dict[str, str]:
+    """The same, with the regular expression of a front and an ending."""
+    split = {stem: found for stem in stems if (found := re.fullmatch(way, stem))}
     fronts, endings = {found[1] for found in split.values()}, {found[2] for found in split.values()}
     if len(split) < len(stems) or not 2 <= len(endings) <= MOST_ENDINGS or len(fronts) < 2:
         return {}

@@ -37,6 +37,8 @@ def meaning_of(found: Study, task: str | None = None, classes: Sequence[str] = (
     Raises ValueError with the choices where the masks cannot tell, and with the reason where they are not what is said.
     """
     labels = found.labels
+    if found.layers:
+        return _of_layers(found, task, classes)
     if any(len(own) > 1 for own in found.masks.values()):
         return _of_objects_by_file(found, task, classes)
     if task == "multilabel":
@@ -97,6 +99,26 @@ def _of_objects_by_file(found: Study, task: str | None, classes: Sequence[str]) 
             "trains the network on all objects of an image as one foreground"
         )
     return Meaning("instances", named(classes, OBJECTS, reason), reasons=[reason])
+
+
+def _of_layers(found: Study, task: str | None, classes: Sequence[str]) -> Meaning:
+    """A file a class."""
+    names, labels = tuple(found.layers), found.labels
+    shown = ", ".join(found.layers.values())
+    if task not in (None, "multilabel"):
+        raise ValueError(
+            f"--task {task} does not suit these masks: a file a class, {shown}. Read all as --task multilabel, or name "
+            "one: --masks PATTERN"
+        )
+    own = of_soft(labels, None, ()) if labels.is_soft else of_two(labels, None, ())
+    doubt = f"each of {shown} is taken for a class. Where one of them is the mask: --masks PATTERN"
+    return Meaning(
+        "multilabel",
+        _foreground_names(classes, names, shown),
+        own.values,
+        reasons=[f"a file a class, and classes may overlap: {', '.join(names)}"],
+        doubts=[doubt, *own.doubts],
+    )
 
 
 def _of_numbers(labels: Labels, classes: Sequence[str]) -> Meaning:

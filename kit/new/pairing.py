@@ -46,6 +46,7 @@ class Layout:
 
     pairings: list[Pairing] = field(default_factory=list)  # the best first; of one kind, as train and val
     unpaired: list[FileSet] = field(default_factory=list)  # image files that are in no pair
+    beside: list[Pairing] = field(default_factory=list)  # further masks of images that are in a pair
 
 
 def with_id(pattern: str, at: int) -> str:
@@ -83,6 +84,7 @@ def find_layout(
         if pair.images.pattern in used:
             if any(pair.images == one.images for one in layout.pairings):
                 used.add(pair.masks.pattern)  # further masks of the same images, as of objects beside classes
+                layout.beside.append(pair)
         elif pair.masks.pattern not in used:
             layout.pairings.append(pair)
             used |= {pair.images.pattern, pair.masks.pattern}

@@ -1,12 +1,14 @@
 """From pairs of files to the images, masks and tests of a data set, and to the patterns that name them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kit.datasets.names import nfc
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.asked import Asked, by_one_wildcard, ids_of, is_csv, shortened, shown, there, whole_pattern
+from kit.new.class_files import class_files, united
 from kit.new.file_sets import FileSet
+from kit.new.labels import Labels
 from kit.new.merging import merged
 from kit.new.pairing import Pairing
 from kit.new.questions import OpenQuestion
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from kit.new.study import Study
 
 
-def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
-    """Fill in images, masks, tests, split and patterns. Raises ValueError where no masks are found."""
+def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Callable[[FileSet], Labels]) -> None:
+    """Fill in images, masks, tests, split and patterns. labels(files): what a few of them hold when read as masks.
+
+    Raises ValueError where no masks are found.
+    """
     pairings = found.layout.pairings
     if pairings:
         first, *further = pairings
@@ -34,13 +39,17 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
         if further and not found.bands and (patterns := merged(pairings, paths)):
             found.patterns["images"], found.patterns["masks"] = patterns
             used = pairings
-        for pair in used:
-            _take(found, pair, "" if pair is first else held_out)
+        layers = class_files(first, found.layout.beside, labels) if used == [first] else {}
+        found.layers = {name: pair.patterns()[1] for name, pair in layers.items()}
+        for pair in [united(layers)] if layers else used:
+            _take(found, pair, held_out if pair in used[1:] else "")
         found.unused = [_why_unused(pair) for pair in found.layout.pairings if pair not in used]
     else:
         _take_by_table(found, asked)
     find_tests(found, asked)
     take_lonely(found)
+    if found.layers and any(len(own) < len(found.layers) for own in found.masks.values()):
+        found.lacking = "empty"  # an image has files of the classes that it shows
     check_overlap(found, asked)
     used = {*found.tests.values(), *found.images.values(), *found.lonely.values()}
     for pattern in map(Pattern, [*found.bands.values(), *found.test_bands.values()]):

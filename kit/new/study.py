@@ -64,6 +64,7 @@ class Study:
     mask_table: Table | None = None  # the run lengths of the training masks
     sample: Table | None = None  # the sample submission
     lonely: dict[str, str] = field(default_factory=dict)  # images by id without a mask that no sample names
+    layers: dict[str, str] = field(default_factory=dict)  # patterns of the masks of each class, where each has a file
     lacking: str = "refuse"  # what these are, as Folder and CsvMasks take it
     has_named_tests: bool = False  # the tests are those of the images that the sample names
     unused: list[str] = field(default_factory=list)  # sets of images that have no part
@@ -113,7 +114,7 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
         sets = asked.sets(sets, pictures)
         problems += _spellings(sets)
         found = Study(data, _layout_of(sets, peek, asked), tables, problems=problems)
-        find_roles(found, pictures, asked)
+        find_roles(found, pictures, asked, peek)
     except ValueError as error:
         question, so_far = question_of(error, asked.patterns), [*so_far, *(("problem", one) for one in problems)]
         raise OpenQuestion(question.text, question.flag, dict(question.choices), so_far) from error
@@ -201,11 +202,17 @@ def _describe_size(path: str, size: tuple[int, int], wanted: tuple[int, int], im
     return f"{path}: {size[0]}×{size[1]} pixels, and {image} has {wanted[0]}×{wanted[1]}{why}"
 
 
+def _sampled(found: Study) -> list[str]:
+    """The masks of which a sample is read: the first of each image, of a file a class all."""
+    count = None if found.layers else 1
+    return [path for id in found.ids for path in found.masks.get(id, [])[:count]]
+
+
 def _read_samples(found: Study) -> None:
     """Read some masks whole, and some images with theirs."""
     sizes = [min(height * width, LARGE) for height, width in found.sizes.values()]
     most = max(24, PIXELS // int(np.median(sizes))) if sizes else 24
-    masks = spread([found.masks[id][0] for id in found.ids if found.masks.get(id)], min(SAMPLE, most))
+    masks = spread(_sampled(found), min(SAMPLE, most))
     if masks:
         found.labels = read_labels(found.data.read, masks, Parts(found.data, found.sizes).part)
         found.problems += found.labels.problems

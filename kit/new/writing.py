@@ -133,8 +133,8 @@ def _data(choices: Choices) -> str:
         "tests": _tests(choices),
         "ids": found.patterns.get("ids"),
         "scale": slides.scale if slides else None,
-        "task": None if meaning.task == ("binary" if len(meaning.classes) == 2 else "multiclass") else meaning.task,
-        "classes": _classes(meaning.classes),
+        "task": None if _is_usual_task(choices) else meaning.task,
+        "classes": None if found.layers else _classes(meaning.classes),
         "values": meaning.values,
         "ignore": meaning.ignore,
         "absent": meaning.absent or None,
@@ -147,6 +147,12 @@ def _data(choices: Choices) -> str:
     name = _dataset(choices)
     head = [f"def read_data(folder: Path) -> {name}:", '    """The images and their masks."""', f"    return {name}("]
     return _dialect(choices) + "\n".join([*head, "        folder,", *lines, "    )"])
+
+
+def _is_usual_task(choices: Choices) -> bool:
+    """Whether Folder takes the task for granted, by the classes or by a file a class."""
+    task, classes = choices.meaning.task, choices.meaning.classes
+    return bool(choices.found.layers) or task == ("binary" if len(classes) == 2 else "multiclass")
 
 
 def _bands(bands: dict[str, str]) -> object:
@@ -167,6 +173,8 @@ def _bands(bands: dict[str, str]) -> object:
 def _masks(choices: Choices) -> object:
     """The pattern of the masks, or the CSV of their run lengths."""
     meaning, found = choices.meaning, choices.found
+    if found.layers:
+        return dict(zip(meaning.classes, found.layers.values(), strict=True))
     if meaning.table is None:
         return found.patterns["masks"]
     own = meaning.table

@@ -87,6 +87,16 @@ def by_object(rng, number):
     }
 
 
+def by_class(rng, number):
+    masks = {"liver": discs(rng, [255, 255]), "spleen": discs(rng, [255]), "left_kidney": discs(rng, [255, 255, 255])}
+    lacking = ("spleen", "", "")[number % 3]
+    return {f"masks/a{number}_{name}.png": mask for name, mask in masks.items() if name != lacking}
+
+
+def by_folder(rng, number):
+    return {f"masks/{name}/a{number}.png": discs(rng, [255, 255]) for name in ("road", "river")}
+
+
 NO = None  # refused
 # kind: what each task gives, (classes, values)
 KINDS = {
@@ -100,6 +110,8 @@ KINDS = {
     numbered: {"": "instances", "binary": (2, 0), "multiclass": (9, None), "instances": (2, None)},
     many: {"": "instances", "binary": (2, 0), "multiclass": NO, "instances": (2, None)},
     channels: {"binary": (2, "map"), "multilabel": (3, None)},
+    by_class: {"": "multilabel", "binary": NO, "multiclass": NO, "instances": NO, "multilabel": (3, None)},
+    by_folder: {"": "multilabel", "binary": NO, "multiclass": NO, "instances": NO, "multilabel": (2, None)},
     by_object: {"": "instances", "binary": NO, "multiclass": NO, "instances": (2, None), "multilabel": NO},
 }
 for single in (two, ones):
@@ -156,6 +168,11 @@ def test_a_task_is_obeyed_or_refused_with_the_reason(drawn, kind, task):
             assert mask.max() == cv2.connectedComponents((stored_of(folder, id) > 0).astype(np.uint8))[0] - 1
         if task == "instances" and kind in (numbered, many, class_numbers):
             np.testing.assert_array_equal(mask, stored_of(folder, id))
+        if kind in (by_class, by_folder):
+            form = "masks/{1}_{0}.png" if kind is by_class else "masks/{0}/{1}.png"
+            for layer, name in enumerate(data.classes):
+                stored = cv2.imread(str(folder / form.format(name, id)), cv2.IMREAD_UNCHANGED)
+                np.testing.assert_array_equal(mask[..., layer], 0 if stored is None else stored > 0)
         if task == "multilabel" and kind is channels:
             np.testing.assert_array_equal(mask, stored_of(folder, id) > 0)
 
@@ -184,6 +201,8 @@ TRUTH |= dict.fromkeys((soft, blurred), lambda stored: np.where(stored > 127, 1,
         (class_numbers, ("ground", "sky"), "2 classes are named"),
         (greys, ("ground", "sky", "road", "car", "bus"), "5 classes are named"),
         (numbered, ("background", "cell"), ("background", "cell")),
+        (by_class, ("background", "kidney", "l", "s"), ("kidney", "l", "s")),
+        (by_class, ("a", "b"), "2 classes are named"),
         (by_object, ("background", "cell", "wall"), "3 classes are named"),
     ],
 )
