@@ -10,14 +10,16 @@ from kit.new.labels import Labels
 from kit.new.pairing import Pairing
 from kit.new.split_words import SPLIT_WORDS
 
-NO_CLASSES = {*IMAGE_WORDS, *MASK_WORDS, *SPLIT_WORDS, "rater", "reader", "expert", "annotator", "observer", "grader"}
+NO_CLASSES = {*IMAGE_WORDS, *MASK_WORDS, *SPLIT_WORDS}
+PEOPLE = re.compile(r"rater|reader|expert|annotator|observer|grader", re.IGNORECASE)  # who drew the same thing
 
 
 def class_files(first: Pairing, beside: Sequence[Pairing], labels: Callable[[FileSet], Labels]) -> dict[str, Pairing]:
     """The pairs of each class by its name, where several sets of masks of the same images differ in a word; else {}."""
     own = [pair for pair in (first, *beside) if _may_be_class(pair, first, labels)]
     names = dict(zip(_differing([pair.masks.pattern.rpartition(".")[0] for pair in own]), own, strict=True))
-    if len(names) < 2 or len(names) < len(own) or own[0] != first or not all(map(_is_class_name, names)):
+    are_people = any(PEOPLE.search(pair.masks.pattern) for pair in own)
+    if len(names) < 2 or len(names) < len(own) or own[0] != first or not all(map(_is_class_name, names)) or are_people:
         return {}
     return dict(sorted(names.items()))
 

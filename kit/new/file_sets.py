@@ -172,4 +172,8 @@ def _crossed(stems: list[str], way: str) -> dict[str, str]:
         return {}
     if len({re.sub(r"\d+", "#", ending) for ending in endings}) == 1 and not CHANNEL.match(f"{min(endings)[1:]}."):
         return {}  # the slices of each patient
-    return {stem: found[2] for stem, found in split.items()} if len(split) >= 0.8 * len(fronts) * len(endings) else {}
+    if len(split) < 0.8 * len(fronts) * len(endings):
+        return {}
+    words = {found[0] if (found := re.search(r"(?<=.)[_\-. ][^\W\d_]+\Z", front)) else "" for front in fronts}
+    common = words.pop() if len(words) == 1 else ""  # s1_rater_a and s2_rater_b: _rater is of the endings
+    return {stem: common + found[2] for stem, found in split.items()}

@@ -10,9 +10,9 @@ LAYOUTS = {
     "two classes": (("masks/{}_cup.png", "masks/{}_disc.png"), ("cup", "disc")),
     "three classes in folders": (("gt/road/{}.png", "gt/river/{}.png", "gt/roof/{}.png"), ("river", "road", "roof")),
     "a folder an image": (("masks/{}/liver.png", "masks/{}/spleen.png"), ("liver", "spleen")),
-    "two raters": (("masks/rater1/{}.png", "masks/rater2/{}.png"), None),
+    "two raters": (("masks/{}_rater_a.png", "masks/{}_rater_b.png"), None),
     "outlines beside masks": (("masks/{}.png", "masks_eroded/{}.png"), None),
-    "one class": (("masks/{}_cup.png",), None),
+    "one class": (("masks/{}_mask.png",), None),
 }
 
 
