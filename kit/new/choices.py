@@ -126,7 +126,7 @@ def decide(root: Path, wishes: Wishes) -> Choices:
 def as_slides(choices: Choices, device: Device) -> None:
     """Change what differs for slides. Raises ValueError where their masks do not suit them."""
     found = choices.found
-    choices.slides = slides_of(found, choices.meaning, choices.meaning.table and choices.goal.dialect, device)
+    choices.slides = slides_of(found, choices.meaning, device)
     choices.sizing, found.sides = choices.slides.sizing, OF_SLIDES
     choices.weighted = choices.is_rare = False
     choices.channels = max((kind.channels for kind in found.kinds), default=3)
@@ -135,7 +135,8 @@ def as_slides(choices: Choices, device: Device) -> None:
 def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | None, Dialect | None, str]:
     """What the masks mean, how the CSV is written, and the evidence for that. ask: see decide."""
     meaning = ask(meaning_of, found, wishes.task, wishes.classes) if found.masks else None
-    labels = wishes.classes if wishes.task == "multilabel" else wishes.classes[1:]
+    has_background = bool(found.masks) or wishes.task == "multiclass" or wishes.classes[:1] == ("background",)
+    labels = wishes.classes[has_background:]
     said = Said(wishes.order, wishes.base, wishes.empty, wishes.csv_size, labels)
     ask(check_said, found, said)
     form, numbered = ask(form_of, found, said), None
@@ -183,7 +184,8 @@ def _channels_in_words(choices: Choices) -> str:
         return f"{len(choices.found.bands)} files an image with {counted(own[-1], 'channel')} each"
     if own == [choices.channels]:
         return counted(own[0], "channel")
-    return f"{' and '.join(map(str, own))} channels; grey is repeated to RGB, for which encoders have weights"
+    counts = " and ".join([*map(str, own[:-1]), counted(own[-1], "channel")])
+    return f"{counts}; grey is repeated to RGB, for which encoders have weights"
 
 
 def _with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:

@@ -6,6 +6,7 @@ import numpy as np
 
 from kit.datasets.masks import Wanted
 from kit.new.meaning import Meaning
+from kit.new.rows import form_of_table
 from kit.new.study import Study
 from kit.new.tables import names_of_images
 from kit.submission.csv_masks import CsvMasks
@@ -32,8 +33,20 @@ def meaning_of_rows(found: Study, dialect: Dialect, task: str | None, classes: t
     rows = "instance" if seen.repeats or chosen == "instances" else dialect.rows
     if is_united:
         reasons.append("some images have several rows" + " of a class" * dialect.has_classes + ", which are united")
+    form = form_of_table(found)
+    if form.has_classes != dialect.has_classes:
+        raise ValueError(
+            f"rows of {table.path} {'name' if form.has_classes else 'do not name'} a class, and those of "
+            f"{found.sample.path} {'do' if dialect.has_classes else 'do not'}: one cannot be made of the other"
+        )
     own = replace(
-        dialect, rows=rows, size=None, keep_empty=dialect.keep_empty and not (is_united and dialect.has_classes)
+        dialect,
+        columns=form.columns,
+        key=form.key,
+        class_column=form.class_column,
+        rows=rows,
+        size=None,
+        keep_empty=dialect.keep_empty and not (is_united and dialect.has_classes),
     )
     names = _names(chosen, dialect, classes, table.path)
     own = replace(own, labels=in_order(own.labels, names))

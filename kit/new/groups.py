@@ -123,7 +123,8 @@ def _by_parts(ids: Sequence[str], table: Table) -> list[tuple]:
         numbers = all(value.isdecimal() for value in own.values())  # as ages, that slices have by chance
         if len(own) < len(ids) or (numbers and not is_named):
             continue
-        for other in table.columns:
+        # another column is as alike as the parts that it holds: only its name can say that it groups them
+        for other in [name for name in table.columns if name == column or GROUP_NAMES.search(name)]:
             values_of = {}
             for row in rows:
                 values_of.setdefault(nfc(row[column]), set()).add(row[other])

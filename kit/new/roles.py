@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kit.datasets.names import nfc
+from kit.datasets.pairs import is_like_mask
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.asked import Asked, by_one_wildcard, ids_of, is_csv, shortened, shown, there, whole_pattern
 from kit.new.class_files import class_files, united
@@ -97,7 +98,7 @@ def _take_by_table(found: "Study", asked: Asked) -> None:
         for files in sets:
             for named in (files, *by_one_wildcard(files), *templated(files, table)):
                 share = ids_in(table, ids_of(named))
-                rank = share, split_of(files.pattern) != "test", is_train(files.pattern)
+                rank = share, *_likeliness(files)
                 if share >= LEAST_IN_TABLE and (best is None or rank > best[0]):
                     best = rank, table, named
     if best is None:
@@ -114,6 +115,11 @@ def _take_by_table(found: "Study", asked: Asked) -> None:
     found.lonely = {id: path for id, path in every.items() if id not in named}
     if strange := keys_without_image(found.mask_table, every):
         found.problems.append(f"{found.mask_table.path} has rows without an image, of {shortened(strange)}")
+
+
+def _likeliness(files: FileSet) -> tuple[bool, ...]:
+    """How likely a set is of training images, by its name alone: compared where several have the ids of a CSV."""
+    return not is_like_mask(files.paths[0]), split_of(files.pattern) != "test", is_train(files.pattern)
 
 
 def _mask_tables(found: "Study", asked: Asked) -> list[Table]:

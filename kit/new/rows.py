@@ -72,8 +72,41 @@ def form_of(found: Study, said: Said) -> Dialect | None:
     if not first.labels and first.class_column and said.labels and not (table and table.seen.labels):
         first = replace(first, labels=dict.fromkeys(said.labels))
     first = replace(first, empties={said.empty} if said.empty is not None else {*_empties(found)[:1]})
-    dialect = dialect_of(first, (sample or table).columns, table and table.seen)
-    return replace(dialect, size=said.size)
+    path = (sample or table).path
+    if first.class_column and not first.labels and not (table and table.seen.labels):
+        raise OpenQuestion(
+            f"{path}: no row names a class in the column {first.class_column}, so the classes are not known: --classes "
+            "and their names as the CSV writes them",
+            "--classes",
+        )
+    try:
+        form = _form(found, first, (sample or table).columns, table and table.seen)
+        if "{class}" in form.key and table is not None and not form_of_table(found).has_classes:
+            form = _without_classes(form, first.repeats or table.seen.repeats)
+        return replace(form, size=said.size)
+    except ValueError as error:
+        asked = f"--empty {said.empty}: " if said.empty is not None and "empty" in str(error) else ""
+        raise ValueError(f"{asked}{with_path(error, path, (sample or table).file)}") from error
+
+
+def form_of_table(found: Study) -> Dialect:
+    """What the CSV of the masks says of its own rows, with the usual numbers. Raises ValueError."""
+    seen = found.mask_table.seen
+    return _form(found, replace(seen, empties=set()), found.mask_table.columns, None)
+
+
+def _form(found: Study, seen: Look, columns: list[str], train: Look | None) -> Dialect:
+    """dialect_of; but where the keys are ids of images as they stand, no part of them is a class."""
+    dialect = dialect_of(seen, columns, train)
+    known = found.images.keys() | found.tests.keys() | found.lonely.keys()
+    if "{class}" not in dialect.key or 2 * sum(nfc(key) in known for key in seen.keys) <= len(seen.keys):
+        return dialect
+    return _without_classes(dialect, seen.repeats or (train is not None and train.repeats))
+
+
+def _without_classes(dialect: Dialect, repeats: bool) -> Dialect:
+    """The dialect whose keys are ids as they stand. repeats: an image has several rows."""
+    return replace(dialect, key="{id}", rows="instance" if repeats else "image", labels=(), keep_empty=True)
 
 
 def number(found: Study, form: Dialect, meaning: Meaning | None, said: Said) -> tuple[Dialect, str]:
@@ -222,14 +255,14 @@ def _begin_with_0(seen: Look) -> bool:
 
 
 def _readers(found: Study, meaning: Meaning | None) -> tuple[Callable, Callable | None]:
-    """Functions from an id to the size of an image, and to the union of its masks; None where classes are numbered."""
+    """Functions from a key to the size of an image, and to the union of its masks; None where classes are numbered."""
 
-    def shape(id: str) -> tuple[int, int]:
-        return found.sizes[found.images[id]]
+    def shape(key: str) -> tuple[int, int]:
+        return found.sizes[found.images[id_of_key(nfc(key), found.images)]]
 
     @functools.cache
-    def mask(id: str) -> np.ndarray:
-        whole = np.zeros(shape(id), np.uint8)
+    def mask(key: str) -> np.ndarray:
+        id, whole = id_of_key(nfc(key), found.images), np.zeros(shape(key), np.uint8)
         for path in found.masks[id]:
             own = read(found.data.read(path), path)
             if own.shape != whole.shape:

@@ -9,7 +9,6 @@ from kit.new.parts import can_be_read_in_parts
 from kit.new.sizing import CPU_WORK, FEWEST, GPU_WORK, MOST, Device, Sizing, batch_of
 from kit.new.study import Study
 from kit.new.values import Meaning
-from kit.submission.dialect import Dialect
 
 PIXELS = 64_000_000  # of the middle one from which on images are slides
 TILES, CROPS = {"cpu": 256, "cuda": 512}, {"cpu": 400, "cuda": 2000}  # pixels a side; crops of an epoch
@@ -35,7 +34,7 @@ def are_slides(found: Study) -> bool:
     return all(can_be_read_in_parts(found.data, path) for path in found.images.values())
 
 
-def slides_of(found: Study, meaning: Meaning, dialect: Dialect | None, device: Device) -> Slides:
+def slides_of(found: Study, meaning: Meaning, device: Device) -> Slides:
     """Decide for slides. Raises ValueError, with the reason, for masks that slides cannot have."""
     if meaning.task not in {"binary", "multiclass"} or "ids" in found.patterns or found.bands or found.planes:
         raise ValueError(
@@ -47,9 +46,11 @@ def slides_of(found: Study, meaning: Meaning, dialect: Dialect | None, device: D
             f"{len(found.lonely)} slides have no mask, as {next(iter(found.lonely.values()))}, and would be taken for "
             "empty: move them to a folder of their own, as test/"
         )
+    if found.has_named_tests:
+        raise ValueError(f"{found.sample.path} names slides among those of training: move them to a folder, as test/")
     masks, order = found.patterns.get("masks"), None
     if meaning.table is not None:
-        own, seen = dialect or meaning.table, found.mask_table.seen
+        own, seen = meaning.table, found.mask_table.seen
         if own.base != 1 or own.relative:
             raise ValueError(
                 f"{found.mask_table.path} counts from {own.base}{' relative to the run before' * own.relative}; slides "

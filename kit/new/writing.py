@@ -10,6 +10,8 @@ from kit.new.metrics import METRICS
 from kit.new.study import Study
 
 SAID = ("folds", "loss")  # what the recipe's functions say themselves
+INLINE = 50  # characters of a dialect that is written where it is used
+OWN = ("columns", "rows", "keep_empty", "key", "class_column", "size")  # of the masks' CSV
 DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels", "size")
 
 
@@ -55,7 +57,7 @@ def _imports(choices: Choices) -> str:
         "kit.training": ["adamw", "supervised", "warmup_cosine"] + ["repeat_factors"] * choices.is_rare,
     }
     own = [imported(module, found) for module, found in names.items() if found]
-    from_dataclasses = ["dataclass"] + ["replace"] * (not choices.slides and "replace(" in str(_masks(choices)))
+    from_dataclasses = ["dataclass"] + ["replace"] * bool(_changes(choices))
     standard = [f"from dataclasses import {', '.join(from_dataclasses)}"]
     standard += ["from pathlib import Path", "from typing import Literal"]
     third = ["import numpy as np", "import torch", "import tyro", "from torch import nn"]
@@ -177,15 +179,31 @@ def _masks(choices: Choices) -> object:
         return dict(zip(meaning.classes, found.layers.values(), strict=True))
     if meaning.table is None:
         return found.patterns["masks"]
-    own = meaning.table
-    names = ("rows", "keep_empty", "size")
-    changes = {
-        name: getattr(own, name) for name in names if getattr(own, name) != getattr(choices.goal.dialect or own, name)
-    }
-    dialect = f"replace(DIALECT, {', '.join(f'{name}={quoted(value)}' for name, value in changes.items())})"
-    parts = [quoted(found.mask_table.path), dialect if changes else "DIALECT"]
+    changes = _changes(choices)
+    own = f"replace(DIALECT, {', '.join(changes)})" if changes else "DIALECT"
+    parts = [quoted(found.mask_table.path), "ROWS" if _is_long(changes) else own]
     parts += [f"lacking={quoted(meaning.lacking)}"] * (meaning.lacking != "refuse")
     return Code(f"CsvMasks({', '.join(parts)})")
+
+
+def _changes(choices: Choices) -> list[str]:
+    """How the CSV of the masks is written in another way than the submission, as arguments of `replace`.
+
+    The name of the column of masks alone is found by CsvMasks.
+    """
+    own, usual = choices.meaning.table, choices.goal.dialect
+    if own is None or usual is None or choices.slides:
+        return []
+    names = [name for name in OWN if getattr(own, name) != getattr(usual, name)]
+    rest = [[name for name in one.columns if name != one.mask_column] for one in (own, usual)]
+    if "columns" in names and rest[0] == rest[1] and len(choices.found.mask_table.columns) == len(own.columns):
+        names.remove("columns")
+    return [f"{name}={quoted(getattr(own, name))}" for name in names]
+
+
+def _is_long(changes: list[str]) -> bool:
+    """Whether the dialect of the masks needs a name of its own."""
+    return sum(map(len, changes)) > INLINE
 
 
 def _tests(choices: Choices) -> object:
@@ -211,7 +229,10 @@ def _dialect(choices: Choices) -> str:
     usual = {name: field.default for name, field in type(dialect).__dataclass_fields__.items()}
     values = {name: getattr(dialect, name) for name in DIALECT}
     parts = [f"{name}={quoted(one)}" for name, one in values.items() if one != usual[name] or name == "order"]
-    return call("DIALECT = Dialect(", [quoted(dialect.columns), *parts], indent="") + "\n\n\n"
+    text = call("DIALECT = Dialect(", [quoted(dialect.columns), *parts], indent="")
+    if _is_long(changes := _changes(choices)):
+        text += "\n" + call("ROWS = replace(", ["DIALECT", *changes], indent="")
+    return text + "\n\n\n"
 
 
 def _folds(choices: Choices) -> str:

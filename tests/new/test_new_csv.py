@@ -1,5 +1,9 @@
 """`kit new` on drawn folders whose masks are run lengths in a CSV: tests among the images, flags, other spellings."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from csv_folders import SIZE, blob, images, masks, names, table, text_of
@@ -25,6 +29,7 @@ def rows_of(ids, order="F", base=1, ending=""):
 
 
 IDS = names(12)
+CONFIG = Path(__file__).parents[2] / "pyproject.toml"
 
 
 @pytest.mark.parametrize("empty", [None, "-1"])
@@ -235,6 +240,70 @@ def test_flags_are_obeyed(tmp_path):
     assert choices.meaning.table.base == 0
 
 
+def test_a_csv_that_is_asked_for_goes_before_mask_files(tmp_path):
+    images(tmp_path / "pics", IDS)
+    masks(tmp_path / "masks", IDS)
+    table(tmp_path / "better.csv", "file,runs", rows_of(IDS))
+    choices = choose(tmp_path, wishes(masks="better.csv"))
+    assert (choices.found.patterns, choices.found.masks) == ({"images": "pics/*.png"}, {})
+    assert choices.meaning.table.order == "F"
+
+
+def test_of_two_sets_with_the_same_ids_the_one_of_training_is_trained_on(tmp_path):
+    for part in ("a_test", "b_train"):
+        images(tmp_path / part, IDS)
+    table(tmp_path / "rows.csv", "file,runs", rows_of(IDS))
+    found = choose(tmp_path, wishes()).found
+    assert (found.patterns["images"], found.patterns["tests"]) == ("b_train/*.png", "a_test/*.png")
+
+
+def test_classes_of_a_csv_without_rows_are_asked_for(tmp_path):
+    images(tmp_path / "train", IDS)
+    masks(tmp_path / "truth", IDS)
+    table(tmp_path / "sample_submission.csv", "id,class,runs", [])
+    with pytest.raises(ValueError, match=r"no row names a class in the column class(?s:.*)--classes"):
+        choose(tmp_path, wishes(order="F"))
+    choices = choose(tmp_path, wishes(order="F", classes=("background", "oil")))
+    assert choices.goal.dialect.labels == ("oil",)
+    with pytest.raises(ValueError, match=r"--empty x y: sample_submission\.csv: no dialect: empty is"):
+        choose(tmp_path, wishes(order="F", empty="x y", classes=("background", "oil")))
+
+
+def test_a_csv_of_masks_with_other_columns_and_keys_than_the_sample(tmp_path):
+    images(tmp_path / "train", IDS)
+    images(tmp_path / "test", names(4, "q"))
+    rows = [f"{id},{at},{text_of(blob(at))}" for at, id in enumerate(IDS)]
+    table(tmp_path / "train.csv", "picture,age,encoding_of_mask", rows)
+    table(tmp_path / "sample_submission.csv", "file_name,rle", [f"{id}.png," for id in names(4, "q")])
+    choices = choose(tmp_path, wishes())
+    assert (choices.goal.dialect.columns, choices.goal.dialect.key) == (("file_name", "rle"), "{id}.png")
+    np.testing.assert_array_equal(opened(choices, tmp_path).read_mask(IDS[3]), blob(3))
+
+
+def test_classes_in_the_keys_of_masks_and_in_a_column_of_the_sample(tmp_path):
+    of_classes(tmp_path, in_key=True)
+    rows = [f"{id},{label}," for id in names(4, "q") for label in ("liver", "node")]
+    table(tmp_path / "sample_submission.csv", "id,organ,rle", rows)
+    choices = choose(tmp_path, wishes())
+    assert choices.goal.dialect.class_column == "organ"
+    assert opened(choices, tmp_path).read_mask(IDS[3]).sum() == blob(3).sum()
+
+
+def test_slices_that_every_patient_has_are_no_classes(tmp_path):
+    ids = [f"p{patient}x_{number}" for patient in range(4) for number in range(3)]
+    images(tmp_path / "train", ids)
+    table(tmp_path / "train.csv", "file,runs", [f"{id},{text_of(blob(at))}" for at, id in enumerate(ids)])
+    tests = [f"q{patient}x_{number}" for patient in range(2) for number in range(3)]
+    images(tmp_path / "test", tests)
+    table(tmp_path / "sample_submission.csv", "file,runs", [f"{id}," for id in tests])
+    choices = choose(tmp_path, wishes())
+    assert (choices.meaning.task, choices.goal.dialect.rows) == ("binary", "image")
+    assert opened(choices, tmp_path).ids == ids
+    for id in tests:
+        (tmp_path / f"test/{id}.png").unlink()  # the tests are hidden
+    assert choose(tmp_path, wishes()).goal.dialect == choices.goal.dialect
+
+
 @pytest.mark.parametrize(
     ("path", "is_sample"),
     [
@@ -355,3 +424,40 @@ def test_open_questions_do_not_hide_what_was_found(tmp_path):
     assert [one.flag for one in choices.questions] == ["--order", "--metric"]
     assert [one.is_refused for one in choices.questions] == [False, True]
     assert dict(choices.reasons)["task"].startswith("multilabel")
+
+
+def named_tests(folder):
+    images(folder / "pool", IDS)
+    table(folder / "train.csv", "file,runs", [*rows_of(IDS[:7], ending=".png"), f"{IDS[7]}.png,-1"])
+    table(folder / "sample_submission.csv", "file,runs", [f"{id}.png," for id in IDS[9:]])
+    return wishes(empty="-1")
+
+
+def other_columns(folder):
+    images(folder / "train", IDS)
+    images(folder / "test", names(4, "q"))
+    rows = [f"{id}.png,{at},{text_of(blob(at))}" for at, id in enumerate(IDS)]
+    table(folder / "train.csv", "name_of_the_picture,age_of_the_patient,encoding_of_mask", rows)
+    table(folder / "sample_submission.csv", "file_name,rle", [f"{id}," for id in names(4, "q")])
+    return wishes()
+
+
+def some_masks(folder):
+    images(folder / "pool", IDS)
+    masks(folder / "truth", IDS[:6])
+    return wishes()
+
+
+@pytest.mark.parametrize("draw", [named_tests, other_columns, some_masks])
+def test_the_recipe_is_in_the_house_style(tmp_path, draw):
+    if shutil.which("ruff") is None:
+        pytest.skip("ruff, which the extra dev brings, is not on the path")
+    folder, recipe = tmp_path / "data", tmp_path / "mine.py"
+    text = recipe_text(choose(folder, draw(folder)), Path("data"), Path("recipes/mine.py"))
+    assert len(text.splitlines()) <= 120
+    recipe.write_text(text)
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run(
+            ["ruff", *command, "--config", CONFIG, recipe], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
