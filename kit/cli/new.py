@@ -36,6 +36,7 @@ class New:
     empty: str | None = None  # the cell of an empty mask in the CSV, where the files have several
     planes: tuple[int, ...] = ()  # of files with several channels each, those to take; the first is 0
     csv_size: tuple[int, int] | None = None  # height and width of the CSV's masks, where not those of the images
+    slides: bool = False  # read images in parts, as is done from about 8,000 × 8,000 pixels on
     device: str = "auto"  # for which sizes and epochs are chosen: cpu or cuda
 
     def run(self) -> int:
@@ -44,7 +45,7 @@ class New:
 
         asked = Asked(self.images, self.masks, self.tests)
         wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order)
-        wishes = replace(wishes, base=self.base, empty=self.empty)
+        wishes = replace(wishes, base=self.base, empty=self.empty, slides=self.slides)
         wishes = replace(wishes, planes=self.planes, csv_size=self.csv_size, device=self.device)
         try:
             return new(None if self.look else self.path, self.data_dir, wishes, as_json=self.json)

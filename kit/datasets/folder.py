@@ -55,6 +55,7 @@ class Folder(Dataset):
         root: the folder. Its parts may be zips of the same names (train.zip in place of train/).
         images: a pattern of the images' paths, "images/*.tif" or "case*/scans/*.png", or a folder. An id is
             the path without the folders before the first wildcard and without the suffix; {id} in the pattern names it.
+            Two of three folders: "{train,val}/*.png", with masks="{train,val}_masks/*.png".
             A mapping from channels to patterns with {id}, where each channel is a file:
             {"b11": "train/{id}/band_11.npy", "b14": "train/{id}/band_14.npy"}.
         masks: a pattern with {id}, as in "masks/{id}_mask.png"; or a folder in which the masks lie as the images do

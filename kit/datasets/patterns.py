@@ -3,7 +3,10 @@
 images/*.tif             * and ? stand for text within one name, [abc] for one of these characters
 case*/scans/*.png        ** for any number of folders
 {id}/scan.png            {id} for the image's id
+{train,val}/*.png        {a,b} for one of several texts, without a slash
 images                   a folder: every image file in it, however deep
+
+The suffix of an image is the same in capitals, and jpg the same as jpeg and jfif, tif as tiff: *.jpg is also a.JPEG.
 
 Where a name can be split in several ways, each * takes as little as it can: "slice_*_*.png" splits slice_0001_266_1.5
 into 0001 and 266_1.5.
@@ -16,7 +19,8 @@ from kit.datasets.names import nfc
 
 IMAGE_SUFFIXES = frozenset(["png", "jpg", "jpeg", "jfif", "gif", "bmp", "tif", "tiff", "webp", "npy"])
 NUMBER = re.compile(r"\{(\d+)\}")
-WILDCARD = re.compile(r"\*\*/|\*|\?|\[!?[^\]]+\]|\{id\}")
+WILDCARD = re.compile(r"\*\*/|\*|\?|\[!?[^\]]+\]|\{id\}|\{[^{}/]*,[^{}/]*\}")
+SAME_SUFFIX = ("jpg", "jpeg", "jfif"), ("tif", "tiff")
 
 
 class Pattern:
@@ -31,9 +35,10 @@ class Pattern:
     def __init__(self, text: str | PurePath, id_pattern: str = "[^/]+", ids: str | None = None):
         text = nfc(text.as_posix() if isinstance(text, PurePath) else text)
         text = text.removesuffix("/")  # of a folder
-        if unknown := [name for name in re.findall(r"\{.*?\}", text) if name != "{id}"]:
+        if unknown := [name for name in re.findall(r"\{.*?\}", text) if not WILDCARD.fullmatch(name)]:
             raise ValueError(
-                f"the pattern {text!r} has {', '.join(unknown)}, expected no other name in braces than {{id}}"
+                f"the pattern {text!r} has {', '.join(unknown)}, expected no other name in braces than {{id}}, or "
+                "several texts, without a slash: {train,val}"
             )
         if any(part in {"", ".", ".."} for part in text.split("/")) or "\\" in text:
             raise ValueError(
@@ -50,6 +55,7 @@ class Pattern:
         self.has_id = "{id}" in text
         self._end = text[[found.end() for found in WILDCARD.finditer(text)][-1] :]
         self._regex = re.compile(_translate(text, id_pattern), re.DOTALL)
+        self._ending = re.compile(_literal_end(self._end) + r"\Z", re.DOTALL)
         self.wildcards = self._regex.groups - self.has_id
         self.ids = ids
         if ids is not None:
@@ -74,7 +80,7 @@ class Pattern:
         Where that text holds no dot (images/*), the file's suffix is cut off.
         """
         path = nfc(path).removeprefix(f"{self.prefix}/" if self.prefix else "")
-        path = path[: len(path) - len(self._end)] if self._end else path
+        path = path[: self._ending.search(path).start()]
         folder, slash, name = path.rpartition("/")
         return path if "." in self._end else folder + slash + (name.rpartition(".")[0] or name)
 
@@ -110,11 +116,26 @@ def _translate(text: str, id_pattern: str) -> str:
         else:
             pieces.append({"**/": "((?:[^/]+/)*)", "*": "([^/]*?)", "?": "([^/])"}.get(found[0]) or _one_of(found[0]))
         at = found.end()
-    return "".join(pieces) + re.escape(text[at:])
+    return "".join(pieces) + _literal_end(text[at:])
+
+
+def _literal_end(text: str) -> str:
+    """The regular expression of the text behind the last wildcard, an image's suffix in any of its spellings."""
+    front, dot, suffix = text.rpartition(".")
+    if not dot or suffix.lower() not in IMAGE_SUFFIXES:
+        return re.escape(text)
+    return rf"{re.escape(front)}\.(?i:{'|'.join(spellings_of(suffix))})"
+
+
+def spellings_of(suffix: str) -> tuple[str, ...]:
+    """The suffixes that mean the same kind of file, in small letters."""
+    return next((same for same in SAME_SUFFIX if suffix.lower() in same), (suffix.lower(),))
 
 
 def _one_of(text: str) -> str:
-    """The regular expression of [abc] or [!abc]; a range such as [0-9] keeps its meaning."""
+    """The regular expression of {a,b}, [abc] or [!abc]; a range such as [0-9] keeps its meaning."""
+    if text.startswith("{"):
+        return f"({'|'.join(map(re.escape, text[1:-1].split(',')))})"
     inner = text[1:-1]
     sign, inner = ("^/", inner[1:]) if inner.startswith("!") else ("", inner)
     return "([" + sign + "".join(c if c.isalnum() or c == "-" else f"\\{c}" for c in inner) + "])"

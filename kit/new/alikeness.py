@@ -25,7 +25,8 @@ def describe(image: np.ndarray) -> np.ndarray:
 def alikeness(ids: Sequence[str], groups: Sequence[str], vector: Callable[[str], np.ndarray], seed: int = 0) -> float:
     """The chance that two images of one group are more alike than two of different groups: 0.5 says nothing, 1 always.
 
-    vector(id): of `describe`. At most MOST_PAIRS pairs of either kind are compared. NaN without any pair of one kind.
+    vector(id): of `describe`, NaN for an image that is not read. At most MOST_PAIRS pairs of either kind are compared.
+    NaN without any pair of one kind.
     """
     random = np.random.default_rng(seed)
     members: dict[str, list[str]] = {}
@@ -50,4 +51,5 @@ def alikeness(ids: Sequence[str], groups: Sequence[str], vector: Callable[[str],
     with ThreadPoolExecutor() as pool:
         vectors = dict(zip(needed, pool.map(vector, needed), strict=True))
     near, far = ([float(np.abs(vectors[a] - vectors[b]).sum()) for a, b in pairs] for pairs in (within, between))
-    return float(np.mean([x < y for x, y in zip(near, far, strict=True)]))
+    known = [x < y for x, y in zip(near, far, strict=True) if np.isfinite(x + y)]
+    return float(np.mean(known)) if known else float("nan")

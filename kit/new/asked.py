@@ -7,8 +7,9 @@ from kit.datasets.names import nfc
 from kit.datasets.patterns import Pattern, suffix_of
 from kit.new.file_sets import FileSet
 from kit.new.hints import hint
-from kit.new.pairing import TEST_WORDS, with_id
+from kit.new.pairing import with_id
 from kit.new.questions import OpenQuestion
+from kit.new.split_words import split_of
 from kit.new.tables import Table
 from kit.new.templates import Templated
 from kit.system.files import list_some
@@ -47,7 +48,7 @@ class Asked:
         rest = [FileSet(one.pattern, tuple(path for path in one.paths if path not in taken)) for one in found]
         rest = [one for one in rest if one.paths]
         if {"--images", "--masks"} <= self.patterns.keys():
-            rest = [one for one in rest if TEST_WORDS.search(one.pattern)]
+            rest = [one for one in rest if split_of(one.pattern) == "test"]
         return [*own, *rest]
 
 

@@ -14,7 +14,9 @@ from kit.new.network import Network, network_of
 from kit.new.questions import Question, question_of
 from kit.new.rows import Said, check_said, form_of, number
 from kit.new.sizing import Device, Sizing, device_of, sizing_of
+from kit.new.slides import Slides, are_slides, slides_of
 from kit.new.study import Study, image_vector, study
+from kit.new.upright import OF_SLIDES
 from kit.submission.dialect import Dialect
 from kit.system.files import counted, raise_all
 
@@ -39,6 +41,7 @@ class Wishes:
     csv_size: tuple[int, int] | None = None  # (height, width) of the masks in the CSV; None: those of the images
     planes: tuple[int, ...] = ()  # of files with several channels, those to take
     device: str = "auto"
+    slides: bool = False  # the images are read in parts, although they are not that large
 
     def flags(self) -> set[str]:
         """The flags that were given."""
@@ -64,6 +67,7 @@ class Choices:
     channels: int  # of the images, as they reach the network
     reasons: list[tuple[str, str]]  # (what, the decision and why), in the order of the recipe
     doubts: list[str]
+    slides: Slides | None = None  # where images are read in parts
     questions: list[Question] = field(default_factory=list)  # what the files cannot tell
 
 
@@ -95,7 +99,7 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     meaning, dialect, how = _read_masks(found, wishes, ask)
     groups = ask(_groups_of, found, wishes.groups)
     grouping, groups, doubts = groups or (None, None, [])
-    doubts = [*found.doubts, *(getattr(meaning, "doubts", None) or ()), *doubts]
+    doubts = [*found.doubts, *(meaning.doubts if meaning else ()), *doubts]
     if meaning and found.sample and meaning.task == "instances" and dialect and dialect.rows == "image":
         doubts = [
             f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"',
@@ -112,9 +116,20 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     choices = Choices(
         found, meaning, grouping, groups, sizing, network, goal, folds, weighted, is_rare, channels, [], doubts
     )
+    if meaning is not None and goal is not None and (wishes.slides or are_slides(found)):
+        ask(as_slides, choices, device)
     choices.questions = questions
     choices.reasons = [*_reasons(choices)]
     return choices
+
+
+def as_slides(choices: Choices, device: Device) -> None:
+    """Change what differs for slides. Raises ValueError where their masks do not suit them."""
+    found = choices.found
+    choices.slides = slides_of(found, choices.meaning, device)
+    choices.sizing, found.sides = choices.slides.sizing, OF_SLIDES
+    choices.weighted = choices.is_rare = False
+    choices.channels = max((kind.channels for kind in found.kinds), default=3)
 
 
 def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | None, Dialect | None, str]:
@@ -131,7 +146,10 @@ def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | 
         numbered = ask(number, found, form, meaning, said)
     dialect, how = numbered or (form, "")
     if not found.masks and dialect is not None:
-        meaning = ask(meaning_of_rows, found, dialect, wishes.task, wishes.classes, numbered is not None)
+        are_parts = wishes.slides or are_slides(found)
+        task = wishes.task or ("multiclass" if are_parts and len(dialect.labels) > 1 else None)  # as slides have it
+        is_final = numbered is not None and not are_parts  # whole masks of slides are too large to compare
+        meaning = ask(meaning_of_rows, found, dialect, task, wishes.classes, is_final)
     if meaning is not None and dialect is not None:
         named = ask(_with_labels, meaning, dialect, bool(wishes.classes))
         dialect = named or dialect

@@ -14,9 +14,9 @@ from collections import Counter
 from typing import NamedTuple
 
 from kit.datasets.pairs import IMAGE_WORDS, MASK_WORDS
-from kit.datasets.patterns import Pattern, suffix_of
+from kit.datasets.patterns import Pattern, spellings_of, suffix_of
+from kit.new.split_words import SPLIT_WORDS
 
-SPLIT_WORDS = ("train", "training", "tr", "val", "valid", "validation", "test", "testing", "ts", "holdout")
 LEAST_ALIKE = 4  # folders that are alike become one pattern from here on
 ALIKE = 0.6  # the share of them that hold the same things
 MOST_ENDINGS = 24
@@ -33,8 +33,10 @@ class FileSet(NamedTuple):
 
     def keys(self) -> dict[tuple[str, ...], str]:
         """The path by what its wildcards stand for."""
-        pattern = Pattern(self.pattern)
-        return {pattern.match(path).groups(): path for path in self.paths}
+        pattern, keys = Pattern(self.pattern), {}
+        for path in self.paths:
+            keys.setdefault(pattern.match(path).groups(), path)  # a.jpg and a.JPEG: the first
+        return keys
 
 
 class _Folder:
@@ -64,7 +66,7 @@ def file_sets(paths: list[str]) -> list[FileSet]:
 
 
 def _sets_of(folder: _Folder, front: str) -> list[FileSet]:
-    sets = [FileSet(front + name, tuple(sorted(found))) for name, found in _names_of(folder).items()]
+    sets = [FileSet(front + _respelt(name, found), tuple(sorted(found))) for name, found in _names_of(folder).items()]
     for name, inner in _merged(folder.folders).items():
         sets += _sets_of(inner, f"{front}{name}/")
     return sets
@@ -112,11 +114,11 @@ def _is_telling(name: str) -> bool:
 
 def _names_of(folder: _Folder) -> dict[str, list[str]]:
     """The paths of a folder's files by the patterns of their names."""
-    repeated = Counter(name for name, _ in folder.files)
+    repeated = Counter(_plain(name) for name, _ in folder.files)
     sets: dict[str, list[str]] = {}
     by_suffix: dict[str, list[tuple[str, str]]] = {}
     numbered = Counter(re.sub(r"\d+", "#", name) for name in repeated)
-    for name, path in folder.files:
+    for name, path in [(_plain(name), path) for name, path in folder.files]:
         is_alone = numbered[re.sub(r"\d+", "#", name)] == 1 or CHANNEL.match(name)
         if is_alone and repeated[name] >= max(2, REPEATED * folder.merged):
             sets.setdefault(name, []).append(path)
@@ -128,6 +130,18 @@ def _names_of(folder: _Folder) -> dict[str, list[str]]:
             pattern = files[0][0] if len(files) == 1 and folder.merged == 1 else f"*{ending}{end}"
             sets.setdefault(pattern, []).extend(found)
     return sets
+
+
+def _plain(name: str) -> str:
+    """A file's name with the first spelling of its suffix: a.jpg for a.JPEG."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.{spellings_of(suffix)[0]}" if dot else name
+
+
+def _respelt(name: str, paths: list[str]) -> str:
+    """A pattern of plain names with the suffix that most of the paths have."""
+    suffix = Counter(path.rpartition(".")[2] for path in paths).most_common(1)[0][0]
+    return f"{name.rpartition('.')[0]}.{suffix}" if "." in name else name
 
 
 def _by_ending(files: list[tuple[str, str]]) -> dict[str, list[str]]:
@@ -142,13 +156,24 @@ def _by_ending(files: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _crossed_endings(stems: list[str]) -> dict[str, str]:
-    """The ending of each stem, where every part before it comes with nearly every ending; no numbers."""
-    split = {
-        stem: found for stem in stems if (found := re.fullmatch(r"(.+?)([_\-. ][^_\-. ]*[^_\-. \d][^_\-. ]*)", stem))
-    }
+    """The ending of each stem, where every part before it comes with nearly every ending; no numbers.
+
+    An ending is the last word, or all words but the first.
+    """
+    ways = (r"(.+?)([_\-. ][^_\-. ]*[^_\-. \d][^_\-. ]*)", r"([^_\-. ]+)([_\-. ].*[^_\-. \d].*)")
+    return next(filter(None, (_crossed(stems, way) for way in ways)), {})
+
+
+def _crossed(stems: list[str], way: str) -> dict[str, str]:
+    """The same, with the regular expression of a front and an ending."""
+    split = {stem: found for stem in stems if (found := re.fullmatch(way, stem))}
     fronts, endings = {found[1] for found in split.values()}, {found[2] for found in split.values()}
     if len(split) < len(stems) or not 2 <= len(endings) <= MOST_ENDINGS or len(fronts) < 2:
         return {}
     if len({re.sub(r"\d+", "#", ending) for ending in endings}) == 1 and not CHANNEL.match(f"{min(endings)[1:]}."):
         return {}  # the slices of each patient
-    return {stem: found[2] for stem, found in split.items()} if len(split) >= 0.8 * len(fronts) * len(endings) else {}
+    if len(split) < 0.8 * len(fronts) * len(endings):
+        return {}
+    words = {found[0] if (found := re.search(r"(?<=.)[_\-. ][^\W\d_]+\Z", front)) else "" for front in fronts}
+    common = words.pop() if len(words) == 1 else ""  # s1_rater_a and s2_rater_b: _rater is of the endings
+    return {stem: common + found[2] for stem, found in split.items()}

@@ -48,7 +48,8 @@ class Grouping:
     @property
     def is_clear(self) -> bool:
         """Whether it should be used."""
-        return self.count >= LEAST_GROUPS and self.alike >= (NAMED if self.is_named else CLEAR)
+        unknown = np.isnan(self.alike) and self.is_named  # images too large to compare
+        return self.count >= LEAST_GROUPS and (unknown or self.alike >= (NAMED if self.is_named else CLEAR))
 
     def __str__(self) -> str:
         if np.isnan(self.alike):

@@ -1,16 +1,15 @@
 """Text files that list the images of a split, as val.txt of PASCAL VOC or test.txt of Oxford-IIIT Pet."""
 
-import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 from kit.datasets.patterns import suffix_of
+from kit.new.split_words import split_of
 from kit.submission.names import IMAGE_ENDING
 
 LEAST_KNOWN = 0.9  # of the lines whose first word must be an image
-HELD_OUT = re.compile(r"(?:^|[^a-z])(val|valid|validation|dev|test|testing|holdout)(?:$|[^a-z])", re.IGNORECASE)
 MOST_BYTES = 50_000_000
 
 
@@ -29,7 +28,7 @@ def find_split(data: DataFolder, paths: Iterable[str], ids: Collection[str]) -> 
     known, found = set(ids), []
     for path in paths:
         name = path.rpartition("/")[2].rpartition(".")[0]
-        if suffix_of(path) != "txt" or not HELD_OUT.search(name) or not (data.root / path).is_file():
+        if suffix_of(path) != "txt" or not split_of(name) or not (data.root / path).is_file():
             continue
         if (data.root / path).stat().st_size > MOST_BYTES:
             continue

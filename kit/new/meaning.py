@@ -1,170 +1,186 @@
-"""What the masks mean: the task, the classes, and how Folder reads them. Decided from what a sample of them holds."""
+"""What the masks mean: the task, the classes, and how Folder reads them. Decided from what a sample of them holds.
+
+What the user says of task and classes is obeyed, or refused with the reason.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from kit.data.images import decode_image
 from kit.new.labels import Labels
 from kit.new.legend import legend_of
+from kit.new.numbers import MOST_CLASSES, VOID, WHOLE
 from kit.new.study import Study
-from kit.new.tables import Table, names_of_images
-from kit.submission.dialect import Dialect
+from kit.new.values import (
+    BLACK,
+    PLAIN_BINARY,
+    Meaning,
+    are_all_in_csv,
+    named,
+    of_classes,
+    of_foreground,
+    of_soft,
+    of_two,
+)
+from kit.submission.detect import dialect_of
+from kit.system.files import spread
 
-MOST_CLASSES = 64
-DEFAULT_NAMES = {
-    "binary": ("background", "foreground"),
-    "instances": ("background", "object"),
-    "multiclass": ("background", "foreground"),
-    "multilabel": ("foreground",),
-}
-NEAR_BINARY = ({0, 1}, {0, 255}, {0, 65535})
-
-
-@dataclass
-class Meaning:
-    """task: "binary", "multiclass", "multilabel" or "instances". values, ignore, absent: as Folder takes them.
-
-    shares: of all pixels, of each class, 0..1.
-    """
-
-    task: str
-    classes: tuple[str, ...]
-    values: object = None
-    ignore: object = None
-    absent: tuple[str, ...] = ()
-    shares: tuple[float, ...] = ()
-    rarest: float = 1.0  # the share of images that show the rarest class
-    reasons: list[str] = field(default_factory=list)
-    table: Dialect | None = None  # of the CSV of the masks, where they have no files
-    lacking: str = "refuse"  # what an image without a row of that CSV is
+OBJECTS = ("background", "object")
+TRIED = 8  # masks that are read to find out what their channels are
+FAR = 200  # numbers below it, with 255 and nothing between: 255 is void
 
 
-def meaning_of(found: Study, task: str | None = None, classes: tuple[str, ...] = ()) -> Meaning:
+def meaning_of(found: Study, task: str | None = None, classes: Sequence[str] = ()) -> Meaning:
     """Decide what the masks mean. task, classes: where the user says so.
 
-    Raises ValueError with the choices where the masks cannot tell.
+    Raises ValueError with the choices where the masks cannot tell, and with the reason where they are not what is said.
     """
     labels = found.labels
+    if found.layers:
+        return _of_layers(found, task, classes)
+    if any(len(own) > 1 for own in found.masks.values()):
+        return _of_objects_by_file(found, task, classes)
+    if task == "multilabel":
+        return _of_channels(found, classes)
     if not labels.masks:
         raise ValueError("no mask could be read")
-    if any(len(own) > 1 for own in found.masks.values()):
-        return _of_objects_by_file(found, classes)
-    if labels.are_objects or task == "instances":
-        reason = f"each value of a mask is one connected piece, and there are up to {len(labels.pixels) - 1:,}"
-        return Meaning("instances", classes or ("background", "object"), reasons=[reason])
-    if labels.is_soft:
-        return _of_soft(labels, classes)
-    if len(labels.pixels) <= 2:
-        return _of_two(labels, classes)
+    if task == "instances" or (task is None and _are_objects(found, classes)):
+        return _of_numbers(labels, classes)
+    if labels.is_soft or (task == "binary" and labels.may_be_soft):
+        return of_soft(labels, task, classes)
+    if len(labels.pixels) > 2 and task == "binary" and not labels.outlines():
+        return of_foreground(labels, classes)
     if len(labels.pixels) > MOST_CLASSES:
         raise ValueError(
             f"the masks hold {len(labels.pixels):,} different values: too many for classes. Where each value is an "
-            "object of its own, say so: --task instances; where they are grey, there is no rule for them yet"
+            "object of its own, say so: --task instances; where all but 0 are one class: --task binary"
         )
-    return _of_many(labels, classes, found.tables)
+    of_csv, values = labels_in_csv(found), sorted(labels.pixels)
+    is_of_two = len(values) <= 2 and (len(classes) <= 2 or not {0, 1}.issuperset(values))
+    if is_of_two and not are_all_in_csv(values, legend_of(found.tables, values) or {}, of_csv):
+        return of_two(labels, task, classes)
+    return of_classes(labels, task, classes, found.tables, of_csv)
 
 
-def meaning_of_table(found: Study, dialect: Dialect, task: str | None = None, classes: tuple[str, ...] = ()) -> Meaning:
-    """The same of masks that are run lengths in a CSV. dialect: of the submission."""
-    table, seen = found.mask_table, found.mask_table.seen
-    kinds = {"image": "binary", "class": "multilabel", "instance": "instances"}
-    chosen = task or kinds[dialect.rows]
-    names = classes or (dialect.labels if chosen == "multilabel" else DEFAULT_NAMES[chosen])
-    named = names_of_images(table, found.ids)
-    lacking = "empty" if len(named) < len(found.ids) else "refuse"
-    reasons = [f"run lengths in {table.path}, {len(seen.keys):,} rows of {len(named):,} images"]
-    if lacking == "empty":
-        reasons.append(f"the {len(found.ids) - len(named):,} images without a row are taken for empty")
-    repeats = seen.repeats and dialect.rows == "image"
-    own = replace(dialect, rows="instance" if repeats else dialect.rows, size=None)
-    if repeats:
-        reasons.append("some images have several rows, which are united")
-    return Meaning(chosen, tuple(names), reasons=reasons, table=own, lacking=lacking)
+def labels_in_csv(found: Study) -> tuple[str, ...]:
+    """The labels of the classes in the sample submission; none where it has no classes, or cannot be read."""
+    if found.sample is None or found.sample.seen is None:
+        return ()
+    try:
+        return dialect_of(found.sample.seen, found.sample.columns).labels
+    except ValueError:  # said where the dialect is asked for
+        return ()
 
 
-def _of_objects_by_file(found: Study, classes: tuple[str, ...]) -> Meaning:
+def _are_objects(found: Study, classes: Sequence[str]) -> bool:
+    """Whether the values number objects. Raises ValueError where neither masks nor CSV nor `classes` can tell."""
+    kind, why = found.labels.verdict
+    if kind != "unclear" or len(classes) > 2 or legend_of(found.tables, sorted(found.labels.pixels)):
+        return kind == "objects" and len(classes) <= 2
+    for table in (found.sample, found.mask_table):
+        if table is not None and table.seen is not None and (table.seen.repeats or table.seen.labels):
+            return table.seen.repeats
+    raise ValueError(
+        f"the values of the masks may be classes, or number single objects: {why}. Say which: --task multiclass or "
+        "--task instances"
+    )
+
+
+def _of_objects_by_file(found: Study, task: str | None, classes: Sequence[str]) -> Meaning:
     counts = sorted(len(own) for own in found.masks.values())
     reason = (
         f"a file an object: {sum(counts):,} masks of {len(counts):,} images, {counts[0]} to {counts[-1]} an image, "
         f"{counts[len(counts) // 2]} in the middle"
     )
-    return Meaning("instances", classes or ("background", "object"), reasons=[reason])
+    if task not in (None, "instances"):
+        raise ValueError(
+            f"--task {task} does not suit these masks: {reason}. Such files are read as --task instances alone, which "
+            "trains the network on all objects of an image as one foreground"
+        )
+    return Meaning("instances", named(classes, OBJECTS, reason), reasons=[reason])
 
 
-def _of_soft(labels: Labels, classes: tuple[str, ...]) -> Meaning:
-    half = labels.top // 2
-    above = sum(count for value, count in labels.pixels.items() if value > half) / sum(labels.pixels.values())
-    kind = "JPEG compression left" if labels.jpeg else "soft edges have"
-    reason = (
-        f"{kind} {len(labels.pixels)} values where 0 and {max(labels.pixels)} are meant; a pixel above {half} is "
-        f"foreground, {above:.1%} of all"
-    )
-    return Meaning("binary", classes or ("background", "foreground"), half, shares=(1 - above, above), reasons=[reason])
-
-
-def _of_two(labels: Labels, classes: tuple[str, ...]) -> Meaning:
-    values = sorted(labels.pixels)
-    names, background = classes or ("background", "foreground"), labels.background
-    other = next((value for value in values if value != background), None)
-    empty = labels.single / labels.masks if other is not None else 1.0
-    share = labels.share(other) if other is not None else 0.0
-    shown = " and ".join(map(str, values))
-    reasons = [f"values {shown}: {share:.1%} of the pixels are foreground, {empty:.0%} of the masks hold one value"]
-    rule = None
-    if labels.colours or not any(set(values) <= near for near in NEAR_BINARY):
-        rule = {background: 0} if other is None else {background: 0, other: 1}
-        if background not in (0, (0, 0, 0)):
-            reasons.append(f"{background} is the background, because it fills most of the images' edges")
-    return Meaning("binary", names, rule, shares=(1 - share, share), reasons=reasons)
-
-
-def _of_many(labels: Labels, classes: tuple[str, ...], tables: Sequence[Table]) -> Meaning:
-    """Class numbers, other numbers, or colours. Names are those given, else those of a table beside the data."""
-    background, outlines = labels.background, labels.outlines()
-    others = sorted(value for value in labels.pixels if value != 255 and value not in outlines)
-    is_void = not labels.colours and 255 in labels.pixels and (_are_small_numbers(others) or bool(outlines))
-    void = [255] * is_void + outlines
-    used = [background, *(value for value in sorted(labels.pixels) if value not in void and value != background)]
-    legend = None if classes else legend_of(tables, used)
-    plain = legend is None and _are_class_numbers(labels, used)
-    count = max(used) + 1 if plain else len(used)
-    numbered = ("background", *(f"class {number}" for number in range(1, count)))
-    names = classes or (tuple(legend[label] for label in used) if legend else numbered)
-    if len(names) != count:
-        raise ValueError(f"{len(names)} classes are named, the masks hold {count}: {', '.join(map(str, used))}")
-    is_ruled = not plain or bool(outlines) or (count == 2 and bool(void))  # as "binary", 255 would be the foreground
+def _of_layers(found: Study, task: str | None, classes: Sequence[str]) -> Meaning:
+    """A file a class."""
+    names, labels = tuple(found.layers), found.labels
+    shown = ", ".join(found.layers.values())
+    if task not in (None, "multilabel"):
+        raise ValueError(
+            f"--task {task} does not suit these masks: a file a class, {shown}. Read all as --task multilabel, or name "
+            "one: --masks PATTERN"
+        )
+    own = of_soft(labels, None, ()) if labels.is_soft else of_two(labels, None, ())
+    doubt = f"each of {shown} is taken for a class. Where one of them is the mask: --masks PATTERN"
     return Meaning(
-        task="binary" if count == 2 else "multiclass",
-        classes=tuple(names),
-        values={value: at for at, value in enumerate(used)} if is_ruled else None,
-        ignore=(void[0] if len(void) == 1 else tuple(void) or None) if is_ruled else None,
-        absent=tuple(names[k] for k in range(count) if plain and k not in used),
-        shares=tuple(labels.share(k if plain else used[k]) for k in range(count)),
-        rarest=min(labels.present[value] for value in used) / labels.masks,
-        reasons=[*_reasons(labels, void), *([] if legend is None else ["named by a table"])],
+        "multilabel",
+        _foreground_names(classes, names, shown),
+        own.values,
+        reasons=[f"a file a class, and classes may overlap: {', '.join(names)}"],
+        doubts=[doubt, *own.doubts],
     )
 
 
-def _reasons(labels: Labels, void: list) -> list[str]:
-    """What the values are, in words."""
+def _of_numbers(labels: Labels, classes: Sequence[str]) -> Meaning:
+    """A file an image whose values number the objects, or whose connected regions are the objects."""
+    names = named(classes, OBJECTS, "objects are of one class")
     values = sorted(labels.pixels)
-    reasons = [f"{len(values)} values: {', '.join(f'{value} ({labels.share(value):.1%})' for value in values[:24])}"]
-    if labels.background not in (0, (0, 0, 0)):
-        reasons.append(f"{labels.background} is the background, because it fills most of the images' edges")
-    for value in void:
-        why = "" if value == 255 else ": it lies between two others, as the border of a trimap does"
-        reasons.append(f"{value} is ignored{why}")
-    return reasons
+    if refusal := _why_no_numbers(labels, values):
+        raise ValueError(f"--task instances does not suit these masks: {refusal}")
+    if len(values) <= 2:
+        shown = " and ".join(map(str, values))
+        return Meaning("instances", names, "components", reasons=[f"values {shown}: a connected region is an object"])
+    kind, why = labels.verdict
+    whole = sum(piece.is_whole for piece in labels.pieces)
+    doubts = [f"{len(labels.pieces) - whole} of {len(labels.pieces)} numbers of a mask are in several pieces"]
+    has_doubt = whole < WHOLE * len(labels.pieces)
+    return Meaning(
+        "instances", names, reasons=[why if kind == "objects" else "as asked for"], doubts=doubts * has_doubt
+    )
 
 
-def _are_class_numbers(labels: Labels, used: list) -> bool:
-    """Whether the values are 0 to K - 1 with some that the sample lacks, as of rare classes."""
-    if labels.colours or 0 not in used:
-        return False
-    if used == list(range(len(used))):
-        return True
-    return len(used) > 2 and _are_small_numbers(used)
+def _why_no_numbers(labels: Labels, values: list) -> str:
+    """Why the values cannot be read as objects; "" where they can."""
+    if labels.is_soft:
+        return "they have soft edges. Save them with two values, or say --task binary"
+    if any(isinstance(value, float) for value in values):
+        return "they hold fractions, expected whole numbers"
+    if labels.background not in (0, BLACK):
+        return (
+            f"{labels.background} fills the images' edges; expected 0, or black, where there is no object. Save it so"
+        )
+    if len(values) <= 2:
+        is_plain = not labels.colours and any(set(values) <= near for near in PLAIN_BINARY)
+        if not is_plain or labels.palette.get(0, BLACK) != BLACK:
+            return (
+                f"they hold {values[0]} and {values[-1]}; expected 0 and 1, or 0 and 255, or a number for each object"
+            )
+    elif not labels.colours and values[-1] == VOID and values[-2] < FAR:
+        return f"{VOID} beside numbers up to {values[-2]} means ignored pixels, which objects cannot have. Save it as 0"
+    return ""
 
 
-def _are_small_numbers(values: list) -> bool:
-    """Whether at least half of the numbers up to the largest occur, as of classes that are numbered."""
-    return max(values) < MOST_CLASSES and max(values) + 1 <= 2 * len(values)
+def _of_channels(found: Study, classes: Sequence[str]) -> Meaning:
+    """A channel a class, as the user says. Raises ValueError for other masks."""
+    paths = spread([own[0] for own in found.masks.values()], TRIED)
+    layers = [decode_image(found.data.read(path), path) for path in paths]
+    counts = {one.shape[2] for one in layers}
+    values = {value for one in layers for value in np.unique(one).tolist()}
+    is_grey = counts == {3} and all((one == one[..., :1]).all() for one in layers)
+    if len(counts) > 1 or found.labels.palette or is_grey or not any(values <= near for near in PLAIN_BINARY):
+        raise ValueError(
+            "--task multilabel does not suit these masks: classes that overlap need a channel each, of 0 and 255, or a "
+            f"file each. {paths[0]} has {layers[0].shape[2]} with the values {np.unique(layers[0]).tolist()[:5]}"
+        )
+    found.problems[:] = [one for one in found.problems if one not in found.labels.problems]  # as masks of one class
+    count = counts.pop()
+    usual = ("foreground",) if count == 1 else tuple(f"class {number}" for number in range(1, count + 1))
+    names = _foreground_names(classes, usual, paths[0])
+    return Meaning("multilabel", names, reasons=[f"as asked for, each of {count} channels is a class"])
+
+
+def _foreground_names(classes: Sequence[str], usual: Sequence[str], path: str) -> tuple[str, ...]:
+    """The names of classes that overlap; a background before them is left out."""
+    if len(classes) == len(usual) + 1 and classes[0].casefold() == "background":
+        classes = classes[1:]
+    return named(classes, usual, f"{path} has {len(usual)}, and no background")

@@ -10,10 +10,9 @@ from kit.datasets.pairs import is_like_mask
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.file_sets import FileSet
 from kit.new.labels import Labels
+from kit.new.split_words import split_of
 
 LEAST_SHARED = 0.5  # of the masks' names that an image must have
-HELD_OUT_WORDS = re.compile(r"(?:^|[/_\-. \d])(val|valid|validation|dev|holdout)", re.IGNORECASE)
-TEST_WORDS = re.compile(r"(?:^|[/_\-. \d])(test|testing|ts)(?:$|[/_\-. \d])", re.IGNORECASE)
 OBJECT_WORDS = re.compile(r"object|instance", re.IGNORECASE)
 
 
@@ -47,6 +46,7 @@ class Layout:
 
     pairings: list[Pairing] = field(default_factory=list)  # the best first; of one kind, as train and val
     unpaired: list[FileSet] = field(default_factory=list)  # image files that are in no pair
+    beside: list[Pairing] = field(default_factory=list)  # further masks of images that are in a pair
 
 
 def with_id(pattern: str, at: int) -> str:
@@ -84,20 +84,13 @@ def find_layout(
         if pair.images.pattern in used:
             if any(pair.images == one.images for one in layout.pairings):
                 used.add(pair.masks.pattern)  # further masks of the same images, as of objects beside classes
+                layout.beside.append(pair)
         elif pair.masks.pattern not in used:
             layout.pairings.append(pair)
             used |= {pair.images.pattern, pair.masks.pattern}
     layout.unpaired = [one for one in sets if one.pattern not in used]
-    layout.pairings.sort(key=lambda pair: (bool(held_out_name(pair)), -len(pair.shared)))
+    layout.pairings.sort(key=lambda pair: (bool(split_of(pair.images.pattern)), -len(pair.shared)))
     return layout
-
-
-def held_out_name(pair: Pairing) -> str:
-    """ "val" or "test" where a pair's folders say so; else ""."""
-    for words in (HELD_OUT_WORDS, TEST_WORDS):
-        if words.search(pair.images.pattern):
-            return "val" if words is HELD_OUT_WORDS else "test"
-    return ""
 
 
 def pair_sets(images: FileSet, masks: FileSet) -> Pairing | None:
@@ -135,7 +128,7 @@ def _likeness(files: FileSet, labels: Labels) -> int:
 
 def _is_crossed(pair: Pairing) -> bool:
     """Whether images that are called test are paired with masks that are not."""
-    return bool(TEST_WORDS.search(pair.images.pattern)) and not TEST_WORDS.search(pair.masks.pattern)
+    return split_of(pair.images.pattern) == "test" and split_of(pair.masks.pattern) != "test"
 
 
 def _rank(pair: Pairing, likely: dict[str, int]) -> float:

@@ -1,17 +1,19 @@
 """From pairs of files to the images, masks and tests of a data set, and to the patterns that name them."""
 
-import os
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kit.datasets.names import nfc
 from kit.datasets.pairs import is_like_mask
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.asked import Asked, by_one_wildcard, ids_of, is_csv, shortened, shown, there, whole_pattern
+from kit.new.class_files import class_files, united
 from kit.new.file_sets import FileSet
-from kit.new.pairing import TEST_WORDS, Pairing, held_out_name
+from kit.new.labels import Labels
+from kit.new.merging import merged
+from kit.new.pairing import Pairing
 from kit.new.questions import OpenQuestion
+from kit.new.split_words import is_train, split_of
 from kit.new.tables import Table, ids_in, keys_without_image, names_of_images
 from kit.new.templates import Templated, templated
 from kit.new.to_predict import LEAST_IN_TABLE, bands_of, check_overlap, find_tests, take_lonely
@@ -20,29 +22,35 @@ from kit.system.files import list_some
 if TYPE_CHECKING:
     from kit.new.study import Study
 
-TRAIN_WORDS = re.compile(r"(?:^|[/_\-. \d])(train|training|tr)(?:$|[/_\-. \d])", re.IGNORECASE)
 
+def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Callable[[FileSet], Labels]) -> None:
+    """Fill in images, masks, tests, split and patterns. labels(files): what a few of them hold when read as masks.
 
-def find_roles(found: "Study", paths: Sequence[str], asked: Asked) -> None:
-    """Fill in images, masks, tests, split and patterns. Raises ValueError where no masks are found."""
+    Raises ValueError where no masks are found.
+    """
     pairings = found.layout.pairings
     if pairings:
         first, *further = pairings
-        names = {held_out_name(pair) for pair in further}
-        further = [pair for pair in further if held_out_name(pair) == ("val" if "val" in names else "test")]
+        names = {split_of(pair.images.pattern) for pair in further}
+        held_out = "val" if "val" in names else "test"
+        further = [pair for pair in further if split_of(pair.images.pattern) == held_out]
         pairings = [first, *further]
         found.patterns["images"], found.patterns["masks"] = _patterns_of(found, first)
         used, found.bands = [first], bands_of(first.images, found.layout.unpaired)
-        if further and not found.bands and (patterns := _merged(pairings, paths)):
+        if further and not found.bands and (patterns := merged(pairings, paths)):
             found.patterns["images"], found.patterns["masks"] = patterns
             used = pairings
-        for pair in used:
-            _take(found, pair, "" if pair is first else held_out_name(pair))
-        found.unused = [f"{shown(pair.images)} with masks" for pair in found.layout.pairings if pair not in used]
+        layers = class_files(first, found.layout.beside, labels) if used == [first] else {}
+        found.layers = {name: pair.patterns()[1] for name, pair in layers.items()}
+        for pair in [united(layers)] if layers else used:
+            _take(found, pair, held_out if pair in used[1:] else "")
+        found.unused = [_why_unused(pair) for pair in found.layout.pairings if pair not in used]
     else:
         _take_by_table(found, asked)
     find_tests(found, asked)
     take_lonely(found)
+    if found.layers and any(len(own) < len(found.layers) for own in found.masks.values()):
+        found.lacking = "empty"  # an image has files of the classes that it shows
     check_overlap(found, asked)
     used = {*found.tests.values(), *found.images.values(), *found.lonely.values()}
     for pattern in map(Pattern, [*found.bands.values(), *found.test_bands.values()]):
@@ -60,6 +68,11 @@ def _patterns_of(found: "Study", pair: Pairing) -> tuple[str, str]:
         )
         return plain
     return images, masks
+
+
+def _why_unused(pair: Pairing) -> str:
+    is_test = split_of(pair.images.pattern) == "test"
+    return f"{shown(pair.images)} with masks{': a test part, which is neither trained on nor held out' * is_test}"
 
 
 def _take(found: "Study", pair: Pairing, split: str) -> None:
@@ -106,8 +119,7 @@ def _take_by_table(found: "Study", asked: Asked) -> None:
 
 def _likeliness(files: FileSet) -> tuple[bool, ...]:
     """How likely a set is of training images, by its name alone: compared where several have the ids of a CSV."""
-    is_test, is_train = (words.search(files.pattern) is not None for words in (TEST_WORDS, TRAIN_WORDS))
-    return not is_like_mask(files.paths[0]), not is_test, is_train
+    return not is_like_mask(files.paths[0]), split_of(files.pattern) != "test", is_train(files.pattern)
 
 
 def _mask_tables(found: "Study", asked: Asked) -> list[Table]:
@@ -143,41 +155,3 @@ def _no_masks(found: "Study", asked: Asked) -> OpenQuestion:
 
 def _keys_of(found: "Study", path: str) -> list[str]:
     return next((table.seen.keys for table in found.tables if table.path == path and table.seen), [])
-
-
-def _merged(pairings: list[Pairing], paths: Sequence[str]) -> tuple[str, str] | None:
-    """One pattern of all images and one of all masks, as */*.jpg and *annot/*.png; None where there are none."""
-    images = _common([pair.images.pattern for pair in pairings])
-    masks = _common([pair.masks.pattern for pair in pairings])
-    if images is None or masks is None or not all(pair.at is None for pair in pairings):
-        return None
-    image_pattern, mask_pattern = Pattern(images), Pattern(masks)
-    masked = {path for path in paths if mask_pattern.match(path)}
-    if masked != {path for pair in pairings for path in pair.masks.paths}:
-        return None
-    if {path for path in paths if image_pattern.match(path)} - masked != {
-        p for pair in pairings for p in pair.images.paths
-    }:
-        return None
-    agree = all(
-        image_pattern.match(image).groups() == mask_pattern.match(own[0]).groups()
-        for pair in pairings
-        for image, own in pair.shared.items()
-    )
-    return (images, masks) if agree else None
-
-
-def _common(patterns: list[str]) -> str | None:
-    """The patterns with * where their parts differ; None where they have other numbers of parts."""
-    split = [pattern.split("/") for pattern in patterns]
-    if len({len(parts) for parts in split}) > 1:
-        return None
-    return "/".join(_common_part(list(dict.fromkeys(parts))) for parts in zip(*split, strict=True))
-
-
-def _common_part(parts: list[str]) -> str:
-    if len(parts) == 1:
-        return parts[0]
-    front = os.path.commonprefix(parts)  # noqa: RUF071 (letters are meant, not folders)
-    back = os.path.commonprefix([part[len(front) :][::-1] for part in parts])[::-1]  # noqa: RUF071
-    return f"{front}*{back}".replace("**", "*")

@@ -59,7 +59,7 @@ def sizing_of(shapes: Counter, n: int, device: Device, is_upright: bool) -> Sizi
     middle = sizes[len(sizes) // 2]
     size, keep_ratio, crop, why = _size_of(sizes, middle, device, is_upright)
     pixels = math.prod(crop or size)
-    batch = _batch_of(pixels, n, device)
+    batch = batch_of(pixels, n, device)
     work = CPU_WORK if device.kind == "cpu" else GPU_WORK
     epochs = int(min(MOST, max(FEWEST, work / (n * pixels))))
     on = f"a {device.name} of {device.memory:.0f} GB" if device.kind == "cuda" else "a CPU"
@@ -98,7 +98,7 @@ def _rounded(side: float) -> int:
     return max(1, round(side / STRIDE)) * STRIDE
 
 
-def _batch_of(pixels: int, n: int, device: Device) -> int:
+def batch_of(pixels: int, n: int, device: Device) -> int:
     """Images a step: a power of two, at most an eighth of the images."""
     most = 16 if device.kind == "cpu" and pixels <= 160 * 160 else 8
     if device.kind == "cuda":

@@ -11,23 +11,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from kit.data.images import decode_image
 from kit.data.masks import decode_mask
 from kit.datasets.files import DataFolder
 from kit.datasets.kinds import Kind, kind_of
 from kit.datasets.patterns import IMAGE_SUFFIXES, WILDCARD, suffix_of
 from kit.datasets.places import no_folder
-from kit.datasets.reading import complaints, read_size
+from kit.datasets.reading import complaints
 from kit.new.alikeness import describe
 from kit.new.asked import Asked, is_csv, whole_pattern
 from kit.new.file_sets import FileSet, file_sets
 from kit.new.labels import Labels, read_labels
 from kit.new.lists import find_split
+from kit.new.numbers import brightness_of
 from kit.new.pairing import Layout, find_layout
+from kit.new.parts import LARGE, Parts, TooLarge, size_of
 from kit.new.questions import OpenQuestion, question_of
 from kit.new.roles import find_roles
 from kit.new.tables import Table, read_tables
@@ -62,6 +64,7 @@ class Study:
     mask_table: Table | None = None  # the run lengths of the training masks
     sample: Table | None = None  # the sample submission
     lonely: dict[str, str] = field(default_factory=dict)  # images by id without a mask that no sample names
+    layers: dict[str, str] = field(default_factory=dict)  # patterns of the masks of each class, where each has a file
     lacking: str = "refuse"  # what these are, as Folder and CsvMasks take it
     has_named_tests: bool = False  # the tests are those of the images that the sample names
     unused: list[str] = field(default_factory=list)  # sets of images that have no part
@@ -97,11 +100,11 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     pictures = [path for path in paths if suffix_of(path) in IMAGE_SUFFIXES]
     if not pictures:
         raise ValueError(f"{root} holds no image file, expected one of .{', .'.join(sorted(IMAGE_SUFFIXES))}")
-    peeked: dict[str, Labels] = {}
+    peeked, parts = {}, Parts(data)
 
     def peek(files: FileSet) -> Labels:
         if files.pattern not in peeked:
-            peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK))
+            peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK), parts.part)
         return peeked[files.pattern]
 
     sets, tables = file_sets(pictures), read_tables(data, paths, problems)
@@ -111,7 +114,7 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
         sets = asked.sets(sets, pictures)
         problems += _spellings(sets)
         found = Study(data, _layout_of(sets, peek, asked), tables, problems=problems)
-        find_roles(found, pictures, asked)
+        find_roles(found, pictures, asked, peek)
     except ValueError as error:
         question, so_far = question_of(error, asked.patterns), [*so_far, *(("problem", one) for one in problems)]
         raise OpenQuestion(question.text, question.flag, dict(question.choices), so_far) from error
@@ -134,7 +137,7 @@ def _layout_of(sets: list[FileSet], peek: Callable[[FileSet], Labels], asked: As
 
 
 def _spellings(sets: Sequence[FileSet]) -> list[str]:
-    """A line for each two sets that differ in capital letters alone: .PNG and .png."""
+    """A line for each two sets that differ in capital letters alone, and for each file in two spellings."""
     first: dict[str, FileSet] = {}
     lines = []
     for one in sets:
@@ -142,17 +145,24 @@ def _spellings(sets: Sequence[FileSet]) -> list[str]:
         if other is not one:
             counts = f"{other.pattern} ({len(other.paths)}) and {one.pattern} ({len(one.paths)})"
             lines.append(f"{counts} differ in capital letters alone, and are not read together: rename one kind")
+    for one in [one for one in sets if len(one.paths) > 1]:
+        kept = set(one.keys().values())
+        twice = [path for path in one.paths if path not in kept]
+        lines += [f"{path} differs from another file in its suffix alone: keep one of the two" for path in twice]
     return lines
 
 
 def image_vector(found: Study) -> Callable[[str], np.ndarray]:
     """A function from an id to kit.new.alikeness.describe of its image."""
 
+    parts = Parts(found.data, found.sizes)
+
     @functools.cache
     def vector(id: str) -> np.ndarray:
-        path = found.images[id]
         try:
-            return describe(decode_image(found.data.read(path), path))
+            return describe(parts.read(found.images[id]))
+        except TooLarge:
+            return np.full(1, np.nan, np.float32)
         except (ValueError, OSError):  # listed by the headers, or by the check before training
             return np.zeros(1, np.float32)
 
@@ -166,7 +176,7 @@ def _read_sizes(found: Study) -> None:
 
     def read(path: str) -> tuple[int, int] | str:
         try:
-            return read_size(found.data, path)
+            return size_of(found.data, path)
         except (ValueError, OSError) as error:
             return str(error)
 
@@ -192,49 +202,71 @@ def _describe_size(path: str, size: tuple[int, int], wanted: tuple[int, int], im
     return f"{path}: {size[0]}×{size[1]} pixels, and {image} has {wanted[0]}×{wanted[1]}{why}"
 
 
+def _sampled(found: Study) -> list[str]:
+    """The masks of which a sample is read: the first of each image, of a file a class all."""
+    count = None if found.layers else 1
+    return [path for id in found.ids for path in found.masks.get(id, [])[:count]]
+
+
 def _read_samples(found: Study) -> None:
     """Read some masks whole, and some images with theirs."""
-    sizes = [height * width for height, width in found.sizes.values()]
+    sizes = [min(height * width, LARGE) for height, width in found.sizes.values()]
     most = max(24, PIXELS // int(np.median(sizes))) if sizes else 24
-    masks = spread([found.masks[id][0] for id in found.ids if found.masks.get(id)], min(SAMPLE, most))
+    masks = spread(_sampled(found), min(SAMPLE, most))
     if masks:
-        found.labels = read_labels(found.data.read, masks)
+        found.labels = read_labels(found.data.read, masks, Parts(found.data, found.sizes).part)
         found.problems += found.labels.problems
-    ids = spread(found.ids, IMAGES)
+    ids, parts = spread(found.ids, IMAGES), Parts(found.data, found.sizes)
     with ThreadPoolExecutor() as pool:
-        measured = list(pool.map(lambda id: _look_at(found, id), ids))
-    found.kinds = Counter(kind for kind, _ in measured if kind is not None)
+        measured = list(pool.map(lambda id: _look_at(found, parts, id), ids))
+    found.kinds = Counter(seen.kind for seen in measured if seen is not None)
+    found.labels.brightness = [one for seen in measured if seen is not None for one in seen.brightness]
     if not found.kinds:
         raise ValueError(
             f"none of {len(ids)} images that were tried can be read:{list_some(_complaints(found, ids[:5]))}"
         )
-    found.sides = sides([values for _, values in measured if values is not None])
+    found.sides = sides([seen.sides for seen in measured if seen is not None and seen.sides is not None])
 
 
-def _look_at(found: Study, id: str) -> tuple[Kind | None, np.ndarray | None]:
-    """The kind of an image, and its sides."""
+class _Seen(NamedTuple):
+    """What one image shows. sides: of kit.new.upright.measure. brightness: see kit.new.labels.Labels."""
+
+    kind: Kind
+    sides: np.ndarray | None
+    brightness: list[tuple[object, float]]
+
+
+def _look_at(found: Study, parts: Parts, id: str) -> _Seen | None:
+    """What an image and its masks show; None where it cannot be read, or would have to be read whole."""
     path = found.images[id]
     try:
-        image = decode_image(found.data.read(path), path)
-        return kind_of(image), measure(image, _foreground(found, id, image.shape[:2]))
+        image, size = parts.read(path), found.sizes.get(path)
+        if image.shape[:2] != size:  # of a large image no part is looked at beside its mask
+            return _Seen(kind_of(image), None, [])
+        masks = _masks_of(found, id, image.shape[:2])
+        whole = None if masks is None else np.any([mask != _background(found) for mask in masks], axis=0)
+        return _Seen(kind_of(image), measure(image, whole), brightness_of(image, masks or []))
     except (ValueError, OSError):  # said by the headers, or by the check before training
-        return None, None
+        return None
+
+
+def _background(found: Study) -> int:
+    return 0 if found.labels.colours else found.labels.background
 
 
 def _complaints(found: Study, ids: list[str]) -> list[str]:
     """Why images cannot be read."""
-    paths = [found.images[id] for id in ids]
-    return complaints([(lambda path: decode_image(found.data.read(path), path), path) for path in paths])
+    return complaints([(Parts(found.data, found.sizes).read, found.images[id]) for id in ids])
 
 
-def _foreground(found: Study, id: str, size: tuple[int, int]) -> np.ndarray | None:
-    """Roughly where an image's masks are, bool (H, W): every value but the background."""
-    whole = np.zeros(size, bool)
+def _masks_of(found: Study, id: str, size: tuple[int, int]) -> list[np.ndarray] | None:
+    """Some masks of an image as they are stored (H, W); None where one cannot be read, or there are none."""
+    masks = []
     for path in spread(found.masks.get(id, []), 20):
         try:
             mask = np.asarray(decode_mask(found.data.read(path), path))
         except (ValueError, OSError):
             return None
         if mask.shape == size:
-            whole |= mask != (found.labels.background if not found.labels.colours else 0)
-    return whole
+            masks.append(mask)
+    return masks or None

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.asked import Asked, ids_of, is_csv, shortened, there, whole_pattern
 from kit.new.file_sets import FileSet
-from kit.new.pairing import TEST_WORDS, with_id
+from kit.new.pairing import with_id
 from kit.new.questions import OpenQuestion
+from kit.new.split_words import split_of
 from kit.new.tables import Table, ids_in, keys_without_image, names_of_images
 from kit.new.templates import Templated, retold
 from kit.system.files import counted
@@ -25,7 +26,7 @@ def find_tests(found: "Study", asked: Asked) -> None:
     least = -1.0 if "--tests" in asked.patterns else 0.0
     best: tuple[float, Table | None, FileSet | None] = (least, None, None)
     for files in _test_sets(found, asked):
-        ids, named = ids_of(files), 0.25 * bool(TEST_WORDS.search(files.pattern))
+        ids, named = ids_of(files), 0.25 * (split_of(files.pattern) == "test")
         shares = [(ids_in(table, ids) * (1 + table.is_sample), table) for table in samples]
         share, table = max(shares, key=lambda one: one[0], default=(0.0, None))
         if share + named > best[0]:

@@ -20,19 +20,25 @@ class Sides:
     n: int = 0
     upside_down: float = 0.5
     on_side: float = 0.5
+    are_slides: bool = False
 
     @property
     def is_upright(self) -> bool:
         """Whether either can be told better than by chance. Of few images it is taken for granted."""
-        return self.n < LEAST or max(self.upside_down, self.on_side) >= CLEAR
+        return not self.are_slides and (self.n < LEAST or max(self.upside_down, self.on_side) >= CLEAR)
 
     def __str__(self) -> str:
+        if self.are_slides:
+            return "turned and mirrored in training, because slides have no upper side; mirrored once in prediction"
         if self.n < LEAST:
             return f"mirrored left to right: {self.n} images are too few to find out whether they have an upper side"
         kind = "mirrored left to right, for they have an upper side" if self.is_upright else "all symmetries"
         return (
             f"{kind}: upside down {self.upside_down:.0%} are told from the {self.n}, on their side {self.on_side:.0%}"
         )
+
+
+OF_SLIDES = Sides(are_slides=True)
 
 
 def measure(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

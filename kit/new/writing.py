@@ -44,8 +44,8 @@ def _imports(choices: Choices) -> str:
     goal, has_csv = choices.goal, bool(choices.goal.dialect)
     losses = ["cross_entropy"] if choices.meaning.task == "multiclass" else ["bce_dice"]
     names = {
-        "kit.data": ["Resizing", _augment_name(choices)],
-        "kit.datasets": ["Folder"],
+        "kit.data": ["Resizing", _augment_name(choices)] + ["SlideCrops"] * bool(choices.slides),
+        "kit.datasets": [_dataset(choices)],
         "kit.folds": [] if choices.found.split else ["area_group_kfold"],
         "kit.losses": losses + ["median_frequency_weights"] * choices.weighted,
         "kit.models.pretrained": ["unet"] + ["statistics"] * _is_rgb(choices),
@@ -65,15 +65,16 @@ def _imports(choices: Choices) -> str:
 
 
 def _names_of_submission(choices: Choices) -> list[str]:
-    has_csv, has_table = bool(choices.goal.dialect), choices.meaning.table is not None
+    has_csv, has_table = bool(choices.goal.dialect), choices.meaning.table is not None and not choices.slides
     names = {"Competition": has_csv, "Dialect": has_csv or has_table, "CsvMasks": has_table}
-    names["CsvIds"] = choices.found.has_named_tests
+    names["CsvIds"] = choices.found.has_named_tests and not choices.slides
     return [name for name, is_used in names.items() if is_used]
 
 
 def _config(choices: Choices, root: Path, path: Path) -> str:
     sizing = choices.sizing
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
+    passes = f"of {choices.slides.crops} crops each" if choices.slides else "passes over the training images"
     is_one = "; the data has one split, so only 0" * bool(choices.found.split)
     return f'''@dataclass(frozen=True)
 class Config:
@@ -82,7 +83,7 @@ class Config:
     fold: int | Literal["all"] = 0  # which fold to hold out{is_one}
     data_dir: Path = Path({quoted(str(root))})
     run_dir: Path = Path("runs/{path.stem}")  # weights, predictions and report go here; an older run is resumed
-    epochs: Count = {sizing.epochs}  # passes over the training images
+    epochs: Count = {sizing.epochs}  # {passes}
     image_size: tuple[Count, Count] = {sizing.crop or sizing.size}  # height and width {seen}
     batch_size: Count = {sizing.batch_size}  # images a step
     lr: float = {choices.network.lr:g}  # the largest learning rate, after the warm-up
@@ -101,7 +102,7 @@ def _main(choices: Choices) -> str:
     frame += ["tile=config.image_size"] * bool(sizing.crop)
     name, takes_classes, _ = METRICS[goal.metric]
     metric = f"{name}({'data.num_classes' * takes_classes})"
-    views = f'TTA(VIEWS["{"hflip" if found.sides.is_upright else "d4"}"])'
+    views = f'TTA(VIEWS["{"hflip" if found.sides.is_upright or choices.slides else "d4"}"])'
     lines = [
         "def main() -> None:",
         f'    """Train the folds asked for and report on them{", then write the CSV" * bool(goal.dialect)}."""',
@@ -125,15 +126,17 @@ def _main(choices: Choices) -> str:
 
 
 def _data(choices: Choices) -> str:
-    """The dialect, and the data set: what differs from Folder's defaults."""
-    found, meaning = choices.found, choices.meaning
+    """The dialect, and the data set: what differs from its defaults."""
+    found, meaning, slides = choices.found, choices.meaning, choices.slides
     values = {
         "images": _bands(found.bands) or found.patterns["images"],
-        "masks": _masks(choices),
+        "masks": slides.masks if slides else _masks(choices),
+        "order": slides.order if slides else None,
         "tests": _tests(choices),
         "ids": found.patterns.get("ids"),
-        "task": meaning.task if meaning.task in {"multilabel", "instances"} else None,
-        "classes": _classes(meaning.classes),
+        "scale": slides.scale if slides else None,
+        "task": None if _is_usual_task(choices) else meaning.task,
+        "classes": None if found.layers else _classes(meaning.classes),
         "values": meaning.values,
         "ignore": meaning.ignore,
         "absent": meaning.absent or None,
@@ -143,8 +146,15 @@ def _data(choices: Choices) -> str:
         "channels": None if found.bands else choices.channels,
     }
     lines = [argument(name, value) for name, value in values.items() if value is not None]
-    head = ["def read_data(folder: Path) -> Folder:", '    """The images and their masks."""', "    return Folder("]
+    name = _dataset(choices)
+    head = [f"def read_data(folder: Path) -> {name}:", '    """The images and their masks."""', f"    return {name}("]
     return _dialect(choices) + "\n".join([*head, "        folder,", *lines, "    )"])
+
+
+def _is_usual_task(choices: Choices) -> bool:
+    """Whether Folder takes the task for granted, by the classes or by a file a class."""
+    task, classes = choices.meaning.task, choices.meaning.classes
+    return bool(choices.found.layers) or task == ("binary" if len(classes) == 2 else "multiclass")
 
 
 def _bands(bands: dict[str, str]) -> object:
@@ -165,6 +175,8 @@ def _bands(bands: dict[str, str]) -> object:
 def _masks(choices: Choices) -> object:
     """The pattern of the masks, or the CSV of their run lengths."""
     meaning, found = choices.meaning, choices.found
+    if found.layers:
+        return dict(zip(meaning.classes, found.layers.values(), strict=True))
     if meaning.table is None:
         return found.patterns["masks"]
     changes = _changes(choices)
@@ -180,7 +192,7 @@ def _changes(choices: Choices) -> list[str]:
     The name of the column of masks alone is found by CsvMasks.
     """
     own, usual = choices.meaning.table, choices.goal.dialect
-    if own is None or usual is None:
+    if own is None or usual is None or choices.slides:
         return []
     names = [name for name in OWN if getattr(own, name) != getattr(usual, name)]
     rest = [[name for name in one.columns if name != one.mask_column] for one in (own, usual)]
@@ -211,7 +223,7 @@ def _classes(names: tuple[str, ...]) -> object:
 
 def _dialect(choices: Choices) -> str:
     """How the CSV is written: what differs from Dialect's defaults, and always the order."""
-    dialect = choices.goal.dialect or choices.meaning.table
+    dialect = choices.goal.dialect or (None if choices.slides else choices.meaning.table)
     if dialect is None:
         return ""
     usual = {name: field.default for name, field in type(dialect).__dataclass_fields__.items()}
@@ -224,7 +236,7 @@ def _dialect(choices: Choices) -> str:
 
 
 def _folds(choices: Choices) -> str:
-    head = "def make_folds(config: Config, data: Folder) -> np.ndarray:"
+    head = f"def make_folds(config: Config, data: {_dataset(choices)}) -> np.ndarray:"
     if listed := choices.found.split_list:
         return (
             f'{head}\n    """The official split: the images of a list are held out, the rest is always trained on."""\n'
@@ -248,19 +260,22 @@ def _folds(choices: Choices) -> str:
 
 
 def held_folders(found: Study) -> list[str]:
-    """How the ids begin that are held out, and no others: the first folders that tell them apart."""
+    """How the ids begin that are held out, and no others: the first folders, or the word, that tell them apart."""
     rest = [id for id in found.ids if id not in found.split]
     for depth in range(1, max(id.count("/") for id in found.split) + 1):
         fronts = sorted({"/".join(id.split("/")[:depth]) + "/" for id in found.split})
         if not any(id.startswith(tuple(fronts)) for id in rest):
             return fronts
+    fronts = sorted({re.match(r"[^\W\d_]*[\W_]?", id)[0] for id in found.split})  # val_, of val_01
+    if all(fronts) and not any(id.startswith(tuple(fronts)) for id in rest):
+        return fronts
     raise ValueError(
         "no folder tells the images that are held out from the others: give --images and --masks of one part"
     )
 
 
 def _train(choices: Choices) -> str:
-    crop = ["config.image_size"] * bool(choices.sizing.crop)
+    crop = ["config.image_size"] * bool(choices.sizing.crop and not choices.slides)
     parts = ["config.seed", *crop, "dtype=run.dataset.dtype", "channels=run.dataset.channels"]
     lines = [
         "def train(run: Run, config: Config, fold: int) -> None:",
@@ -272,6 +287,12 @@ def _train(choices: Choices) -> str:
         "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment)",
     ]
     loss = "cross_entropy" if choices.meaning.task == "multiclass" else "bce_dice"
+    if choices.slides:
+        parts = ["run.dataset", "run.trained_on(fold)", "config.image_size", f"count={choices.slides.crops}"]
+        lines[-1:] = [
+            call("crops = SlideCrops(", [*parts, "augment=augment", "seed=config.seed"]),
+            "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, samples=crops)",
+        ]
     if choices.is_rare:
         lines[-1:] = [
             "    rare = repeat_factors(run.dataset.read_mask(id) for id in run.trained_on(fold))",
@@ -294,6 +315,10 @@ def _network(choices: Choices) -> str:
         f"    model = unet(config.encoder, weights, num_classes={logits}{channels})\n"
         "    return model.to(memory_format=torch.channels_last)"
     )
+
+
+def _dataset(choices: Choices) -> str:
+    return "Slides" if choices.slides else "Folder"
 
 
 def _augment_name(choices: Choices) -> str:

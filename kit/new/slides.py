@@ -1,0 +1,95 @@
+"""Slides: images too large to decode whole. What differs in their recipe, and the scale at which networks see them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from kit.new.parts import can_be_read_in_parts
+from kit.new.sizing import CPU_WORK, FEWEST, GPU_WORK, MOST, Device, Sizing, batch_of
+from kit.new.study import Study
+from kit.new.values import Meaning
+
+PIXELS = 64_000_000  # of the middle one from which on images are slides
+TILES, CROPS = {"cpu": 256, "cuda": 512}, {"cpu": 400, "cuda": 2000}  # pixels a side; crops of an epoch
+MOST_OF_TILE = 1 / 3  # of a tile's side: how large an object may be, so that its surroundings are seen
+TOP_RUN = 0.9  # the quantile of the runs of a mask that is about as long as its objects
+
+
+class Slides(NamedTuple):
+    """How slides are trained on. scale: they are shrunk by it. crops: of an epoch. masks: as the data set has them."""
+
+    scale: int
+    crops: int
+    masks: str | tuple[str, ...]
+    order: str | None  # of the run lengths
+    sizing: Sizing
+
+
+def are_slides(found: Study) -> bool:
+    """Whether most images are too large to decode, and of kinds that are read in parts. In zips they are a problem."""
+    areas = [height * width for path in found.images.values() for height, width in [found.sizes.get(path, (0, 0))]]
+    if np.median(areas) < PIXELS:
+        return False
+    return all(can_be_read_in_parts(found.data, path) for path in found.images.values())
+
+
+def slides_of(found: Study, meaning: Meaning, device: Device) -> Slides:
+    """Decide for slides. Raises ValueError, with the reason, for masks that slides cannot have."""
+    if meaning.task not in {"binary", "multiclass"} or "ids" in found.patterns or found.bands or found.planes:
+        raise ValueError(
+            f"the images are slides, which are read in parts, with {meaning.task} masks and files of one pattern each: "
+            "expected binary or multiclass masks, a file an image or run lengths with a row for each image and class"
+        )
+    if found.lonely and found.lacking != "empty":
+        raise ValueError(
+            f"{len(found.lonely)} slides have no mask, as {next(iter(found.lonely.values()))}, and would be taken for "
+            "empty: move them to a folder of their own, as test/"
+        )
+    if found.has_named_tests:
+        raise ValueError(f"{found.sample.path} names slides among those of training: move them to a folder, as test/")
+    masks, order = found.patterns.get("masks"), None
+    if meaning.table is not None:
+        own, seen = meaning.table, found.mask_table.seen
+        if own.base != 1 or own.relative:
+            raise ValueError(
+                f"{found.mask_table.path} counts from {own.base}{' relative to the run before' * own.relative}; slides "
+                "need run lengths that count from 1. Write them anew"
+            )
+        masks = tuple(filter(None, [found.mask_table.path, seen.key, seen.mask, seen.class_column]))
+        order = own.order
+    tile = TILES[device.kind]
+    scale, why = _scale_of(found, tile, device)
+    batch, crops = batch_of(tile * tile, 10**6, device), CROPS[device.kind]
+    work = CPU_WORK if device.kind == "cpu" else GPU_WORK
+    epochs = int(min(MOST, max(FEWEST, work / (crops * tile * tile))))
+    reasons = (
+        f"slides, of which only parts are read: {why}; training sees crops of {tile}×{tile}, and prediction goes by "
+        "overlapping tiles of that size",
+        f"{epochs} epochs of {crops:,} crops in batches of {batch}, half of them around the foreground",
+    )
+    return Slides(scale, crops, masks, order, Sizing(None, False, (tile, tile), batch, epochs, reasons))
+
+
+def _scale_of(found: Study, tile: int, device: Device) -> tuple[int, str]:
+    """By which whole number slides are shrunk, and why: by the time to predict all, and the size of objects."""
+    sizes = [found.sizes[path] for path in (*found.images.values(), *found.tests.values()) if path in found.sizes]
+    work = CPU_WORK if device.kind == "cpu" else GPU_WORK
+    by_time = math.ceil(math.sqrt(sum(height * width for height, width in sizes) / work))
+    length = _object_length(found)
+    by_objects = math.ceil(length / (MOST_OF_TILE * tile))
+    most = max(1, min(min(size) for size in sizes) // tile)
+    scale = min(max(by_time, by_objects, 1), most)
+    if scale == 1:
+        return 1, "at their own scale"
+    about = (
+        f"objects are about {length} pixels long" if by_objects >= by_time else "so many pixels take this device long"
+    )
+    return scale, f"shrunk by {scale}, because {about}"
+
+
+def _object_length(found: Study) -> int:
+    """About how many pixels an object is long, by the runs of the masks in the CSV; 0 where there are none."""
+    cells = [] if found.mask_table is None else [cell for _, cell in found.mask_table.seen.masks]
+    lengths = [np.quantile(np.array(cell.split()[1::2], np.int64), TOP_RUN) for cell in cells if cell.strip()]
+    return int(np.median(lengths)) if lengths else 0
