@@ -108,6 +108,7 @@ class Slides(Dataset):
         self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
         default = "binary" if len(self.classes) == 2 else "labels"
         self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
+        self.reading = {"images": images if tests is None else tests}  # plain values
         self._opened: dict[str, Regions] = {}
         self._read: dict[str, RunMask] = {}
         self._find_files(Pattern(images), masks, groups, None if tests is None else Pattern(tests))

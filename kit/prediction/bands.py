@@ -11,7 +11,7 @@ Views that turn the rows of an image upside down meet its tiles from below. What
 in their own order, so that it too is what the whole image would have given; only their batches are smaller.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,15 +39,18 @@ class _Part(NamedTuple):
     weight: Tensor  # (rows, columns)
 
 
-def level_bands(predictor: Predictor, image: Regions, threads: int = 1) -> Iterator[np.ndarray]:
+def level_bands(
+    predictor: Predictor, image: Regions, threads: int = 1, before_tile: Callable[[], None] | None = None
+) -> Iterator[np.ndarray]:
     """Yield the levels (K, rows, W) of bands of rows, u8 of one network, the f32 mean of several.
 
-    threads: they read pixels ahead. Raises ValueError for a predictor without tiles, with resizing or with scales of
-    TTA, which need the whole image; FloatingPointError where a probability is not finite.
+    threads: they read pixels ahead. before_tile: called before each batch of tiles; what it raises ends the prediction.
+    Raises ValueError for a predictor without tiles, with resizing or with scales of TTA, which need the whole image;
+    FloatingPointError where a probability is not finite.
     """
     frame, tta = predictor.frame, predictor.tta
     check_slides(frame, tta, predictor.rule)
-    size, rows = image.shape[:2], _Rows(image, threads)
+    size, rows = image.shape[:2], _Rows(image, threads, before_tile)
     views = [*(view for view in tta.views if not view.transpose), *(view for view in tta.views if view.transpose)]
     walks = [[_Walk(predictor, network, group, size) for group in _groups(views)] for network in predictor.networks]
     starts = tile_starts(size[0], min(frame.tile[0], size[0]), predictor.networks[0].overlap)
@@ -128,6 +131,7 @@ class _Walk:
 
     def _run(self, rows: "_Rows", y: int, places: Sequence[tuple[int, int]]) -> None:
         """Predict the tiles at `places` of the views, whose first row in the image is y, and keep what they give."""
+        rows.before_tile()
         predictor, tiles, corners = self.predictor, [], []
         height, width = self.tile[::-1] if self.views[0].transpose else self.tile
         for place in places:
@@ -182,7 +186,8 @@ def _below(part: _Part, row: int) -> _Part:
 class _Rows:
     """The pixels of some rows (rows, W, C), read once from the top in whole blocks of the file."""
 
-    def __init__(self, image: Regions, threads: int) -> None:
+    def __init__(self, image: Regions, threads: int, before_tile: Callable[[], None] | None) -> None:
+        self.before_tile = before_tile or (lambda: None)
         (height, width), self._name = image.shape[:2], image.name
         step = max(1, min(image.block[0], height))
         blocks = [(y, min(step, height - y)) for y in range(0, height, step)]

@@ -63,9 +63,11 @@ def predict_slide(predictor: Predictor, image: ScaledRegions, order: str = "C", 
     return slide_levels(predictor, image, threads).runs(image.regions.shape[:2], predictor.rule, order)
 
 
-def slide_levels(predictor: Predictor, image: ScaledRegions, threads: int = 1) -> SlideLevels:
-    """The levels of a slide; they are predicted as they are taken."""
-    return SlideLevels(level_bands(predictor, image, threads), image.shape[:2], image.scale)
+def slide_levels(
+    predictor: Predictor, image: ScaledRegions, threads: int = 1, before_tile: Callable[[], None] | None = None
+) -> SlideLevels:
+    """The levels of a slide; they are predicted as they are taken. before_tile: as of level_bands."""
+    return SlideLevels(level_bands(predictor, image, threads, before_tile), image.shape[:2], image.scale)
 
 
 def stream(
@@ -81,7 +83,7 @@ def stream(
     problems = {}
     for id in ids:
         try:
-            image = _opened(dataset, id)
+            image = open_slide(dataset, id)
             taken = take(id, image.regions.shape[:2], slide_levels(predictor, image, max(1, min(4, threads))))
         except BadImage as error:
             problems[id] = name_error(id, error)
@@ -163,8 +165,11 @@ class SlideStore(Store):
             tiff.write(packed, shape=shape, dtype=np.uint8, rowsperstrip=STRIP, compression="zlib", **kind)
 
 
-def _opened(dataset: Dataset, id: str) -> ScaledRegions:
-    """The slide. Raises BadImage for whatever the data set's own code raises, and where it is not as in training."""
+def open_slide(dataset: Dataset, id: str) -> ScaledRegions:
+    """The slide of an id.
+
+    Raises BadImage for whatever the data set's own code raises, and where it is not as in training.
+    """
     try:
         image = dataset.regions(id)
     except Exception as error:

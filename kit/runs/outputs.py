@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 
 from kit.data.dataset import Dataset
+from kit.data.mask_tiff import write_mask_tiff
+from kit.data.run_masks import RunMask
 from kit.prediction.rule import Rule
+from kit.prediction.slides import SlideLevels
 from kit.runs.submit import encode_levels
 from kit.submission.dialect import Cells, Dialect
 from kit.submission.lint import lint
@@ -90,5 +93,33 @@ class MasksIn:
         else:
             self._write(file_name(id), mask * np.uint8(255) if len(self.classes) == 2 else mask)
 
+    def write_empty(self, id: str, size: tuple[int, int]) -> None:
+        """Write the mask (H, W) of an image without foreground."""
+        self.write(id, np.zeros((*size, len(self.classes)), bool) if self.rule.separate else np.zeros(size, np.uint8))
+
     def _write(self, name: str, pixels: np.ndarray) -> None:
         write_atomic(self.folder / f"{name}.png", cv2.imencode(".png", np.ascontiguousarray(pixels))[1].tobytes())
+
+
+class SlideMasksIn:
+    """Writes the mask of a slide as a tiled TIFF in a folder: <id>.tif, 0 and 255, or class numbers.
+
+    It is written from its runs once the slide is done. A slash in an id becomes %2F.
+    """
+
+    def __init__(self, folder: Path, rule: Rule, classes: Sequence[str]) -> None:
+        self.folder, self.rule, self.classes = folder, rule, tuple(classes)
+
+    def __call__(self, id: str, size: tuple[int, int], levels: SlideLevels) -> tuple[str, list[Cells]]:
+        """Write the mask of the levels; the id, and no rows."""
+        self.write(id, levels.runs(size, self.rule, "C"))
+        return id, []
+
+    def write(self, id: str, mask: RunMask) -> None:
+        """Write one mask."""
+        factor = 255 if len(self.classes) == 2 else 1
+        write_atomic(self.folder / f"{file_name(id)}.tif", lambda file: write_mask_tiff(file, mask, factor))
+
+    def write_empty(self, id: str, size: tuple[int, int]) -> None:
+        """Write the mask (H, W) of a slide without foreground."""
+        self.write(id, RunMask(size, "C", {}))
