@@ -30,7 +30,7 @@ from kit.data.dataset import Advice, Dataset
 from kit.data.formats import MAX_PIXELS, BadImage, format_of
 from kit.data.masks import StoredMask
 from kit.data.png_rows import png_bands, png_header
-from kit.data.regions import HEAD_BYTES, Regions, open_regions
+from kit.data.regions import HEAD_BYTES, open_regions
 from kit.data.run_masks import RunMask, run_mask_of
 from kit.data.scaled import ScaledRegions
 from kit.datasets.files import DataFolder
@@ -45,6 +45,7 @@ from kit.datasets.values import Colour, MaskValues, Values
 from kit.system.files import counted, raise_all
 
 BAND_BYTES = 1 << 25  # of a mask file that are in memory together
+OPEN = 16  # slides that stay open: each keeps decoded tiles
 
 
 class Slides(Dataset):
@@ -109,7 +110,7 @@ class Slides(Dataset):
         default = "binary" if len(self.classes) == 2 else "labels"
         self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
         self.reading = {"images": images if tests is None else tests}  # plain values
-        self._opened: dict[str, Regions] = {}
+        self._opened: dict[str, ScaledRegions] = {}
         self._read: dict[str, RunMask] = {}
         self._find_files(Pattern(images), masks, groups, None if tests is None else Pattern(tests))
         count = open_regions(self._path(self._images[self.ids[0]])).shape[2] if self.ids else 3
@@ -150,9 +151,11 @@ class Slides(Dataset):
 
     def regions(self, id: str) -> ScaledRegions:
         """The slide, shrunk by `scale`, to read regions of it. Raises BadImage, or KeyError for an unknown id."""
-        if id not in self._opened:
-            self._opened[id] = ScaledRegions(open_regions(self._path(self._images[id])), self.scale)
-        return self._opened[id]
+        found = self._opened.get(id)
+        if found is None:
+            found = ScaledRegions(open_regions(self._path(self._images[id])), self.scale)
+            self._opened = {id: found} if len(self._opened) >= OPEN else {**self._opened, id: found}
+        return found
 
     def mask(self, id: str) -> RunMask:
         """The mask at the slide's own size, as runs of class numbers; 255 is ignored. Raises BadImage or KeyError."""

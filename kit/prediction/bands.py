@@ -28,6 +28,8 @@ from kit.prediction.tiles import Tiled, tile_starts, tile_weights
 from kit.prediction.views import TTA, View, activate
 from kit.system.threads import ordered_map
 
+MIN_ROWS = 64  # that are read at once: each reading moves the pixels that are there
+
 
 class _Part(NamedTuple):
     """What is left of a tile's weighted logits, in the rows and columns of the image."""
@@ -189,7 +191,7 @@ class _Rows:
     def __init__(self, image: Regions, threads: int, before_tile: Callable[[], None] | None) -> None:
         self.before_tile = before_tile or (lambda: None)
         (height, width), self._name = image.shape[:2], image.name
-        step = max(1, min(image.block[0], height))
+        step = min(height, -(-MIN_ROWS // image.block[0]) * image.block[0])
         blocks = [(y, min(step, height - y)) for y in range(0, height, step)]
         self._source = ordered_map(lambda block: image.read(block[0], 0, block[1], width), blocks, threads)
         self._begin, self._pixels = 0, np.empty((0, width, image.shape[2]), image.dtype)

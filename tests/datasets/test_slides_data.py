@@ -39,6 +39,17 @@ def test_slides_and_masks_are_those_that_were_written(drawn, form):
     np.testing.assert_array_equal(same.regions("a").read(0, 0, 9, 9), arrays["a"][0][:9, :9])
 
 
+def test_of_many_slides_few_stay_open(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(40):
+        tifffile.imwrite(tmp_path / f"images/{number:02}.tif", np.full((9, 9), number, np.uint8))
+    (tmp_path / "train.csv").write_text("id,rle\n")
+    data = Slides(tmp_path, images="images/*.tif", masks=("train.csv", "id", "rle"))
+    assert [int(data.regions(id).read(0, 0, 1, 1)[0, 0, 0]) for id in data.ids] == list(range(40))
+    assert len(data._opened) <= 16
+    assert data.regions("39") is data.regions("39")
+
+
 def test_the_check_measures_what_numpy_measures(drawn):
     root, arrays = drawn
     facts = check_dataset(kidneys(root, scale=1))

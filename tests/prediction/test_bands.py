@@ -63,7 +63,8 @@ def test_an_image_smaller_than_a_tile_in_one_or_both_sides(size):
     np.testing.assert_array_equal(np.concatenate(bands, axis=1), whole)
 
 
-def test_rows_of_the_file_are_read_once_and_in_order():
+@pytest.mark.parametrize(("rows", "step"), [(1, 64), (16, 64), (40, 80), (100, 100), (500, 150)])
+def test_rows_of_the_file_are_read_once_in_order_and_several_thin_blocks_at_once(rows, step):
     image, seen = image_of((150, 70)), []
 
     class Watched(ArrayRegions):
@@ -72,10 +73,10 @@ def test_rows_of_the_file_are_read_once_and_in_order():
             return super().read(y, x, height, width)
 
     regions = Watched(image)
-    regions.block = (16, 32)
+    regions.block = (rows, 32)
     predictor = Predictor([network()], Frame(Resizing(None), tile=(40, 40), normalise=IMAGENET), TTA(VIEWS["d4"]))
     list(level_bands(predictor, regions))
-    assert seen == [(y, min(16, 150 - y)) for y in range(0, 150, 16)]
+    assert seen == [(y, min(step, 150 - y)) for y in range(0, 150, step)]
 
 
 @pytest.mark.parametrize(
