@@ -58,7 +58,7 @@ def level_bands(
     starts = tile_starts(size[0], min(frame.tile[0], size[0]), predictor.networks[0].overlap)
     for begin, end in zip(starts, [*starts[1:], size[0]], strict=True):
         rows.forget(begin)
-        yield _band([_mean(walk, views, rows, (begin, end)) for walk in walks])
+        yield _band([_mean(walk, views, rows, (begin, end)) for walk in walks], predictor.rule.separate)
 
 
 def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
@@ -69,8 +69,8 @@ def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
             "Frame(Resizing(None), tile=(height, width)) and a TTA without scales, got "
             f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
         )
-    if rule.separate or rule.objects or rule.min_area > 1:
-        raise ValueError(f"slides have classes that do not overlap, and no objects or min_area; got {rule}")
+    if rule.objects or rule.min_area > 1:
+        raise ValueError(f"slides have no objects and no min_area; got {rule}")
 
 
 def _groups(views: Sequence[View]) -> list[list[View]]:
@@ -93,10 +93,10 @@ def _mean(walks: "list[_Walk]", views: Sequence[View], rows: "_Rows", band: tupl
     return total / len(parts) if len(parts) > 1 else total
 
 
-def _band(probs: Sequence[Tensor]) -> np.ndarray:
+def _band(probs: Sequence[Tensor], separate: bool) -> np.ndarray:
     if not all(bool(part.isfinite().all()) for part in probs):
         raise FloatingPointError("the network gives probabilities that are not finite")
-    return mean_levels([quantise(part) for part in probs])[0].cpu().numpy()
+    return mean_levels([quantise(part, separate) for part in probs])[0].cpu().numpy()
 
 
 class _Walk:
@@ -127,7 +127,8 @@ class _Walk:
             y, places = self.waiting.pop(0)
             for at in range(0, len(places), self.at_once):
                 self._run(rows, y, places[at : at + self.at_once])
-        blended = [activate(self._blend(parts, begin, end)) for parts in self.parts]
+        separate = self.predictor.rule.separate
+        blended = [activate(self._blend(parts, begin, end), separate) for parts in self.parts]
         self.parts = [[_below(part, end) for part in parts if part.y + len(part.weight) > end] for parts in self.parts]
         return blended
 

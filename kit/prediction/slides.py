@@ -19,7 +19,7 @@ import numpy as np
 from kit.data.dataset import Dataset
 from kit.data.formats import BadImage
 from kit.data.regions import has_regions
-from kit.data.run_masks import RunMask, run_mask_of
+from kit.data.run_masks import RunCollector, RunMask, run_mask_of
 from kit.data.sample_checks import name_error
 from kit.data.scaled import ScaledRegions
 from kit.data.tiff_regions import TiffRegions
@@ -48,10 +48,20 @@ class SlideLevels:
 
     def runs(self, size: tuple[int, int], rule: Rule, order: str) -> RunMask:
         """The mask at the slide's `size` (H, W), as runs along rows (order "C") or down columns ("F")."""
-        return run_mask_of(mask_bands(self.bands, self.scale, size, rule), size, order)
+        if not rule.separate:
+            return run_mask_of(self.masks(size, rule), size, order)
+        layers = [RunCollector(order, size) for _ in rule.cuts]
+        for band in self.masks(size, rule):
+            for collector, layer in zip(layers, band, strict=True):
+                collector.add(layer)
+        masks = enumerate((collector.mask() for collector in layers), start=1)
+        return RunMask(size, order, {label: mask.edges[1] for label, mask in masks if mask.edges})
 
     def masks(self, size: tuple[int, int], rule: Rule) -> Iterator[np.ndarray]:
-        """Yield the mask at the slide's `size` (H, W) in bands u8 (rows, W) of class numbers."""
+        """Yield the mask at the slide's `size` (H, W) in bands u8 (rows, W) of class numbers.
+
+        Of classes that overlap in bands (K, rows, W) of 0 and 1.
+        """
         return mask_bands(self.bands, self.scale, size, rule)
 
 

@@ -104,7 +104,8 @@ class MasksIn:
 class SlideMasksIn:
     """Writes the mask of a slide as a tiled TIFF in a folder: <id>.tif, 0 and 255, or class numbers.
 
-    It is written from its runs once the slide is done. A slash in an id becomes %2F.
+    Of classes that overlap each has a file, <id>_<class>.tif. Files are written once a slide is done. A slash in an id
+    becomes %2F.
     """
 
     def __init__(self, folder: Path, rule: Rule, classes: Sequence[str]) -> None:
@@ -117,8 +118,14 @@ class SlideMasksIn:
 
     def write(self, id: str, mask: RunMask) -> None:
         """Write one mask."""
-        factor = 255 if len(self.classes) == 2 else 1
-        write_atomic(self.folder / f"{file_name(id)}.tif", lambda file: write_mask_tiff(file, mask, factor))
+        if self.rule.separate:
+            for label, name in enumerate(self.classes, start=1):
+                self._write(f"{file_name(id)}_{file_name(name)}", mask.layer(label), 255)
+        else:
+            self._write(file_name(id), mask, 255 if len(self.classes) == 2 else 1)
+
+    def _write(self, name: str, mask: RunMask, factor: int) -> None:
+        write_atomic(self.folder / f"{name}.tif", lambda file: write_mask_tiff(file, mask, factor))
 
     def write_empty(self, id: str, size: tuple[int, int]) -> None:
         """Write the mask (H, W) of a slide without foreground."""

@@ -143,12 +143,11 @@ def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[
     """The histogram of levels, the matrix and the predicted mask of one foreground, whose objects may have labels."""
     enlarged = enlarge(kept[0], truth.shape)
     where = (truth > 0).view(np.uint8) if is_label_image(truth) else truth
-    levels, cut = level_histogram(where, enlarged), round(rule.cut + 0.5)
+    levels = level_histogram(where, enlarged)
     if rule.objects or rule.min_area > 1:
         prediction = rule.mask(kept, truth.shape)
         return levels, confusion_matrix(where, (prediction > 0).view(np.uint8), 2), prediction
-    matrix = np.stack([levels[:, :cut].sum(axis=1), levels[:, cut:].sum(axis=1)], axis=1)
-    return levels, matrix, (enlarged >= cut).astype(np.uint8)
+    return levels, _matrix_at(levels, rule.cut), (enlarged >= round(rule.cut + 0.5)).astype(np.uint8)
 
 
 def _histograms(truth: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -160,16 +159,28 @@ def _histograms(truth: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 def _count_slide(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
     """The same of a slide, band by band. The metric counts from the confusion matrix: check_metric asked for that."""
-    levels, cut = None, round(store.rule.cut + 0.5)
+    levels, rule = None, store.rule
+    if rule.separate:
+        levels = np.stack([level_counts(dataset, id, store.read(id), k) for k in range(store.channels)])
+        matrix = np.stack([_matrix_at(own, cut) for own, cut in zip(levels, rule.cuts, strict=True)])
+        share = dataset.mask(id).covered() / max(1, int(matrix[0].sum()))
+        counts = None if metric is None else np.asarray(metric.counts_of_matrix(matrix), float)
+        return _Counted((*image_scores(matrix), share), matrix, levels, counts)
     if store.channels == 1:
         levels = level_counts(dataset, id, store.read(id))
-        matrix = np.stack([levels[:, :cut].sum(axis=1), levels[:, cut:].sum(axis=1)], axis=1)
+        matrix = _matrix_at(levels, rule.cut)
         scores = foreground_scores(matrix)
     else:
         matrix = class_counts(dataset, id, store.read(id))
         scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
     counts = None if metric is None else np.asarray(metric.counts_of_matrix(matrix), float)
     return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
+
+
+def _matrix_at(levels: np.ndarray, cut: float) -> np.ndarray:
+    """The confusion matrix i64 (2, 2) of a histogram (2, 256) of levels, and of a rule's cut."""
+    at = round(cut + 0.5)
+    return np.stack([levels[:, :at].sum(axis=1), levels[:, at:].sum(axis=1)], axis=1)
 
 
 def _share(matrix: np.ndarray) -> float:

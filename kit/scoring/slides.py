@@ -3,17 +3,24 @@
 import numpy as np
 
 from kit.data.dataset import Dataset
+from kit.data.tasks import task_of
 from kit.prediction.enlarge_bands import enlarged_bands
 from kit.prediction.rule import Rule
 from kit.prediction.slides import SlideLevels
 from kit.scoring.confusion import confusion_matrix, level_histogram
 
 
-def level_counts(dataset: Dataset, id: str, levels: SlideLevels) -> np.ndarray:
-    """Count the pixels of each truth at each level of one foreground class: i64 (2, 256)."""
+def level_counts(dataset: Dataset, id: str, levels: SlideLevels, index: int = 0) -> np.ndarray:
+    """Count the pixels of each truth at each level of one foreground class: i64 (2, 256).
+
+    index: of the class, where several may overlap.
+    """
     total, row, size = np.zeros((2, 256), np.int64), 0, dataset.shape(id)
     truth = dataset.mask(id)
-    for enlarged in enlarged_bands(levels.bands, levels.scale, size):
+    if task_of(dataset).overlaps:
+        truth = truth.layer(index + 1)
+    bands = (band[index : index + 1] for band in levels.bands)
+    for enlarged in enlarged_bands(bands, levels.scale, size):
         total += level_histogram(truth.read(row, 0, len(enlarged), size[1]), enlarged)
         row += len(enlarged)
     return total

@@ -8,7 +8,8 @@ from torch import nn
 from kit.data.normalise import IMAGENET, Normalisation
 from kit.data.regions import ArrayRegions
 from kit.data.resize import Resizing
-from kit.prediction import TTA, VIEWS, Frame, Predictor
+from kit.data.scaled import ScaledRegions
+from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule, predict_slide
 from kit.prediction.bands import level_bands
 
 
@@ -48,6 +49,22 @@ def test_several_networks_and_classes(outputs):
     whole, bands = both(image_of((90, 101)), networks, (32, 48), TTA(VIEWS["hflip"]))
     assert bands[0].dtype == whole.dtype == np.float32
     np.testing.assert_array_equal(np.concatenate(bands, axis=1), whole)
+
+
+@pytest.mark.parametrize("views", ["none", "d4"])
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_classes_that_overlap(outputs, views):
+    rule = Rule(tuple(np.linspace(0.4, 0.6, outputs)))
+    frame, image = Frame(Resizing(None), tile=(32, 48), normalise=IMAGENET), image_of((90, 101))
+    predictor = Predictor([network(outputs=outputs)], frame, TTA(VIEWS[views]), rule)
+    bands, whole = list(level_bands(predictor, ArrayRegions(image))), predictor.predict_levels(image)
+    assert len(whole) == outputs
+    np.testing.assert_array_equal(np.concatenate(bands, axis=1), whole)
+    for order in ("C", "F"):
+        runs, mask = predict_slide(predictor, ScaledRegions(ArrayRegions(image), 1), order), predictor.predict(image)
+        for k in range(outputs):
+            assert 0 < mask[..., k].mean() < 1
+            np.testing.assert_array_equal(runs.layer(k + 1).read(0, 0, 90, 101), mask[..., k])
 
 
 @pytest.mark.parametrize(("channels", "dtype"), [(1, "uint8"), (5, "uint16"), (4, "float32")])

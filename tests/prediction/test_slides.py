@@ -90,10 +90,10 @@ def test_the_mean_of_several_slides_of_levels_is_that_of_arrays():
     assert (found.size, found.scale) == ((50, 7), 2)
 
 
-@pytest.mark.parametrize("rule", [Rule((0.5,)), Rule(objects=True), Rule(min_area=9)])
+@pytest.mark.parametrize("rule", [Rule(objects=True), Rule(min_area=9)])
 def test_rules_that_need_the_whole_mask_are_refused(slide, rule):
     own = Predictor(predictor().networks, predictor().frame, rule=rule)
-    with pytest.raises(ValueError, match="no objects or min_area"):
+    with pytest.raises(ValueError, match="no objects and no min_area"):
         predict_slide(own, ScaledRegions(slide, 1))
 
 
