@@ -12,7 +12,6 @@ from kit.data.mask_tiff import write_mask_tiff
 from kit.data.run_masks import RunMask
 from kit.prediction.rule import Rule
 from kit.prediction.slides import SlideLevels
-from kit.runs.submit import encode_levels
 from kit.submission.dialect import Cells, Dialect
 from kit.submission.lint import lint
 from kit.submission.problems import Problem
@@ -55,18 +54,6 @@ class Table:
 
     def _read(self, id: str) -> list[Cells]:
         return self.rows[id] if id in self.rows else self.dialect.cells(id, [])
-
-
-class RowsOf:
-    """Makes the rows of an image from its levels; used where the images are predicted."""
-
-    def __init__(self, dialect: Dialect, rule: Rule) -> None:
-        self.dialect, self.rule = dialect, rule
-
-    def __call__(self, id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list[Cells]]:
-        """The id and its rows, a cell a column."""
-        masks = encode_levels(levels, size, self.dialect.order, self.rule, self.dialect.rows)
-        return id, self.dialect.cells(id, masks)
 
 
 class MasksIn:

@@ -16,8 +16,9 @@ from kit.datasets.images_alone import describe_left_out, open_images
 from kit.datasets.names import nfc
 from kit.datasets.slides_alone import SlidesAlone
 from kit.prediction.saved import SavedRun, read_saved, wanted_folds
-from kit.runs.outputs import MasksIn, RowsOf, SlideMasksIn, Table
+from kit.runs.outputs import MasksIn, SlideMasksIn, Table
 from kit.runs.passes import Budget
+from kit.runs.submit import RowsOf
 from kit.runs.workers import Ended, Job, Said, Unreadable, work_together
 from kit.submission.lint import errors_of
 from kit.submission.rows import ids_of_sample

@@ -129,6 +129,9 @@ def test_what_does_not_work_on_slides_is_said_before_training(drawn, tmp_path):
     rows = Competition(data, Dialect(("id", "rle"), "instance", "F"), data.test_ids, MeanDice())
     with pytest.raises(ValueError, match="a row an object"):
         finish(run, 0, None, network, Submission(rows))
+    sized = Competition(data, Dialect(("id", "rle"), order="F", size=(50, 60)), data.test_ids, MeanDice())
+    with pytest.raises(ValueError, match="slides are written at their own size"):
+        finish(run, 0, None, network, Submission(sized))
     with pytest.raises(ValueError, match="not read whole"):
         next(oof_masks(run))
 
