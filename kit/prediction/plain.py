@@ -160,9 +160,7 @@ class Decoder:
         return {
             "lacking": lambda v: Lacking(v["lacking"]),
             "function": self._function,
-            "partial": lambda v: functools.partial(
-                self(v["partial"]), *self(v["arguments"]), **self._all(v["keywords"])
-            ),
+            "partial": self._partial,
             "method": lambda v: getattr(self(v["of"]), v["method"]),
             "object": self._instance,
             "dataset": lambda v: StandIn(self._all(v["dataset"])),
