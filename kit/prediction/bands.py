@@ -69,8 +69,8 @@ def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
             "Frame(Resizing(None), tile=(height, width)) and a TTA without scales, got "
             f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
         )
-    if rule.objects or rule.min_area > 1:
-        raise ValueError(f"slides have no objects and no min_area; got {rule}")
+    if rule.objects:
+        raise ValueError(f"slides have masks of classes, and no label images of objects; got {rule}")
 
 
 def _groups(views: Sequence[View]) -> list[list[View]]:

@@ -153,8 +153,10 @@ def encode_levels(
     The bands of a slide are taken as they come, and classes without a pixel are left out.
     """
     if isinstance(levels, SlideLevels):
-        edges = levels.runs(size, rule, order).edges
-        return [(k, rle.encode_edges(own, size[0] * size[1])) for k, own in edges.items()]
+        found = levels.objects(size, rule, order)
+        if rows != "instance":
+            found = levels.runs(size, rule, order).edges.items()
+        return [(k, rle.encode_edges(own, size[0] * size[1])) for k, own in found]
     if rows != "instance":
         edges = [rule.edges(levels, size, order, index) for index in range(len(levels))]
         if edges[0] is not None:

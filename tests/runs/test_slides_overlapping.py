@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from kit.runs.predict import Request, predict
 from kit.scoring import DatasetDice, MeanDicePerClass, MeanIoU
 from kit.scoring.overlapping import class_matrices
 from kit.submission import Competition, Dialect, rle
+from kit.system.objects import components
 from kit.training import adamw, supervised, warmup_cosine
 
 NAMES, TILE, RULE = ("red", "bright"), (32, 48), Rule((0.4, 0.6))
@@ -58,10 +60,10 @@ def finished(tmp_path_factory):
     return recipe(data, root), arrays
 
 
-def recipe(data, root):
+def recipe(data, root, rule=RULE, rows="class"):
     frame, folds = Frame(Resizing(None), tile=TILE), lambda: kfold(len(data.ids), 2, 0)
     config = Config(root / "runs/overlapping", epochs=4)
-    run = open_run(config, data, folds, frame, TTA(VIEWS["hflip"]), "overlapping.py", rule=RULE)
+    run = open_run(config, data, folds, frame, TTA(VIEWS["hflip"]), "overlapping.py", rule=rule)
 
     def train(fold):
         model = network()
@@ -69,7 +71,8 @@ def recipe(data, root):
         plan = Plan(4, 4, warmup_cosine, samples=crops)
         fit_fold(run, fold, model, adamw(model, 0.02), supervised(bce_dice), plan)
 
-    dialect = Dialect(("id", "class", "rle"), "class", "F", class_column="class", labels=NAMES)
+    keep = {"class_column": "class", "labels": NAMES, "keep_empty": rows == "class"}
+    dialect = Dialect(("id", "class", "rle"), rows, "F", **keep)
     competition = Competition(data, dialect, data.test_ids, MeanDicePerClass(2))
     finish(run, "all", train, network, Submission(competition, folder=root / "submissions"))
     return run
@@ -118,6 +121,33 @@ def test_without_a_competition_each_class_has_a_file(finished, tmp_path):
         mask = predictor.predict(arrays[id][0])
         for k, name in enumerate(NAMES):
             np.testing.assert_array_equal(tifffile.imread(tmp_path / f"masks/{id}_{name}.tif"), mask[..., k] * 255)
+
+
+def test_objects_have_rows_and_small_ones_are_left_out(finished, tmp_path):
+    """The same run with another rule: it is scored and submitted again."""
+    run, arrays = finished
+    rule = replace(RULE, min_area=600)
+    recipe(run.dataset, run.folder.parents[1], rule, "instance")
+    predictor, table = Predictor.load(run.folder, 0, "cpu"), pd.read_csv(run.folder / "oof.csv", index_col="id")
+    for id in table.index[table["fold"] == 0]:
+        image, truth = arrays[id]
+        mask = predictor.predict(image)
+        assert (mask != RULE.mask(predictor.predict_levels(image), mask.shape[:2])).any()
+        both = (2 * (truth & mask)).sum(axis=(0, 1)) / (truth.sum(axis=(0, 1)) + mask.sum(axis=(0, 1)))
+        assert table.loc[id, "dice"] == pytest.approx(both.mean(), abs=1e-6)
+    path = run.folder.parents[1] / "submissions/overlapping.csv"
+    with path.open(newline="") as file:
+        rows = [(row["id"], row["class"], row["rle"]) for row in csv.DictReader(file)]
+    expected, predictor = [], Predictor.load(run.folder, device="cpu")
+    for id in "ef":
+        mask = predictor.predict(arrays[id][0])
+        for k, name in enumerate(NAMES):
+            labels = components(np.ascontiguousarray(mask[..., k]))
+            expected += [(id, name, text) for text in rle.encode_objects(labels, "F")]
+    assert rows == expected
+    assert len(rows) > 3
+    predict(Request(run.folder, run.folder.parents[1] / "data/test", tmp_path / "out.csv", devices=("cpu",)))
+    assert (tmp_path / "out.csv").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("metric", [DatasetDice(), MeanDicePerClass(3), MeanIoU(3, overlapping=True)])

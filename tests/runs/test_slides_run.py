@@ -126,9 +126,6 @@ def test_what_does_not_work_on_slides_is_said_before_training(drawn, tmp_path):
         fit_fold(run, 0, model, adamw(model, 0.02), supervised(bce_dice), Plan(1, 4, warmup_cosine))
     with pytest.raises(ValueError, match="has no counts_of_matrix"):
         finish(run, 0, None, network, InstancePrecision())
-    rows = Competition(data, Dialect(("id", "rle"), "instance", "F"), data.test_ids, MeanDice())
-    with pytest.raises(ValueError, match="a row an object"):
-        finish(run, 0, None, network, Submission(rows))
     sized = Competition(data, Dialect(("id", "rle"), order="F", size=(50, 60)), data.test_ids, MeanDice())
     with pytest.raises(ValueError, match="slides are written at their own size"):
         finish(run, 0, None, network, Submission(sized))
