@@ -28,6 +28,7 @@ class SlidesAlone(Images):
         patterns = image_patterns(reading["images"], None, "images") if reading.get("images") else None
         super().__init__(root, channels, dtype, patterns)
         self.scale = scale
+        self._shapes: dict[str, tuple[int, int]] = {}  # the linter asks for each row of a CSV
 
     def regions(self, id: str) -> ScaledRegions:
         """The slide, shrunk by `scale`, opened anew. Raises BadImage or OSError, or KeyError for an unknown id."""
@@ -38,7 +39,9 @@ class SlidesAlone(Images):
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of a slide at its own size, from its header. Raises as regions."""
-        return self.regions(id).regions.shape[:2]
+        if id not in self._shapes:
+            self._shapes[id] = self.regions(id).regions.shape[:2]
+        return self._shapes[id]
 
     def read_image(self, id: str) -> np.ndarray:
         """Raise ValueError: a slide may be larger than memory."""

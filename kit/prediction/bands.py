@@ -70,7 +70,10 @@ def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
             f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
         )
     if rule.objects:
-        raise ValueError(f"slides have masks of classes, and no label images of objects; got {rule}")
+        raise ValueError(
+            f"slides have masks of classes, and no label images of objects; got {rule}. Where the CSV has a row an "
+            'object, give Dialect(rows="instance") and leave `objects` out of the rule'
+        )
 
 
 def _groups(views: Sequence[View]) -> list[list[View]]:

@@ -14,6 +14,7 @@ from slides_run import network, opened, run_recipe
 from kit.data.mask_tiff import write_mask_tiff
 from kit.data.run_masks import run_mask_of
 from kit.datasets import Slides
+from kit.datasets.slides_alone import SlidesAlone
 from kit.recipe import finish
 from kit.runs import workers
 from kit.runs.passes import Budget
@@ -146,6 +147,18 @@ def test_a_mask_written_in_tiles_is_the_mask(tmp_path, size):
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "masks/a.tif").reshape(size), 100 * mask)
     data = Slides(tmp_path, images="images/*.tif", masks="masks/{id}.tif", values={0: 0, 200: 1})
     np.testing.assert_array_equal(data.read_mask("a"), mask // 2)
+
+
+def test_the_size_of_a_slide_is_read_once(whole, tmp_path):
+    shutil.copytree(whole[2], tmp_path / "new")
+    slides = SlidesAlone(tmp_path / "new", ("red", "green", "blue"), "uint8", {}, 2)
+    assert slides.ids == ["t1", "t2"]
+    assert slides.shape("t1") == (270, 243)
+    assert slides.regions("t1").shape == (135, 122, 3)
+    (tmp_path / "new/t1.tif").unlink()
+    assert slides.shape("t1") == (270, 243)
+    with pytest.raises(KeyError, match="no image of the id 'zz'"):
+        slides.shape("zz")
 
 
 def test_the_worker_ends_where_the_time_does():
