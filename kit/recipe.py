@@ -52,12 +52,13 @@ def finish(
         save_predictor(run, saved)
     if up_to_date(run):
         save_predictor(run, saved)
-    report(run, metric, further)
+    csv_size = goal.competition.dialect.size if isinstance(goal, Submission) else None
+    report(run, metric, further, csv_size)
     if submission:
         before = test_time(run)
         submit(run, submission, network, fold)
         if run.world.main and test_time(run) != before:
-            write_run_report(run, metric)  # again: with the time that the test images took
+            write_run_report(run, metric, csv_size)  # again: with the time that the test images took
 
 
 def launch(main: Callable[[], None]) -> None:

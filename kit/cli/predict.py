@@ -14,7 +14,7 @@ from kit.system.clock import process_started
 class Predict:
     """Predict images with a run folder: no training data and no recipe are needed, and the folder may be read-only.
 
-    The CSV is written as the run's competition writes it; a run without one leaves masks as PNG files in --out. It is
+    The CSV is written as the run's competition writes it; a run without one leaves masks as files in --out. It is
     valid at every moment, also when the command is killed. Loading a run executes the Python in its folder.
     """
 

@@ -17,7 +17,9 @@ normalise.py      Normalisation, on the device
 augment.py        paired image and mask transforms, seeded for every sample
 regions.py        open_regions: parts of files that are too large to decode whole; tiff_regions.py, jpeg_parts.py
 run_masks.py      RunMask: masks of slides as runs, and any region of them; png_rows.py: large PNG masks row by row
+run_objects.py    RunObjects: the connected components of such a mask
 scaled.py         regions of a slide, and of its mask, shrunk
+mask_tiff.py      the mask of a slide as a TIFF in tiles
 crops.py          SlideCrops: random crops of slides, for training
 check_slides.py   the part of check_dataset that reads slides in bands
 samples.py        SegmentationDataset, ImageBatches: what a network trains on and predicts

@@ -11,6 +11,7 @@ from kit.data.dataset import Advice, Dataset
 from kit.data.regions import Regions
 from kit.data.run_masks import IGNORED, RunMask
 from kit.data.sample_checks import DTYPES, describe_error, image_problem, name_error
+from kit.data.tasks import Task, task_of
 
 BAND_BYTES = 1 << 25  # of pixels that are in memory together
 PART = 256  # pixels along the part of a slide that is compared at each start
@@ -41,8 +42,7 @@ def slide_facts(dataset: Dataset, id: str, advice: Advice) -> tuple:
     variance = sum(number * (own + (middle - mean) ** 2) for number, middle, own in moments) / count
     low, high = min(low for low, _ in limits), max(high for _, high in limits)
     content = f"{crc:08x} {_mask_digest(mask)}"
-    labels = mask.counts()
-    share = float(labels[1:IGNORED].sum() / labels.sum())
+    labels, share = _count_mask(mask, task_of(dataset))
     return [], image.dtype.name, size, labels, share, None, np.stack([mean, variance]), (low, high), content
 
 
@@ -75,9 +75,18 @@ def _header_problem(dataset: Dataset, id: str, image: Regions, mask: RunMask) ->
         return f"the mask is {mask.shape}, its slide {tuple(size[:2])} (height, width); they must agree"
     if tuple(dataset.shape(id)) != tuple(size[:2]):
         return f"shape(id) says {tuple(dataset.shape(id))}, the slide is {tuple(size[:2])} (height, width)"
-    if odd := [label for label in mask.edges if label >= len(dataset.classes) and label != IGNORED]:
-        return f"mask labels {odd}, expected 0 to {len(dataset.classes) - 1} or 255 (ignored)"
+    overlaps, most = task_of(dataset).overlaps, len(dataset.classes) - (not task_of(dataset).overlaps)
+    if odd := [label for label in mask.edges if label > most and (label != IGNORED or overlaps)]:
+        return f"mask labels {odd}, expected 0 to {most}" + ("" if overlaps else " or 255 (ignored)")
     return None
+
+
+def _count_mask(mask: RunMask, task: Task) -> tuple[np.ndarray, float]:
+    """The pixels of each class, i64 (256,), and the share of the slide that is not background."""
+    labels, pixels = mask.counts(), mask.shape[0] * mask.shape[1]
+    if task.overlaps:
+        return np.append(labels[1:], 0), mask.covered() / pixels
+    return labels, float(labels[1:IGNORED].sum() / labels.sum())
 
 
 def _bands(image: Regions) -> Iterator[np.ndarray]:

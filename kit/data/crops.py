@@ -14,7 +14,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from kit.data.dataset import Dataset
 from kit.data.samples import Sample
-from kit.data.scaled import ScaledMask
+from kit.data.scaled import ScaledLayers, ScaledMask
+from kit.data.tasks import task_of
 from kit.system.files import spread
 
 CROPS = 1  # tells the random numbers of crops from those of augmentation
@@ -103,15 +104,19 @@ class SlideTiles(TorchDataset):
 
 
 def cut(dataset: Dataset, id: str, corner: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Image (h, w, C) and mask u8 (h, w) of a region of the shrunk slide, padded where the slide is smaller."""
-    regions, mask = dataset.regions(id), ScaledMask(dataset.mask(id), dataset.scale)
+    """Image (h, w, C) and mask u8 of a region of the shrunk slide, padded where the slide is smaller.
+
+    The mask is (h, w) of class numbers; of classes that overlap (h, w, K) of 0 and 1.
+    """
+    regions, mask, task = dataset.regions(id), dataset.mask(id), task_of(dataset)
+    scaled = ScaledLayers(mask, dataset.scale, len(task.classes)) if task.overlaps else ScaledMask(mask, dataset.scale)
     inside = [min(own, side) for own, side in zip(size, regions.shape, strict=False)]
-    image, labels = regions.read(*corner, *inside), mask.read(*corner, *inside)
+    image, labels = regions.read(*corner, *inside), scaled.read(*corner, *inside)
     missing = [own - there for own, there in zip(size, inside, strict=True)]
     if any(missing):
         around = [(0, more) for more in missing]
         image = np.pad(image, [*around, (0, 0)], "reflect" if min(inside) > 1 else "edge")
-        labels = np.pad(labels, around, constant_values=IGNORED)
+        labels = np.pad(labels, [*around, (0, 0)][: labels.ndim], constant_values=IGNORED)
     return image, labels
 
 
@@ -128,5 +133,6 @@ def _starts(length: int, tile: int) -> list[int]:
 
 
 def _sample(image: np.ndarray, mask: np.ndarray, id: str) -> Sample:
-    rows = torch.from_numpy(np.array(image, order="C"))
-    return Sample(rows.permute(2, 0, 1), torch.from_numpy(np.array(mask, order="C")), id)
+    layers = mask if mask.ndim == 2 else mask.transpose(2, 0, 1)
+    rows, labels = (torch.from_numpy(np.array(array, order="C")) for array in (image, layers))
+    return Sample(rows.permute(2, 0, 1), labels, id)

@@ -15,6 +15,7 @@ import os
 import sys
 import sysconfig
 import textwrap
+import tokenize
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -70,9 +71,15 @@ def own_sources() -> dict[str, str]:
         file, top = getattr(module, "__file__", None), name.partition(".")[0]
         is_other = top in others or top.startswith(LOADED_SCRIPT)
         if file and file.endswith(".py") and not is_other and _is_own_module(module):
-            with contextlib.suppress(OSError):
-                found[name] = Path(file).read_text()
+            with contextlib.suppress(OSError, SyntaxError, UnicodeDecodeError):
+                found[name] = source_text(Path(file))
     return found
+
+
+def source_text(path: Path) -> str:
+    """The text of a file of Python, in the encoding that its first lines name. Raises SyntaxError as Python does."""
+    with tokenize.open(path) as file:
+        return file.read()
 
 
 @functools.cache  # a run asks several times, and an unchanged file takes milliseconds each time

@@ -23,7 +23,8 @@ class RunMask:
     """The mask of an image of `shape` (height, width): runs by class number; other pixels are 0.
 
     order: "C" along rows or "F" down columns. edges: by class number, i64 (2R,), rising: even entries begin a run, odd
-    ones are the first pixel after it. Where runs of two classes overlap, the later class number wins.
+    ones are the first pixel after it. Runs of two classes may overlap: `read` then gives the later class number,
+    `layer` each class by itself.
     Raises ValueError for runs that are out of order or leave the image.
     """
 
@@ -62,6 +63,17 @@ class RunMask:
         """How many pixels the runs of a class hold."""
         edges = self.edges.get(label, np.empty(0, np.int64))
         return int((edges[1::2] - edges[::2]).sum())
+
+    def layer(self, label: int) -> "RunMask":
+        """The mask of 0 and 1 of one class."""
+        return RunMask(self.shape, self.order, {1: self.edges[label]} if label in self.edges else {})
+
+    def covered(self) -> int:
+        """How many pixels are of any class; those of several count once."""
+        every = np.concatenate([np.empty(0, np.int64), *self.edges.values()])
+        steps, order = np.tile([1, -1], len(every) // 2), np.argsort(every, kind="stable")
+        depth, places = steps[order].cumsum(), every[order]
+        return int(np.diff(places)[depth[:-1] > 0].sum())
 
     def counts(self) -> np.ndarray:
         """The pixels of each label: i64 (256,). Runs of classes that overlap count for each."""

@@ -54,6 +54,17 @@ class ScaledMask:
         return np.ascontiguousarray(old[self.scale // 2 :: self.scale, self.scale // 2 :: self.scale])
 
 
+class ScaledLayers:
+    """The same of classes that overlap, each by itself. count: of the classes, whose numbers begin with 1."""
+
+    def __init__(self, mask: RunMask, scale: int, count: int) -> None:
+        self.layers = [ScaledMask(mask.layer(label), scale) for label in range(1, count + 1)]
+
+    def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
+        """The mask u8 (height, width, K) of 0 and 1 of a region inside the shrunk image."""
+        return np.stack([layer.read(y, x, height, width) for layer in self.layers], axis=2)
+
+
 def scaled_size(size: tuple[int, int], scale: int) -> tuple[int, int]:
     """(height, width) of an image shrunk by `scale`, rounded up."""
     return -(-size[0] // scale), -(-size[1] // scale)

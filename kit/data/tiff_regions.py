@@ -25,6 +25,7 @@ MAX_PIXELS = 1 << 36  # of a slide; nothing takes memory by it
 MAX_PART = 1 << 28  # bytes of one decoded tile or strip
 CACHE_BYTES = 1 << 24  # of decoded tiles and strips that are kept of a file: a process may have many open
 MAX_CHANNELS = 256
+PLAIN_ROWS = 256  # of a strip that is not packed, and may be the whole image: any row of it is read alone
 
 
 class TiffRegions(Regions):
@@ -48,7 +49,8 @@ class TiffRegions(Regions):
         self.planes = page.samplesperpixel if page.planarconfig == 2 else 1
         self.shape = page.imagelength, page.imagewidth, page.samplesperpixel * self._pages
         self.dtype = np.dtype(page.dtype).newbyteorder("=")
-        rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+        self._rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+        rows = min(self._rows, PLAIN_ROWS) if self._is_plain() else self._rows
         self.block = rows, page.tilewidth if page.is_tiled else page.imagewidth
         self._check_parts()
         self._reset()
@@ -92,7 +94,7 @@ class TiffRegions(Regions):
         step = self.dtype.itemsize * out.shape[2]
         stored = self.dtype.newbyteorder(self._page.parent.byteorder)
         for row in range(len(out)):
-            number, inside = divmod(y + row, self.block[0])
+            number, inside = divmod(y + row, self._rows)
             offset, _ = self._place(channel, number, 0)
             file.seek(offset + (inside * self.shape[1] + x) * step)
             data = file.read(out.shape[1] * step)
@@ -144,7 +146,7 @@ class TiffRegions(Regions):
 
     def _grid(self) -> tuple[int, int]:
         """How many parts there are down and across."""
-        return -(-self.shape[0] // self.block[0]), -(-self.shape[1] // self.block[1])
+        return -(-self.shape[0] // self._rows), -(-self.shape[1] // self.block[1])
 
     def _is_plain(self) -> bool:
         page = self._page
@@ -172,7 +174,7 @@ class TiffRegions(Regions):
         """Raise BadImage unless strips that are not compressed hold all of their rows."""
         row = self.shape[1] * (self._page.samplesperpixel // self.planes) * self.dtype.itemsize
         down = self._grid()[0]
-        rows = np.minimum(self.block[0], self.shape[0] - np.arange(down) * self.block[0])
+        rows = np.minimum(self._rows, self.shape[0] - np.arange(down) * self._rows)
         if any((counts.reshape(self.planes, down) < rows * row).any() for counts in self._counts):
             raise BadImage(f"{self.name}: damaged: strips hold fewer bytes than their rows. Fetch it again")
 

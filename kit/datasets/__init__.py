@@ -3,9 +3,10 @@
 folder.py       Folder: anyone's images and masks, found by patterns. Its parts: patterns.py, matching.py, groups.py,
                 image_files.py; masks.py (mask_kinds.py, mask_files.py, mask_objects.py, mask_classes.py, objects.py,
                 values.py); id_tables.py: tests that a CSV names
-slides.py       Slides: anyone's slides, read by regions; run_tables.py: their run lengths in a CSV
+slides.py       Slides: anyone's slides, read by regions; slide_masks.py: their mask files, run_tables.py: their run
+                lengths in a CSV
 neighbours.py   Neighbours: the slices around an image as channels
-images_alone.py Images: a folder or zip without masks, to predict
+images_alone.py Images: a folder or zip without masks, to predict; slides_alone.py: of slides
 carvana.py      cars in a studio; studio.py, studio_car.py, studio_render.py: the drawn ones in the same layout
 pets.py         Oxford-IIIT Pet: cats and dogs with the breeds
 voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.py: crops of single objects

@@ -3,7 +3,7 @@
     Slides(
         "data/kidneys",
         images="train/*.tiff",
-        masks=("train.csv", "id", "encoding"),      # or "masks/{id}.png"
+        masks=("train.csv", "id", "encoding"),      # or "masks/{id}.png"; or of each class {"glomerulus": …}
         classes=("background", "glomerulus"),
         tests="test/*.tiff",
         scale=4,
@@ -20,31 +20,33 @@ the slide shrunk; scores and the CSV are of its own size. The predictions are ke
 (h, w, K) at the shrunk size. `read_image` and `read_mask` serve slides of up to 100,000,000 pixels, for a look at them.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kit.data.dataset import Advice, Dataset
-from kit.data.formats import MAX_PIXELS, BadImage, format_of
-from kit.data.masks import StoredMask
-from kit.data.png_rows import png_bands, png_header
-from kit.data.regions import HEAD_BYTES, Regions, open_regions
-from kit.data.run_masks import RunMask, run_mask_of
+from kit.data.formats import MAX_PIXELS, BadImage
+from kit.data.regions import open_regions
+from kit.data.run_masks import RunMask
 from kit.data.scaled import ScaledRegions
+from kit.data.tasks import task_of
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
 from kit.datasets.image_files import channel_names
+from kit.datasets.mask_kinds import classes_of
 from kit.datasets.matching import Found, Images, by_id, find_images, find_masks, front_of, lacking_masks, several_masks
 from kit.datasets.patterns import Pattern
 from kit.datasets.places import no_folder
 from kit.datasets.run_tables import read_run_table
+from kit.datasets.slide_masks import mask_of_file, mask_of_layers
 from kit.datasets.values import Colour, MaskValues, Values
 from kit.system.files import counted, raise_all
 
-BAND_BYTES = 1 << 25  # of a mask file that are in memory together
+OPEN = 16  # slides that stay open: each keeps decoded tiles
 
 
 class Slides(Dataset):
@@ -57,8 +59,11 @@ class Slides(Dataset):
         masks: a pattern with {id} of mask files: TIFF, NPY, grey PNG, or any image of up to 100,000,000 pixels; or
             (file, id column, mask column) of a CSV of run lengths. Where there are several classes a fourth name is
             that of the class's column, which holds its name or its number from 1. A slide without a row has an empty
-            mask. There is one row for an image and class.
+            mask. There is one row for an image and class. Where classes overlap and have a file each: a mapping from
+            their names to patterns.
         order: of the CSV's run lengths: down columns ("F") or along rows ("C"). Starts count from 1.
+        task: "multilabel" for classes that overlap, which a mapping of masks means too; `classes` are then without a
+            background. None: binary or multiclass.
         classes, values, ignore, groups, tests, absent, channels, mean, std, name: as of Folder.
         scale: train and predict on slides shrunk by this whole number.
         validation: the most tiles of a slide that are scored after each epoch of training.
@@ -80,9 +85,10 @@ class Slides(Dataset):
         root: Path | str,
         *,
         images: str,
-        masks: str | tuple[str, ...],
+        masks: str | tuple[str, ...] | Mapping[str, str],
+        task: str | None = None,
         order: str = "F",
-        classes: Sequence[str] = ("background", "foreground"),
+        classes: Sequence[str] | None = None,
         values: Values | None = None,
         ignore: int | Colour | Sequence | None = None,
         groups: str | Callable[[str], object] | Mapping[str, object] | tuple[str, str, str] | None = None,
@@ -102,35 +108,43 @@ class Slides(Dataset):
                 f"scale={scale}, validation={validation}, order={order!r}: expected whole numbers from 1, and "
                 '"C" or "F"'
             )
-        self.data, self.classes, self.mean, self.std = DataFolder(root), tuple(map(str, classes)), mean, std
+        self.data, self.mean, self.std = DataFolder(root), mean, std
+        self.task = _task_of(task, masks, classes)
+        self.classes, overlaps = classes_of(self.task, masks, classes), self.task == "multilabel"
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "slides"
         self.scale, self.validation, self.order = int(scale), int(validation), order
         self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
-        default = "binary" if len(self.classes) == 2 else "labels"
-        self.mask_values = MaskValues(default if values is None else values, len(self.classes), ignore)
-        self._opened: dict[str, Regions] = {}
+        if overlaps and ignore is not None:
+            raise ValueError("ignored pixels are known to classes that do not overlap alone: leave `ignore` out")
+        count = 2 if overlaps else len(self.classes)
+        default = "binary" if count == 2 else "labels"
+        self.mask_values = MaskValues(default if values is None else values, count, ignore)
+        self.reading = {"images": images if tests is None else tests}  # plain values
+        self._opened: dict[str, ScaledRegions] = {}
         self._read: dict[str, RunMask] = {}
         self._find_files(Pattern(images), masks, groups, None if tests is None else Pattern(tests))
         count = open_regions(self._path(self._images[self.ids[0]])).shape[2] if self.ids else 3
         self.channels = channel_names(count if channels is None else channels)
 
-    def _find_files(self, images: Pattern, masks: str | tuple, groups: object, tests: Pattern | None) -> None:
+    def _find_files(self, images: Pattern, masks: object, groups: object, tests: Pattern | None) -> None:
         """Find slides, masks and groups, and name the ids. Raises ValueError with all that is wrong."""
         problems: list[str] = []
         found, rows = Found(self.data, problems), {}
-        if isinstance(masks, str):
-            image_files, mask_files = _paired(found, images, Pattern(masks, ".+"))
-        else:
+        is_table = not isinstance(masks, str | Mapping)
+        if is_table:
             image_files, mask_files = by_id(found.matching(images), images, problems), {}
-            rows = read_run_table(self.data, masks, self.classes)
+            rows = read_run_table(self.data, masks, ("", *task_of(self).foreground))
             problems += [f"{masks[0]} has a mask of {id}, which is no slide" for id in sorted({*rows} - {*image_files})]
+        else:
+            texts = [masks] if isinstance(masks, str) else [masks[name] for name in self.classes]
+            image_files, mask_files = _paired(found, images, [Pattern(text, ".+") for text in texts])
         test_files = {} if tests is None else by_id(found.matching(tests), tests, problems)
         ids = sorted(image_files)
         if groups is not None:
             self.groups = group_ids(ids, groups, self.data, problems)
         problems += [
             f"{file} lies in a zip: unpack it, because parts of it are read"
-            for file in sorted({*image_files.values(), *mask_files.values(), *test_files.values()})
+            for file in sorted({*image_files.values(), *itertools.chain(*mask_files.values()), *test_files.values()})
             if not self._path(file).is_file()
         ]
         raise_all(problems, f"problems with the files in {self.data.root}")
@@ -140,23 +154,28 @@ class Slides(Dataset):
             shared = counted(len(image_files.keys() & test_files), "test slide")
             self.notes = (f"The ids of all training slides begin with {front}: {shared} had the same id as one.",)
         self._images = {front + id: image_files[id] for id in ids} | test_files
-        self._masks = {front + id: file for id, file in mask_files.items()}
-        self._rows = {front + id: rows.get(id, {}) for id in ids} if not isinstance(masks, str) else {}
-        self._table = "" if isinstance(masks, str) else masks[0]
+        self._masks = {front + id: files for id, files in mask_files.items()}  # of each a file, or one a class
+        self._rows = {front + id: rows.get(id, {}) for id in ids} if is_table else {}
+        self._table = masks[0] if is_table else ""
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_opened": {}}
 
     def regions(self, id: str) -> ScaledRegions:
         """The slide, shrunk by `scale`, to read regions of it. Raises BadImage, or KeyError for an unknown id."""
-        if id not in self._opened:
-            self._opened[id] = ScaledRegions(open_regions(self._path(self._images[id])), self.scale)
-        return self._opened[id]
+        found = self._opened.get(id)
+        if found is None:
+            found = ScaledRegions(open_regions(self._path(self._images[id])), self.scale)
+            self._opened = {id: found} if len(self._opened) >= OPEN else {**self._opened, id: found}
+        return found
 
     def mask(self, id: str) -> RunMask:
-        """The mask at the slide's own size, as runs of class numbers; 255 is ignored. Raises BadImage or KeyError."""
+        """The mask at the slide's own size, as runs of class numbers; 255 is ignored. Raises BadImage or KeyError.
+
+        Of classes that overlap the numbers begin with 1, and runs of several may share pixels.
+        """
         if id not in self._read:
-            self._read[id] = self._mask_of_rows(id) if id in self._rows else self._mask_of_file(self._masks[id])
+            self._read[id] = self._mask_of_rows(id) if id in self._rows else self._mask_of_files(id)
         return self._read[id]
 
     def shape(self, id: str) -> tuple[int, int]:
@@ -169,13 +188,22 @@ class Slides(Dataset):
         return slide.read(0, 0, *self._small(id))
 
     def read_mask(self, id: str) -> np.ndarray:
-        """A whole mask u8 (H, W) at its slide's own size. Raises ValueError as read_image."""
-        return self.mask(id).read(0, 0, *self._small(id))
+        """A whole mask u8 (H, W) at its slide's own size, bool (H, W, K) of classes that overlap.
+
+        Raises ValueError as read_image.
+        """
+        size, mask = self._small(id), self.mask(id)
+        if self.task != "multilabel":
+            return mask.read(0, 0, *size)
+        layers = [mask.layer(label).read(0, 0, *size) for label in range(1, len(self.classes) + 1)]
+        return np.stack(layers, axis=2).view(np.bool_)
 
     def fingerprint(self) -> str:
         """SHA-256 over the paths and contents of slides, masks and the CSV, the groups, and how masks are read."""
-        files = [*(self._images[id] for id in self.ids), *self._masks.values(), *filter(None, [self._table])]
+        masks = itertools.chain(*self._masks.values())
+        files = [*(self._images[id] for id in self.ids), *masks, *filter(None, [self._table])]
         rule = self.mask_values.values, self.mask_values.ignore, self.channels, self.scale, self.order
+        rule += (self.task, self.classes) if self.task == "multilabel" else ()
         return fingerprint_of(self.data, files, rule, list(map(str, self.groups)))
 
     def test_fingerprint(self) -> str:
@@ -202,48 +230,34 @@ class Slides(Dataset):
         except ValueError as error:
             raise BadImage(f"{self._table}, {id}: {error}") from error
 
-    def _mask_of_file(self, file: str) -> RunMask:
-        """The runs of a mask file. What its values mean is decided by all that are in the file."""
-        path = self._path(file)
-        with path.open("rb") as opened:
-            kind = format_of(opened.read(HEAD_BYTES), file)
-        if kind in {"TIFF", "NPY"}:
-            return self._mask_of_bands(file, *_stored_bands(path, file))
-        if kind == "PNG" and (header := png_header(path)).height * header.width > MAX_PIXELS:
-            return self._mask_of_bands(file, png_bands(path), header[:2], header.bits)
-        mask = self.mask_values.read(path.read_bytes(), file)
-        return run_mask_of([mask], mask.shape)
-
-    def _mask_of_bands(self, file: str, bands: Iterable[np.ndarray], size: tuple[int, int], bits: int = 8) -> RunMask:
-        """The runs of class numbers of bands of stored values u8 (rows, W)."""
-        found = run_mask_of(bands, size)
-        present = np.array([[0, *found.edges]], np.uint8).view(StoredMask)
-        present.bits = bits
-        if self.mask_values.is_colours:
-            raise BadImage(f"{file}: a mask of numbers, and `values` maps colours. Map its numbers: values={{0: 0, …}}")
-        labels = self.mask_values.apply(present, file)[0].tolist()
-        if labels[0]:
-            raise BadImage(f"{file}: its value 0 is class {labels[0]}, expected the background. Save it so")
-        return found.relabelled(dict(zip(np.asarray(present)[0].tolist(), labels, strict=True)))
+    def _mask_of_files(self, id: str) -> RunMask:
+        layers = [mask_of_file(self.data.root, file, self.mask_values) for file in self._masks[id]]
+        if self.task != "multilabel":
+            return layers[0]
+        try:
+            return mask_of_layers(layers)
+        except ValueError as error:
+            raise BadImage(f"{self._masks[id][0]}: {error}") from error
 
 
-def _paired(found: Found, images: Pattern, masks: Pattern) -> tuple[dict[str, str], dict[str, str]]:
-    """Paths of slides and of masks by id; what has no partner goes to the problems."""
-    image_files = {id: paths[0] for id, paths in find_images(found, {"": images}, [masks]).items()}
-    slides = Images(images, image_files)
-    paired = find_masks(found, masks, slides)
-    found.problems += [*several_masks(paired, slides), *lacking_masks(paired, masks, slides, advice="")]
-    return image_files, {id: paths[0] for id, paths in paired.items()}
+def _task_of(task: str | None, masks: object, classes: Sequence[str] | None) -> str:
+    """The task that was given, or that masks and classes show. Raises ValueError for one that slides lack."""
+    if task not in (None, "binary", "multiclass", "multilabel"):
+        raise ValueError(f"task={task!r}, expected 'binary', 'multiclass' or 'multilabel', or None: by the classes")
+    if task is not None or isinstance(masks, Mapping):
+        return task or "multilabel"
+    return "multiclass" if classes is not None and len(classes) > 2 else "binary"
 
 
-def _stored_bands(path: Path, file: str) -> tuple[Iterable[np.ndarray], tuple[int, int]]:
-    """The values of a TIFF or NPY mask in bands u8 (rows, W), and its (height, width)."""
-    stored = open_regions(path)
-    if stored.shape[2] != 1 or stored.dtype not in (np.uint8, np.bool_):
-        raise BadImage(
-            f"{file}: a mask of {stored.shape[2]} channels of {stored.dtype}, expected one of 8 bits. Save it so"
-        )
-    height, width = stored.shape[:2]
-    step = max(1, BAND_BYTES // width // stored.block[0]) * stored.block[0]
-    bands = (stored.read(y, 0, min(step, height - y), width)[..., 0] for y in range(0, height, step))
-    return (band.view(np.uint8) for band in bands), (height, width)
+def _paired(
+    found: Found, images: Pattern, masks: Sequence[Pattern]
+) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Paths of slides and of masks by id, a mask of each pattern; what has no partner goes to the problems."""
+    image_files = {id: paths[0] for id, paths in find_images(found, {"": images}, masks).items()}
+    slides, files = Images(images, image_files), {}
+    for pattern in masks:
+        paired = find_masks(found, pattern, slides)
+        found.problems += [*several_masks(paired, slides), *lacking_masks(paired, pattern, slides, advice="")]
+        for id, paths in paired.items():
+            files[id] = (*files.get(id, ()), paths[0])
+    return image_files, files

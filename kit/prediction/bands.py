@@ -11,7 +11,7 @@ Views that turn the rows of an image upside down meet its tiles from below. What
 in their own order, so that it too is what the whole image would have given; only their batches are smaller.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ from kit.prediction.tiles import Tiled, tile_starts, tile_weights
 from kit.prediction.views import TTA, View, activate
 from kit.system.threads import ordered_map
 
+MIN_ROWS = 64  # that are read at once: each reading moves the pixels that are there
+
 
 class _Part(NamedTuple):
     """What is left of a tile's weighted logits, in the rows and columns of the image."""
@@ -39,21 +41,24 @@ class _Part(NamedTuple):
     weight: Tensor  # (rows, columns)
 
 
-def level_bands(predictor: Predictor, image: Regions, threads: int = 1) -> Iterator[np.ndarray]:
+def level_bands(
+    predictor: Predictor, image: Regions, threads: int = 1, before_tile: Callable[[], None] | None = None
+) -> Iterator[np.ndarray]:
     """Yield the levels (K, rows, W) of bands of rows, u8 of one network, the f32 mean of several.
 
-    threads: they read pixels ahead. Raises ValueError for a predictor without tiles, with resizing or with scales of
-    TTA, which need the whole image; FloatingPointError where a probability is not finite.
+    threads: they read pixels ahead. before_tile: called before each batch of tiles; what it raises ends the prediction.
+    Raises ValueError for a predictor without tiles, with resizing or with scales of TTA, which need the whole image;
+    FloatingPointError where a probability is not finite.
     """
     frame, tta = predictor.frame, predictor.tta
     check_slides(frame, tta, predictor.rule)
-    size, rows = image.shape[:2], _Rows(image, threads)
+    size, rows = image.shape[:2], _Rows(image, threads, before_tile)
     views = [*(view for view in tta.views if not view.transpose), *(view for view in tta.views if view.transpose)]
     walks = [[_Walk(predictor, network, group, size) for group in _groups(views)] for network in predictor.networks]
     starts = tile_starts(size[0], min(frame.tile[0], size[0]), predictor.networks[0].overlap)
     for begin, end in zip(starts, [*starts[1:], size[0]], strict=True):
         rows.forget(begin)
-        yield _band([_mean(walk, views, rows, (begin, end)) for walk in walks])
+        yield _band([_mean(walk, views, rows, (begin, end)) for walk in walks], predictor.rule.separate)
 
 
 def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
@@ -64,8 +69,11 @@ def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
             "Frame(Resizing(None), tile=(height, width)) and a TTA without scales, got "
             f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
         )
-    if rule.separate or rule.objects or rule.min_area > 1:
-        raise ValueError(f"slides have classes that do not overlap, and no objects or min_area; got {rule}")
+    if rule.objects:
+        raise ValueError(
+            f"slides have masks of classes, and no label images of objects; got {rule}. Where the CSV has a row an "
+            'object, give Dialect(rows="instance") and leave `objects` out of the rule'
+        )
 
 
 def _groups(views: Sequence[View]) -> list[list[View]]:
@@ -88,10 +96,10 @@ def _mean(walks: "list[_Walk]", views: Sequence[View], rows: "_Rows", band: tupl
     return total / len(parts) if len(parts) > 1 else total
 
 
-def _band(probs: Sequence[Tensor]) -> np.ndarray:
+def _band(probs: Sequence[Tensor], separate: bool) -> np.ndarray:
     if not all(bool(part.isfinite().all()) for part in probs):
         raise FloatingPointError("the network gives probabilities that are not finite")
-    return mean_levels([quantise(part) for part in probs])[0].cpu().numpy()
+    return mean_levels([quantise(part, separate) for part in probs])[0].cpu().numpy()
 
 
 class _Walk:
@@ -122,12 +130,14 @@ class _Walk:
             y, places = self.waiting.pop(0)
             for at in range(0, len(places), self.at_once):
                 self._run(rows, y, places[at : at + self.at_once])
-        blended = [activate(self._blend(parts, begin, end)) for parts in self.parts]
+        separate = self.predictor.rule.separate
+        blended = [activate(self._blend(parts, begin, end), separate) for parts in self.parts]
         self.parts = [[_below(part, end) for part in parts if part.y + len(part.weight) > end] for parts in self.parts]
         return blended
 
     def _run(self, rows: "_Rows", y: int, places: Sequence[tuple[int, int]]) -> None:
         """Predict the tiles at `places` of the views, whose first row in the image is y, and keep what they give."""
+        rows.before_tile()
         predictor, tiles, corners = self.predictor, [], []
         height, width = self.tile[::-1] if self.views[0].transpose else self.tile
         for place in places:
@@ -182,9 +192,10 @@ def _below(part: _Part, row: int) -> _Part:
 class _Rows:
     """The pixels of some rows (rows, W, C), read once from the top in whole blocks of the file."""
 
-    def __init__(self, image: Regions, threads: int) -> None:
+    def __init__(self, image: Regions, threads: int, before_tile: Callable[[], None] | None) -> None:
+        self.before_tile = before_tile or (lambda: None)
         (height, width), self._name = image.shape[:2], image.name
-        step = max(1, min(image.block[0], height))
+        step = min(height, -(-MIN_ROWS // image.block[0]) * image.block[0])
         blocks = [(y, min(step, height - y)) for y in range(0, height, step)]
         self._source = ordered_map(lambda block: image.read(block[0], 0, block[1], width), blocks, threads)
         self._begin, self._pixels = 0, np.empty((0, width, image.shape[2]), image.dtype)

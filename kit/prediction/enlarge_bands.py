@@ -20,15 +20,21 @@ MAX_BYTES = 1 << 25  # of enlarged rows that are made together
 
 
 def mask_bands(bands: Iterable[np.ndarray], scale: int, size: tuple[int, int], rule: Rule) -> Iterator[np.ndarray]:
-    """Yield the mask u8 (rows, W) of class numbers, band by band.
+    """Yield the mask u8 (rows, W) of class numbers, band by band; of classes that overlap (K, rows, W) of 0 and 1.
 
     bands: levels (K, rows, w), u8 or f32, from the top. size: (H, W) of the slide. rule: as of Predictor; of one
-    foreground its threshold.
+    foreground its threshold, of classes that overlap that of each.
     """
 
     def masks(levels: np.ndarray, top: int, row: int, mask: np.ndarray) -> None:
         _fill_mask(levels, top, row, scale, rule.cut, mask)
 
+    def layers(levels: np.ndarray, top: int, row: int, mask: np.ndarray) -> None:
+        for own, cut, layer in zip(levels, rule.cuts, mask, strict=True):
+            _fill_mask(own[None], top, row, scale, cut, layer)
+
+    if rule.separate:
+        return _rows(bands, scale, size, layers, len(rule.cuts))
     return _rows(bands, scale, size, masks)
 
 
@@ -46,11 +52,12 @@ def _rows(
     scale: int,
     size: tuple[int, int],
     fill: Callable[[np.ndarray, int, int, np.ndarray], None],
+    layers: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Rows of the slide as soon as the two rows of the map that each lies between are there.
 
-    fill(levels, top, row, out): fill `out` (rows, W) from slide row `row` on; the levels begin with row `top` of the
-    map and hold all that is needed. The last row of the map stands for those below it.
+    fill(levels, top, row, out): fill `out` (rows, W), or (layers, rows, W), from slide row `row` on; the levels begin
+    with row `top` of the map and hold all that is needed. The last row of the map stands for those below it.
     """
     row = top = 0
     kept: np.ndarray | None = None
@@ -62,9 +69,10 @@ def _rows(
         if is_last and there != -(-size[0] // scale):
             raise ValueError(f"bands of {there} rows in all, expected {-(-size[0] // scale)} of {size[0]} over {scale}")
         end = size[0] if is_last else min(size[0], _first_row_after(there - 2, scale))
-        step = max(1, MAX_BYTES // size[1])
+        step = max(1, MAX_BYTES // (size[1] * (layers or 1)))
         for begin in range(row, end, step):
-            out = np.empty((min(step, end - begin), size[1]), np.uint8)
+            shape = min(step, end - begin), size[1]
+            out = np.empty(shape if layers is None else (layers, *shape), np.uint8)
             fill(kept, top, begin, out)
             yield out
         row = max(row, end)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from kit.data.dataset import Dataset
+from kit.data.identity import source_text
 from kit.prediction.script import global_names, made, source_of
 
 DEPTH = 12  # of values inside values; a function that holds itself would have no end
@@ -159,9 +160,7 @@ class Decoder:
         return {
             "lacking": lambda v: Lacking(v["lacking"]),
             "function": self._function,
-            "partial": lambda v: functools.partial(
-                self(v["partial"]), *self(v["arguments"]), **self._all(v["keywords"])
-            ),
+            "partial": self._partial,
             "method": lambda v: getattr(self(v["of"]), v["method"]),
             "object": self._instance,
             "dataset": lambda v: StandIn(self._all(v["dataset"])),
@@ -245,8 +244,8 @@ def text_of(module: str) -> str | None:
     """The source of a loaded module; None where it has no file, as in a notebook."""
     file = getattr(sys.modules.get(module), "__file__", None)
     try:
-        return Path(file).read_text() if file else None
-    except (OSError, UnicodeDecodeError):
+        return source_text(Path(file)) if file else None
+    except (OSError, SyntaxError, UnicodeDecodeError):
         return None
 
 

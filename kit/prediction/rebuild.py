@@ -15,6 +15,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from torch import nn
 from kit.data.identity import LOADED_SCRIPT, own_sources
 from kit.prediction.plain import Decoder, Encoder, LackingValue, is_lacking, text_of
 from kit.prediction.script import Script
+
+_LOCK = threading.RLock()  # held while modules of a run folder are imported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,34 +159,46 @@ def _parts(kept: KeptCall) -> Iterator[dict]:
 
 @contextlib.contextmanager
 def _importing(kept: KeptCall, folder: Path | None) -> Iterator[None]:
-    """Import the user's modules from `folder`, unless all that are loaded have the same text; these come back later.
+    """Import the user's modules from `folder`, unless all that are loaded come from there; others come back later.
 
-    What the network imports in its forward pass is found afterwards too: the modules stay loaded.
+    Those of the same text elsewhere are not taken: a file may have been edited since it was imported. What the network
+    imports in its forward pass is found afterwards too: the modules stay loaded, and the finder comes last from then
+    on. But of two runs with different modules of one name, such an import finds the first one's. One thread at a time.
     """
     if folder is None:
         yield
         return
-    finder, loaded = _Finder(folder, kept.modules), [name for name in kept.modules if name in sys.modules]
-    is_same = all(text_of(name) == kept.texts[kept.modules[name]] for name in loaded)
-    others = {} if is_same else {name: sys.modules.pop(name) for name in loaded}
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        sys.modules.update(others)
+    with _LOCK:
+        finder, loaded = _Finder(folder, kept.modules), [name for name in kept.modules if name in sys.modules]
+        is_same = all(_is_from(name, folder / kept.modules[name], kept) for name in loaded)
+        others = {} if is_same else {name: sys.modules.pop(name) for name in loaded}
+        sys.meta_path.insert(0, finder)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(finder)
+            sys.modules.update(others)
+            if finder not in sys.meta_path:
+                sys.meta_path.append(finder)
 
 
+def _is_from(name: str, file: Path, kept: KeptCall) -> bool:
+    """Whether a loaded module comes from this file of the run folder."""
+    own = getattr(sys.modules[name], "__file__", None)
+    return own is not None and Path(own) == file and text_of(name) == kept.texts[kept.modules[name]]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Finder:
-    """Finds the user's modules in the run folder, and the folders between them."""
+    """Finds the user's modules in the run folder, and the folders between them. modules: the file of each name."""
 
-    def __init__(self, folder: Path, modules: dict[str, str]) -> None:
-        self.folder, self.modules = folder, modules
+    folder: Path
+    modules: dict[str, str]
 
     def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
         """The module's file; of a package without one, an empty package; None for all other modules."""
-        if name in self.modules:
-            file = str(self.folder / self.modules[name])
+        file = str(self.folder / self.modules.get(name, ""))
+        if name in self.modules and Path(file).is_file():
             search = [] if file.endswith("__init__.py") else None
             loader = _Loader(name, file)
             return importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=search)
@@ -194,6 +209,10 @@ class _Finder:
 
 class _Loader(importlib.machinery.SourceFileLoader):
     """Loads a source file, and leaves no compiled one beside it."""
+
+    def source_to_code(self, data: bytes, path: str, *, _optimization: int = -1) -> types.CodeType:
+        """Compile the text, which is kept in UTF-8 whatever encoding its first line names."""
+        return compile(data.decode(), path, "exec", dont_inherit=True, optimize=_optimization)
 
     def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
         """Write nothing."""

@@ -19,7 +19,8 @@ import numpy as np
 from kit.data.dataset import Dataset
 from kit.data.formats import BadImage
 from kit.data.regions import has_regions
-from kit.data.run_masks import RunMask, run_mask_of
+from kit.data.run_masks import RunCollector, RunMask
+from kit.data.run_objects import RunObjects, without_small_objects
 from kit.data.sample_checks import name_error
 from kit.data.scaled import ScaledRegions
 from kit.data.tiff_regions import TiffRegions
@@ -33,6 +34,7 @@ from kit.system.files import write_atomic
 from kit.system.threads import Result
 
 STRIP = 256  # rows of a strip in a file of levels
+BAND_PIXELS = 1 << 25  # of a mask that are in memory together
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,50 @@ class SlideLevels:
 
     def runs(self, size: tuple[int, int], rule: Rule, order: str) -> RunMask:
         """The mask at the slide's `size` (H, W), as runs along rows (order "C") or down columns ("F")."""
-        return run_mask_of(mask_bands(self.bands, self.scale, size, rule), size, order)
+        return self._in_orders(size, rule, [order])[-1]
+
+    def objects(self, size: tuple[int, int], rule: Rule, order: str) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the class number and the runs, edges i64 (2R,), of each connected component of each class."""
+        masks = self._in_orders(size, rule, ["C", order] if order == "F" else ["C"])
+        rows, mask = masks[0], masks[-1]
+        for label in mask.edges:
+            yield from ((label, edges) for edges in RunObjects(rows.layer(label)).edges(mask.layer(label)))
 
     def masks(self, size: tuple[int, int], rule: Rule) -> Iterator[np.ndarray]:
-        """Yield the mask at the slide's `size` (H, W) in bands u8 (rows, W) of class numbers."""
-        return mask_bands(self.bands, self.scale, size, rule)
+        """Yield the mask at the slide's `size` (H, W) in bands u8 (rows, W) of class numbers.
+
+        Of classes that overlap in bands (K, rows, W) of 0 and 1. With a min_area the runs are found first.
+        """
+        if rule.min_area <= 1:
+            yield from mask_bands(self.bands, self.scale, size, rule)
+            return
+        runs, step = self.runs(size, rule, "C"), max(1, BAND_PIXELS // size[1])
+        layers = [runs.layer(label) for label in range(1, len(rule.cuts) + 1)] if rule.separate else [runs]
+        for y in range(0, size[0], step):
+            parts = [layer.read(y, 0, min(step, size[0] - y), size[1]) for layer in layers]
+            yield np.stack(parts) if rule.separate else parts[0]
+
+    def _in_orders(self, size: tuple[int, int], rule: Rule, orders: Sequence[str]) -> list[RunMask]:
+        """The mask with runs in each of some orders, of one walk over the bands."""
+        wanted = list(orders) if rule.min_area <= 1 else ["C", *orders]
+        count = len(rule.cuts) if rule.separate else 1
+        collectors = [[RunCollector(order, size) for _ in range(count)] for order in wanted]
+        for band in mask_bands(self.bands, self.scale, size, rule):
+            for each in collectors:
+                for collector, layer in zip(each, band if rule.separate else band[None], strict=True):
+                    collector.add(layer)
+        found = [_united([one.mask() for one in each], rule.separate) for each in collectors]
+        if rule.min_area > 1:
+            return [without_small_objects(found[0], mask, rule.min_area) for mask in found[1:]]
+        return found
+
+
+def _united(layers: list[RunMask], separate: bool) -> RunMask:
+    """The mask of class numbers of a mask, or of one of 0 and 1 for each class."""
+    if not separate:
+        return layers[0]
+    edges = {label: mask.edges[1] for label, mask in enumerate(layers, start=1) if mask.edges}
+    return RunMask(layers[0].shape, layers[0].order, edges)
 
 
 def predict_slide(predictor: Predictor, image: ScaledRegions, order: str = "C", threads: int = 1) -> RunMask:
@@ -63,9 +104,11 @@ def predict_slide(predictor: Predictor, image: ScaledRegions, order: str = "C", 
     return slide_levels(predictor, image, threads).runs(image.regions.shape[:2], predictor.rule, order)
 
 
-def slide_levels(predictor: Predictor, image: ScaledRegions, threads: int = 1) -> SlideLevels:
-    """The levels of a slide; they are predicted as they are taken."""
-    return SlideLevels(level_bands(predictor, image, threads), image.shape[:2], image.scale)
+def slide_levels(
+    predictor: Predictor, image: ScaledRegions, threads: int = 1, before_tile: Callable[[], None] | None = None
+) -> SlideLevels:
+    """The levels of a slide; they are predicted as they are taken. before_tile: as of level_bands."""
+    return SlideLevels(level_bands(predictor, image, threads, before_tile), image.shape[:2], image.scale)
 
 
 def stream(
@@ -81,7 +124,7 @@ def stream(
     problems = {}
     for id in ids:
         try:
-            image = _opened(dataset, id)
+            image = open_slide(dataset, id)
             taken = take(id, image.regions.shape[:2], slide_levels(predictor, image, max(1, min(4, threads))))
         except BadImage as error:
             problems[id] = name_error(id, error)
@@ -163,8 +206,11 @@ class SlideStore(Store):
             tiff.write(packed, shape=shape, dtype=np.uint8, rowsperstrip=STRIP, compression="zlib", **kind)
 
 
-def _opened(dataset: Dataset, id: str) -> ScaledRegions:
-    """The slide. Raises BadImage for whatever the data set's own code raises, and where it is not as in training."""
+def open_slide(dataset: Dataset, id: str) -> ScaledRegions:
+    """The slide of an id.
+
+    Raises BadImage for whatever the data set's own code raises, and where it is not as in training.
+    """
     try:
         image = dataset.regions(id)
     except Exception as error:

@@ -2,6 +2,35 @@
 
 report.json, report.html and the summary only show these numbers. Images of one group rise and fall together (16 views
 of one car), so every interval is taken over groups, by kit.scoring.
+
+The content of report.json. An interval is {"low", "high", "df", "note"}: 95 %, low and high null where there is none;
+the note says why.
+
+title, drawn, command, tta, size, images, groups, classes, task: the run and the data that it was scored on
+averaged        whether Dice and IoU are means over classes
+rule            {"threshold": one or one of each class, "objects", "min_area"}: what makes masks of predictions
+metric          {"name", "value", interval} of the competition's own metric; null without one
+volumes         {"count", "dice_mean", "iou_mean": {"value", interval}}, over volumes; null for single images
+dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
+                classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
+constant        {"class", "pixel_accuracy", "mean_iou"}: the scores of the commonest class everywhere
+further         {name: score}, the recipe's own
+folds           {"planned", "finished": [fold]}
+conventions     sentences that say what the numbers mean
+pooled          {score: {"value", interval}}, score in dice_mean (over images), dice_dataset (from the summed
+                confusion matrix), iou_mean, iou_dataset
+per_fold        [{"fold", "images", "groups", "metric": as above, the four scores, "intervals": {score: interval},
+                "best_epoch", "best_val_dice"}]
+per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
+threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
+thresholds      [{"name", and the same}] of each class of task multilabel
+quantiles       {"0.05": Dice, ...} over images
+ranked_by       the name of the metric, "Dice" without one: of each image, it decides which are the worst
+worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}]; area: of the truth
+worst_by_group  the same, the worst image of each of the 24 worst groups, in the order of by_group
+by_group        [{"group", "images", "dice_mean", "dice_worst", "mean", "worst"}], the lowest mean first; mean and
+                worst are of what it is ranked by
+seconds, config, versions   as given
 """
 
 import dataclasses
@@ -21,36 +50,7 @@ WORST, MEDIAN = 24, 8  # images shown; of as many groups the worst image
 
 
 def measure(results: Results) -> dict:
-    """Return the content of report.json: plain values only, null where a number does not exist.
-
-    An interval is {"low", "high", "df", "note"}: 95 %, low and high null where there is none; the note says why.
-
-    title, drawn, command, tta, size, images, groups, classes, task: the run and the data that it was scored on
-    averaged        whether Dice and IoU are means over classes
-    rule            {"threshold": one or one of each class, "objects", "min_area"}: what makes masks of predictions
-    metric          {"name", "value", interval} of the competition's own metric; null without one
-    volumes         {"count", "dice_mean", "iou_mean": {"value", interval}}, over volumes; null for single images
-    dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
-                    classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
-    constant        {"class", "pixel_accuracy", "mean_iou"}: the scores of the commonest class everywhere
-    further         {name: score}, the recipe's own
-    folds           {"planned", "finished": [fold]}
-    conventions     sentences that say what the numbers mean
-    pooled          {score: {"value", interval}}, score in dice_mean (over images), dice_dataset (from the summed
-                    confusion matrix), iou_mean, iou_dataset
-    per_fold        [{"fold", "images", "groups", "metric": as above, the four scores, "intervals": {score: interval},
-                    "best_epoch", "best_val_dice"}]
-    per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
-    threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
-    thresholds      [{"name", and the same}] of each class of task multilabel
-    quantiles       {"0.05": Dice, ...} over images
-    ranked_by       the name of the metric, "Dice" without one: of each image, it decides which are the worst
-    worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}]; area: of the truth
-    worst_by_group  the same, the worst image of each of the 24 worst groups, in the order of by_group
-    by_group        [{"group", "images", "dice_mean", "dice_worst", "mean", "worst"}], the lowest mean first; mean and
-                    worst are of what it is ranked by
-    seconds, config, versions   as given
-    """
+    """Return the content of report.json, see above: plain values only, null where a number does not exist."""
     images, every = results.images, np.ones(len(results.images), bool)
     one_curve = results.levels is not None and not results.overlaps
     return _plain({

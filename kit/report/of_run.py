@@ -21,10 +21,16 @@ from kit.scoring.metrics import Metric
 from kit.system.files import run_lock, write_atomic
 
 
-def report(run: Run, metric: Metric | None = None, further: Callable[[Run], dict[str, float]] | None = None) -> None:
+def report(
+    run: Run,
+    metric: Metric | None = None,
+    further: Callable[[Run], dict[str, float]] | None = None,
+    csv_size: tuple[int, int] | None = None,
+) -> None:
     """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen.
 
     metric: the competition's own; the report leads with it. further: gives scores of the recipe's own, by name.
+    csv_size: (height, width) of the submitted masks where the competition wants another size than the images'.
     """
     if not run.world.main:
         return
@@ -35,21 +41,21 @@ def report(run: Run, metric: Metric | None = None, further: Callable[[Run], dict
     if other := [fold for fold in scored(run) if fold not in done]:
         which = _named(other).lower()
         print(f"left out: {which}, predicted by other settings, or not whole any more. Run the same command for them")
-    print(summary(write_run_report(run, metric)))
+    print(summary(write_run_report(run, metric, csv_size)))
     print(f"report: {run.folder / 'report.html'}", flush=True)
     for note in _edit_notes(run):
         print(f"note: {note}", flush=True)
 
 
-def write_run_report(run: Run, metric: Metric | None = None) -> dict:
+def write_run_report(run: Run, metric: Metric | None = None, csv_size: tuple[int, int] | None = None) -> dict:
     """Write oof.csv, report.json and report.html anew. Returns the content of report.json."""
     with run_lock(run.folder / "report.lock", wait=600):  # another fold may finish at the same time
         found = scores(run)
         write_atomic(run.folder / "oof.csv", found.images.to_csv(index=False))
-        return write_report(results(run, found, metric), run.folder)
+        return write_report(results(run, found, metric, csv_size), run.folder)
 
 
-def results(run: Run, found: Scores, metric: Metric | None) -> Results:
+def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int, int] | None = None) -> Results:
     """All that the page shows of the folds in `found`."""
     folds = sorted({int(fold) for fold in found.images["fold"]})
     begun = [read_json(run.fold_folder(fold) / "origin.json") for fold in folds]
@@ -59,7 +65,7 @@ def results(run: Run, found: Scores, metric: Metric | None) -> Results:
         title=run.name,
         drawn=run.dataset.drawn,
         classes=run.dataset.classes,
-        notes=(*run.dataset.notes, *_group_notes(run), *_slide_notes(run), *_split_notes(run), *_edit_notes(run)),
+        notes=(*run.dataset.notes, *_size_notes(csv_size), *_group_notes(run), *_slide_notes(run), *_own_notes(run)),
         further=own["scores"] if own.get("folds") == folds else {},  # else of fewer folds than there are now
         command="\n".join(dict.fromkeys(one["command"] for one in origins)),
         config={**run.flags.values, **read_json(run.folder / "settings.json")},
@@ -92,6 +98,20 @@ def _readers(run: Run) -> dict[str, Callable[[str], np.ndarray]]:
         "read_truth": run.dataset.read_mask,
         "read_prediction": lambda id: run.store.mask(id, run.dataset.shape(id)),
     }
+
+
+def _size_notes(csv_size: tuple[int, int] | None) -> list[str]:
+    """A sentence where the leaderboard scores masks of another size than the report."""
+    if csv_size is None:
+        return []
+    return [
+        f"The CSV holds masks of {csv_size[0]} × {csv_size[1]} (height × width) and the leaderboard scores these; the "
+        "scores here are of masks at the images' own size, so the two differ a little."
+    ]
+
+
+def _own_notes(run: Run) -> list[str]:
+    return [*_split_notes(run), *_edit_notes(run)]
 
 
 def _slide_notes(run: Run) -> list[str]:

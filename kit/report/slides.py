@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kit.data.run_masks import RunMask
 from kit.data.scaled import ScaledRegions, scaled_size
 from kit.runs.run import Run
 
@@ -21,21 +22,29 @@ def slide_image(run: Run, id: str) -> np.ndarray:
 
 
 def slide_truth(run: Run, id: str) -> np.ndarray:
-    """The truth u8 (h, w): of each step the row and column in its middle."""
-    mask, rows, columns = run.dataset.mask(id), *_places(run.dataset.shape(id))
-    return np.stack([mask.read(row, 0, 1, mask.shape[1])[0, columns] for row in rows.tolist()])
+    """The truth u8 (h, w): of each step the row and column in its middle; of classes that overlap bool (h, w, K)."""
+    mask, places = run.dataset.mask(id), _places(run.dataset.shape(id))
+    if run.task.overlaps:
+        layers = [_shown(mask.layer(label), *places) for label in range(1, len(run.dataset.classes) + 1)]
+        return np.stack(layers, axis=2).view(np.bool_)
+    return _shown(mask, *places)
 
 
 def slide_prediction(run: Run, id: str) -> np.ndarray:
-    """The prediction u8 (h, w), in the same places."""
+    """The prediction in the same places, of the same kind."""
     size, store = run.dataset.shape(id), run.store
     rows, columns = _places(size)
     kept, first = [], 0
     for band in store.read(id).masks(size, store.rule):
+        band = np.moveaxis(band, 0, 2) > 0 if store.rule.separate else band
         here = rows[(rows >= first) & (rows < first + len(band))] - first
         kept.append(band[here][:, columns])
         first += len(band)
     return np.concatenate(kept)
+
+
+def _shown(mask: RunMask, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return np.stack([mask.read(row, 0, 1, mask.shape[1])[0, columns] for row in rows.tolist()])
 
 
 def _places(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

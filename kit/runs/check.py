@@ -99,8 +99,11 @@ def check_tests(run: Run, competition: Competition) -> None:
     wrong with some is printed.
     """
     problems, dataset, ids = [], competition.dataset, sample_ids(competition.test_ids)
-    if has_regions(dataset) and competition.dialect.rows == "instance":
-        raise ValueError("the CSV has a row an object, and slides are written one row an image or class")
+    if has_regions(dataset) and competition.dialect.size is not None:
+        raise ValueError(
+            f"the CSV has masks of {competition.dialect.size}, and slides are written at their own size: leave `size` "
+            "out of the dialect"
+        )
     read = functools.partial(slide_part, dataset) if has_regions(dataset) else dataset.read_image
     for id in ids:
         try:

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 
 from kit.data.dataset import Dataset
+from kit.data.mask_tiff import write_mask_tiff
+from kit.data.run_masks import RunMask
 from kit.prediction.rule import Rule
-from kit.runs.submit import encode_levels
+from kit.prediction.slides import SlideLevels
 from kit.submission.dialect import Cells, Dialect
 from kit.submission.lint import lint
 from kit.submission.problems import Problem
@@ -54,18 +56,6 @@ class Table:
         return self.rows[id] if id in self.rows else self.dialect.cells(id, [])
 
 
-class RowsOf:
-    """Makes the rows of an image from its levels; used where the images are predicted."""
-
-    def __init__(self, dialect: Dialect, rule: Rule) -> None:
-        self.dialect, self.rule = dialect, rule
-
-    def __call__(self, id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list[Cells]]:
-        """The id and its rows, a cell a column."""
-        masks = encode_levels(levels, size, self.dialect.order, self.rule, self.dialect.rows)
-        return id, self.dialect.cells(id, masks)
-
-
 class MasksIn:
     """Writes a mask as PNG files in a folder: <id>.png, 0 and 255, class numbers, or u16 numbers of objects.
 
@@ -90,5 +80,40 @@ class MasksIn:
         else:
             self._write(file_name(id), mask * np.uint8(255) if len(self.classes) == 2 else mask)
 
+    def write_empty(self, id: str, size: tuple[int, int]) -> None:
+        """Write the mask (H, W) of an image without foreground."""
+        self.write(id, np.zeros((*size, len(self.classes)), bool) if self.rule.separate else np.zeros(size, np.uint8))
+
     def _write(self, name: str, pixels: np.ndarray) -> None:
         write_atomic(self.folder / f"{name}.png", cv2.imencode(".png", np.ascontiguousarray(pixels))[1].tobytes())
+
+
+class SlideMasksIn:
+    """Writes the mask of a slide as a tiled TIFF in a folder: <id>.tif, 0 and 255, or class numbers.
+
+    Of classes that overlap each has a file, <id>_<class>.tif. Files are written once a slide is done. A slash in an id
+    becomes %2F.
+    """
+
+    def __init__(self, folder: Path, rule: Rule, classes: Sequence[str]) -> None:
+        self.folder, self.rule, self.classes = folder, rule, tuple(classes)
+
+    def __call__(self, id: str, size: tuple[int, int], levels: SlideLevels) -> tuple[str, list[Cells]]:
+        """Write the mask of the levels; the id, and no rows."""
+        self.write(id, levels.runs(size, self.rule, "C"))
+        return id, []
+
+    def write(self, id: str, mask: RunMask) -> None:
+        """Write one mask."""
+        if self.rule.separate:
+            for label, name in enumerate(self.classes, start=1):
+                self._write(f"{file_name(id)}_{file_name(name)}", mask.layer(label), 255)
+        else:
+            self._write(file_name(id), mask, 255 if len(self.classes) == 2 else 1)
+
+    def _write(self, name: str, mask: RunMask, factor: int) -> None:
+        write_atomic(self.folder / f"{name}.tif", lambda file: write_mask_tiff(file, mask, factor))
+
+    def write_empty(self, id: str, size: tuple[int, int]) -> None:
+        """Write the mask (H, W) of a slide without foreground."""
+        self.write(id, RunMask(size, "C", {}))

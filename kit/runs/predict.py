@@ -1,7 +1,7 @@
 """Prediction anywhere: a run folder and images, without the training data; the work behind `python -m kit predict`.
 
 passes.py    how the time is used
-outputs.py   the CSV, or masks as PNG files
+outputs.py   the CSV, or masks as files
 workers.py   the passes over a share of the images on one device; several devices work side by side
 """
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from kit.data.dataset import Dataset
 from kit.datasets.images_alone import describe_left_out, open_images
 from kit.datasets.names import nfc
+from kit.datasets.slides_alone import SlidesAlone
 from kit.prediction.saved import SavedRun, read_saved, wanted_folds
-from kit.runs.outputs import MasksIn, RowsOf, Table
+from kit.runs.outputs import MasksIn, SlideMasksIn, Table
 from kit.runs.passes import Budget
+from kit.runs.submit import RowsOf
 from kit.runs.workers import Ended, Job, Said, Unreadable, work_together
 from kit.submission.lint import errors_of
 from kit.submission.rows import ids_of_sample
@@ -61,20 +61,15 @@ class Result:
 
 
 def predict(request: Request) -> Result:
-    """Predict the images, and leave a CSV that is valid at every moment, also when killed; or masks as PNG files.
+    """Predict the images, and leave a CSV that is valid at every moment, also when killed; or masks as files.
 
     It executes the Python that the run folder keeps in `code`. Raises FileNotFoundError or ValueError where the run
     folder, the images or the sample cannot be used; a bad image raises ValueError with on_bad_image="stop" alone.
     """
     budget = Budget(request.seconds, request.started or time.monotonic())
     saved = read_saved(request.run)
-    if saved.scale is not None:
-        raise ValueError(
-            f"the images of {request.run} are slides, which are predicted in Python: predict_slide(Predictor.load("
-            f'"{request.run}"), ScaledRegions(open_regions(file), {saved.scale})), see kit/prediction/slides.py'
-        )
     folds = wanted_folds(request.run, request.folds, saved)
-    images = open_images(request.images, saved.channels, saved.dtype, saved.images)
+    images = _opened(request.images, saved)
     ids = _wanted_ids(request, saved, images)
     for line in _notes(request, saved, images):
         print(f"note: {line}", flush=True)
@@ -83,7 +78,7 @@ def predict(request: Request) -> Result:
     if not todo:
         raise ValueError(f"{request.images} holds no image that is asked for: {', '.join(ids[:5]) or 'it is empty'}")
     table = None if saved.dialect is None else Table(request.out, saved.dialect, ids, request.sample)
-    take = MasksIn(request.out, saved.rule, saved.classes) if table is None else RowsOf(saved.dialect, saved.rule)
+    take = _masks_in(request.out, saved) if table is None else RowsOf(saved.dialect, saved.rule)
     if table:
         table.write()
     least = _least_reserve(request, budget)
@@ -97,9 +92,20 @@ def predict(request: Request) -> Result:
         _take(update, table, reached, result)
         budget.reserve = least + (CHECK * table.took if table else 0.0)
     if table is None:
-        _fill_in(take, [id for id in ids if id not in reached], images, saved)
+        _fill_in(take, [id for id in ids if id not in reached], images)
     result.late = len(todo) - len(reached) - sum(id in result.problems for id in todo)
     return _finish(request, table, images, result)
+
+
+def _opened(folder: Path, saved: SavedRun) -> Dataset:
+    """The images, or the slides where the run's data set has such."""
+    if saved.scale is not None:
+        return SlidesAlone(folder, saved.channels, saved.dtype, saved.images, saved.scale)
+    return open_images(folder, saved.channels, saved.dtype, saved.images)
+
+
+def _masks_in(folder: Path, saved: SavedRun) -> MasksIn | SlideMasksIn:
+    return (MasksIn if saved.scale is None else SlideMasksIn)(folder, saved.rule, saved.classes)
 
 
 def _least_reserve(request: Request, budget: Budget) -> float:
@@ -162,20 +168,21 @@ def _wanted_ids(request: Request, saved: SavedRun, images: Dataset) -> list[str]
 def _notes(request: Request, saved: SavedRun, images: Dataset) -> Iterator[str]:
     yield from describe_left_out(images, request.images)
     if saved.reads != "files":
+        own = "Predictor.load(…).predict(image)" if saved.scale is None else "predict_slide(Predictor.load(…), regions)"
         yield (
             f"the run's data set reads images by code of its own ({saved.reads}.read_image). Here files are decoded as "
-            "they are. Where that code does more than decode, call Predictor.load(…).predict(image) instead"
+            f"they are. Where that code does more than decode, call {own} instead"
         )
     if saved.dialect is None and request.sample is not None:
-        yield "the run has no competition, so the sample is not used: masks are written as PNG files"
+        kind = "PNG" if saved.scale is None else "TIFF"
+        yield f"the run has no competition, so the sample is not used: masks are written as {kind} files"
 
 
-def _fill_in(take: MasksIn, ids: Sequence[str], images: Dataset, saved: SavedRun) -> None:
+def _fill_in(take: MasksIn | SlideMasksIn, ids: Sequence[str], images: Dataset) -> None:
     """Write empty masks of the images that have none and whose size can be read."""
     for id in ids:
         try:
             size = images.shape(id)
         except (ValueError, OSError, LookupError):
             continue
-        separate = isinstance(saved.rule.threshold, tuple)
-        take.write(id, np.zeros((*size, len(saved.classes)), bool) if separate else np.zeros(size, np.uint8))
+        take.write_empty(id, size)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import kit
-from kit.data.identity import own_sources, plain_source
+from kit.data.identity import own_sources, plain_source, source_text
 from kit.system.files import short_hash
 
 
@@ -29,7 +29,7 @@ def recipe_code() -> str:
     main = script()
     if main is None:
         return "unknown"
-    sources = {**own_sources(), "__main__": main.read_text()}
+    sources = {**own_sources(), "__main__": source_text(main)}
     return short_hash([(name, _plain(source)) for name, source in sorted(sources.items())])
 
 

@@ -24,7 +24,7 @@ from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
 from kit.submission.competition import Competition
-from kit.submission.dialect import Dialect
+from kit.submission.dialect import Cells, Dialect
 from kit.submission.lint import errors_of, lint
 from kit.submission.rows import RowParts, rows_in_order
 from kit.submission.score import score, truth_reader
@@ -126,6 +126,19 @@ def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]
     return [fold] if fold in done else []
 
 
+class RowsOf:
+    """Makes the rows of an image from its levels, at the size that the dialect asks for."""
+
+    def __init__(self, dialect: Dialect, rule: Rule) -> None:
+        self.dialect, self.rule = dialect, rule
+
+    def __call__(self, id: str, size: tuple[int, int], levels: np.ndarray | SlideLevels) -> tuple[str, list[Cells]]:
+        """The id and its rows, a cell a column."""
+        dialect = self.dialect
+        masks = encode_levels(levels, dialect.mask_size(size), dialect.order, self.rule, dialect.rows)
+        return id, dialect.cells(id, masks)
+
+
 def encode_levels(
     levels: np.ndarray | SlideLevels,
     size: tuple[int, int],
@@ -140,8 +153,10 @@ def encode_levels(
     The bands of a slide are taken as they come, and classes without a pixel are left out.
     """
     if isinstance(levels, SlideLevels):
-        edges = levels.runs(size, rule, order).edges
-        return [(k, rle.encode_edges(own, size[0] * size[1])) for k, own in edges.items()]
+        found = levels.objects(size, rule, order)
+        if rows != "instance":
+            found = levels.runs(size, rule, order).edges.items()
+        return [(k, rle.encode_edges(own, size[0] * size[1])) for k, own in found]
     if rows != "instance":
         edges = [rule.edges(levels, size, order, index) for index in range(len(levels))]
         if edges[0] is not None:
@@ -182,12 +197,7 @@ def check_submission(path: Path, competition: Competition) -> None:
 
 def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowParts, dialect: Dialect) -> dict[str, str]:
     """Add the rows of the images `ids` to `kept`. Returns the problems of those that cannot be read, by id."""
-
-    def rows(id: str, size: tuple[int, int], levels: np.ndarray) -> tuple[str, list]:
-        size = dialect.mask_size(size)
-        return id, dialect.cells(id, encode_levels(levels, size, dialect.order, rule, dialect.rows))
-
-    rule = predictions.run.rule
+    rows = RowsOf(dialect, predictions.run.rule)
     taken, quiet = predictions.stream(ids, rows), predictions.run.world.quiet
     try:
         for id, cells in tqdm(taken, "test", total=len(ids), leave=False, disable=quiet):

@@ -21,6 +21,7 @@ from kit.data.dataset import Dataset
 from kit.data.sample_checks import check_image, name_error
 from kit.prediction.predictor import Predictor, Take, UnreadableImages, images_at_once
 from kit.prediction.saved import load_network, predictor_of, read_saved
+from kit.prediction.slides import open_slide, slide_levels
 from kit.prediction.views import TTA, VIEWS
 from kit.runs.passes import Budget, Share, Timing, ladder, passes
 from kit.system.files import counted
@@ -30,6 +31,10 @@ from kit.training.processes import World, choose_device
 
 SIZES = 200  # images whose headers are read to know their pixels
 NETWORK_PIXELS = 0.1  # of a pixel of the network's: what reading a pixel of the file costs
+
+
+class OutOfTime(Exception):
+    """The time ended within a slide."""
 
 
 @dataclass(frozen=True)
@@ -185,12 +190,17 @@ class Worker:
                         break
                     if share.should_stop(count):
                         return
+                else:  # all are done, or the time ended within a slide
+                    return
 
     def _stream(self, predictor: Predictor, ids: list[str], count: int) -> Iterator[tuple[int, object]]:
         """For each step how many of `ids` are done, and what was made of the last of them, or None.
 
         An image that cannot be read, or whose batch cannot be predicted, is noted and passed over.
         """
+        if self.saved.scale is not None:
+            yield from self._stream_slides(predictor, ids)
+            return
         at, images = 0, _Noting(self.job.images, self.bad)
         threads = default_workers(self.world.device, None)
         while at < len(ids):
@@ -213,6 +223,26 @@ class Worker:
             if at < len(ids):
                 yield len(ids) - at, None
             return
+
+    def _stream_slides(self, predictor: Predictor, ids: list[str]) -> Iterator[tuple[int, object]]:
+        """The same of slides. It ends where the time does, also within a slide, which then counts as not done."""
+        threads = max(1, min(4, default_workers(self.world.device, None)))
+        for id in ids:
+            try:
+                image = open_slide(self.job.images, id)
+                levels = slide_levels(predictor, image, threads, self._check_time)
+                update = self.job.take(id, image.regions.shape[:2], levels)
+            except OutOfTime:
+                return
+            except OSError:  # of the disk that is written to; one of reading is a BadImage
+                raise
+            except Exception as error:  # whatever an odd slide brings about
+                self.bad[id], update = name_error(id, error), None
+            yield 1, update
+
+    def _check_time(self) -> None:
+        if self.budget.left() <= 0:
+            raise OutOfTime
 
     def _predictor(self, share: Share) -> Predictor:
         for fold in self.job.folds[len(self.networks) : share.now.networks]:

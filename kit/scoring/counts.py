@@ -127,28 +127,26 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
     if rule.separate:
         prediction = rule.mask(kept, truth.shape[:2])
         matrix, levels = class_matrices(truth, prediction), _histograms(truth, kept)
-        scores, share = image_scores(matrix), float(truth.any(axis=2).mean())
+        share = float(truth.any(axis=2).mean())
     elif store.channels == 1:
         levels, matrix, prediction = _count_foreground(truth, kept, rule)
-        scores = foreground_scores(matrix)
     else:
         prediction = rule.mask(kept, truth.shape)
         matrix = confusion_matrix(truth, prediction, dataset.num_classes)
-        scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
     counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
-    return _Counted((*map(float, scores), _share(matrix) if share is None else share), matrix, levels, counts)
+    share = _share(matrix) if share is None else share
+    return _Counted((*map(float, _scores_of(matrix, rule)), share), matrix, levels, counts)
 
 
 def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The histogram of levels, the matrix and the predicted mask of one foreground, whose objects may have labels."""
     enlarged = enlarge(kept[0], truth.shape)
     where = (truth > 0).view(np.uint8) if is_label_image(truth) else truth
-    levels, cut = level_histogram(where, enlarged), round(rule.cut + 0.5)
+    levels = level_histogram(where, enlarged)
     if rule.objects or rule.min_area > 1:
         prediction = rule.mask(kept, truth.shape)
         return levels, confusion_matrix(where, (prediction > 0).view(np.uint8), 2), prediction
-    matrix = np.stack([levels[:, :cut].sum(axis=1), levels[:, cut:].sum(axis=1)], axis=1)
-    return levels, matrix, (enlarged >= cut).astype(np.uint8)
+    return levels, _matrix_at(levels, rule.cut), (enlarged >= round(rule.cut + 0.5)).astype(np.uint8)
 
 
 def _histograms(truth: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -160,16 +158,36 @@ def _histograms(truth: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 def _count_slide(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
     """The same of a slide, band by band. The metric counts from the confusion matrix: check_metric asked for that."""
-    levels, cut = None, round(store.rule.cut + 0.5)
-    if store.channels == 1:
+    levels, rule, share = None, store.rule, None
+    if rule.separate:
+        levels = np.stack([level_counts(dataset, id, store.read(id), k) for k in range(store.channels)])
+        share = dataset.mask(id).covered() / max(1, int(levels[0].sum()))
+    elif store.channels == 1:
         levels = level_counts(dataset, id, store.read(id))
-        matrix = np.stack([levels[:, :cut].sum(axis=1), levels[:, cut:].sum(axis=1)], axis=1)
-        scores = foreground_scores(matrix)
+    if levels is None or rule.min_area > 1:
+        matrix = class_counts(dataset, id, store.read(id), rule)
+    elif rule.separate:
+        matrix = np.stack([_matrix_at(own, cut) for own, cut in zip(levels, rule.cuts, strict=True)])
     else:
-        matrix = class_counts(dataset, id, store.read(id))
-        scores = mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
+        matrix = _matrix_at(levels, rule.cut)
     counts = None if metric is None else np.asarray(metric.counts_of_matrix(matrix), float)
-    return _Counted((*map(float, scores), _share(matrix)), matrix, levels, counts)
+    share = _share(matrix) if share is None else share
+    return _Counted((*map(float, _scores_of(matrix, rule)), share), matrix, levels, counts)
+
+
+def _scores_of(matrix: np.ndarray, rule: Rule) -> tuple[float, float, float]:
+    """IoU, Dice and accuracy of an image's matrix; means over the classes where there are several."""
+    if rule.separate:
+        return image_scores(matrix)
+    if len(matrix) == 2:
+        return foreground_scores(matrix)
+    return mean_iou(matrix), mean_dice(matrix), pixel_accuracy(matrix)
+
+
+def _matrix_at(levels: np.ndarray, cut: float) -> np.ndarray:
+    """The confusion matrix i64 (2, 2) of a histogram (2, 256) of levels, and of a rule's cut."""
+    at = round(cut + 0.5)
+    return np.stack([levels[:, :at].sum(axis=1), levels[:, at:].sum(axis=1)], axis=1)
 
 
 def _share(matrix: np.ndarray) -> float:

@@ -22,7 +22,8 @@ Conventions of the metrics here:
 - An empty truth with a prediction, and a truth with an empty prediction, score 0.
 
 Slides are too large for two masks in memory: there a metric counts from the confusion matrix of the image, by a further
-method counts_of_matrix(matrix), i64 (K, K), rows = truth. Metrics that look at borders or objects have none.
+method counts_of_matrix(matrix), i64 (K, K), rows = truth; of classes that overlap (K, 2, 2), one of each. Metrics that
+look at borders or objects have none.
 """
 
 from collections.abc import Callable, Sequence
@@ -179,7 +180,7 @@ class MeanDicePerClass:
 
     def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
         """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
-        return self._counts(dice(matrix)[1:])
+        return self._counts(overlapping.dice(matrix) if matrix.ndim == 3 else dice(matrix)[1:])
 
     def _counts(self, each: np.ndarray) -> np.ndarray:
         return np.array([np.where(np.isnan(each), 1.0, each).sum(), float(len(each))])
@@ -266,6 +267,8 @@ def _check_score(metric: Metric, total: np.ndarray) -> None:
 
 def _without_classes(matrix: np.ndarray) -> np.ndarray:
     """The matrix (2, 2) of background and foreground of one of K classes."""
+    if matrix.ndim == 3:  # of classes that overlap: all pairs of a pixel and a class
+        return matrix.sum(axis=0)
     if len(matrix) == 2:
         return matrix
     return np.array([[matrix[:1, :1].sum(), matrix[:1, 1:].sum()], [matrix[1:, :1].sum(), matrix[1:, 1:].sum()]])

@@ -3,27 +3,37 @@
 import numpy as np
 
 from kit.data.dataset import Dataset
+from kit.data.tasks import task_of
 from kit.prediction.enlarge_bands import enlarged_bands
 from kit.prediction.rule import Rule
 from kit.prediction.slides import SlideLevels
 from kit.scoring.confusion import confusion_matrix, level_histogram
 
 
-def level_counts(dataset: Dataset, id: str, levels: SlideLevels) -> np.ndarray:
-    """Count the pixels of each truth at each level of one foreground class: i64 (2, 256)."""
+def level_counts(dataset: Dataset, id: str, levels: SlideLevels, index: int = 0) -> np.ndarray:
+    """Count the pixels of each truth at each level of one foreground class: i64 (2, 256).
+
+    index: of the class, where several may overlap.
+    """
     total, row, size = np.zeros((2, 256), np.int64), 0, dataset.shape(id)
     truth = dataset.mask(id)
-    for enlarged in enlarged_bands(levels.bands, levels.scale, size):
+    if task_of(dataset).overlaps:
+        truth = truth.layer(index + 1)
+    bands = (band[index : index + 1] for band in levels.bands)
+    for enlarged in enlarged_bands(bands, levels.scale, size):
         total += level_histogram(truth.read(row, 0, len(enlarged), size[1]), enlarged)
         row += len(enlarged)
     return total
 
 
-def class_counts(dataset: Dataset, id: str, levels: SlideLevels) -> np.ndarray:
-    """The confusion matrix of several classes: i64 (K, K), rows = truth."""
+def class_counts(dataset: Dataset, id: str, levels: SlideLevels, rule: Rule) -> np.ndarray:
+    """The confusion matrix of the classes: i64 (K, K), rows = truth; of classes that overlap (K, 2, 2), one of each."""
     count, row, size = len(dataset.classes), 0, dataset.shape(id)
-    total, truth = np.zeros((count, count), np.int64), dataset.mask(id)
-    for prediction in levels.masks(size, Rule()):
-        total += confusion_matrix(truth.read(row, 0, len(prediction), size[1]), prediction, count)
-        row += len(prediction)
-    return total
+    mask, separate = dataset.mask(id), rule.separate
+    truths = [mask.layer(label) for label in range(1, count + 1)] if separate else [mask]
+    total = np.zeros((count, 2, 2) if separate else (1, count, count), np.int64)
+    for band in levels.masks(size, rule):
+        for own, truth, prediction in zip(total, truths, band if separate else band[None], strict=True):
+            own += confusion_matrix(truth.read(row, 0, len(prediction), size[1]), prediction, own.shape[0])
+        row += band.shape[-2]
+    return total if separate else total[0]

@@ -81,6 +81,16 @@ def test_dimensions_of_size_1_and_pages_as_channels(tmp_path, shape, options):
     same_regions(open_regions(tmp_path / "a.tif"), image)
 
 
+def test_a_file_in_one_strip_has_small_parts_where_nothing_is_packed(tmp_path):
+    image = pixels(3, size=(700, 31))
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", rowsperstrip=700)
+    regions = open_regions(tmp_path / "a.tif")
+    assert regions.block == (256, 31)
+    same_regions(regions, image)
+    tifffile.imwrite(tmp_path / "b.tif", image, photometric="rgb", rowsperstrip=700, compression="zlib")
+    assert open_regions(tmp_path / "b.tif").block == (700, 31)  # it is unpacked whole
+
+
 def test_a_pyramid_and_a_thumbnail_give_the_first_image(tmp_path):
     image = pixels()
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:

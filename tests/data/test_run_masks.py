@@ -75,6 +75,17 @@ def test_malformed_run_lengths_are_refused(text):
         RunMask.of_text({1: text}, SHAPE, "F")
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_runs_of_classes_may_overlap(order):
+    first, second = drawn(0), drawn(1)
+    runs = RunMask.of_text({1: rle.encode(first, order), 3: rle.encode(second, order)}, SHAPE, order)
+    for label, expected in ((1, first), (2, np.zeros(SHAPE)), (3, second)):
+        np.testing.assert_array_equal(runs.layer(label).read(0, 0, *SHAPE), expected)
+    assert (first & second).any()
+    assert runs.covered() == (first | second).sum()
+    assert RunMask(SHAPE, order, {}).covered() == 0
+
+
 def test_regions_outside_and_missing_rows_are_refused():
     runs = RunMask(SHAPE, "C", {})
     with pytest.raises(ValueError, match="not inside"):

@@ -39,6 +39,17 @@ def test_slides_and_masks_are_those_that_were_written(drawn, form):
     np.testing.assert_array_equal(same.regions("a").read(0, 0, 9, 9), arrays["a"][0][:9, :9])
 
 
+def test_of_many_slides_few_stay_open(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(40):
+        tifffile.imwrite(tmp_path / f"images/{number:02}.tif", np.full((9, 9), number, np.uint8))
+    (tmp_path / "train.csv").write_text("id,rle\n")
+    data = Slides(tmp_path, images="images/*.tif", masks=("train.csv", "id", "rle"))
+    assert [int(data.regions(id).read(0, 0, 1, 1)[0, 0, 0]) for id in data.ids] == list(range(40))
+    assert len(data._opened) <= 16
+    assert data.regions("39") is data.regions("39")
+
+
 def test_the_check_measures_what_numpy_measures(drawn):
     root, arrays = drawn
     facts = check_dataset(kidneys(root, scale=1))
@@ -158,6 +169,60 @@ def test_several_classes_in_files_and_in_a_csv(tmp_path):
     assert abs(centres[1] - centres[2]) < 90  # each class as often, whatever its size
 
 
+def overlapping(root, sizes=((70, 90), (40, 33)), names=("vessel", "tumour", "stain")):
+    """Slides, and masks bool (H, W, K) of classes that overlap, in files and in a CSV; returns the masks."""
+    masks, lines = {}, ["id,class,rle"]
+    for number, size in enumerate(sizes):
+        random, id = np.random.default_rng(number), "ab"[number]
+        blocks = random.random((-(-size[0] // 8), -(-size[1] // 8), len(names))) < 0.4
+        masks[id] = np.repeat(np.repeat(blocks, 8, 0), 8, 1)[: size[0], : size[1]]
+        (root / "train").mkdir(exist_ok=True)
+        tifffile.imwrite(root / f"train/{id}.tif", random.integers(0, 255, (*size, 3)).astype(np.uint8))
+        for k, name in enumerate(names):
+            (root / name).mkdir(exist_ok=True)
+            tifffile.imwrite(root / f"{name}/{id}.tif", masks[id][..., k].astype(np.uint8) * 255, tile=(16, 16))
+            lines.append(f"{id},{name},{rle.encode(masks[id][..., k], 'F')}")
+    (root / "train.csv").write_text("\n".join(lines) + "\n")
+    return masks, names
+
+
+@pytest.mark.parametrize("form", ["files", "csv"])
+def test_classes_that_overlap_are_read_checked_and_cut(tmp_path, form):
+    masks, names = overlapping(tmp_path)
+    where = {name: f"{name}/{{id}}.tif" for name in names} if form == "files" else ("train.csv", "id", "rle", "class")
+    data = Slides(tmp_path, images="train/*.tif", masks=where, task="multilabel", classes=names, scale=2)
+    assert (data.task, data.classes, data.foreground) == ("multilabel", names, names)
+    facts = check_dataset(data)
+    assert facts.pixels == tuple(sum(mask[..., k].sum() for mask in masks.values()) for k in range(3))
+    for id, share in zip("ab", facts.shares, strict=True):
+        np.testing.assert_array_equal(data.read_mask(id), masks[id])
+        assert share == pytest.approx(masks[id].any(axis=2).mean())
+    crops = SlideCrops(data, ["a"], (16, 16), count=9)
+    for index in range(9):
+        y, x = crops.corner(0, index)
+        expected = masks["a"][2 * y : 2 * y + 32, 2 * x : 2 * x + 32].reshape(16, 2, 16, 2, 3).mean(axis=(1, 3)) >= 0.5
+        np.testing.assert_array_equal(crops[0, index].mask, expected.transpose(2, 0, 1))
+    padded = SlideCrops(data, ["b"], (24, 24), count=1)[0].mask
+    assert padded.shape == (3, 24, 24)
+    assert (padded[:, 20:] == 255).all()
+    image, mask, _ = SlideCrops(data, ["a"], (16, 16), count=1, augment=photo_augment())[0]
+    assert (image.shape, mask.shape) == ((3, 16, 16), (3, 16, 16))
+
+
+def test_what_is_wrong_with_classes_that_overlap_is_named(tmp_path):
+    _, names = overlapping(tmp_path)
+    where = {name: f"{name}/{{id}}.tif" for name in names}
+    assert Slides(tmp_path, images="train/*.tif", masks=where).classes == names
+    tifffile.imwrite(tmp_path / "stain/a.tif", np.ones((70, 91), np.uint8))
+    with pytest.raises(ValueError, match=r"vessel/a\.tif: the masks of the classes have the sizes .*70, 91.*"):
+        Slides(tmp_path, images="train/*.tif", masks=where).mask("a")
+    (tmp_path / "stain/b.tif").unlink()
+    with pytest.raises(ValueError, match=r"train/b\.tif has no mask stain/b\.tif"):
+        Slides(tmp_path, images="train/*.tif", masks=where)
+    with pytest.raises(ValueError, match=r"task='instances', expected 'binary'"):
+        Slides(tmp_path, images="train/*.tif", masks=where, task="instances")
+
+
 def test_what_is_wrong_is_named(tmp_path):
     draw_slides(tmp_path)
     (tmp_path / "train.csv").write_text("id,rle\na,1 5\nzz,1 5\n")
@@ -182,7 +247,7 @@ def test_what_is_wrong_is_named(tmp_path):
 @pytest.mark.parametrize("bits", [1, 8])
 def test_a_large_png_mask_is_read_by_rows(tmp_path, monkeypatch, bits):
     arrays = draw_slides(tmp_path)
-    monkeypatch.setattr("kit.datasets.slides.MAX_PIXELS", 1000)
+    monkeypatch.setattr("kit.datasets.slide_masks.MAX_PIXELS", 1000)
     Image.fromarray(arrays["a"][1] * 255).convert("1" if bits == 1 else "L").save(tmp_path / "masks_png/a.png")
     for values in ("binary", 127, {0: 0, 255 if bits == 8 else 1: 1}):
         mask = kidneys(tmp_path, form="png", values=values).mask("a")

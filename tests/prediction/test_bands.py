@@ -8,7 +8,8 @@ from torch import nn
 from kit.data.normalise import IMAGENET, Normalisation
 from kit.data.regions import ArrayRegions
 from kit.data.resize import Resizing
-from kit.prediction import TTA, VIEWS, Frame, Predictor
+from kit.data.scaled import ScaledRegions
+from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule, predict_slide
 from kit.prediction.bands import level_bands
 
 
@@ -50,6 +51,22 @@ def test_several_networks_and_classes(outputs):
     np.testing.assert_array_equal(np.concatenate(bands, axis=1), whole)
 
 
+@pytest.mark.parametrize("views", ["none", "d4"])
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_classes_that_overlap(outputs, views):
+    rule = Rule(tuple(np.linspace(0.4, 0.6, outputs)))
+    frame, image = Frame(Resizing(None), tile=(32, 48), normalise=IMAGENET), image_of((90, 101))
+    predictor = Predictor([network(outputs=outputs)], frame, TTA(VIEWS[views]), rule)
+    bands, whole = list(level_bands(predictor, ArrayRegions(image))), predictor.predict_levels(image)
+    assert len(whole) == outputs
+    np.testing.assert_array_equal(np.concatenate(bands, axis=1), whole)
+    for order in ("C", "F"):
+        runs, mask = predict_slide(predictor, ScaledRegions(ArrayRegions(image), 1), order), predictor.predict(image)
+        for k in range(outputs):
+            assert 0 < mask[..., k].mean() < 1
+            np.testing.assert_array_equal(runs.layer(k + 1).read(0, 0, 90, 101), mask[..., k])
+
+
 @pytest.mark.parametrize(("channels", "dtype"), [(1, "uint8"), (5, "uint16"), (4, "float32")])
 def test_other_channels_and_dtypes(channels, dtype):
     normalise = Normalisation((0.4,) * channels, (0.3,) * channels)
@@ -63,7 +80,8 @@ def test_an_image_smaller_than_a_tile_in_one_or_both_sides(size):
     np.testing.assert_array_equal(np.concatenate(bands, axis=1), whole)
 
 
-def test_rows_of_the_file_are_read_once_and_in_order():
+@pytest.mark.parametrize(("rows", "step"), [(1, 64), (16, 64), (40, 80), (100, 100), (500, 150)])
+def test_rows_of_the_file_are_read_once_in_order_and_several_thin_blocks_at_once(rows, step):
     image, seen = image_of((150, 70)), []
 
     class Watched(ArrayRegions):
@@ -72,10 +90,10 @@ def test_rows_of_the_file_are_read_once_and_in_order():
             return super().read(y, x, height, width)
 
     regions = Watched(image)
-    regions.block = (16, 32)
+    regions.block = (rows, 32)
     predictor = Predictor([network()], Frame(Resizing(None), tile=(40, 40), normalise=IMAGENET), TTA(VIEWS["d4"]))
     list(level_bands(predictor, regions))
-    assert seen == [(y, min(16, 150 - y)) for y in range(0, 150, 16)]
+    assert seen == [(y, min(step, 150 - y)) for y in range(0, 150, step)]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """A network made again from its script: whatever way it was given, without running what the script does."""
 
+import dataclasses
+import importlib
 import json
 import runpy
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -198,3 +201,83 @@ def test_modules_of_another_text_are_taken_from_the_folder(tmp_path, monkeypatch
     assert not list(tmp_path.rglob("code*/**/*.pyc"))
     for name in [name for name in sys.modules if name.startswith("shapes_lib")]:
         del sys.modules[name]
+
+
+def written(folder, call):
+    """The files of a kept call below a folder, as a run folder keeps them."""
+    for name, text in call.texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def imported(monkeypatch, folder, name, content):
+    """A module of the user's that is written and imported."""
+    (folder / f"{name}.py").write_bytes(content)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_modules_in_other_encodings_are_kept(tmp_path, monkeypatch, encoding):
+    text = "from torch import nn\n\n\ndef net():\n    return nn.Conv2d(len('grün'), ord('ü'), 1)\n"
+    cookie = "" if encoding == "utf-8-sig" else f"# -*- coding: {encoding} -*-\n"
+    lib = imported(monkeypatch, tmp_path, "coded_lib", (cookie + text).encode(encoding))
+    call = again(keep(lib.net))
+    folder = written(tmp_path / "code", call)
+    monkeypatch.delitem(sys.modules, "coded_lib")
+    (tmp_path / "coded_lib.py").unlink()
+    network = rebuild(call, folder)()
+    assert (network.in_channels, network.out_channels) == (4, 252)
+    del sys.modules["coded_lib"]
+
+
+def test_a_module_that_was_edited_after_it_was_imported_is_taken_from_the_folder(tmp_path, monkeypatch):
+    """As in a notebook that imported it before the script with the edited one was run."""
+    text = "from torch import nn\n\n\ndef net():\n    return nn.Conv2d(3, {}, 1)\n"
+    lib = imported(monkeypatch, tmp_path, "stale_lib", text.format(4).encode())
+    call = again(keep(lib.net))
+    (tmp_path / "stale_lib.py").write_text(text.format(7))
+    call = dataclasses.replace(call, texts=call.texts | {call.modules["stale_lib"]: text.format(7)})
+    folder = written(tmp_path / "code", call)
+    assert rebuild(call, folder)().out_channels == 7
+    assert sys.modules["stale_lib"] is lib
+    assert lib.net().out_channels == 4
+
+
+def test_a_module_that_only_the_forward_pass_imports_is_found(tmp_path, monkeypatch):
+    imported(monkeypatch, tmp_path, "late_lib", b"def twice(images):\n    return 2 * images\n")
+    text = (
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, images):\n"
+        "        from late_lib import twice\n\n        return twice(images)\n"
+    )
+    call = again(keep(imported(monkeypatch, tmp_path, "late_net", text.encode()).Net))
+    folder = written(tmp_path / "code", call)
+    for name in ("late_lib", "late_net"):
+        monkeypatch.delitem(sys.modules, name)
+        (tmp_path / f"{name}.py").unlink()
+    before = list(sys.meta_path)
+    for _ in range(2):
+        network = rebuild(call, folder)()
+    assert network(torch.ones(2)).tolist() == [2, 2]
+    assert len(sys.meta_path) <= len(before) + 1
+    sys.meta_path[:] = before
+    for name in ("late_lib", "late_net"):
+        del sys.modules[name]
+
+
+def test_threads_that_load_several_runs_at_once_get_each_its_own(tmp_path, monkeypatch):
+    text = "import time\nfrom torch import nn\ntime.sleep(0.01)\n\n\ndef net():\n    return nn.Conv2d(3, {}, 1)\n"
+    runs = {}
+    for width in (2, 3, 4):
+        call = again(keep(imported(monkeypatch, tmp_path, f"thread_lib{width}", text.format(width).encode()).net))
+        renamed = json.loads(json.dumps(dataclasses.asdict(call)).replace(f"thread_lib{width}", "thread_lib"))
+        runs[width] = KeptCall(**renamed)
+        written(tmp_path / f"code{width}", runs[width])
+        monkeypatch.delitem(sys.modules, f"thread_lib{width}")
+    widths = [2, 3, 4] * 8
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda width: rebuild(runs[width], tmp_path / f"code{width}")().out_channels, widths))
+    assert found == widths
+    del sys.modules["thread_lib"]

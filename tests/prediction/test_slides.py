@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from kit.data.regions import ArrayRegions, open_regions
 from kit.data.scaled import ScaledRegions
 from kit.prediction import Predictor, Rule
 from kit.prediction.slides import SlideLevels, SlideStore, mean_of_levels, predict_slide
+from kit.runs.submit import encode_levels
 from kit.submission import rle
 
 
@@ -90,11 +93,49 @@ def test_the_mean_of_several_slides_of_levels_is_that_of_arrays():
     assert (found.size, found.scale) == ((50, 7), 2)
 
 
-@pytest.mark.parametrize("rule", [Rule((0.5,)), Rule(objects=True), Rule(min_area=9)])
+@pytest.mark.parametrize("rule", [Rule(objects=True)])
 def test_rules_that_need_the_whole_mask_are_refused(slide, rule):
     own = Predictor(predictor().networks, predictor().frame, rule=rule)
-    with pytest.raises(ValueError, match="no objects or min_area"):
+    with pytest.raises(ValueError, match="no label images of objects"):
         predict_slide(own, ScaledRegions(slide, 1))
+
+
+def levels_of(classes, rows, dtype=np.uint8, size=(150, 131), scale=1):
+    """Smooth noise, and the same as a slide's bands of `rows`."""
+    random = np.random.default_rng(classes)
+    coarse = random.random((classes, -(-size[0] // scale), -(-size[1] // scale))).astype(np.float32)
+    levels = np.stack([cv2.GaussianBlur(one, (0, 0), 2.5) for one in coarse])
+    levels = ((levels - levels.min()) / np.ptp(levels) * 255).astype(dtype)
+    bands = (levels[:, y : y + rows] for y in range(0, levels.shape[1], rows))
+    return levels, SlideLevels(bands, levels.shape[1:], scale)
+
+
+KINDS = {"one": (1, Rule(0.55)), "several": (3, Rule()), "overlapping": (3, Rule((0.5, 0.55, 0.6)))}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("min_area", [0, 25])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", ["class", "instance"])
+def test_objects_and_what_is_left_without_small_ones_are_those_of_the_whole_image(kind, min_area, order, rows):
+    classes, rule = KINDS[kind]
+    rule = replace(rule, min_area=min_area)
+    levels, slide = levels_of(classes, 40)
+    expected = [pair for pair in encode_levels(levels, (150, 131), order, rule, rows) if pair[1]]
+    assert len(expected) > (5 if rows == "instance" else 0)
+    assert encode_levels(slide, (150, 131), order, rule, rows) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_in_bands_have_no_small_objects(kind, monkeypatch):
+    monkeypatch.setattr("kit.prediction.slides.BAND_PIXELS", 131 * 32)
+    classes, rule = KINDS[kind]
+    rule = replace(rule, min_area=25)
+    levels, slide = levels_of(classes, 40)
+    bands, expected = list(slide.masks((150, 131), rule)), rule.mask(levels, (150, 131))
+    assert len(bands) == 5
+    found = np.moveaxis(np.concatenate(bands, axis=1), 0, 2) if rule.separate else np.concatenate(bands)
+    np.testing.assert_array_equal(found, expected)
 
 
 def measured(folder, side, *rest):

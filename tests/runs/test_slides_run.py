@@ -3,70 +3,37 @@
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-import torch
-from any_data import COLOURS, Config, nearest_colour
+from any_data import COLOURS, nearest_colour
 from slides_drawn import draw_slides, kidneys
+from slides_run import TILE, network, opened, run_recipe
 from torch import nn
 
-from kit.data import photo_augment
 from kit.data.crops import SlideCrops
 from kit.data.regions import open_regions
 from kit.data.resize import Resizing
 from kit.data.scaled import ScaledRegions
 from kit.datasets import Slides
-from kit.folds import kfold
 from kit.losses import bce_dice
-from kit.prediction import TTA, VIEWS, Frame, Predictor, predict_slide
+from kit.prediction import TTA, Frame, Predictor, predict_slide
 from kit.recipe import finish
-from kit.runs import Plan, Submission, fit_fold, open_run
+from kit.runs import Plan, Submission, fit_fold
 from kit.runs.oof import oof_masks, predictor
-from kit.runs.predict import Request, predict
 from kit.runs.training import load
 from kit.scoring import DatasetDice, MeanDice, MeanIoU, confusion_matrix
 from kit.scoring.metrics import InstancePrecision
 from kit.submission import Competition, Dialect, rle
 from kit.training import adamw, supervised, warmup_cosine
 
-TILE = (48, 64)
-
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp("kidneys")
     return root, draw_slides(root)
-
-
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 6, 5, padding=2), nn.ReLU(), nn.Conv2d(6, 1, 3, padding=1))
-
-
-def opened(data, folder, frame=None, tta=None):
-    config = Config(folder, epochs=3)
-    folds = lambda: kfold(len(data.ids), 2, 0)  # noqa: E731
-    frame = frame or Frame(Resizing(None), tile=TILE)
-    return open_run(config, data, folds, frame, tta or TTA(VIEWS["hflip"]), "kidneys.py")
-
-
-def run_recipe(data, folder, **submission):
-    run = opened(data, folder)
-
-    def train(fold):
-        model = network()
-        augment = photo_augment(dtype=data.dtype)
-        samples = SlideCrops(data, run.trained_on(fold), TILE, count=24, augment=augment, seed=run.seed)
-        plan = Plan(3, 4, warmup_cosine, samples=samples)
-        fit_fold(run, fold, model, adamw(model, 0.02), supervised(bce_dice), plan)
-
-    competition = Competition(data, Dialect(("id", "rle"), order="F"), data.test_ids, MeanDice())
-    finish(run, "all", train, network, Submission(competition, folder=folder.parent / "submissions", **submission))
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +82,6 @@ def test_the_run_folder_alone_predicts_a_slide_in_python(finished, drawn):
     slide = ScaledRegions(open_regions(drawn[0] / "test/t1.tif"), 2)
     runs = predict_slide(Predictor.load(finished.folder), slide, "F")
     assert rle.encode_edges(runs.edges[1], np.prod(slide.regions.shape[:2])) == rows["t1"]
-    with pytest.raises(ValueError, match=r"slides, which are predicted in Python: predict_slide\(.*, 2\)\)"):
-        predict(Request(finished.folder, drawn[0] / "test", Path("unused.csv")))
 
 
 def test_the_report_shows_slides_and_says_how(finished):
@@ -161,9 +126,9 @@ def test_what_does_not_work_on_slides_is_said_before_training(drawn, tmp_path):
         fit_fold(run, 0, model, adamw(model, 0.02), supervised(bce_dice), Plan(1, 4, warmup_cosine))
     with pytest.raises(ValueError, match="has no counts_of_matrix"):
         finish(run, 0, None, network, InstancePrecision())
-    rows = Competition(data, Dialect(("id", "rle"), "instance", "F"), data.test_ids, MeanDice())
-    with pytest.raises(ValueError, match="a row an object"):
-        finish(run, 0, None, network, Submission(rows))
+    sized = Competition(data, Dialect(("id", "rle"), order="F", size=(50, 60)), data.test_ids, MeanDice())
+    with pytest.raises(ValueError, match="slides are written at their own size"):
+        finish(run, 0, None, network, Submission(sized))
     with pytest.raises(ValueError, match="not read whole"):
         next(oof_masks(run))
 

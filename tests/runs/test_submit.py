@@ -15,6 +15,7 @@ from tiny_run import SIZE, finish_two_folds, mask_by_hand, new_run, train
 
 from kit.data.dataset import Dataset
 from kit.prediction import TTA
+from kit.recipe import finish
 from kit.runs import Submission, load, predict_oof, submit
 from kit.runs.oof import prediction_key
 from kit.submission.dialect import Dialect
@@ -86,6 +87,15 @@ def test_masks_have_the_size_that_the_dialect_asks_for(tmp_path, two_folds, size
         by_hand = mask_by_hand(networks(run), run.dataset.read_image(id), SIZE, size)
         assert (mask != by_hand).sum() <= 2  # a level may be rounded the other way
     assert any(0.05 < mask.mean() < 1 for mask in found.values())
+
+
+def test_the_report_says_where_the_leaderboard_scores_another_size(tmp_path, two_folds):
+    run, said = copy_of(two_folds, tmp_path / "tiny"), "The CSV holds masks of 24 × 40 (height × width)"
+    for size in ((24, 40), None):
+        competition = tiny_competition(run.dataset, dialect=Dialect(key="{id}.jpg", size=size))
+        finish(run, "all", None, tiny_network, Submission(competition, folder=tmp_path))
+        conventions = json.loads((run.folder / "report.json").read_text())["conventions"]
+        assert any(line.startswith(said) for line in conventions) == (size is not None)
 
 
 @pytest.mark.parametrize("keep_test", [False, True])
