@@ -6,6 +6,7 @@ Measured by `finish`, because only the recipe has the images, the masks and the 
 elsewhere. The full weights' predictions are in the store already, so it costs IMAGES forward passes a fold, once.
 """
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -66,7 +67,10 @@ def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def measure_half(run: Run, fold: int, network: Callable[[], nn.Module], metric: Metric | None) -> None:
-    """Leave half.json in a finished fold's folder, unless it is there. Slides are left out: they take too long."""
+    """Leave half.json in a finished fold's folder, unless it is there. Slides are left out: they take too long.
+
+    Nothing is left where the rounded weights give probabilities that are not finite.
+    """
     folder = run.fold_folder(fold)
     key = _key(folder, run.origin["recipe"])
     if has_regions(run.dataset) or read_json(folder / FILE).get("key") == key:
@@ -76,15 +80,14 @@ def measure_half(run: Run, fold: int, network: Callable[[], nn.Module], metric: 
         for tensor, rounded in zip(model.state_dict().values(), halved(model.state_dict()).values(), strict=True):
             tensor.copy_(rounded)
     ids = spread(run.held_out(fold), IMAGES)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, contextlib.suppress(FloatingPointError):
         store = Store(Path(temporary), run.channels, run.rule)
         stream = predictor(run, [model]).stream(run.dataset, ids, lambda id, _, levels: store.write(id, levels))
         for _ in stream:
             pass
-        full, half = (_scores(run, one, ids, fold, metric) for one in (run.store, store))
-    found = Half(len(ids), full, half, key)
-    with read_only_allowed(True):
-        write_atomic(folder / FILE, json.dumps(asdict(found)))
+        found = Half(len(ids), *(_scores(run, one, ids, fold, metric) for one in (run.store, store)), key)
+        with read_only_allowed(True):
+            write_atomic(folder / FILE, json.dumps(asdict(found)))
 
 
 def read_half(folder: Path, recipe: str) -> Half | None:
