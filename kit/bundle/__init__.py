@@ -5,6 +5,7 @@ weights.py  the run's files in it, weights in half precision where that was meas
 wheels.py   kit itself as a wheel; wheels of other packages for another machine
 script.py   predict.py of the bundle: needs nothing but Python
 kaggle.py   the notebook, the metadata files of Kaggle's client, and the upload
+export.py   one network as ONNX
 """
 
 import importlib
