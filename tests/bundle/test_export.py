@@ -1,5 +1,6 @@
 """ONNX computes what PyTorch computes, for sizes and batches that the export has not seen."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def test_logits_of_raw_pixels_are_those_of_the_run(run, tmp_path, capsys):
     assert Export(run.folder, tmp_path / "net.onnx", fold=1).run() == 0
     out = capsys.readouterr().out
     assert out.count("logits differ by at most") == 3
+    assert all(f"images of {shape}: " in out for shape in ("1 x 3 x 64 x 96", "2 x 3 x 128 x 64", "3 x 3 x 96 x 160"))
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     image = run.dataset.read_image("car0_01")[:32]
     pixels = image.astype(np.float32).transpose(2, 0, 1)[None]
@@ -91,10 +93,23 @@ def test_a_network_that_knows_one_size_is_refused_and_works_with_that_size(tmp_p
 
 def test_a_graph_that_computes_something_else_is_seen():
     right, wrong = tiny_network(seed=0), tiny_network(seed=1)
-    content = to_onnx(Whole(wrong, IMAGENET, torch.uint8), 3, 32, None).SerializeToString()
-    images = [torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)]
-    assert differences(content, wrong, IMAGENET, images)[0].relative < 1e-5
-    assert differences(content, right, IMAGENET, images)[0].relative > 0.1
+    whole, batch = Whole(right, IMAGENET, torch.uint8), torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)
+    content = to_onnx(whole, 3, 32, None).SerializeToString()
+    images = [[batch], [batch.new_zeros(2, 3, 64, 32), batch]]
+    assert [one.relative < 1e-5 for one in differences(content, of(right), images)] == [True, True]
+    assert [one.relative > 0.1 for one in differences(content, of(wrong), images)] == [True, True]
+    whole.mean += 3  # the graph's normalisation is not the run's
+    content = to_onnx(whole, 3, 32, None).SerializeToString()
+    assert all(one.relative > 1e-3 for one in differences(content, of(right), images))
+
+
+def random_images(shape, seed):
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
+
+
+def of(network):
+    return lambda batch: network(IMAGENET(batch))
 
 
 def test_without_the_packages_it_says_which(run, tmp_path):
@@ -119,11 +134,10 @@ def test_every_network(name):
     multiple = stride_of(network)
     sizes = [(64, 96)] * 3 if name in FIXED else [(64, 96), (128, 64), (96, 160)]
     fixed = sizes[0] if name in FIXED else None
-    content = to_onnx(Whole(network, IMAGENET, torch.uint8), 3, multiple, fixed).SerializeToString()
-    random = torch.Generator().manual_seed(0)
-    images = [
-        torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8, generator=random)
-        for count, size in enumerate(sizes, 1)
-    ]
-    for found in differences(content, network, IMAGENET, images):
-        assert found.relative < 1e-4, found
+    whole = Whole(network, IMAGENET, torch.uint8)
+    content = to_onnx(whole, 3, multiple, fixed).SerializeToString()
+    shapes = [(count, 3, *size) for count, size in enumerate(sizes, 1)]
+    draws = [map(functools.partial(random_images, shape), range(10)) for shape in shapes]
+    for found, shape in zip(differences(content, of(network), draws), shapes, strict=True):
+        assert found.shape == shape
+        assert found.relative < 1e-4
