@@ -93,6 +93,7 @@ def _fill(folder: Path, wanted: Bundle, saved: SavedRun, folds: Sequence[int]) -
     manifest = {
         "format": 1,
         "kit": kit.__version__,
+        "python": wanted.python if wanted.lacks else "3.11 or newer",
         "runs": {wanted.place.name: _facts(run)},  # predict.py takes one; a blend of several would be described here
         "wheels": _facts(wheels),
     }

@@ -57,11 +57,13 @@ def is_installed() -> bool:
         return False
 
 
-def install(wheels: list[Path]) -> str:
-    """Put the wheels into a new temporary folder; returns it."""
+def install(wheels: list[Path], python: str) -> str:
+    """Put the wheels into a new temporary folder; returns it. python: the version that they are for."""
     target = tempfile.mkdtemp(prefix="kit-")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
-    subprocess.run([*pip, "--no-index", "--no-deps", "--target", target, *map(str, wheels)], check=True)
+    if subprocess.run([*pip, "--no-index", "--no-deps", "--target", target, *map(str, wheels)]).returncode:
+        here = "{}.{}".format(*sys.version_info)
+        sys.exit(f"error: pip cannot install the wheels, see above. They are for Python {python}, and this is {here}")
     return target
 
 
@@ -74,7 +76,7 @@ def main() -> None:
         sys.exit("error: the bundle is not whole; upload it again:\n  " + "\n  ".join(problems))
     environment = dict(os.environ)
     if not is_installed():
-        target = install([places[name] for name in manifest["wheels"]])
+        target = install([places[name] for name in manifest["wheels"]], manifest["python"])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [target, environment.get("PYTHONPATH")]))
     (run,) = manifest["runs"]
     command = [sys.executable, "-P", "-m", "kit", "predict", str(places[run]), *sys.argv[1:]]

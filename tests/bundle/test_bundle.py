@@ -124,6 +124,13 @@ def test_a_file_that_is_cut_short_or_changed_or_lost_is_named(copied, tmp_path):
     ]
 
 
+def test_wheels_that_do_not_fit_are_an_error_with_both_versions(tmp_path, capfd):
+    (tmp_path / "other-1.0-cp39-cp39-win32.whl").write_bytes(b"")
+    with pytest.raises(SystemExit, match=r"They are for Python 3.9, and this is 3\.\d+$"):
+        script.install([tmp_path / "other-1.0-cp39-cp39-win32.whl"], "3.9")
+    assert "not a supported wheel on this platform" in capfd.readouterr().err
+
+
 def test_a_run_and_a_wheel_that_an_upload_has_moved_are_found(copied):
     shutil.move(copied / "runs/mine", copied / "elsewhere")
     (wheel,) = copied.glob("wheels/*.whl")
