@@ -12,8 +12,9 @@ from torch import nn
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
 from kit.runs.folds import has_only_weights, unfinished
+from kit.runs.half import measure_half
 from kit.runs.oof import predict_oof, up_to_date
-from kit.runs.run import Run
+from kit.runs.run import Run, planned
 from kit.runs.saving import save_predictor, saved_run
 from kit.runs.submit import Submission, submit, test_time
 from kit.scoring.metrics import Metric
@@ -52,6 +53,9 @@ def finish(
         save_predictor(run, saved)
     if up_to_date(run):
         save_predictor(run, saved)
+    is_kept = run.world.main and saved.network is not None
+    for number in set(planned(run, fold)) & set(up_to_date(run)) if is_kept else ():
+        measure_half(run, number, network, metric)
     csv_size = goal.competition.dialect.size if isinstance(goal, Submission) else None
     report(run, metric, further, csv_size)
     if submission:

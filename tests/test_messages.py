@@ -10,6 +10,7 @@ ROOT = Path(kit.__file__).parent
 EVERY_RECIPE = {"--fold", "--data-dir", "--run-dir", "--seed", "--device", "--workers"}
 OTHERS = (
     "cli/",
+    "bundle/",
     "new/",
     "submission/",
     "bench/",

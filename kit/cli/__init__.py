@@ -4,6 +4,8 @@ python -m kit new recipes/mine.py --data-dir DIR                      look at a 
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every image and mask sound?
 python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
+python -m kit bundle runs/mine --out DIR                             a folder that predicts without internet
+python -m kit export runs/mine --fold 0 --out net.onnx               one network as ONNX
 python -m kit download pets                                          fetch a data set; without a name, list them
 python -m kit bench                                                  time kit against other packages, on this machine
 """
@@ -11,7 +13,9 @@ python -m kit bench                                                  time kit ag
 import tyro
 
 from kit.cli.bench import Bench
+from kit.cli.bundle import Bundle
 from kit.cli.download import Download
+from kit.cli.export import Export
 from kit.cli.lint import Lint
 from kit.cli.new import New
 from kit.cli.predict import Predict
@@ -19,6 +23,14 @@ from kit.cli.predict import Predict
 
 def main() -> int:
     """Run the command that was asked for; return its exit status."""
-    commands = {"new": New, "lint": Lint, "predict": Predict, "download": Download, "bench": Bench}
+    commands = {
+        "new": New,
+        "lint": Lint,
+        "predict": Predict,
+        "bundle": Bundle,
+        "export": Export,
+        "download": Download,
+        "bench": Bench,
+    }
     about = __doc__.splitlines()[0]
     return tyro.extras.subcommand_cli_from_dict(commands, prog="python -m kit", description=about).run()

@@ -7,6 +7,7 @@ training.py    fit_fold: a fold's samples, validation and state
 settings.py    plan, optimizer and loss as text: a checkpoint of others is refused
 check.py       network, metric and test images against the data set, before the first step
 oof.py         out-of-fold predictions and their scores
+half.py        how far a fold's score moves in half precision, for a bundle
 testing.py     predictions of the test images
 submit.py      the submission
 saving.py      predictor.json: what prediction needs without the data

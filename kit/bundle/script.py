@@ -1,0 +1,88 @@
+"""Predict images with the run in this folder. It needs no internet and writes nothing here.
+
+    python predict.py --images DIR --out submission.csv --sample SAMPLE.csv --minutes 500
+
+The arguments are those of `python -m kit predict` without the run folder. Every file is checked first. Where kit is
+not installed, the wheels in this folder are put into a new temporary folder; the time for that counts in --minutes.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+
+def locate(folder: Path, manifest: dict) -> tuple[dict[str, Path], list[str]]:
+    """Where each run and wheel lies, by its name, and what is wrong with the files; an upload may have moved them."""
+    places, problems = {}, []
+    for name, files in manifest["runs"].items():
+        first = find(folder, f"runs/{name}/predictor.json", files["predictor.json"])
+        places[name] = first.parent if first else folder / "runs" / name
+        problems += [wrong for file, facts in files.items() if (wrong := fault(places[name] / file, facts))]
+    for name, facts in manifest["wheels"].items():
+        places[name] = find(folder, f"wheels/{name}", facts) or folder / "wheels" / name
+        problems += filter(None, [fault(places[name], facts)])
+    return places, problems
+
+
+def find(folder: Path, path: str, facts: dict) -> Path | None:
+    """The file at `path`, or one of its name elsewhere in the folder that has the right content; None without one."""
+    if (folder / path).is_file():
+        return folder / path
+    return next((file for file in sorted(folder.rglob(Path(path).name)) if not fault(file, facts)), None)
+
+
+def fault(path: Path, facts: dict) -> str:
+    """What is wrong with a file; "" where its size and its SHA-256 are right."""
+    if not path.is_file():
+        return f"{path} is missing"
+    if path.stat().st_size != facts["bytes"]:
+        return f"{path} is cut short or another file: {path.stat().st_size} bytes of {facts['bytes']}"
+    with path.open("rb") as file:
+        same = hashlib.file_digest(file, "sha256").hexdigest() == facts["sha256"]
+    return "" if same else f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}"
+
+
+def is_installed() -> bool:
+    """Whether kit can be imported."""
+    try:
+        return importlib.util.find_spec("kit.cli") is not None
+    except ImportError:
+        return False
+
+
+def install(wheels: list[Path], python: str) -> str:
+    """Put the wheels into a new temporary folder; returns it. python: the version that they are for."""
+    target = tempfile.mkdtemp(prefix="kit-")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
+    if subprocess.run([*pip, "--no-index", "--no-deps", "--target", target, *map(str, wheels)]).returncode:
+        here = "{}.{}".format(*sys.version_info)
+        sys.exit(f"error: pip cannot install the wheels, see above. They are for Python {python}, and this is {here}")
+    return target
+
+
+def main() -> None:
+    """Check, install where needed, and become `kit predict`: the same process, whose start its time limit counts."""
+    folder = Path(__file__).resolve().parent
+    manifest = json.loads((folder / MANIFEST).read_text())
+    places, problems = locate(folder, manifest)
+    if problems:
+        sys.exit("error: the bundle is not whole; upload it again:\n  " + "\n  ".join(problems))
+    environment = dict(os.environ)
+    if not is_installed():
+        target = install([places[name] for name in manifest["wheels"]], manifest["python"])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [target, environment.get("PYTHONPATH")]))
+    (run,) = manifest["runs"]
+    command = [sys.executable, "-P", "-m", "kit", "predict", str(places[run]), *sys.argv[1:]]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)
+
+
+if __name__ == "__main__":
+    main()

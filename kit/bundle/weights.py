@@ -1,0 +1,59 @@
+"""A run's files in a bundle: predictor.json, its code, and of each fold the weights and a small finished.json."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+
+from kit.prediction.saved import CODE, FILE, SavedRun, load_network
+from kit.runs.half import halved, read_half
+from kit.system.files import write_atomic
+
+
+def copy_run(run: Path, saved: SavedRun, folds: Sequence[int], target: Path) -> list[str]:
+    """Copy what prediction needs of `folds` into `target`, and load each network from there. Lines on the weights.
+
+    It executes the code of the run. Raises ValueError where a network cannot be made again or its weights do not fit.
+    """
+    for name in saved.network.texts:
+        path = target / CODE / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(run / CODE / name, path)
+    shutil.copyfile(run / FILE, target / FILE)
+    lines = []
+    for fold in folds:
+        lines.append(_copy_fold(run / f"fold{fold}", target / f"fold{fold}", saved.recipe))
+        load_network(target, fold, saved)
+    return lines
+
+
+def _copy_fold(source: Path, target: Path, recipe: str) -> str:
+    """Copy a fold, in half precision where that was measured to cost nothing. Returns a line on it."""
+    target.mkdir()
+    measured, weights = read_half(source, recipe), target / "last.safetensors"
+    if measured is not None and measured.is_enough:
+        _write_half(source / "last.safetensors", weights)
+        what = f"half precision: {measured}"
+    else:
+        shutil.copyfile(source / "last.safetensors", weights)
+        what = f"full precision: {f'half would move {measured}' if measured else NOT_MEASURED}"
+    facts = {"recipe": recipe, "half": None if measured is None else {"full": measured.full, "half": measured.half}}
+    write_atomic(target / "finished.json", json.dumps(facts))
+    return f"{source.name}: {weights.stat().st_size / 1e6:.1f} MB in {what}"
+
+
+NOT_MEASURED = (
+    "what half precision costs was not measured with these weights, and the training data is not at hand here. Run the "
+    "recipe again where it is: finished folds are not trained again"
+)
+
+
+def _write_half(source: Path, target: Path) -> None:
+    try:
+        tensors = safetensors.torch.load_file(source)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{source} is damaged ({error})") from error
+    write_atomic(target, safetensors.torch.save(halved(tensors), metadata={"kit": json.dumps({"half": True})}))

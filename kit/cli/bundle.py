@@ -1,0 +1,64 @@
+"""python -m kit bundle: a folder that predicts without internet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from kit.bundle.kaggle import NOBODY, Place
+from kit.bundle.wheels import LACKS, PLATFORMS, PYTHON
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Make a folder that predicts with a run on a machine without internet, as in a Kaggle notebook.
+
+    It holds the run's networks and code, kit as a wheel, predict.py, a notebook, and what Kaggle's client needs to
+    upload it as a private data set. Weights are in half precision where the run has measured that its score does not
+    move by 1e-4. Making it executes the Python in the run folder.
+    """
+
+    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folder; several cannot be blended yet
+    out: Path  # the folder to make; it must not exist
+    folds: tuple[int, ...] = ()  # the networks of these folds; all that are finished
+    wheels: bool = False  # fetch wheels of the packages that the other machine lacks; needs internet here
+    lacks: tuple[str, ...] = LACKS  # these packages, with --wheels; by default those that Kaggle lacks
+    python: str = PYTHON  # the other machine's, with --wheels
+    platform: tuple[str, ...] = PLATFORMS  # the same, in pip's words
+    user: str | None = None  # your name on Kaggle
+    competition: str | None = None  # its name in Kaggle's addresses
+    images: str = "test"  # the test images below the competition's folder
+    sample: str = "sample_submission.csv"  # the same for the sample submission
+    minutes: float = 480.0  # the time limit in the notebook
+    push: bool = False  # upload it by Kaggle's client
+
+    def run(self) -> int:
+        """Write and perhaps upload; 1 if that could not be done."""
+        from kit.bundle import Bundle as Wanted
+        from kit.bundle import bundle, push  # imported at their first use: PyTorch takes seconds
+
+        try:
+            run = _only(self.run_dirs)
+            user, name = self.user or NOBODY, run.resolve().name
+            place = Place(user, name, self.competition, self.images, self.sample, self.minutes)
+            lacks = self.lacks if self.wheels else ()
+            bundle(Wanted(run, self.out, place, self.folds or "all", lacks, self.python, self.platform))
+            if self.push:
+                push(self.out, place)
+            elif not self.user:
+                print(f"before an upload, put your name on Kaggle in the place of {NOBODY} in both metadata files")
+        except (ValueError, OSError) as error:
+            print(f"error: {error}")
+            return 1
+        return 0
+
+
+def _only(runs: tuple[Path, ...]) -> Path:
+    """The one run. Raises ValueError for several."""
+    if len(runs) != 1:
+        raise ValueError(
+            f"{len(runs)} runs were given, and a bundle holds one: predictions of several runs cannot be blended yet. "
+            "Make a bundle of each, or one of the best run: all of its folds are averaged"
+        )
+    return runs[0]
