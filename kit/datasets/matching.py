@@ -9,6 +9,7 @@ from kit.datasets.names import describe_double
 from kit.datasets.patterns import Pattern, suffix_of
 from kit.system.files import check_id, list_some
 
+LACKING = "; if images without a mask hold no object: lacking='empty'; if they are to be left out: lacking='skip'"
 Files = dict[str, tuple[str, ...]]  # the paths of each id: one, or one a channel
 
 
@@ -138,14 +139,10 @@ def _keyed(files: list[str], masks: Pattern, images: Images) -> list[tuple[str, 
     )
 
 
-def lacking_masks(paired: Collection[str], masks: Pattern, images: Images) -> list[str]:
+def lacking_masks(paired: Collection[str], masks: Pattern, images: Images, advice: str = LACKING) -> list[str]:
     """A line for each image that has no mask."""
-    return [
-        f"{path} has no mask{_wanted(masks, id)}; if images without a mask hold no object: lacking='empty'; "
-        "if they are to be left out: lacking='skip'"
-        for id, path in sorted(images.paths.items())
-        if id not in paired
-    ]
+    lacking = [(id, path) for id, path in sorted(images.paths.items()) if id not in paired]
+    return [f"{path} has no mask{_wanted(masks, id)}{advice}" for id, path in lacking]
 
 
 def several_masks(paired: Mapping[str, Sequence[str]], images: Images) -> list[str]:

@@ -232,7 +232,7 @@ def _paired(found: Found, images: Pattern, masks: Pattern) -> tuple[dict[str, st
     image_files = {id: paths[0] for id, paths in find_images(found, {"": images}, [masks]).items()}
     slides = Images(images, image_files)
     paired = find_masks(found, masks, slides)
-    found.problems += [*several_masks(paired, slides), *lacking_masks(paired, masks, slides)]
+    found.problems += [*several_masks(paired, slides), *lacking_masks(paired, masks, slides, advice="")]
     return image_files, {id: paths[0] for id, paths in paired.items()}
 
 
