@@ -32,9 +32,10 @@ class Sides:
             return "turned and mirrored in training, because slides have no upper side; mirrored once in prediction"
         if self.n < LEAST:
             return f"mirrored left to right: {self.n} images are too few to find out whether they have an upper side"
-        kind = "mirrored left to right, for they have an upper side" if self.is_upright else "all symmetries"
+        kind = "mirrored left to right, because images have an upper side" if self.is_upright else "all symmetries"
         return (
-            f"{kind}: upside down {self.upside_down:.0%} are told from the {self.n}, on their side {self.on_side:.0%}"
+            f"{kind}: of {self.n} images a classifier knows {self.upside_down:.0%} from their copies upside down, and "
+            f"{self.on_side:.0%} from those on their side (50% is chance)"
         )
 
 
