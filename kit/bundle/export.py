@@ -6,9 +6,9 @@
 Resizing, views, tiles, the mean over folds and the rule are not in the graph; metadata_props says what they are.
 
 Which exporter? torch.export's, not the older one that traces: tracing has no max-unpooling (SegNet, DeconvNet), bakes
-in sizes that Python computes, and is deprecated. N, H and W may be any; H and W multiples of the number that
-metadata_props names, because the padding to a multiple is left out. Networks that pool to a grid of fixed size (PSPNet,
-UPerNet), that mirror by the size (a valid UNet) or that embed positions (DPT) need a fixed H and W.
+in sizes that Python computes, and is deprecated. N, H and W may be any; H and W multiples of the number, and at least
+the smallest, that metadata_props names, because padding to these is left out. Networks that pool to a grid of fixed
+size (PSPNet, UPerNet), that mirror by the size (a valid UNet) or that embed positions (DPT) need a fixed H and W.
 """
 
 import contextlib
@@ -28,11 +28,12 @@ from torch import Tensor, nn
 
 import kit
 from kit.data.normalise import TOPS, Normalisation
+from kit.models.deconvnet import DeconvNet
 from kit.prediction.saved import SavedRun, load_network, read_saved
 from kit.system.files import write_atomic
 
 STRIDE, LIMIT = 32, 1e-4  # of encoders; the largest difference allowed, relative to the largest logit
-GRIDS, TRIES = ((2, 3), (4, 2), (3, 5)), 10  # sizes that are tried, in strides; random batches of each
+GRIDS, TRIES = ((0, 1), (2, 0), (1, 3)), 10  # sizes that are tried, in strides above the smallest; batches of each
 LARGEST = 1e30  # the difference of arrays of other shapes
 DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
 
@@ -67,8 +68,12 @@ def export(run: Path, fold: int, out: Path, size: tuple[int, int] | None = None)
         raise ValueError(f"a size of {size[0]} x {size[1]}: expected multiples of {multiple}, the network's stride")
     normalise = saved.frame.normalise
     whole = Whole(network, normalise, DTYPES[saved.dtype])
-    content = _with_facts(to_onnx(whole, len(saved.channels), multiple, size), saved, fold, multiple, size)
-    found = differences(content, lambda batch: network(normalise(batch)), _draws(saved, multiple, size))
+    content = _with_facts(
+        to_onnx(whole, len(saved.channels), multiple, size), saved, fold, (multiple, smallest_of(network)), size
+    )
+    found = differences(
+        content, lambda batch: network(normalise(batch)), _draws(saved, multiple, smallest_of(network), size)
+    )
     if worst := [one for one in found if not one.relative <= LIMIT]:
         raise ValueError(
             f"ONNX does not compute what PyTorch computes, so {out} is not written: {worst[0]}, and {LIMIT} of the "
@@ -102,9 +107,17 @@ def stride_of(network: nn.Module) -> int:
     return math.lcm(STRIDE, *strides)
 
 
+def smallest_of(network: nn.Module) -> int:
+    """The least height and width: below it the network enlarges images, which is left out of the graph."""
+    least = [224 if isinstance(module, DeconvNet) else getattr(module, "smallest", 0) for module in network.modules()]
+    multiple = stride_of(network)
+    return math.ceil(max(2 * STRIDE, *least) / multiple) * multiple
+
+
 def to_onnx(whole: nn.Module, channels: int, multiple: int, size: tuple[int, int] | None) -> "onnx.ModelProto":  # noqa: F821
     """The graph. Raises ValueError where the exporter cannot follow the network."""
-    height, width = size or (4 * multiple, 5 * multiple)
+    least = smallest_of(whole)
+    height, width = size or (least + 2 * multiple, least + 3 * multiple)
     free = torch.export.Dim.DYNAMIC
     axes = {0: free} if size else {0: free, 2: free, 3: free}
     try:
@@ -161,9 +174,9 @@ def _difference(session: object, expected_of: Callable[[Tensor], Tensor], batch:
     return Difference(tuple(batch.shape), absolute, absolute / max(float(np.abs(expected).max()), 1e-30))
 
 
-def _draws(saved: SavedRun, multiple: int, size: tuple[int, int] | None) -> list[Iterator[Tensor]]:
+def _draws(saved: SavedRun, multiple: int, least: int, size: tuple[int, int] | None) -> list[Iterator[Tensor]]:
     """Batches of 1, 2 and 3 random images in the run's dtype, of three sizes; TRIES of each."""
-    sizes = [size] * 3 if size else [(rows * multiple, columns * multiple) for rows, columns in GRIDS]
+    sizes = [size] * 3 if size else [(least + rows * multiple, least + columns * multiple) for rows, columns in GRIDS]
     shapes = [(count, len(saved.channels), *one) for count, one in enumerate(sizes, 1)]
     return [map(functools.partial(_random_images, saved, shape), range(TRIES)) for shape in shapes]
 
@@ -176,8 +189,9 @@ def _random_images(saved: SavedRun, shape: tuple[int, ...], seed: int) -> Tensor
     return torch.from_numpy(pixels.astype(saved.dtype))
 
 
-def _with_facts(model: "onnx.ModelProto", saved: SavedRun, fold: int, multiple: int, size: object) -> bytes:  # noqa: F821
+def _with_facts(model: "onnx.ModelProto", saved: SavedRun, fold: int, sides: tuple[int, int], size: object) -> bytes:  # noqa: F821
     """The file, with what a program must know in metadata_props: JSON where it is no plain text."""
+    multiple, smallest = sides
     facts = {
         "kit": kit.__version__,
         "recipe": saved.name,
@@ -187,6 +201,7 @@ def _with_facts(model: "onnx.ModelProto", saved: SavedRun, fold: int, multiple: 
         "channels": saved.channels,
         "pixels": f"float32, as in files of {saved.dtype}; normalising is in the graph",
         "multiple": multiple,
+        "smallest": smallest,
         "size": size or "any multiple of `multiple`",
         "resizing": repr(saved.frame.resizing),
         "tile": saved.frame.tile,

@@ -16,7 +16,7 @@ from tiny import tiny_network
 from tiny_run import finish_two_folds, new_run
 
 import kit
-from kit.bundle.export import Whole, differences, export, stride_of, to_onnx
+from kit.bundle.export import Whole, differences, export, smallest_of, stride_of, to_onnx
 from kit.cli.export import Export
 from kit.data.normalise import IMAGENET
 from kit.runs import load_network
@@ -131,8 +131,8 @@ def test_every_network(name):
     torch.manual_seed(0)
     network = NETWORKS[name](num_classes=3)
     network = (fill(network) if name in HAND_WRITTEN else network).eval()
-    multiple = stride_of(network)
-    sizes = [(64, 96)] * 3 if name in FIXED else [(64, 96), (128, 64), (96, 160)]
+    multiple, least = stride_of(network), smallest_of(network)
+    sizes = [(64, 96)] * 3 if name in FIXED else [(least, least + 32), (least + 64, least), (least + 32, least + 96)]
     fixed = sizes[0] if name in FIXED else None
     whole = Whole(network, IMAGENET, torch.uint8)
     content = to_onnx(whole, 3, multiple, fixed).SerializeToString()
