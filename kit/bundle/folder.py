@@ -73,8 +73,6 @@ def _check(run: Path, saved: SavedRun) -> None:
     """Raise ValueError where a bundle of the run could not predict."""
     if saved.network is None:
         raise ValueError(f"{run} does not say how its network is made: {saved.problem}. {ADVICE}")
-    if saved.scale is not None:
-        raise ValueError(f"the images of {run} are slides, which a bundle cannot predict: see kit/prediction/slides.py")
 
 
 def _fill(folder: Path, wanted: Bundle, saved: SavedRun, folds: Sequence[int]) -> list[str]:
