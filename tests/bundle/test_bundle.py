@@ -109,7 +109,7 @@ def test_the_rounded_weights_are_the_nearest_that_float16_has(finished, bundled)
 
 
 def test_a_file_that_is_cut_short_or_changed_or_lost_is_named(copied, tmp_path):
-    weights, code = copied / "runs/mine/fold1/last.safetensors", next(copied.glob("runs/mine/code/*.py"))
+    weights, code = copied / "runs/mine/fold1/last.safetensors", next(copied.glob("runs/mine/code/**/*.py"))
     size = weights.stat().st_size
     weights.write_bytes(weights.read_bytes()[:100])
     done = predict_py(copied, "--images", ".", "--out", "out.csv", where=tmp_path)

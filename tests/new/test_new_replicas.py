@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from replicas import DRAW
 
+from kit.cli import main
 from kit.new import Wishes, choose, recipe_text
 from kit.prediction import Predictor
 from kit.prediction.slides import predict_slide
@@ -130,19 +131,19 @@ def _drawn_again(rows, dialect, size, task, classes):
     return layers if task == "multilabel" else layers[..., 0]
 
 
-def test_the_command_line_prints_writes_and_refuses_to_overwrite(drawn, tmp_path):
+def test_the_command_line_prints_writes_and_refuses_to_overwrite(drawn, tmp_path, monkeypatch, capsys):
     def kit(*arguments):
-        command = [sys.executable, "-m", "kit", "new", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        monkeypatch.setattr("sys.argv", ["kit", "new", *map(str, arguments)])
+        return main(), capsys.readouterr().out
 
     folder, recipe = drawn("dsb2018").folder, tmp_path / "mine.py"
-    looked = kit(recipe, "--data-dir", folder, "--look", "--json", "--device", "cpu")
-    assert looked.returncode == 0, looked.stderr
-    assert json.loads(looked.stdout)["task"] == "instances"
+    code, out = kit(recipe, "--data-dir", folder, "--look", "--json", "--device", "cpu")
+    assert code == 0, out
+    assert json.loads(out)["task"] == "instances"
     assert not recipe.exists()
-    written = kit(recipe, "--data-dir", folder, "--device", "cpu")
-    assert written.returncode == 0, written.stdout
+    code, out = kit(recipe, "--data-dir", folder, "--device", "cpu")
+    assert code == 0, out
     assert recipe.read_text().startswith('"""U-Net on')
-    again = kit(recipe, "--data-dir", folder)
-    assert again.returncode == 1
-    assert "is there already" in again.stdout
+    code, out = kit(recipe, "--data-dir", folder)
+    assert code == 1
+    assert "is there already" in out
