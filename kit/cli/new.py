@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from kit.cli.flags import Order, choice
-from kit.new.metrics import METRICS
+from kit.new.decisions.metrics import METRICS
 
 Metric = Annotated[Literal[*METRICS] | None, choice(*METRICS)]
 

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from kit.new.choices import Choices, Wishes, decide
-from kit.new.questions import OpenQuestion, Question, question_of
+from kit.new.decisions.choices import Choices, Wishes, decide
+from kit.new.look.questions import OpenQuestion, Question, question_of
 from kit.new.writing import recipe_text
 from kit.system.files import counted, list_some, write_atomic
 

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from kit.data.dataset import RGB
-from kit.new.choices import Choices
 from kit.new.code_text import Code, argument, call, imported, quoted, wrapped
-from kit.new.metrics import METRICS
-from kit.new.study import Study
+from kit.new.decisions.choices import Choices
+from kit.new.decisions.metrics import METRICS
+from kit.new.look.study import Study
 
 SAID = ("folds", "loss")  # what the recipe's functions say themselves
 INLINE = 50  # characters of a dialect that is written where it is used

@@ -1,4 +1,4 @@
-"""Tests for kit/new/class_files.py: when several sets of masks are classes, and when they are something else."""
+"""Tests for kit/new/look/class_files.py: when several sets of masks are classes, and when they are something else."""
 
 import cv2
 import numpy as np

@@ -1,9 +1,9 @@
-"""Tests for kit/new/file_sets.py, pairing.py and roles.py: names alone."""
+"""Tests for kit/new/look/file_sets.py, pairing.py and roles.py: names alone."""
 
 import pytest
 
-from kit.new.file_sets import FileSet, file_sets
-from kit.new.pairing import pair_sets
+from kit.new.look.file_sets import FileSet, file_sets
+from kit.new.look.pairing import pair_sets
 
 LAYOUTS = {
     "parallel folders": (

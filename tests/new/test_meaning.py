@@ -1,12 +1,12 @@
-"""Tests for kit/new/labels.py, groups.py, alikeness.py and upright.py, on drawn masks and images."""
+"""Tests for kit/new/look/labels.py, groups.py, alikeness.py and upright.py, on drawn masks and images."""
 
 import cv2
 import numpy as np
 import pytest
 
-from kit.new.alikeness import alikeness, describe
-from kit.new.labels import Labels, labels_of, read_labels
-from kit.new.upright import LEAST, measure, sides
+from kit.new.look.alikeness import alikeness, describe
+from kit.new.look.labels import Labels, labels_of, read_labels
+from kit.new.look.upright import LEAST, measure, sides
 
 
 def disc(size=64, centre=(32, 32), radius=14, value=1, dtype=np.uint8):

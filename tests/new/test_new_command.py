@@ -6,7 +6,7 @@ import pytest
 from csv_folders import SIZE, blob, images, masks, names, table, text_of
 
 from kit.new import Asked, Wishes, new
-from kit.new.hints import hint
+from kit.new.look.hints import hint
 
 IDS = names(9)
 

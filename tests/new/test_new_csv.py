@@ -9,7 +9,7 @@ import pytest
 from csv_folders import SIZE, blob, images, masks, names, table, text_of
 
 from kit.new import Asked, Wishes, choose, decide, recipe_text
-from kit.new.tables import Table
+from kit.new.look.tables import Table
 
 
 def wishes(**said):
@@ -368,7 +368,7 @@ def test_ends_in_place_of_lengths_are_named(tmp_path):
 
 @pytest.mark.parametrize("header", ["id,bbox", "id,mask_file", "id,taken", "id,mask_share"])
 def test_facts_are_no_masks_in_another_spelling(tmp_path, header):
-    from kit.new.spellings import odd_spelling
+    from kit.new.look.spellings import odd_spelling
 
     cell = {"bbox": '"[3, 4, 20, 30]"', "mask_file": "masks/a_1.png", "taken": "2019-02-03", "mask_share": "0.25"}
     path = table(tmp_path / "a.csv", header, [f"{id},{cell[header.partition(',')[2]]}" for id in IDS])

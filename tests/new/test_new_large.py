@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from kit.new import Wishes, choose, recipe_text
-from kit.new.slides import are_slides
+from kit.new.decisions.slides import are_slides
 from kit.submission import rle
 
 SIZE = (320, 400)
@@ -54,16 +54,16 @@ def write(path, pixels):
 @pytest.fixture
 def small_limits(monkeypatch):
     """The same limits for small files."""
-    monkeypatch.setattr("kit.new.parts.LARGE", 60_000)
-    monkeypatch.setattr("kit.new.parts.SIDE", 64)
-    monkeypatch.setattr("kit.new.slides.PIXELS", 100_000)
+    monkeypatch.setattr("kit.new.look.parts.LARGE", 60_000)
+    monkeypatch.setattr("kit.new.look.parts.SIDE", 64)
+    monkeypatch.setattr("kit.new.decisions.slides.PIXELS", 100_000)
 
 
 @pytest.mark.parametrize("rows", [True, False])
 def test_large_tiffs_are_slides_and_only_parts_of_them_are_read(tmp_path, monkeypatch, small_limits, rows):
     folder = draw(tmp_path, rows=rows)
-    monkeypatch.setattr("kit.new.parts.decode_image", fail)
-    monkeypatch.setattr("kit.new.labels.decode_mask", fail)
+    monkeypatch.setattr("kit.new.look.parts.decode_image", fail)
+    monkeypatch.setattr("kit.new.look.labels.decode_mask", fail)
     choices = choose(folder, Wishes(device="cpu", order="F"))
     text = recipe_text(choices, folder, folder / "mine.py")
     assert "return Slides(" in text
@@ -77,9 +77,9 @@ def test_large_tiffs_are_slides_and_only_parts_of_them_are_read(tmp_path, monkey
 
 
 def test_large_files_of_other_kinds_are_read_whole_a_few_times(tmp_path, monkeypatch, small_limits):
-    monkeypatch.setattr("kit.new.parts.WHOLE", 2 * SIZE[0] * SIZE[1])
+    monkeypatch.setattr("kit.new.look.parts.WHOLE", 2 * SIZE[0] * SIZE[1])
     folder, read = draw(tmp_path, ending="png", count=12), []
-    for name in ("kit.new.parts.decode_image", "kit.new.labels.decode_mask"):
+    for name in ("kit.new.look.parts.decode_image", "kit.new.look.labels.decode_mask"):
         module, _, function = name.rpartition(".")
         own = getattr(__import__(module, fromlist=[function]), function)
         monkeypatch.setattr(name, lambda data, path, own=own, **more: (read.append(path), own(data, path, **more))[1])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kit.new import Wishes, choose, recipe_text
-from kit.new.labels import labels_of
-from kit.new.split_words import split_of
+from kit.new.look.labels import labels_of
+from kit.new.look.split_words import split_of
 
 
 def write(folder, images, masks, ids, values=(0, 255)):

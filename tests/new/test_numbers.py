@@ -1,12 +1,12 @@
-"""Tests for kit/new/numbers.py: whether numbers in masks are classes or count objects."""
+"""Tests for kit/new/look/numbers.py: whether numbers in masks are classes or count objects."""
 
 import cv2
 import numpy as np
 import pytest
 
 from kit.new import Wishes, choose
-from kit.new.labels import labels_of
-from kit.new.numbers import is_own
+from kit.new.look.labels import labels_of
+from kit.new.look.numbers import is_own
 
 SIZE = 96
 

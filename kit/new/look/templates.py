@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from kit.datasets.names import nfc
 from kit.datasets.patterns import WILDCARD, Pattern
-from kit.new.file_sets import FileSet
-from kit.new.tables import Table
+from kit.new.look.file_sets import FileSet
+from kit.new.look.tables import Table
 
 TRIED, MOST_KEYS = 8, 400  # files, and keys of a table with the longest part of a file's path
 LEAST_RIGHT = 0.9  # of the files whose id must be in the table

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.new.parts import can_be_read_in_parts
-from kit.new.sizing import CPU_WORK, FEWEST, GPU_WORK, MOST, Device, Sizing, batch_of
-from kit.new.study import Study
-from kit.new.values import Meaning
+from kit.new.decisions.sizing import CPU_WORK, FEWEST, GPU_WORK, MOST, Device, Sizing, batch_of
+from kit.new.decisions.values import Meaning
+from kit.new.look.parts import can_be_read_in_parts
+from kit.new.look.study import Study
 
 PIXELS = 64_000_000  # of the middle one from which on images are slides
 TILES, CROPS = {"cpu": 256, "cuda": 512}, {"cpu": 400, "cuda": 2000}  # pixels a side; crops of an epoch

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from kit.datasets.masks import Wanted
-from kit.new.meaning import Meaning
-from kit.new.rows import form_of_table
-from kit.new.study import Study
-from kit.new.tables import names_of_images
+from kit.new.decisions.meaning import Meaning
+from kit.new.decisions.rows import form_of_table
+from kit.new.look.study import Study
+from kit.new.look.tables import names_of_images
 from kit.submission.csv_masks import CsvMasks
 from kit.submission.dialect import Dialect
 from kit.system.files import counted, spread

@@ -11,11 +11,11 @@ from kit.data.images import decode_image
 from kit.data.masks import decode_mask
 from kit.datasets.names import nfc
 from kit.datasets.values import MaskValues
-from kit.new.meaning import Meaning
-from kit.new.questions import ORDERS, OpenQuestion
-from kit.new.spellings import RUNS
-from kit.new.study import Study
-from kit.new.tables import id_of_key, with_path
+from kit.new.decisions.meaning import Meaning
+from kit.new.look.questions import ORDERS, OpenQuestion
+from kit.new.look.spellings import RUNS
+from kit.new.look.study import Study
+from kit.new.look.tables import id_of_key, with_path
 from kit.submission.detect import Look, UnknownOrder, dialect_of, order_of, touches, with_numbers
 from kit.submission.dialect import Dialect
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kit.datasets.names import nfc
-from kit.new.tables import Table
+from kit.new.look.tables import Table
 from kit.submission.formats import read_columns
 
 MOST_ROWS = 1000

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from kit.datasets.names import nfc
 from kit.datasets.patterns import Pattern, suffix_of
-from kit.new.file_sets import FileSet
-from kit.new.hints import hint
-from kit.new.pairing import with_id
-from kit.new.questions import OpenQuestion
-from kit.new.split_words import split_of
-from kit.new.tables import Table
-from kit.new.templates import Templated
+from kit.new.look.file_sets import FileSet
+from kit.new.look.hints import hint
+from kit.new.look.pairing import with_id
+from kit.new.look.questions import OpenQuestion
+from kit.new.look.split_words import split_of
+from kit.new.look.tables import Table
+from kit.new.look.templates import Templated
 from kit.system.files import list_some
 
 SHOWN = 3  # names in a line

@@ -11,9 +11,9 @@ import numpy as np
 from kit.data.formats import BadImage, format_of
 from kit.data.images import decode_image
 from kit.data.masks import decode_mask
-from kit.new.numbers import Numbers, Piece, Verdict, numbers_in, pieces_of, verdict_of
-from kit.new.palettes import MANY, swapped
-from kit.new.parts import TooLarge
+from kit.new.look.numbers import Numbers, Piece, Verdict, numbers_in, pieces_of, verdict_of
+from kit.new.look.palettes import MANY, swapped
+from kit.new.look.parts import TooLarge
 
 COUNTERS = ("pixels", "present", "thorough", "edge", "between")
 THOROUGH = 100  # masks of which places count too, besides values
@@ -131,7 +131,7 @@ def read_labels(
 ) -> Labels:
     """Read the masks of `paths` and note what they hold. Those that cannot be read are in `problems`.
 
-    part: kit.new.parts.Parts.part, which gives parts of large files in place of `read`.
+    part: kit.new.look.parts.Parts.part, which gives parts of large files in place of `read`.
     """
     step = max(1, len(paths) // THOROUGH)
     with ThreadPoolExecutor() as pool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kit.datasets.pairs import IMAGE_WORDS, MASK_WORDS
 from kit.datasets.patterns import Pattern, spellings_of, suffix_of
-from kit.new.split_words import SPLIT_WORDS
+from kit.new.look.split_words import SPLIT_WORDS
 
 LEAST_ALIKE = 4  # folders that are alike become one pattern from here on
 ALIKE = 0.6  # the share of them that hold the same things

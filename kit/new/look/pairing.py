@@ -8,9 +8,9 @@ from typing import NamedTuple
 from kit.datasets.names import nfc
 from kit.datasets.pairs import is_like_mask
 from kit.datasets.patterns import WILDCARD, Pattern
-from kit.new.file_sets import FileSet
-from kit.new.labels import Labels
-from kit.new.split_words import split_of
+from kit.new.look.file_sets import FileSet
+from kit.new.look.labels import Labels
+from kit.new.look.split_words import split_of
 
 LEAST_SHARED = 0.5  # of the masks' names that an image must have
 OBJECT_WORDS = re.compile(r"object|instance", re.IGNORECASE)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from kit.new.meaning import Meaning
-from kit.new.metrics import DEFAULT_METRIC, METRICS
+from kit.new.decisions.meaning import Meaning
+from kit.new.decisions.metrics import DEFAULT_METRIC, METRICS
 from kit.submission.dialect import Dialect
 
 

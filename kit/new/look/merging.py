@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from kit.datasets.patterns import WILDCARD, Pattern
-from kit.new.pairing import Pairing
+from kit.new.look.pairing import Pairing
 
 Join = Callable[[list[str]], str]
 

@@ -2,7 +2,7 @@
 
     found = study(Path("data/mine"))
 
-Nothing is decided here; kit.new.choices does it, and kit.new.writing writes the recipe.
+Nothing is decided here; kit.new.decisions.choices does it, and kit.new.writing writes the recipe.
 """
 
 import functools
@@ -22,18 +22,18 @@ from kit.datasets.kinds import Kind, kind_of
 from kit.datasets.patterns import IMAGE_SUFFIXES, WILDCARD, suffix_of
 from kit.datasets.places import no_folder
 from kit.datasets.reading import complaints
-from kit.new.alikeness import describe
-from kit.new.asked import Asked, is_csv, whole_pattern
-from kit.new.file_sets import FileSet, file_sets
-from kit.new.labels import Labels, read_labels
-from kit.new.lists import find_split
-from kit.new.numbers import brightness_of
-from kit.new.pairing import Layout, find_layout
-from kit.new.parts import LARGE, Parts, TooLarge, size_of
-from kit.new.questions import OpenQuestion, question_of
-from kit.new.roles import find_roles
-from kit.new.tables import Table, read_tables
-from kit.new.upright import Sides, measure, sides
+from kit.new.look.alikeness import describe
+from kit.new.look.asked import Asked, is_csv, whole_pattern
+from kit.new.look.file_sets import FileSet, file_sets
+from kit.new.look.labels import Labels, read_labels
+from kit.new.look.lists import find_split
+from kit.new.look.numbers import brightness_of
+from kit.new.look.pairing import Layout, find_layout
+from kit.new.look.parts import LARGE, Parts, TooLarge, size_of
+from kit.new.look.questions import OpenQuestion, question_of
+from kit.new.look.roles import find_roles
+from kit.new.look.tables import Table, read_tables
+from kit.new.look.upright import Sides, measure, sides
 from kit.system.files import list_some, spread
 
 PEEK = 4  # files of each set that are read to find out which are masks
@@ -153,7 +153,7 @@ def _spellings(sets: Sequence[FileSet]) -> list[str]:
 
 
 def image_vector(found: Study) -> Callable[[str], np.ndarray]:
-    """A function from an id to kit.new.alikeness.describe of its image."""
+    """A function from an id to kit.new.look.alikeness.describe of its image."""
 
     parts = Parts(found.data, found.sizes)
 
@@ -229,7 +229,7 @@ def _read_samples(found: Study) -> None:
 
 
 class _Seen(NamedTuple):
-    """What one image shows. sides: of kit.new.upright.measure. brightness: see kit.new.labels.Labels."""
+    """What one image shows. sides: of kit.new.look.upright.measure. brightness: see kit.new.look.labels.Labels."""
 
     kind: Kind
     sides: np.ndarray | None

@@ -5,18 +5,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kit.datasets.groups import group_ids, part_of_id
-from kit.new.asked import Asked
-from kit.new.csv_meaning import in_order, meaning_of_rows
-from kit.new.goal import Goal, goal_of
-from kit.new.groups import Grouping, find_groupings
-from kit.new.meaning import Meaning, meaning_of
-from kit.new.network import Network, network_of
-from kit.new.questions import Question, question_of
-from kit.new.rows import Said, check_said, form_of, number
-from kit.new.sizing import Device, Sizing, device_of, sizing_of
-from kit.new.slides import Slides, are_slides, slides_of
-from kit.new.study import Study, image_vector, study
-from kit.new.upright import OF_SLIDES
+from kit.new.decisions.csv_meaning import in_order, meaning_of_rows
+from kit.new.decisions.goal import Goal, goal_of
+from kit.new.decisions.groups import Grouping, find_groupings
+from kit.new.decisions.meaning import Meaning, meaning_of
+from kit.new.decisions.network import Network, network_of
+from kit.new.decisions.rows import Said, check_said, form_of, number
+from kit.new.decisions.sizing import Device, Sizing, device_of, sizing_of
+from kit.new.decisions.slides import Slides, are_slides, slides_of
+from kit.new.look.asked import Asked
+from kit.new.look.questions import Question, question_of
+from kit.new.look.study import Study, image_vector, study
+from kit.new.look.upright import OF_SLIDES
 from kit.submission.dialect import Dialect
 from kit.system.files import counted, raise_all
 

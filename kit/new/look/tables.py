@@ -8,7 +8,7 @@ from pathlib import Path
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 from kit.datasets.patterns import suffix_of
-from kit.new.spellings import MASK_WORDS, RUNS, Spelling, odd_spelling
+from kit.new.look.spellings import MASK_WORDS, RUNS, Spelling, odd_spelling
 from kit.submission.detect import Look, look
 from kit.submission.formats import read_columns, read_header
 from kit.submission.names import IMAGE_ENDING

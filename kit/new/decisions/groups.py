@@ -9,8 +9,8 @@ import numpy as np
 
 from kit.datasets.groups import parts_of
 from kit.datasets.names import nfc
-from kit.new.alikeness import alikeness
-from kit.new.tables import Table, facts_of
+from kit.new.look.alikeness import alikeness
+from kit.new.look.tables import Table, facts_of
 from kit.submission.formats import read_columns
 
 CLEAR = 0.75  # from here on images of a group are alike enough that a split through it would leak
@@ -32,7 +32,7 @@ IN_IDS = (  # patterns with the group in parentheses, and what they are in words
 
 @dataclass(frozen=True)
 class Grouping:
-    """One way to group images. argument: what Folder takes as `groups`. alike: see kit.new.alikeness."""
+    """One way to group images. argument: what Folder takes as `groups`. alike: see kit.new.look.alikeness."""
 
     argument: str | tuple[str, str, str]
     words: str
@@ -65,7 +65,7 @@ def find_groupings(
 ) -> tuple[list[Grouping], list[str]]:
     """All groupings with two images or more in most groups, the one to use first; and doubts in words.
 
-    vector(id): of kit.new.alikeness.describe. First come the clear ones; of these a column whose name says that it
+    vector(id): of kit.new.look.alikeness.describe. First come the clear ones; of these a column whose name says that it
     groups, else the coarsest that leaves ENOUGH groups: a split through one of them leaks, through its parts too.
     """
     found: dict[tuple[int, ...], Grouping] = {}

@@ -8,11 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.data.images import decode_image
-from kit.new.labels import Labels
-from kit.new.legend import legend_of
-from kit.new.numbers import MOST_CLASSES, VOID, WHOLE
-from kit.new.study import Study
-from kit.new.values import (
+from kit.new.decisions.legend import legend_of
+from kit.new.decisions.values import (
     BLACK,
     PLAIN_BINARY,
     Meaning,
@@ -23,6 +20,9 @@ from kit.new.values import (
     of_soft,
     of_two,
 )
+from kit.new.look.labels import Labels
+from kit.new.look.numbers import MOST_CLASSES, VOID, WHOLE
+from kit.new.look.study import Study
 from kit.submission.detect import dialect_of
 from kit.system.files import spread
 

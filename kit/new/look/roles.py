@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 from kit.datasets.names import nfc
 from kit.datasets.pairs import is_like_mask
 from kit.datasets.patterns import WILDCARD, Pattern
-from kit.new.asked import Asked, by_one_wildcard, ids_of, is_csv, shortened, shown, there, whole_pattern
-from kit.new.class_files import class_files, united
-from kit.new.file_sets import FileSet
-from kit.new.labels import Labels
-from kit.new.merging import merged
-from kit.new.pairing import Pairing
-from kit.new.questions import OpenQuestion
-from kit.new.split_words import is_train, split_of
-from kit.new.tables import Table, ids_in, keys_without_image, names_of_images
-from kit.new.templates import Templated, templated
-from kit.new.to_predict import LEAST_IN_TABLE, bands_of, check_overlap, find_tests, take_lonely
+from kit.new.look.asked import Asked, by_one_wildcard, ids_of, is_csv, shortened, shown, there, whole_pattern
+from kit.new.look.class_files import class_files, united
+from kit.new.look.file_sets import FileSet
+from kit.new.look.labels import Labels
+from kit.new.look.merging import merged
+from kit.new.look.pairing import Pairing
+from kit.new.look.questions import OpenQuestion
+from kit.new.look.split_words import is_train, split_of
+from kit.new.look.tables import Table, ids_in, keys_without_image, names_of_images
+from kit.new.look.templates import Templated, templated
+from kit.new.look.to_predict import LEAST_IN_TABLE, bands_of, check_overlap, find_tests, take_lonely
 from kit.system.files import list_some
 
 if TYPE_CHECKING:
-    from kit.new.study import Study
+    from kit.new.look.study import Study
 
 
 def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Callable[[FileSet], Labels]) -> None:

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kit.datasets.patterns import WILDCARD, Pattern
-from kit.new.asked import Asked, ids_of, is_csv, shortened, there, whole_pattern
-from kit.new.file_sets import FileSet
-from kit.new.pairing import with_id
-from kit.new.questions import OpenQuestion
-from kit.new.split_words import split_of
-from kit.new.tables import Table, ids_in, keys_without_image, names_of_images
-from kit.new.templates import Templated, retold
+from kit.new.look.asked import Asked, ids_of, is_csv, shortened, there, whole_pattern
+from kit.new.look.file_sets import FileSet
+from kit.new.look.pairing import with_id
+from kit.new.look.questions import OpenQuestion
+from kit.new.look.split_words import split_of
+from kit.new.look.tables import Table, ids_in, keys_without_image, names_of_images
+from kit.new.look.templates import Templated, retold
 from kit.system.files import counted
 
 if TYPE_CHECKING:
-    from kit.new.study import Study
+    from kit.new.look.study import Study
 
 LEAST_IN_TABLE = 0.5  # of a table's keys that a set of images must have
 INSIDE = 0.125  # so much more likely are tests among the other images than in a set that is not called test

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kit.new.labels import Labels
-from kit.new.legend import legend_of
-from kit.new.numbers import MOST_CLASSES, VOID
-from kit.new.tables import Table
+from kit.new.decisions.legend import legend_of
+from kit.new.look.labels import Labels
+from kit.new.look.numbers import MOST_CLASSES, VOID
+from kit.new.look.tables import Table
 from kit.submission.dialect import Dialect
 
 BLACK = (0, 0, 0)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 from kit.datasets.patterns import suffix_of
-from kit.new.split_words import split_of
+from kit.new.look.split_words import split_of
 from kit.submission.names import IMAGE_ENDING
 
 LEAST_KNOWN = 0.9  # of the lines whose first word must be an image

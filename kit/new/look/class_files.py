@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable, Sequence
 
 from kit.datasets.pairs import IMAGE_WORDS, MASK_WORDS
-from kit.new.file_sets import FileSet
-from kit.new.labels import Labels
-from kit.new.pairing import Pairing
-from kit.new.split_words import SPLIT_WORDS
+from kit.new.look.file_sets import FileSet
+from kit.new.look.labels import Labels
+from kit.new.look.pairing import Pairing
+from kit.new.look.split_words import SPLIT_WORDS
 
 NO_CLASSES = {*IMAGE_WORDS, *MASK_WORDS, *SPLIT_WORDS}
 PEOPLE = re.compile(r"rater|reader|expert|annotator|observer|grader", re.IGNORECASE)  # who drew the same thing
