@@ -1,4 +1,4 @@
-"""Tests for kit/new/decide/legend.py and what no file says of classes: on drawn folders."""
+"""Tests for kit/new/decisions/legend.py and what no file says of classes: on drawn folders."""
 
 import cv2
 import numpy as np
