@@ -12,6 +12,7 @@ size (PSPNet, UPerNet), that mirror by the size (a valid UNet) or that embed pos
 """
 
 import contextlib
+import copy
 import functools
 import io
 import json
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 import kit
@@ -67,7 +69,7 @@ def export(run: Path, fold: int, out: Path, size: tuple[int, int] | None = None)
     if size and (size[0] % multiple or size[1] % multiple):
         raise ValueError(f"a size of {size[0]} x {size[1]}: expected multiples of {multiple}, the network's stride")
     normalise = saved.frame.normalise
-    whole = Whole(network, normalise, DTYPES[saved.dtype])
+    whole = Whole(with_constant_padding(network), normalise, DTYPES[saved.dtype])
     content = _with_facts(
         to_onnx(whole, len(saved.channels), multiple, size), saved, fold, (multiple, smallest_of(network)), size
     )
@@ -114,12 +116,45 @@ def smallest_of(network: nn.Module) -> int:
     return math.ceil(max(2 * STRIDE, *least) / multiple) * multiple
 
 
+def with_constant_padding(network: nn.Module) -> nn.Module:
+    """A copy of the network whose convolutions of TensorFlow's kind pad by constants.
+
+    timm computes their padding from the size of the image, and the exporter takes many minutes over these formulas. Of
+    sides that are multiples of the stride s it is max((k - 1) d + 1 - s, 0) for kernels k of dilation d, the smaller
+    half of it left and above.
+    """
+    copied = copy.deepcopy(network)
+    for parent in list(copied.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Conv2dSame):
+                setattr(parent, name, _padded_by_constants(child))
+    return copied
+
+
+def _padded_by_constants(conv: Conv2dSame) -> nn.Sequential:
+    sizes = zip(conv.kernel_size, conv.dilation, conv.stride, strict=True)
+    down, across = (max((kernel - 1) * dilation + 1 - stride, 0) for kernel, dilation, stride in sizes)
+    pad = nn.ZeroPad2d((across // 2, across - across // 2, down // 2, down - down // 2))
+    plain = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+    )
+    plain.load_state_dict(conv.state_dict())
+    return nn.Sequential(pad, plain)
+
+
 def to_onnx(whole: nn.Module, channels: int, multiple: int, size: tuple[int, int] | None) -> "onnx.ModelProto":  # noqa: F821
     """The graph. Raises ValueError where the exporter cannot follow the network."""
     least = smallest_of(whole)
     height, width = size or (least + 2 * multiple, least + 3 * multiple)
-    free = torch.export.Dim.DYNAMIC
-    axes = {0: free} if size else {0: free, 2: free, 3: free}
+    axes = {0: torch.export.Dim("batch")}
+    if size is None:  # multiples of the stride, so that no layer's size depends on a remainder
+        axes |= {2: multiple * torch.export.Dim("height", min=2), 3: multiple * torch.export.Dim("width", min=2)}
     try:
         with _quiet(), torch.inference_mode(False), torch.no_grad():
             program = torch.onnx.export(

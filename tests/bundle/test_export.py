@@ -12,13 +12,15 @@ import onnxruntime
 import pytest
 import torch
 from networks import HAND_WRITTEN, NETWORKS, fill
+from timm.layers import Conv2dSame
 from tiny import tiny_network
 from tiny_run import finish_two_folds, new_run
 
 import kit
-from kit.bundle.export import Whole, differences, export, smallest_of, stride_of, to_onnx
+from kit.bundle.export import Whole, differences, export, smallest_of, stride_of, to_onnx, with_constant_padding
 from kit.cli.export import Export
 from kit.data.normalise import IMAGENET
+from kit.models.pretrained import unet
 from kit.runs import load_network
 from kit.runs.saving import save_predictor, saved_run
 from kit.training.checkpoint import save_weights
@@ -141,3 +143,24 @@ def test_every_network(name):
     for found, shape in zip(differences(content, of(network), draws), shapes, strict=True):
         assert found.shape == shape
         assert found.relative < 1e-4
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (5, 2, 1), (7, 4, 1), (3, 1, 2), (1, 2, 1)])
+def test_constant_padding_is_tensorflows_on_multiples_of_the_stride(kernel, stride, dilation):
+    conv = Conv2dSame(2, 3, kernel, stride, dilation=dilation, bias=True)
+    network = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Sequential(conv))
+    images = torch.randn(2, 2, 8 * stride, 6 * stride)
+    changed = with_constant_padding(network)
+    assert not any(isinstance(module, Conv2dSame) for module in changed.modules())
+    assert isinstance(network[1][0], Conv2dSame)
+    with torch.no_grad():
+        assert torch.equal(changed(images), network(images))
+
+
+@pytest.mark.slow
+def test_a_network_with_tensorflows_padding_is_exported():
+    network = unet("tu-tf_efficientnet_lite0", "none", num_classes=1).eval()
+    content = to_onnx(with_constant_padding(network), 3, 32, None).SerializeToString()
+    with torch.no_grad():
+        [one] = differences(content, network, [[torch.randn(3, 3, 96, 160)]])
+    assert one.relative < 1e-4
