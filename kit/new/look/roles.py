@@ -49,7 +49,7 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Calla
         _take_by_table(found, asked)
     find_tests(found, asked)
     take_lonely(found)
-    if found.layers and any(len(own) < len(found.layers) for own in found.masks.values()):
+    if found.layers and not found.lonely and any(len(own) < len(found.layers) for own in found.masks.values()):
         found.lacking = "empty"  # an image has files of the classes that it shows
     check_overlap(found, asked)
     used = {*found.tests.values(), *found.images.values(), *found.lonely.values()}
