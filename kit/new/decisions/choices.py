@@ -17,6 +17,7 @@ from kit.new.decisions.slides import Slides, are_slides, slides_of
 from kit.new.look.asked import Asked
 from kit.new.look.questions import Question, question_of
 from kit.new.look.study import Study, image_vector, study
+from kit.new.look.to_predict import check_lonely
 from kit.new.look.upright import OF_SLIDES
 from kit.submission.dialect import Dialect
 from kit.system.files import counted, raise_all
@@ -96,6 +97,7 @@ def decide(root: Path, wishes: Wishes) -> Choices:
             return None
 
     ask(_check_planes, found, wishes.planes)
+    ask(check_lonely, found, wishes.asked.lacking)
     device = ask(_device_of, wishes.device) or device_of("auto")
     meaning, dialect, how = _read_masks(found, wishes, ask)
     groups = ask(_groups_of, found, wishes.groups)
