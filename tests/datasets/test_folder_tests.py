@@ -1,6 +1,7 @@
 """Folder: test images among the training images, as a CSV names them; and images without a mask that are left out."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,20 @@ def test_a_csv_of_tests_that_cannot_be(tmp_path, rows, told):
     write(tmp_path, "sample.csv", "key,rle", rows)
     with pytest.raises(ValueError, match=told):
         Folder(tmp_path, images="all", masks="m", tests=CsvIds("sample.csv", ROWS))
+
+
+def test_a_csv_of_tests_that_its_dialect_does_not_fit_says_what_does(tmp_path):
+    draw(tmp_path, "abcd", masked="ab")
+    write(tmp_path, "sample.csv", "key,rle", ["c.png,", "d.png,"])
+    plain = replace(ROWS, key="{id}")
+    with pytest.raises(ValueError, match=r'as c\.png, and their ids are without(?s:.*)key="\{id\}\.png"'):
+        Folder(tmp_path, images="all", masks="m", tests=CsvIds("sample.csv", plain))
+    with pytest.raises(ValueError, match=r"expected the path below the data's folder"):
+        Folder(tmp_path, images="all", masks="m", tests=CsvIds(str(tmp_path / "sample.csv"), ROWS))
+    write(tmp_path, "sample.csv", "file,runs", ["c.png,", "d.png,"])
+    with pytest.raises(ValueError, match=r"has the columns file, runs, and its dialect key, rle: key, rle") as caught:
+        Folder(tmp_path, images="all", masks="m", tests=CsvIds("sample.csv", ROWS))
+    assert "--" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
