@@ -70,7 +70,8 @@ class Folder(Dataset):
             Default: "binary" for two classes, else "labels". Of an image that numbers objects "labels", or
             "components": each connected region of a binary mask is an object.
         ignore: the value, values or colours of pixels that are neither trained on nor scored.
-        lacking: "refuse" an image without a mask file, take it for "empty", or "skip" it.
+        lacking: "refuse" an image without a mask file, take it for "empty", or "skip" it. Where each class has a file,
+            "skip" leaves out images without any; in others a class without a file is nowhere.
         groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
             or mapping from id to group; or (file, id column, group column) of a CSV below `root`, whose id column holds
             ids, or one part of each id between marks, as p01 of p01_slice3. Default: every image is its own group.
@@ -192,7 +193,8 @@ class Folder(Dataset):
             if isinstance(of_tests, IdTable):
                 images, tests = share_out(found, images, of_tests)
             first = {id: paths[0] for id, paths in images.items()}
-            skipped = self._masks.pair(found, Images(next(iter(patterns.values())), first, tests))
+            first_tests = {id: paths[0] for id, paths in tests.items()}
+            skipped = self._masks.pair(found, Images(next(iter(patterns.values())), first, first_tests))
             images = self._without(images, skipped)
         with _noting(missing):
             tests = tests if isinstance(of_tests, IdTable) else find_images(found, of_tests)
