@@ -16,7 +16,7 @@ class Bundle:
 
     It holds the run's networks and code, kit as a wheel, predict.py, a notebook, and what Kaggle's client needs to
     upload it as a private data set. Weights are in half precision where the run has measured that its score does not
-    move by 1e-4. Making it executes the Python in the run folder.
+    move by 1e-4 and its masks agree. Making it executes the Python in the run folder.
     """
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folder; several cannot be blended yet

@@ -254,6 +254,42 @@ def test_full_precision_where_the_score_moves_or_was_not_measured(tmp_path, caps
     assert "fold1: 0.0 MB in full precision: what half precision costs was not measured with these weights" in out
 
 
+class Blind:
+    """A metric that is 0 whatever is predicted."""
+
+    name, ratio = "blind", True
+
+    def counts(self, truth, prediction):
+        return np.array([0.0, 1.0])
+
+    def score(self, sums):
+        return sums[..., 0] / sums[..., 1]
+
+
+def test_full_precision_where_the_masks_differ_and_the_score_does_not(tmp_path):
+    run = new_run(finish_two_folds(tmp_path / "run"))
+    model = Steep()
+    with torch.no_grad():
+        model.weight += 1 + torch.tensor([2e-4, 0, -2e-4])
+    keep_trained(run, 0, model)
+    predict_oof(run, 0, Steep)
+    save_predictor(run, saved_run(run, Steep))
+    measure_half(run, 0, Steep, Blind())
+    measured = read_half(run.fold_folder(0), read_saved(run.folder).recipe)
+    assert (measured.moved, measured.is_enough) == (0, False)
+    sizes = {id: run.dataset.shape(id) for id in run.held_out(0)}
+    area, pixels = sum(run.store.mask(id, size).sum() for id, size in sizes.items()), sum(map(np.prod, sizes.values()))
+    assert measured.dice == pytest.approx(2 * area / (area + pixels))  # the rounded weights make every pixel a disc
+
+
+@pytest.mark.parametrize("content", ['{"images": 6}', "[1]", '"key"', "{"])
+def test_a_damaged_measurement_is_named(finished, tmp_path, content):
+    run = new_run(shutil.copytree(finished, tmp_path / "run"))
+    (run.fold_folder(0) / "half.json").write_text(content)
+    with pytest.raises(ValueError, match=r"half\.json is (damaged|no JSON)"):
+        read_half(run.fold_folder(0), read_saved(run.folder).recipe)
+
+
 def test_a_measurement_of_other_weights_does_not_count_and_is_made_once(finished, tmp_path):
     run = new_run(shutil.copytree(finished, tmp_path / "run"))
     file, recipe = run.fold_folder(0) / "half.json", read_saved(run.folder).recipe
