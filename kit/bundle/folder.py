@@ -1,6 +1,6 @@
 """The bundle: a folder that predicts on a machine without internet.
 
-DIR/predict.py                    checks the files, installs kit where it is lacking, predicts
+DIR/predict.py                    checks the files, installs kit where this one is lacking, predicts
 DIR/predict.ipynb                 the same as a notebook
 DIR/manifest.json                 size and SHA-256 of each file
 DIR/runs/<run>/                   predictor.json, code, weights: what `python -m kit predict` needs
@@ -91,6 +91,7 @@ def _fill(folder: Path, wanted: Bundle, saved: SavedRun, folds: Sequence[int]) -
     manifest = {
         "format": 1,
         "kit": kit.__version__,
+        "sources": script.digest_of(Path(kit.__file__).parent),  # predict.py runs no other kit
         "python": wanted.python if wanted.lacks else "3.11 or newer",
         "runs": {wanted.place.name: _facts(run)},  # predict.py takes one; a blend of several would be described here
         "wheels": _facts(wheels),

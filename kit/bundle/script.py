@@ -2,17 +2,20 @@
 
     python predict.py --images DIR --out submission.csv --sample SAMPLE.csv --minutes 500
 
-The arguments are those of `python -m kit predict` without the run folder. Every file is checked first. Where kit is
-not installed, the wheels in this folder are put into a new temporary folder; the time for that counts in --minutes.
+The arguments are those of `python -m kit predict` without the run folder. Every file is checked first. Where this kit
+is not installed, or another one, the wheels in this folder are put into a new temporary folder and used from there; the
+time for that counts in --minutes.
 """
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -49,11 +52,45 @@ def fault(path: Path, facts: dict) -> str:
     return "" if same else f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}"
 
 
-def is_installed() -> bool:
-    """Whether kit can be imported."""
+def source_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a package by their paths in its folder, without those that Python or an editor leaves there."""
+    for file in sorted(folder.rglob("*")):
+        parts = file.relative_to(folder).parts
+        if file.is_file() and "__pycache__" not in parts and not file.name.startswith("."):
+            yield "/".join(parts), file
+
+
+def digest_of(folder: Path) -> str:
+    """A hash of the paths and contents of a package's files."""
+    found = hashlib.sha256()
+    for name, file in source_files(folder):
+        found.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def installed_kit() -> Path | None:
+    """The folder of the kit that Python would import; None without one."""
+    spec = importlib.util.find_spec("kit")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0]) if places else None
+
+
+def wanted_wheels(manifest: dict) -> list[str]:
+    """The names of the wheels to install: none where this kit is; beside another kit its packages are kept."""
+    here = installed_kit()
+    if here is None:
+        return list(manifest["wheels"])
+    if digest_of(here) == manifest["sources"]:
+        return []
+    print(f"the kit in {here} is not the one of this run, which is in the wheels here: that one is used")
+    return [name for name in manifest["wheels"] if name.startswith("kit-") or not has_package(name.partition("-")[0])]
+
+
+def has_package(name: str) -> bool:
+    """Whether a package is installed."""
     try:
-        return importlib.util.find_spec("kit.cli") is not None
-    except ImportError:
+        return bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
         return False
 
 
@@ -75,8 +112,8 @@ def main() -> None:
     if problems:
         sys.exit("error: the bundle is not whole; upload it again:\n  " + "\n  ".join(problems))
     environment = dict(os.environ)
-    if not is_installed():
-        target = install([places[name] for name in manifest["wheels"]], manifest["python"])
+    if wheels := wanted_wheels(manifest):
+        target = install([places[name] for name in wheels], manifest["python"])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [target, environment.get("PYTHONPATH")]))
     (run,) = manifest["runs"]
     command = [sys.executable, "-P", "-m", "kit", "predict", str(places[run]), *sys.argv[1:]]

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import kit
+from kit.bundle.script import source_files
 
 # Kaggle's image has torch, torchvision, timm, numpy, OpenCV, numba, albumentations, … but not these.
 LACKS = ("segmentation-models-pytorch", "simplejpeg", "tyro", "docstring-parser", "typeguard")
@@ -58,6 +59,12 @@ def requirements() -> list[str]:
         return []
 
 
+def lacking(also: Sequence[str] = ()) -> tuple[str, ...]:
+    """The packages that Kaggle lacks, and `also`: names or requirements, which come in the place of the same name."""
+    own = {_plain(one) for one in also}
+    return (*(name for name in LACKS if name not in own), *also)
+
+
 def download(folder: Path, lacks: Sequence[str], python: str, platforms: Sequence[str]) -> list[Path]:
     """Fetch the wheels of packages that the other machine lacks, without what these need in turn.
 
@@ -82,10 +89,8 @@ def download(folder: Path, lacks: Sequence[str], python: str, platforms: Sequenc
 def _own_files() -> Iterator[tuple[str, Path]]:
     """The files of the package by their names in the wheel."""
     root = Path(kit.__file__).parent
-    for file in sorted(root.rglob("*")):
-        parts = file.relative_to(root.parent).parts
-        if file.is_file() and "__pycache__" not in parts and not file.name.startswith("."):
-            yield "/".join(parts), file
+    for name, file in source_files(root):
+        yield f"{root.name}/{name}", file
 
 
 def _licence() -> Path | None:

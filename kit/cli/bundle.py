@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from kit.bundle.kaggle import NOBODY, Place
-from kit.bundle.wheels import LACKS, PLATFORMS, PYTHON
+from kit.bundle.wheels import PLATFORMS, PYTHON, lacking
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,14 @@ class Bundle:
 
     It holds the run's networks and code, kit as a wheel, predict.py, a notebook, and what Kaggle's client needs to
     upload it as a private data set. Weights are in half precision where the run has measured that its score does not
-    move by 1e-4. Making it executes the Python in the run folder.
+    move by 1e-4 and its masks agree. Making it executes the Python in the run folder.
     """
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folder; several cannot be blended yet
     out: Path  # the folder to make; it must not exist
     folds: tuple[int, ...] = ()  # the networks of these folds; all that are finished
-    wheels: bool = False  # fetch wheels of the packages that the other machine lacks; needs internet here
-    lacks: tuple[str, ...] = LACKS  # these packages, with --wheels; by default those that Kaggle lacks
+    wheels: bool = False  # fetch wheels of the packages that Kaggle lacks; needs internet here
+    also: tuple[str, ...] = ()  # with --wheels: packages beside those that Kaggle lacks, as timm or timm==1.0.9
     python: str = PYTHON  # the other machine's, with --wheels
     platform: tuple[str, ...] = PLATFORMS  # the same, in pip's words
     user: str | None = None  # your name on Kaggle
@@ -42,7 +42,7 @@ class Bundle:
             run = _only(self.run_dirs)
             user, name = self.user or NOBODY, run.resolve().name
             place = Place(user, name, self.competition, self.images, self.sample, self.minutes)
-            lacks = self.lacks if self.wheels else ()
+            lacks = self._lacks()
             bundle(Wanted(run, self.out, place, self.folds or "all", lacks, self.python, self.platform))
             if self.push:
                 push(self.out, place)
@@ -52,6 +52,13 @@ class Bundle:
             print(f"error: {error}")
             return 1
         return 0
+
+    def _lacks(self) -> tuple[str, ...]:
+        """The packages to fetch. Raises ValueError for what is said of wheels where none are wanted."""
+        said = {"--also": bool(self.also), "--python": self.python != PYTHON, "--platform": self.platform != PLATFORMS}
+        if odd := [flag for flag, is_said in said.items() if is_said and not self.wheels]:
+            raise ValueError(f"{' and '.join(odd)}: about wheels, and none are fetched without --wheels. Add it")
+        return lacking(self.also) if self.wheels else ()
 
 
 def _only(runs: tuple[Path, ...]) -> Path:

@@ -9,7 +9,7 @@ the whole mask is never there, and never transposed.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -41,12 +41,17 @@ class RunMask:
                 raise ValueError(f"runs of class {label} overlap, are out of order, or leave {self.shape}")
 
     @classmethod
-    def of_text(cls, texts: Mapping[int, str], shape: tuple[int, int], order: str) -> "RunMask":
+    def of_text(cls, texts: Mapping[int, str | Sequence[str]], shape: tuple[int, int], order: str) -> "RunMask":
         """The mask of run lengths "start length …" by class number, starts counted from 1; "" has no pixel.
 
+        Several texts of a class, such as one an object, may overlap: they are united.
         Raises ValueError on anything malformed.
         """
-        return cls(shape, order, {label: _edges_of_text(text) for label, text in texts.items()})
+        edges = {}
+        for label, own in texts.items():
+            parts = [_edges_of_text(text) for text in ([own] if isinstance(own, str) else own)]
+            edges[label] = parts[0] if len(parts) == 1 else _united([cls(shape, order, {label: p}) for p in parts])
+        return cls(shape, order, edges)
 
     def read(self, y: int, x: int, height: int, width: int) -> np.ndarray:
         """The mask u8 (height, width) of a region inside the image."""
@@ -74,6 +79,10 @@ class RunMask:
         steps, order = np.tile([1, -1], len(every) // 2), np.argsort(every, kind="stable")
         depth, places = steps[order].cumsum(), every[order]
         return int(np.diff(places)[depth[:-1] > 0].sum())
+
+    def overlaps(self) -> bool:
+        """Whether some pixel is of several classes."""
+        return self.covered() < sum(map(self.count, self.edges))
 
     def counts(self) -> np.ndarray:
         """The pixels of each label: i64 (256,). Runs of classes that overlap count for each."""
@@ -168,6 +177,15 @@ def _without_pairs(parts: list[np.ndarray]) -> np.ndarray:
     edges = np.sort(np.concatenate(parts), kind="stable")
     places, counts = np.unique(edges, return_counts=True)
     return places[counts % 2 == 1]
+
+
+def _united(masks: Sequence[RunMask]) -> np.ndarray:
+    """The edges of all pixels that are in one of these masks of one class or in several."""
+    every = np.concatenate([np.empty(0, np.int64), *(edges for mask in masks for edges in mask.edges.values())])
+    steps = np.tile([1, -1], len(every) // 2)
+    order = np.lexsort((-steps, every))  # a run that begins where another ends continues it
+    depth, steps = steps[order].cumsum(), steps[order]
+    return every[order][((depth == 1) & (steps == 1)) | (depth == 0)]
 
 
 def _edges_of_text(text: str) -> np.ndarray:

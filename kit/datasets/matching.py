@@ -36,13 +36,21 @@ class Found:
         return self._below[folder]
 
     def matching(self, pattern: Pattern) -> list[str]:
-        """The paths that match; ValueError with what lies there instead where there is none."""
+        """The paths that match. Raises ValueError with what lies there for none, or if a text of {a,b} is in none."""
         paths = [path for path in self.below(pattern.prefix) if pattern.match(path)]
-        if not paths:
+        if not paths or (missing := pattern.missing(paths)):
             kinds = Counter((path.rpartition("/")[0], suffix_of(path)) for path in self.below(""))
             there = [f"{folder or '.'}: {count} .{suffix}" for (folder, suffix), count in sorted(kinds.items())]
-            raise ValueError(f"no file matches {pattern.text!r} in {self.data.root}, which holds{list_some(there)}")
+            wrong = f"has {missing[0]!r} of {pattern.text!r}" if paths else f"matches {pattern.text!r}"
+            advice = f"\n{describe_missing(missing)}" if paths else ""
+            raise ValueError(f"no file {wrong} in {self.data.root}, which holds{list_some(there)}{advice}")
         return paths
+
+
+def describe_missing(texts: Sequence[str]) -> str:
+    """What to do about texts of {a,b} that no file has."""
+    blanks = ", with no blank beside the comma" * any(text != text.strip() for text in texts)
+    return f"Spell each text in the braces as the files do{blanks}, or take out {', '.join(map(repr, texts))}"
 
 
 def find_images(found: Found, patterns: Mapping[str, Pattern], masks: Sequence[Pattern] = ()) -> Files:

@@ -8,11 +8,14 @@ images                   a folder: every image file in it, however deep
 
 The suffix of an image is the same in capitals, and jpg the same as jpeg and jfif, tif as tiff: *.jpg is also a.JPEG.
 
+Of {a,b} the files must have each text: see Pattern.missing.
+
 Where a name can be split in several ways, each * takes as little as it can: "slice_*_*.png" splits slice_0001_266_1.5
 into 0001 and 266_1.5.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 from kit.datasets.names import nfc
@@ -54,7 +57,8 @@ class Pattern:
         self.prefix = text[: first.start()].rpartition("/")[0]
         self.has_id = "{id}" in text
         self._end = text[[found.end() for found in WILDCARD.finditer(text)][-1] :]
-        self._regex = re.compile(_translate(text, id_pattern), re.DOTALL)
+        self._choices = _texts_of(text)
+        self._regex = re.compile(_translate(text, id_pattern, self._choices), re.DOTALL)
         self._ending = re.compile(_literal_end(self._end) + r"\Z", re.DOTALL)
         self.wildcards = self._regex.groups - self.has_id
         self.ids = ids
@@ -65,7 +69,24 @@ class Pattern:
         """The match of a path; group "id" is {id}, groups 1, 2, … are the other wildcards, in order."""
         if self.is_folder and suffix_of(path) not in IMAGE_SUFFIXES:
             return None
-        return self._regex.fullmatch(nfc(path))
+        return next(filter(None, map(self._regex.fullmatch, self._spelled(path))), None)
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """The texts of {a,b} that none of these paths has, all of which match."""
+        if not self._choices:
+            return []
+        spelled = [self._regex.fullmatch(own) for path in paths for own in self._spelled(path)]
+        texts = [{found[f"one{number}"] for found in spelled if found} for number in range(len(self._choices))]
+        return [text for own, there in zip(self._choices, texts, strict=True) for text in own if text not in there]
+
+    def _spelled(self, path: str) -> Iterator[str]:
+        """The path, and where braces may hold a part of an image's suffix, with each spelling of that."""
+        path, suffix = nfc(path), suffix_of(path)
+        yield path
+        if self._choices and suffix in IMAGE_SUFFIXES:
+            for same in spellings_of(suffix):
+                yield path[: -len(suffix)] + same
+                yield path[: -len(suffix)] + same.upper()
 
     def id_of(self, path: str) -> str:
         """The id of a path that matches: by the template `ids`, or {id}, or else the place of the file."""
@@ -79,7 +100,8 @@ class Pattern:
 
         Where that text holds no dot (images/*), the file's suffix is cut off.
         """
-        path = nfc(path).removeprefix(f"{self.prefix}/" if self.prefix else "")
+        path = next(filter(self._regex.fullmatch, self._spelled(path)), nfc(path))
+        path = path.removeprefix(f"{self.prefix}/" if self.prefix else "")
         path = path[: self._ending.search(path).start()]
         folder, slash, name = path.rpartition("/")
         return path if "." in self._end else folder + slash + (name.rpartition(".")[0] or name)
@@ -105,18 +127,26 @@ def suffix_of(path: str) -> str:
     return path.rpartition("/")[2].rpartition(".")[2].lower() if "." in path.rpartition("/")[2] else ""
 
 
-def _translate(text: str, id_pattern: str) -> str:
-    """The regular expression of a pattern, a group for each wildcard."""
-    pieces, at, has_id = [], 0, False
+def _translate(text: str, id_pattern: str, choices: list[list[str]]) -> str:
+    """The regular expression of a pattern, a group for each wildcard; those of `choices` are one0, one1, …"""
+    pieces, at, has_id, number = [], 0, False, 0
     for found in WILDCARD.finditer(text):
         pieces.append(re.escape(text[at : found.start()]))
         if found[0] == "{id}":
             pieces.append("(?P=id)" if has_id else f"(?P<id>{id_pattern})")
             has_id = True
+        elif found[0].startswith("{"):
+            pieces.append(f"(?P<one{number}>{'|'.join(map(re.escape, choices[number]))})")
+            number += 1
         else:
             pieces.append({"**/": "((?:[^/]+/)*)", "*": "([^/]*?)", "?": "([^/])"}.get(found[0]) or _one_of(found[0]))
         at = found.end()
     return "".join(pieces) + _literal_end(text[at:])
+
+
+def _texts_of(text: str) -> list[list[str]]:
+    """The texts of each {a,b} of a pattern."""
+    return [found[0][1:-1].split(",") for found in WILDCARD.finditer(text) if found[0][0] == "{" and "," in found[0]]
 
 
 def _literal_end(text: str) -> str:
@@ -133,9 +163,7 @@ def spellings_of(suffix: str) -> tuple[str, ...]:
 
 
 def _one_of(text: str) -> str:
-    """The regular expression of {a,b}, [abc] or [!abc]; a range such as [0-9] keeps its meaning."""
-    if text.startswith("{"):
-        return f"({'|'.join(map(re.escape, text[1:-1].split(',')))})"
+    """The regular expression of [abc] or [!abc]; a range such as [0-9] keeps its meaning."""
     inner = text[1:-1]
     sign, inner = ("^/", inner[1:]) if inner.startswith("!") else ("", inner)
     return "([" + sign + "".join(c if c.isalnum() or c == "-" else f"\\{c}" for c in inner) + "])"

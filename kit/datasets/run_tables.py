@@ -10,12 +10,15 @@ from kit.datasets.names import nfc
 LARGEST = 2**28  # characters of a cell; the default, 128 KiB, is less than a large mask takes
 
 
-def read_run_table(data: DataFolder, table: Sequence[str], classes: Sequence[str]) -> dict[str, dict[int, str]]:
-    """The run lengths of each id, by class number, as the cells of a CSV write them.
+def read_run_table(
+    data: DataFolder, table: Sequence[str], classes: Sequence[str], rows: str = "class"
+) -> dict[str, dict[int, list[str]]]:
+    """The run lengths of each id, by class number, as the cells of a CSV write them: a text a row.
 
     table: (file, id column, mask column) of one class, a fourth name for the column of the class: its name, or its
     number from 1. An id may be written with its file's suffix. A mask that is empty is "".
-    Raises ValueError for a file, column or class that cannot be, and for two rows of one image and class.
+    rows: "class": an image has one row of a class; "instance": any number.
+    Raises ValueError for a file, column or class that cannot be, and for two rows where there should be one.
     """
     if isinstance(table, str) or len(table) not in {3, 4}:
         raise ValueError(
@@ -29,16 +32,19 @@ def read_run_table(data: DataFolder, table: Sequence[str], classes: Sequence[str
         content = data.read(table[0]).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{table[0]} is no CSV in UTF-8: {error}. Save it in that encoding") from error
-    rows = csv.DictReader(io.StringIO(content, newline=""))
-    if missing := [name for name in table[1:] if name not in (rows.fieldnames or ())]:
-        raise ValueError(f"{table[0]} has no column {', '.join(missing)}; it has {', '.join(rows.fieldnames or ())}")
-    found: dict[str, dict[int, str]] = {}
-    for row in rows:
-        id, number = _id(row[table[1]]), 1 if len(table) == 3 else _class(row[table[3]], classes, table[0])
+    read = csv.DictReader(io.StringIO(content, newline=""))
+    if missing := [name for name in table[1:] if name not in (read.fieldnames or ())]:
+        raise ValueError(f"{table[0]} has no column {', '.join(missing)}; it has {', '.join(read.fieldnames or ())}")
+    found: dict[str, dict[int, list[str]]] = {}
+    for row in read:
+        id, number = _id(row[table[1]]), 1 if len(table) == 3 else class_number(row[table[3]], classes, table[0])
         own = found.setdefault(id, {})
-        if number in own:
-            raise ValueError(f"{table[0]} has two masks of {id} of the class {classes[number]}. Unite them in one row")
-        own[number] = _mask(row[table[2]])
+        if number in own and rows == "class":
+            raise ValueError(
+                f"{table[0]} has two masks of {id} of the class {classes[number]}, expected one. Where each row is an "
+                'object, and all are to be united: rows="instance"'
+            )
+        own.setdefault(number, []).append(_mask(row[table[2]]))
     return found
 
 
@@ -47,7 +53,8 @@ def _id(cell: str) -> str:
     return name if dot and suffix.lower() in {"tif", "tiff", "png", "npy", "jpg", "jpeg"} else nfc(cell.strip())
 
 
-def _class(cell: str, classes: Sequence[str], file: str) -> int:
+def class_number(cell: str, classes: Sequence[str], file: str) -> int:
+    """The number of a class by its name, or else by its number from 1. Raises ValueError for neither."""
     text = cell.strip()
     if text in classes[1:]:
         return classes.index(text)

@@ -59,11 +59,12 @@ class Slides(Dataset):
         masks: a pattern with {id} of mask files: TIFF, NPY, grey PNG, or any image of up to 100,000,000 pixels; or
             (file, id column, mask column) of a CSV of run lengths. Where there are several classes a fourth name is
             that of the class's column, which holds its name or its number from 1. A slide without a row has an empty
-            mask. There is one row for an image and class. Where classes overlap and have a file each: a mapping from
-            their names to patterns.
+            mask. Where classes overlap and have a file each: a mapping from their names to patterns.
+        rows: of the CSV: "class", one for an image and class; "instance", one for an object: those of a class are
+            united.
         order: of the CSV's run lengths: down columns ("F") or along rows ("C"). Starts count from 1.
         task: "multilabel" for classes that overlap, which a mapping of masks means too; `classes` are then without a
-            background. None: binary or multiclass.
+            background. None: binary or multiclass. Other masks of a CSV whose classes overlap are refused when read.
         classes, values, ignore, groups, tests, absent, channels, mean, std, name: as of Folder.
         scale: train and predict on slides shrunk by this whole number.
         validation: the most tiles of a slide that are scored after each epoch of training.
@@ -88,6 +89,7 @@ class Slides(Dataset):
         masks: str | tuple[str, ...] | Mapping[str, str],
         task: str | None = None,
         order: str = "F",
+        rows: str = "class",
         classes: Sequence[str] | None = None,
         values: Values | None = None,
         ignore: int | Colour | Sequence | None = None,
@@ -103,16 +105,17 @@ class Slides(Dataset):
     ):
         if not Path(root).is_dir():
             raise FileNotFoundError(no_folder(root))
-        if scale < 1 or validation < 1 or order not in ("C", "F"):
+        if scale < 1 or validation < 1 or order not in ("C", "F") or rows not in ("class", "instance"):
             raise ValueError(
-                f"scale={scale}, validation={validation}, order={order!r}: expected whole numbers from 1, and "
-                '"C" or "F"'
+                f"scale={scale}, validation={validation}, order={order!r}, rows={rows!r}: expected whole numbers from "
+                '1, "C" or "F", and "class" or "instance"'
             )
         self.data, self.mean, self.std = DataFolder(root), mean, std
         self.task = _task_of(task, masks, classes)
         self.classes, overlaps = classes_of(self.task, masks, classes), self.task == "multilabel"
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "slides"
         self.scale, self.validation, self.order = int(scale), int(validation), order
+        self.rows = rows
         self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
         if overlaps and ignore is not None:
             raise ValueError("ignored pixels are known to classes that do not overlap alone: leave `ignore` out")
@@ -133,7 +136,7 @@ class Slides(Dataset):
         is_table = not isinstance(masks, str | Mapping)
         if is_table:
             image_files, mask_files = by_id(found.matching(images), images, problems), {}
-            rows = read_run_table(self.data, masks, ("", *task_of(self).foreground))
+            rows = read_run_table(self.data, masks, ("", *task_of(self).foreground), self.rows)
             problems += [f"{masks[0]} has a mask of {id}, which is no slide" for id in sorted({*rows} - {*image_files})]
         else:
             texts = [masks] if isinstance(masks, str) else [masks[name] for name in self.classes]
@@ -204,6 +207,7 @@ class Slides(Dataset):
         files = [*(self._images[id] for id in self.ids), *masks, *filter(None, [self._table])]
         rule = self.mask_values.values, self.mask_values.ignore, self.channels, self.scale, self.order
         rule += (self.task, self.classes) if self.task == "multilabel" else ()
+        rule += (self.rows,) if self.rows != "class" else ()
         return fingerprint_of(self.data, files, rule, list(map(str, self.groups)))
 
     def test_fingerprint(self) -> str:
@@ -226,9 +230,15 @@ class Slides(Dataset):
     def _mask_of_rows(self, id: str) -> RunMask:
         texts = self._rows[id]
         try:
-            return RunMask.of_text(texts, self.shape(id), self.order)
+            mask = RunMask.of_text(texts, self.shape(id), self.order)
         except ValueError as error:
             raise BadImage(f"{self._table}, {id}: {error}") from error
+        if self.task != "multilabel" and mask.overlaps():
+            raise BadImage(
+                f"{self._table}, {id}: classes overlap, expected one class a pixel. For classes that overlap: "
+                "task='multilabel', with `classes` without a background"
+            )
+        return mask
 
     def _mask_of_files(self, id: str) -> RunMask:
         layers = [mask_of_file(self.data.root, file, self.mask_values) for file in self._masks[id]]

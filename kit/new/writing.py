@@ -136,6 +136,7 @@ def _data(choices: Choices) -> str:
         "images": _bands(found.bands) or found.patterns["images"],
         "masks": slides.masks if slides else _masks(choices),
         "order": slides.order if slides else None,
+        "rows": slides.rows if slides else None,
         "tests": _tests(choices),
         "ids": found.patterns.get("ids"),
         "scale": slides.scale if slides else None,

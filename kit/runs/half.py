@@ -10,7 +10,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,14 @@ from kit.system.files import digest, spread, write_atomic
 
 FILE, IMAGES = "half.json", 16
 MOVES = 1e-4  # of a score: less is nothing
+DIFFER = 1e-3  # 1 - Dice of the masks by the rounded and by the full weights: less is nothing
 
 
 @dataclass(frozen=True)
 class Half:
     """What was measured of a fold. full, half: the scores by their names. key: a name of the weights and the code.
+
+    dice: of the foreground by the rounded weights against that by the full ones: a score of 0 stays 0 with any mask.
 
     The metric and the rule are those of then: a fold is not predicted again for others.
     """
@@ -40,6 +43,7 @@ class Half:
     images: int
     full: dict[str, float]
     half: dict[str, float]
+    dice: float
     key: str
 
     @property
@@ -50,11 +54,11 @@ class Half:
     @property
     def is_enough(self) -> bool:
         """Whether the rounded weights are as good."""
-        return self.moved < MOVES
+        return self.moved < MOVES and 1 - self.dice < DIFFER
 
     def __str__(self) -> str:
         each = [f"{name} {self.full[name]:.6f} -> {self.half[name]:.6f}" for name in self.full]
-        return f"{', '.join(each)} on {self.images} held-out images"
+        return f"{', '.join(each)}, Dice of both masks {self.dice:.6f} on {self.images} held-out images"
 
 
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -73,7 +77,7 @@ def measure_half(run: Run, fold: int, network: Callable[[], nn.Module], metric: 
     """
     folder = run.fold_folder(fold)
     key = _key(folder, run.origin["recipe"])
-    if has_regions(run.dataset) or read_json(folder / FILE).get("key") == key:
+    if has_regions(run.dataset) or read_half(folder, run.origin["recipe"]) is not None:
         return
     model = load(run, fold, network())
     with torch.no_grad():
@@ -85,7 +89,12 @@ def measure_half(run: Run, fold: int, network: Callable[[], nn.Module], metric: 
         stream = predictor(run, [model]).stream(run.dataset, ids, lambda id, _, levels: store.write(id, levels))
         for _ in stream:
             pass
-        found = Half(len(ids), *(_scores(run, one, ids, fold, metric) for one in (run.store, store)), key)
+        found = Half(
+            len(ids),
+            *(_scores(run, one, ids, fold, metric) for one in (run.store, store)),
+            _agreement(run, store, ids),
+            key,
+        )
         with read_only_allowed(True):
             write_atomic(folder / FILE, json.dumps(asdict(found)))
 
@@ -95,8 +104,17 @@ def read_half(folder: Path, recipe: str) -> Half | None:
 
     Raises ValueError where half.json is damaged.
     """
-    found = read_json(folder / FILE)
-    return Half(**found) if found and found["key"] == _key(folder, recipe) else None
+    found, names = read_json(folder / FILE), [field.name for field in fields(Half)]
+    if found == {}:
+        return None
+    damaged = f"{folder / FILE} is damaged: expected {', '.join(names)}; delete it and run the recipe again"
+    if not isinstance(found, dict) or "key" not in found:
+        raise ValueError(damaged)
+    if found["key"] != _key(folder, recipe):
+        return None
+    if set(found) != {*names} or not isinstance(found["full"], dict) or not isinstance(found["half"], dict):
+        raise ValueError(damaged)
+    return Half(**found)
 
 
 def _is_large(tensor: Tensor) -> bool:
@@ -104,7 +122,18 @@ def _is_large(tensor: Tensor) -> bool:
 
 
 def _key(folder: Path, recipe: str) -> str:
-    return f"{digest(folder / 'last.safetensors')} {recipe}"
+    return f"masks {digest(folder / 'last.safetensors')} {recipe}"
+
+
+def _agreement(run: Run, store: Store, ids: list[str]) -> float:
+    """Dice of the foreground of all images by the two stores, where both have the same class; 1 where it is empty."""
+    both = total = 0
+    for id in ids:
+        full, half = (one.mask(id, tuple(run.dataset.shape(id)[:2])) for one in (run.store, store))
+        same = (full > 0) == (half > 0) if run.rule.objects else full == half  # objects may be numbered anew
+        both += np.count_nonzero(same & (full > 0))
+        total += np.count_nonzero(full) + np.count_nonzero(half)
+    return 2 * both / total if total else 1.0
 
 
 def _scores(run: Run, store: Store, ids: list[str], fold: int, metric: Metric | None) -> dict[str, float]:

@@ -58,9 +58,9 @@ def problems_of(folder):
     return script.locate(folder, manifest_of(folder))[1]
 
 
-def predict_py(folder, *arguments, where):
+def predict_py(folder, *arguments, where, path=Path(kit.__file__).parents[1]):
     command = [sys.executable, str(folder / "predict.py"), "--device", "cpu", *map(str, arguments)]
-    environment = {"PYTHONPATH": str(Path(kit.__file__).parents[1]), "PATH": "", "KIT_CACHE": str(where / "cache")}
+    environment = {"PYTHONPATH": str(path), "PATH": "", "KIT_CACHE": str(where / "cache")}
     return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
 
 
@@ -96,6 +96,59 @@ def test_predict_py_gives_the_masks_of_the_rounded_weights(bundled, tmp_path):
         mask = rle.decode(rows[f"{id}.jpg"], image.shape[:2])
         assert mask.any()
         assert (mask != mask_by_hand(networks, image, (24, 40))).mean() < 2e-3
+
+
+def other_kit(folder, change):
+    """A copy of kit below `folder`, changed."""
+    shutil.copytree(Path(kit.__file__).parent, folder / "kit", ignore=shutil.ignore_patterns("__pycache__"))
+    change(folder / "kit")
+    return folder
+
+
+def spoil(package):
+    (package / "cli/__init__.py").write_text("raise SystemExit('this is another kit')\n")
+
+
+def test_another_kit_that_is_installed_is_not_used(bundled, tmp_path):
+    (tmp_path / "images").mkdir()
+    for id in ("one", "two"):
+        cv2.imwrite(str(tmp_path / f"images/{id}.png"), np.full((45, 61, 3), (200, 40, 90), np.uint8))
+    arguments = ("--images", tmp_path / "images", "--out", "out.csv")
+    same = predict_py(bundled, *arguments, where=tmp_path)
+    assert (same.returncode, "not the one of this run" in same.stdout) == (0, False)
+    found = (tmp_path / "out.csv").read_bytes()
+    (tmp_path / "out.csv").unlink()
+    other = other_kit(tmp_path / "other", spoil)
+    done = predict_py(bundled, *arguments, where=tmp_path, path=other)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert f"the kit in {other / 'kit'} is not the one of this run" in done.stdout
+    assert (tmp_path / "out.csv").read_bytes() == found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spoil,
+        lambda package: (package / "report/report.html").unlink(),
+        lambda package: (package / "extra.py").touch(),
+        lambda package: (package / "recipe.py").rename(package / "recipes.py"),
+    ],
+)
+def test_the_digest_is_of_the_names_and_contents_of_all_files(tmp_path, change):
+    package = other_kit(tmp_path, lambda _: None) / "kit"
+    digest = script.digest_of(package)
+    assert digest == script.digest_of(Path(kit.__file__).parent)
+    (package / "data/__pycache__").mkdir()
+    (package / "data/__pycache__/dataset.pyc").touch()
+    assert script.digest_of(package) == digest
+    change(package)
+    assert script.digest_of(package) != digest
+
+
+def test_of_other_wheels_those_of_absent_packages_come_beside_another_kit():
+    wheels = dict.fromkeys(["absent_package-1-py3-none-any.whl", "kit-9-py3-none-any.whl", "numpy-1-py3-none-any.whl"])
+    found = script.wanted_wheels({"wheels": wheels, "sources": "0"})
+    assert found == ["absent_package-1-py3-none-any.whl", "kit-9-py3-none-any.whl"]
 
 
 def test_the_rounded_weights_are_the_nearest_that_float16_has(finished, bundled):
@@ -201,6 +254,42 @@ def test_full_precision_where_the_score_moves_or_was_not_measured(tmp_path, caps
     assert "fold1: 0.0 MB in full precision: what half precision costs was not measured with these weights" in out
 
 
+class Blind:
+    """A metric that is 0 whatever is predicted."""
+
+    name, ratio = "blind", True
+
+    def counts(self, truth, prediction):
+        return np.array([0.0, 1.0])
+
+    def score(self, sums):
+        return sums[..., 0] / sums[..., 1]
+
+
+def test_full_precision_where_the_masks_differ_and_the_score_does_not(tmp_path):
+    run = new_run(finish_two_folds(tmp_path / "run"))
+    model = Steep()
+    with torch.no_grad():
+        model.weight += 1 + torch.tensor([2e-4, 0, -2e-4])
+    keep_trained(run, 0, model)
+    predict_oof(run, 0, Steep)
+    save_predictor(run, saved_run(run, Steep))
+    measure_half(run, 0, Steep, Blind())
+    measured = read_half(run.fold_folder(0), read_saved(run.folder).recipe)
+    assert (measured.moved, measured.is_enough) == (0, False)
+    sizes = {id: run.dataset.shape(id) for id in run.held_out(0)}
+    area, pixels = sum(run.store.mask(id, size).sum() for id, size in sizes.items()), sum(map(np.prod, sizes.values()))
+    assert measured.dice == pytest.approx(2 * area / (area + pixels))  # the rounded weights make every pixel a disc
+
+
+@pytest.mark.parametrize("content", ['{"images": 6}', "[1]", '"key"', "{"])
+def test_a_damaged_measurement_is_named(finished, tmp_path, content):
+    run = new_run(shutil.copytree(finished, tmp_path / "run"))
+    (run.fold_folder(0) / "half.json").write_text(content)
+    with pytest.raises(ValueError, match=r"half\.json is (damaged|no JSON)"):
+        read_half(run.fold_folder(0), read_saved(run.folder).recipe)
+
+
 def test_a_measurement_of_other_weights_does_not_count_and_is_made_once(finished, tmp_path):
     run = new_run(shutil.copytree(finished, tmp_path / "run"))
     file, recipe = run.fold_folder(0) / "half.json", read_saved(run.folder).recipe
@@ -222,3 +311,10 @@ def test_the_command_refuses_several_runs_and_says_what_it_lacks(finished, tmp_p
     assert Command((finished,), tmp_path / "out", folds=(1,)).run() == 0
     assert "put your name on Kaggle in the place of YOUR-KAGGLE-NAME" in capsys.readouterr().out
     assert list(manifest_of(tmp_path / "out")["runs"]) == ["mine"]
+
+
+@pytest.mark.parametrize("said", [{"also": ("monai",)}, {"python": "3.11"}, {"platform": ("win_amd64",)}])
+def test_what_is_said_of_wheels_where_none_are_fetched_is_refused(finished, tmp_path, capsys, said):
+    assert Command((finished,), tmp_path / "out", **said).run() == 1
+    assert f"error: --{next(iter(said))}: about wheels, and none are fetched" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import kit
-from kit.bundle.wheels import LACKS, download, requirements, write_kit_wheel
+from kit.bundle.wheels import LACKS, download, lacking, requirements, write_kit_wheel
 
 ROOT = Path(kit.__file__).parent
 
@@ -88,6 +88,14 @@ def test_wheels_are_those_of_the_other_machine_in_the_versions_that_kit_needs(in
     ]
     (old,) = download(tmp_path / "wheels", ("tyro==0.9.0",), "3.12", ("manylinux_2_28_x86_64",))
     assert old.name == "tyro-0.9.0-py3-none-any.whl"
+
+
+def test_packages_of_your_own_come_beside_those_that_kaggle_lacks():
+    assert lacking() == LACKS
+    assert lacking(("monai==1.4",)) == (*LACKS, "monai==1.4")
+    named = lacking(("Docstring_Parser<1", "typeguard"))
+    assert set(named) == {*LACKS, "Docstring_Parser<1"} - {"docstring-parser"}
+    assert len(named) == len(LACKS)
 
 
 def test_a_wheel_that_there_is_not_is_named(index, tmp_path):

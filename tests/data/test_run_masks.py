@@ -86,6 +86,22 @@ def test_runs_of_classes_may_overlap(order):
     assert RunMask(SHAPE, order, {}).covered() == 0
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_several_texts_of_a_class_are_united(order):
+    parts = [drawn(seed) == 1 for seed in range(4)]
+    texts = [rle.encode(part, order) for part in parts]
+    runs = RunMask.of_text({1: texts, 2: [], 5: [texts[0], "", texts[0]]}, SHAPE, order)
+    np.testing.assert_array_equal(runs.layer(1).read(0, 0, *SHAPE), np.any(parts, axis=0))
+    assert rle.encode_edges(runs.edges[1], parts[0].size) == rle.encode(np.any(parts, axis=0), order)
+    assert rle.encode_edges(runs.edges[5], parts[0].size) == texts[0]
+    assert runs.count(2) == 0
+    assert runs.overlaps()
+    assert not RunMask.of_text({1: "1 3 9 1", 2: "4 5"}, SHAPE, order).overlaps()
+    for odd in ("9 1 2 1", "1 9999999"):
+        with pytest.raises(ValueError, match="runs of class 1"):
+            RunMask.of_text({1: ["1 2", odd]}, SHAPE, order)
+
+
 def test_regions_outside_and_missing_rows_are_refused():
     runs = RunMask(SHAPE, "C", {})
     with pytest.raises(ValueError, match="not inside"):

@@ -223,13 +223,41 @@ def test_what_is_wrong_with_classes_that_overlap_is_named(tmp_path):
         Slides(tmp_path, images="train/*.tif", masks=where, task="instances")
 
 
+def test_classes_that_overlap_in_a_csv_are_not_read_as_one_class_a_pixel(tmp_path):
+    _, names = overlapping(tmp_path)
+    data = Slides(
+        tmp_path, images="train/*.tif", masks=("train.csv", "id", "rle", "class"), classes=("background", *names)
+    )
+    with pytest.raises(ValueError, match=r"train\.csv, b: classes overlap.*task='multilabel'"):
+        data.mask("b")
+    with pytest.raises(ValueError, match=r"train\.csv, a: classes overlap"):
+        check_dataset(data)
+
+
+def test_rows_of_objects_are_united(tmp_path):
+    masks, names = overlapping(tmp_path)
+    where = {"images": "train/*.tif", "masks": ("train.csv", "id", "rle")}
+    data = Slides(tmp_path, **where, rows="instance")
+    for id in "ab":
+        np.testing.assert_array_equal(data.read_mask(id), masks[id].any(axis=2))
+    assert data.fingerprint() != Slides(tmp_path, images="train/*.tif", masks="stain/{id}.tif").fingerprint()
+    with (tmp_path / "train.csv").open("a") as file:
+        file.write(f"a,stain,9999999 1\nb,{names[0]},\n")
+    same = Slides(tmp_path, **where, rows="instance")
+    np.testing.assert_array_equal(same.read_mask("b"), masks["b"].any(axis=2))
+    with pytest.raises(ValueError, match=r"train\.csv, a: runs of class 1 .* leave"):
+        same.mask("a")
+    with pytest.raises(ValueError, match=r"rows='image'"):
+        Slides(tmp_path, **where, rows="image")
+
+
 def test_what_is_wrong_is_named(tmp_path):
     draw_slides(tmp_path)
     (tmp_path / "train.csv").write_text("id,rle\na,1 5\nzz,1 5\n")
     with pytest.raises(ValueError, match="a mask of zz, which is no slide"):
         kidneys(tmp_path)
     (tmp_path / "train.csv").write_text("id,rle\na,1 5\na,9 5\n")
-    with pytest.raises(ValueError, match="two masks of a"):
+    with pytest.raises(ValueError, match=r'two masks of a .*rows="instance"'):
         kidneys(tmp_path)
     (tmp_path / "train.csv").write_text("id,rle\na,999999 5\n")
     with pytest.raises(ValueError, match=r"train\.csv, a: runs of class 1 .* leave"):

@@ -97,6 +97,81 @@ def test_what_slides_cannot_be_is_refused(tmp_path, small_limits):
     assert choose(folder, Wishes(device="cpu", order="F", classes=("background", "disc"))).meaning.classes[1] == "disc"
 
 
+def two_classes(folder, overlap, labels=("vessel", "tumour"), column="kind"):
+    """Slides with the masks of two classes in a CSV; returns those masks by slide."""
+    draw(folder, rows=True)
+    lines, masks = [f"id,{column},rle"], {}
+    for number in range(4):
+        first = scene(np.random.default_rng(number), SIZE)[1] > 0
+        second = scene(np.random.default_rng(number + 9), SIZE)[1] > 0
+        masks[f"s{number}"] = first, (second if overlap and number == 3 else second & ~first)
+        both = zip(labels, masks[f"s{number}"], strict=True)
+        lines += [f"s{number},{label},{rle.encode(mask, 'F')}" for label, mask in both]
+    (folder / "train.csv").write_text("\n".join(lines) + "\n")
+    rows = [f"t{number},{label}," for number in (0, 1) for label in labels]
+    (folder / "sample_submission.csv").write_text("\n".join([lines[0], *rows]) + "\n")
+    return masks
+
+
+def data_of(folder, **wishes):
+    """What is chosen, and the data set of the recipe."""
+    choices, names = choose(folder, Wishes(device="cpu", order="F", **wishes)), {"__name__": "recipe"}
+    exec(compile(recipe_text(choices, folder, folder / "mine.py"), "mine.py", "exec"), names)
+    return choices, names["read_data"](folder)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_classes_of_slides_are_multilabel_where_their_runs_overlap(tmp_path, small_limits, overlap):
+    masks = two_classes(tmp_path, overlap)
+    choices, data = data_of(tmp_path)
+    assert choices.meaning.task == data.task == ("multilabel" if overlap else "multiclass")
+    assert ("the classes overlap, as in s3" if overlap else "overlap nowhere") in str(choices.reasons)
+    for id, (first, second) in masks.items():
+        wanted = np.stack([first, second], axis=2) if overlap else first + 2 * second
+        np.testing.assert_array_equal(data.read_mask(id), wanted)
+    if overlap:
+        with pytest.raises(ValueError, match=r"--task multiclass: classes overlap in train\.csv, as in s3"):
+            choose(tmp_path, Wishes(device="cpu", task="multiclass"))
+    else:
+        assert data_of(tmp_path, task="multilabel")[1].read_mask("s0").shape == (*SIZE, 2)
+
+
+def test_number_labels_of_slides_are_the_classes_that_they_name(tmp_path, small_limits):
+    masks = two_classes(tmp_path, overlap=False, labels=("2", "5"))
+    with pytest.raises(ValueError, match=r"--classes background 2 5"):
+        choose(tmp_path, Wishes(device="cpu"))
+    _, data = data_of(tmp_path, classes=("background", "2", "5"))
+    np.testing.assert_array_equal(data.read_mask("s1"), masks["s1"][0] + 2 * masks["s1"][1])
+
+
+def test_a_file_a_class_of_slides(tmp_path, small_limits):
+    draw(tmp_path)
+    (tmp_path / "masks/gland").mkdir(parents=True)
+    (tmp_path / "train_masks").rename(tmp_path / "masks/stroma")
+    for number in range(4):
+        write(tmp_path / f"masks/gland/s{number}.tif", scene(np.random.default_rng(number + 5), SIZE)[1])
+    choices, data = data_of(tmp_path)
+    assert (choices.meaning.task, set(data.classes)) == ("multilabel", {"gland", "stroma"})
+    found = data.read_mask("s2")[..., data.classes.index("gland")]
+    np.testing.assert_array_equal(found, scene(np.random.default_rng(7), SIZE)[1] > 0)
+    (tmp_path / "masks/gland/s1.tif").unlink()
+    with pytest.raises(ValueError, match=r"not of each class: slides need one"):
+        choose(tmp_path, Wishes(device="cpu"))
+
+
+def test_rows_of_objects_of_slides_are_united_where_that_is_asked_for(tmp_path, small_limits):
+    masks = two_classes(tmp_path, overlap=True, column="annotator")
+    for name in ("train.csv", "sample_submission.csv"):
+        rows = [line.split(",") for line in (tmp_path / name).read_text().splitlines()]
+        (tmp_path / name).write_text("".join(f"{row[0]},{row[2]}\n" for row in rows))
+    (tmp_path / "sample_submission.csv").write_text("id,rle\nt0,\nt1,\n")
+    with pytest.raises(ValueError, match=r"--task binary unites"):
+        choose(tmp_path, Wishes(device="cpu", order="F"))
+    _, data = data_of(tmp_path, task="binary")
+    for id, both in masks.items():
+        np.testing.assert_array_equal(data.read_mask(id), np.any(both, axis=0))
+
+
 def test_the_scale_keeps_objects_within_a_tile(tmp_path, small_limits):
     folder = draw(tmp_path, size=(1600, 1700), rows=True)
     choices = choose(folder, Wishes(device="cpu"))

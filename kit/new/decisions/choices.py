@@ -13,7 +13,7 @@ from kit.new.decisions.meaning import Meaning, meaning_of
 from kit.new.decisions.network import Network, network_of
 from kit.new.decisions.rows import Said, check_said, form_of, number
 from kit.new.decisions.sizing import Device, Sizing, device_of, sizing_of
-from kit.new.decisions.slides import Slides, are_slides, slides_of
+from kit.new.decisions.slides import Slides, are_slides, slides_of, task_of_rows
 from kit.new.look.asked import Asked
 from kit.new.look.questions import Question, question_of
 from kit.new.look.study import Study, image_vector, study
@@ -150,7 +150,9 @@ def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | 
     dialect, how = numbered or (form, "")
     if not found.masks and dialect is not None:
         are_parts = wishes.slides or are_slides(found)
-        task = wishes.task or ("multiclass" if are_parts and len(dialect.labels) > 1 else None)  # as slides have it
+        task = wishes.task
+        if task is None and are_parts and len(dialect.labels) > 1:
+            task = ask(task_of_rows, found, dialect.labels)
         is_final = numbered is not None and not are_parts  # whole masks of slides are too large to compare
         meaning = ask(meaning_of_rows, found, dialect, task, wishes.classes, is_final)
     if meaning is not None and dialect is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kit.datasets.matching import describe_missing
 from kit.datasets.names import nfc
 from kit.datasets.patterns import Pattern, suffix_of
 from kit.new.look.file_sets import FileSet
@@ -45,6 +46,8 @@ class Asked:
             if not files:
                 sets = list_some([shown(one) for one in found])
                 raise OpenQuestion(f"no image file matches {flag} {text!r}{hint(text, paths)}; there are:{sets}", flag)
+            if missing := pattern.missing(path for path in paths if pattern.match(path)):
+                raise OpenQuestion(f"{flag} {text!r}: no file has {missing[0]!r}. {describe_missing(missing)}", flag)
             own.append(FileSet(whole_pattern(text), files))
             taken |= set(files)
         rest = [FileSet(one.pattern, tuple(path for path in one.paths if path not in taken)) for one in found]
