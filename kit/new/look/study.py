@@ -28,12 +28,13 @@ from kit.new.look.file_sets import FileSet, file_sets
 from kit.new.look.labels import Labels, read_labels
 from kit.new.look.lists import find_split
 from kit.new.look.numbers import brightness_of
-from kit.new.look.pairing import Layout, find_layout
+from kit.new.look.pairing import Layout, find_layout, is_mask
 from kit.new.look.parts import LARGE, Parts, TooLarge, size_of
 from kit.new.look.questions import OpenQuestion, question_of
 from kit.new.look.roles import find_roles
 from kit.new.look.tables import Table, read_tables
 from kit.new.look.upright import Sides, measure, sides
+from kit.new.look.whole_names import by_whole_names
 from kit.system.files import list_some, spread
 
 PEEK = 4  # files of each set that are read to find out which are masks
@@ -111,6 +112,7 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     so_far = [("files", f"{one.pattern}: {len(one.paths):,}") for one in sets]
     so_far += [("table", str(table)) for table in tables]
     try:
+        sets = by_whole_names(sets, tables, lambda files: is_mask(files, peek(files)), bool(asked.images))
         sets = asked.sets(sets, pictures)
         problems += _spellings(sets)
         found = Study(data, _layout_of(sets, peek, asked), tables, problems=problems)
