@@ -29,7 +29,9 @@ def by_whole_names(
         whole, ending = split_ending(files.pattern)
         groups.setdefault((whole if ending else files.pattern, is_mask(files)), []).append(files)
     several = {key: own for key, own in groups.items() if len(own) > 1 and not key[1]}
-    by_masks = [names for (_, is_masks), own in groups.items() if is_masks for names in _named_by(own)] if several else []
+    by_masks = (
+        [names for (_, is_masks), own in groups.items() if is_masks for names in _named_by(own)] if several else []
+    )
     by_rows = [_keys(table) for table in tables] if several else []
     named = {key: own for key, own in several.items() if _are_named(own, [*by_rows, *by_masks])}
     for (whole, _), own in named.items() if not is_asked else ():
