@@ -98,7 +98,14 @@ def test_files_that_the_pattern_leaves_out_are_counted(nuclei, tmp_path):
     save(tmp_path / "later/other.png", picture(1))
     images = open_images(tmp_path / "later", RGB, "uint8", kept(nuclei.reading))
     assert images.ids == ["z1", "z2", "z3"]
-    assert describe_left_out(images, tmp_path) == [f"1 image file of {tmp_path} have other names than the run's images"]
+    assert describe_left_out(images, tmp_path) == [
+        f"1 image file of {tmp_path} has another name than the run's images, and is left out: other.png"
+    ]
+    for name in "abcd":
+        save(tmp_path / f"later/{name}.png", picture(1))
+    [line] = describe_left_out(open_images(tmp_path / "later", RGB, "uint8", kept(nuclei.reading)), tmp_path)
+    assert line.startswith("5 image files of ")
+    assert line.endswith("have other names than the run's images, and are left out: a.png, b.png, c.png, …")
 
 
 def test_without_a_match_every_image_file_is_taken(nuclei, tmp_path):

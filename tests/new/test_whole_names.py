@@ -1,4 +1,4 @@
-"""Tests for kit/new/look/whole_names.py: images whose names end in one of a few words, and CSVs that name them whole."""
+"""Tests for kit/new/look/whole_names.py: images whose names end in one of a few words, and CSVs with their names."""
 
 import pytest
 from csv_folders import blob, images, masks, table, text_of
@@ -48,7 +48,7 @@ def test_where_names_without_their_endings_are_images_too_it_asks(tmp_path):
     images(tmp_path / "zoomed", PAIRS)
     images(tmp_path / "whole", fronts)
     table(tmp_path / "runs.csv", "shot,runs", rows_of(PAIRS))
-    with pytest.raises(OpenQuestion, match="b00_(near|far) may be of an image of") as error:
+    with pytest.raises(OpenQuestion, match=r"b00_(near|far) may be of an image of") as error:
         choose(tmp_path, wishes())
     assert [value for value, _ in error.value.question.choices] == ["'zoomed/*.png'", "'whole/*.png'"]
     assert choose(tmp_path, wishes(images="zoomed/*.png")).meaning.task == "binary"

@@ -1,7 +1,7 @@
 """Images whose names end in one of a few words, as 7_left.jpg and 7_right.jpg, and that are named one by one.
 
-By their endings they look like sets of files that belong together, a file of each for an image. Rows of a CSV, or masks,
-that have the whole names of the images say more: then such a name is an id, and no part of it is a class or a channel.
+By their endings they look like sets of files that belong together, a file of each for an image. Rows of a CSV, or
+masks, that have the whole names of the images say more: such a name is an id, and no part of it is a class or channel.
 """
 
 from collections.abc import Callable, Sequence
