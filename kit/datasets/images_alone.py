@@ -88,7 +88,7 @@ def open_images(root: Path | str, channels: Sequence[str], dtype: str | None, re
     if not around:
         return images
     fitting = [id for id in images.ids if all(re.search(around[name], id) for name in ("volume", "order"))]
-    images.left_out += [path for id in images.ids if id not in fitting for path in images.paths(id)]
+    images.left_out += [path for id in sorted({*images.ids} - {*fitting}) for path in images.paths(id)]
     images.ids = images.test_ids = fitting
     stacked = Neighbours(images, around["offsets"], volume=around["volume"], order=around["order"])
     stacked.left_out, stacked.problems = images.left_out, images.problems

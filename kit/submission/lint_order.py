@@ -106,9 +106,12 @@ COMPARE = "Where there is a training CSV and mask files, compare them: kit.submi
 
 
 class OrderLint:
-    """Counts the votes of the masks; `finish` reports the result, or that no mask could vote."""
+    """Counts the votes of the masks; `finish` reports the result, or that no mask could vote.
 
-    def __init__(self, problems: Problems, order: str, advice: str = COMPARE):
+    advice: what to do then; None: nothing, because the order is known, and nothing is reported.
+    """
+
+    def __init__(self, problems: Problems, order: str, advice: str | None = COMPARE):
         self._problems, self._order, self._advice = problems, order, advice
         self._votes = {-1: 0, 0: 0, 1: 0, None: 0}
 
@@ -129,7 +132,7 @@ class OrderLint:
             )
             tell = self._problems.error if swapped >= FEW else self._problems.warning
             tell("orders", "", what)
-        elif filled and not swapped + right:
+        elif filled and not swapped + right and self._advice is not None:
             what = (
                 "swapped rows and columns could not be looked for: the images are square or nearly so, or all masks "
                 f"are thin, small or bands. {self._advice}"

@@ -163,6 +163,7 @@ def _find(
         found.doubts.append(
             f"the rows of {path} are the mask files with {right}; the submission is written as asked for"
         )
+    found.is_compared = not odd
     return replace(dialect, **asked), "asked for" if said.order else "as the mask files are"
 
 

@@ -70,6 +70,7 @@ class Study:
     has_named_tests: bool = False  # the tests are those of the images that the sample names
     unused: list[str] = field(default_factory=list)  # sets of images that have no part
     doubts: list[str] = field(default_factory=list)
+    is_compared: bool = False  # the rows of mask_table are the mask files, as the submission is written
     sides: Sides = field(default_factory=Sides)
     problems: list[str] = field(default_factory=list)
 
