@@ -27,6 +27,7 @@ class New:
     images: str | None = None  # a pattern of the images, as 'scans/*.png'; found where it is not given
     masks: str | None = None  # of the masks, as 'outlines/{id}_m.png'; or the CSV of their run lengths
     tests: str | None = None  # of the images to predict; or the CSV that names them, as the sample submission
+    lacking: Literal["empty", "skip"] | None = None  # images without a mask show nothing, or are left out
     task: Literal["binary", "multiclass", "multilabel", "instances"] | None = None
     classes: tuple[str, ...] = ()  # names, the background first
     groups: str | None = None  # a regular expression with the group in parentheses, FILE.csv:ID:GROUP, or none
@@ -43,7 +44,7 @@ class New:
         """Print and write; 1 where the data cannot tell, or where files have problems."""
         from kit.new import Asked, Wishes, new
 
-        asked = Asked(self.images, self.masks, self.tests)
+        asked = Asked(self.images, self.masks, self.tests, self.lacking)
         wishes = Wishes(asked, self.task, self.classes, self.groups, self.metric, self.order)
         wishes = replace(wishes, base=self.base, empty=self.empty, slides=self.slides)
         wishes = replace(wishes, planes=self.planes, csv_size=self.csv_size, device=self.device)

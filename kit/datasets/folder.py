@@ -70,7 +70,8 @@ class Folder(Dataset):
             Default: "binary" for two classes, else "labels". Of an image that numbers objects "labels", or
             "components": each connected region of a binary mask is an object.
         ignore: the value, values or colours of pixels that are neither trained on nor scored.
-        lacking: "refuse" an image without a mask file, take it for "empty", or "skip" it.
+        lacking: "refuse" an image without a mask file, take it for "empty", or "skip" it. Where each class has a file,
+            "skip" leaves out images without any; in others a class without a file is nowhere.
         groups: what must stay together in a fold: a regular expression with one group, searched in each id; a function
             or mapping from id to group; or (file, id column, group column) of a CSV below `root`, whose id column holds
             ids, or one part of each id between marks, as p01 of p01_slice3. Default: every image is its own group.

@@ -17,7 +17,7 @@ class ClassFiles:
     """A file for each image and class -> bool (H, W, K), K in the order of `patterns`.
 
     lacking: "refuse"; "empty": a class without a file is nowhere in the image; "skip": an image without a file of any
-    class is left out, and one that has some but not all is refused.
+    class is left out; in others a class without a file is nowhere in the image.
     """
 
     def __init__(self, patterns: Mapping[str, Pattern], values: MaskValues, lacking: str):
@@ -31,15 +31,7 @@ class ClassFiles:
 
     def pair(self, found: Found, images: Images) -> frozenset[str]:
         """Find the masks of each class; return the ids of the images that are left out."""
-        lacking = [masks.pair(found, images) for masks in self._classes.values()]
-        skipped = frozenset.intersection(*lacking)
-        for name, own in zip(self._classes, lacking, strict=True):
-            found.problems += [
-                f"{images.paths[id]} has no mask of the class {name}, and one of another; if it shows none of that "
-                "class: lacking='empty'"
-                for id in sorted(own - skipped)
-            ]
-        return skipped
+        return frozenset.intersection(*(masks.pair(found, images) for masks in self._classes.values()))
 
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
         """Read the masks of all classes -> bool (H, W, K). Raises BadImage."""

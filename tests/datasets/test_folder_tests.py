@@ -110,10 +110,13 @@ def test_a_file_a_class_is_skipped_only_without_any(tmp_path):
     for name in ("a_x", "a_y", "b_x"):
         Image.new("L", (12, 9), 255).save(tmp_path / f"m/{name}.png")
     masks = {"x": "m/{id}_x.png", "y": "m/{id}_y.png"}
-    with pytest.raises(ValueError, match=r"1 problem(?s:.*)all/b\.png has no mask of the class y, and one of another"):
-        Folder(tmp_path, images="all", masks=masks, lacking="skip")
-    Image.new("L", (12, 9), 0).save(tmp_path / "m/b_y.png")
-    assert Folder(tmp_path, images="all", masks=masks, lacking="skip").ids == ["a", "b"]
+    data = Folder(tmp_path, images="all", masks=masks, lacking="skip")
+    assert data.ids == ["a", "b"]
+    assert data.read_mask("b").any(axis=(0, 1)).tolist() == [True, False]  # without a file of y it shows none of y
+    assert data.notes == ("1 image without a mask are left out: c",)
+    assert Folder(tmp_path, images="all", masks=masks, lacking="empty").ids == ["a", "b", "c"]
+    with pytest.raises(ValueError, match=r"3 problems(?s:.*)all/b\.png has no mask m/b_y\.png"):
+        Folder(tmp_path, images="all", masks=masks)
 
 
 def test_images_without_a_row_are_left_out(tmp_path):

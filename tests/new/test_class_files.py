@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kit.new import Asked, Wishes, choose
+from kit.new import Asked, Wishes, choose, recipe_text
 
 LAYOUTS = {
     "two classes": (("masks/{}_cup.png", "masks/{}_disc.png"), ("cup", "disc")),
@@ -43,3 +43,20 @@ def test_one_of_the_classes_can_be_asked_for(tmp_path):
     choices = choose(folder, Wishes(Asked(masks="masks/{id}_cup.png"), device="cpu"))
     assert choices.meaning.task == "binary"
     assert choices.found.layers == {}
+
+
+@pytest.mark.parametrize(("bare", "partial"), [(2, 0), (0, 3), (3, 2), (0, 0)])
+def test_images_without_any_file_are_left_out_and_a_class_without_one_is_empty(tmp_path, bare, partial):
+    folder = draw(tmp_path, LAYOUTS["two classes"][0])
+    for number in range(bare + partial):
+        (folder / f"masks/s{number}_cup.png").unlink()
+        if number < bare:
+            (folder / f"masks/s{number}_disc.png").unlink()
+    choices = choose(folder, Wishes(device="cpu"))
+    space = {"__name__": "recipe"}
+    exec(compile(recipe_text(choices, folder, folder / "mine.py"), "mine.py", "exec"), space)
+    data = space["read_data"](folder)
+    assert data.ids == choices.found.ids == [f"s{number}" for number in range(bare, 9)]
+    for number in range(bare, 9):
+        assert data.read_mask(f"s{number}").any(axis=(0, 1)).tolist() == [number >= bare + partial, True]
+    assert any(f"no mask belongs to {bare} images" in doubt for doubt in choices.doubts) == bool(bare)

@@ -37,7 +37,7 @@ def test_a_table_of_colours_names_the_classes_and_orders_the_labels(tmp_path):
 
 def test_labels_without_a_table_are_asked_for(tmp_path):
     draw(tmp_path, legend="notes.txt")
-    with pytest.raises(ValueError, match=r"table, chair, and nothing says which.*--classes background class 1"):
+    with pytest.raises(ValueError, match=r"table, chair, and nothing says which.*--classes background table chair"):
         choose(tmp_path, Wishes(order="F", device="cpu"))
 
 

@@ -44,7 +44,43 @@ def test_images_that_the_sample_names_are_tests(tmp_path, empty):
     assert sorted(choices.found.tests) == data.test_ids == IDS[9:]
     assert data.ids == choices.found.ids == (IDS[:9] if empty is None else IDS[:8])
     np.testing.assert_array_equal(data.read_mask(IDS[4]), blob(4))
-    assert any(f"and none of 1 image: pool/{IDS[8]}.png; left out" in one for one in choices.doubts) == bool(empty)
+    told = f"and none of 1 image: pool/{IDS[8]}.png; left out" if empty else f"no row of 2 images: pool/{IDS[7]}.png"
+    assert any(told in one for one in choices.doubts)
+
+
+UNDRAWN = {  # images with a row, without one, and named by the sample among them
+    "a few": (9, 3, 0, False),
+    "half": (6, 6, 0, True),
+    "most": (2, 9, 0, True),
+    "a few beside tests": (8, 2, 2, False),
+    "a third beside tests": (6, 3, 3, True),
+}
+
+
+@pytest.mark.parametrize("case", UNDRAWN)
+def test_many_images_without_a_row_are_asked_for(tmp_path, case):
+    drawn, bare, named, is_open = UNDRAWN[case]
+    ids = names(drawn + bare + named)
+    images(tmp_path / "pool", ids)
+    table(tmp_path / "labels.csv", "file,runs", rows_of(ids[:drawn]))
+    table(tmp_path / "sample_submission.csv", "file,runs", [f"{id}," for id in ids[drawn + bare :] or ["hidden"]])
+    questions = decide(tmp_path, wishes()).questions
+    assert [one.flag for one in questions] == ["--lacking"] * is_open
+    for lacking, count in (("empty", drawn + bare), ("skip", drawn)):
+        choices = choose(tmp_path, Wishes(Asked(lacking=lacking), device="cpu"))
+        data = opened(choices, tmp_path)
+        assert data.ids == choices.found.ids == ids[:count]
+        assert sum(data.read_mask(id).any() for id in data.ids) == drawn
+        assert choices.found.doubts == []
+
+
+def test_images_without_a_mask_file_can_be_taken_for_empty(tmp_path):
+    images(tmp_path / "pool", IDS)
+    masks(tmp_path / "truth", IDS[:8])
+    choices = choose(tmp_path, Wishes(Asked(lacking="empty"), device="cpu"))
+    data = opened(choices, tmp_path)
+    assert data.ids == choices.found.ids == IDS
+    assert [data.read_mask(id).any() for id in IDS] == [True] * 8 + [False] * 4
 
 
 def test_mask_files_for_some_images(tmp_path):
@@ -62,7 +98,7 @@ def test_mask_files_for_some_images(tmp_path):
 def test_tests_of_their_own_folder_come_before_images_of_the_same_ids(tmp_path):
     images(tmp_path / "train", IDS)
     images(tmp_path / "evaluation", IDS)
-    table(tmp_path / "train.csv", "file,runs", rows_of(IDS[:5]))
+    table(tmp_path / "train.csv", "file,runs", rows_of(IDS[:8]))
     table(tmp_path / "sample.csv", "file,runs", [f"{id}," for id in IDS])
     choices = choose(tmp_path, wishes())
     assert choices.found.patterns["tests"] == "evaluation/*.png"

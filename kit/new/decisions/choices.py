@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kit.datasets.groups import group_ids, part_of_id
-from kit.new.decisions.csv_meaning import in_order, meaning_of_rows
+from kit.new.decisions.csv_labels import with_labels
+from kit.new.decisions.csv_meaning import meaning_of_rows
 from kit.new.decisions.goal import Goal, goal_of
 from kit.new.decisions.groups import Grouping, find_groupings
 from kit.new.decisions.meaning import Meaning, meaning_of
@@ -16,6 +17,7 @@ from kit.new.decisions.slides import Slides, are_slides, slides_of
 from kit.new.look.asked import Asked
 from kit.new.look.questions import Question, question_of
 from kit.new.look.study import Study, image_vector, study
+from kit.new.look.to_predict import check_lonely
 from kit.new.look.upright import OF_SLIDES
 from kit.submission.dialect import Dialect
 from kit.system.files import counted, raise_all
@@ -95,6 +97,7 @@ def decide(root: Path, wishes: Wishes) -> Choices:
             return None
 
     ask(_check_planes, found, wishes.planes)
+    ask(check_lonely, found, wishes.asked.lacking)
     device = ask(_device_of, wishes.device) or device_of("auto")
     meaning, dialect, how = _read_masks(found, wishes, ask)
     groups = ask(_groups_of, found, wishes.groups)
@@ -151,7 +154,7 @@ def _read_masks(found: Study, wishes: Wishes, ask: Callable) -> tuple[Meaning | 
         is_final = numbered is not None and not are_parts  # whole masks of slides are too large to compare
         meaning = ask(meaning_of_rows, found, dialect, task, wishes.classes, is_final)
     if meaning is not None and dialect is not None:
-        named = ask(_with_labels, meaning, dialect, bool(wishes.classes))
+        named = ask(with_labels, meaning, dialect, bool(wishes.classes))
         dialect = named or dialect
         if meaning.table is not None:
             meaning.table = replace(meaning.table, labels=dialect.labels)
@@ -186,22 +189,6 @@ def _channels_in_words(choices: Choices) -> str:
         return counted(own[0], "channel")
     counts = " and ".join([*map(str, own[:-1]), counted(own[-1], "channel")])
     return f"{counts}; grey is repeated to RGB, for which encoders have weights"
-
-
-def _with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
-    """The dialect with its labels in the order of the classes. Raises ValueError where nothing says which is which."""
-    labels = dialect.labels
-    own = meaning.classes if meaning.task == "multilabel" else meaning.classes[1:]
-    if not labels or all(label.isdecimal() for label in labels) or meaning.task in {"binary", "instances"}:
-        return dialect
-    has_names = {name.casefold() for name in own} == {label.casefold() for label in labels}
-    if has_names or (len(own) == len(labels) and (is_named or meaning.table is not None)):
-        return replace(dialect, labels=in_order(labels, own))
-    held = list(meaning.values or range(len(own) + 1))
-    raise ValueError(
-        f"the CSV names the classes {', '.join(labels)}, and nothing says which is which in the masks, which hold "
-        f"{', '.join(map(str, held))}: name them in this order, as --classes {' '.join(meaning.classes)}"
-    )
 
 
 def _check_planes(found: Study, planes: tuple[int, ...]) -> None:

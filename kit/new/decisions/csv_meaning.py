@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from kit.datasets.masks import Wanted
+from kit.new.decisions.csv_labels import in_order
 from kit.new.decisions.meaning import Meaning
 from kit.new.decisions.rows import form_of_table
 from kit.new.look.study import Study
@@ -54,13 +55,6 @@ def meaning_of_rows(found: Study, dialect: Dialect, task: str | None, classes: t
     if final and len(dialect.labels) > 1:
         _compare_classes(found, meaning)
     return meaning
-
-
-def in_order(labels: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels in the order of the classes, where they have the same names; else as they are."""
-    own = {label.casefold(): label for label in labels}
-    ordered = tuple(own[name.casefold()] for name in classes if name.casefold() in own)
-    return ordered if len(ordered) == len(labels) else labels
 
 
 def _usual_task(dialect: Dialect) -> str:

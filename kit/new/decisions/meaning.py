@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.data.images import decode_image
+from kit.new.decisions.label_numbers import are_all_in_csv, class_numbers
 from kit.new.decisions.legend import legend_of
 from kit.new.decisions.values import (
     BLACK,
     PLAIN_BINARY,
     Meaning,
-    are_all_in_csv,
     named,
     of_classes,
     of_foreground,
@@ -58,7 +58,8 @@ def meaning_of(found: Study, task: str | None = None, classes: Sequence[str] = (
         )
     of_csv, values = labels_in_csv(found), sorted(labels.pixels)
     is_of_two = len(values) <= 2 and (len(classes) <= 2 or not {0, 1}.issuperset(values))
-    if is_of_two and not are_all_in_csv(values, legend_of(found.tables, values) or {}, of_csv):
+    has_more = task != "binary" and len(class_numbers(values, of_csv)) > 1  # classes that no mask of the sample shows
+    if is_of_two and not has_more and not are_all_in_csv(values, legend_of(found.tables, values) or {}, of_csv):
         return of_two(labels, task, classes)
     return of_classes(labels, task, classes, found.tables, of_csv)
 

@@ -268,7 +268,7 @@ def _readers(found: Study, meaning: Meaning | None) -> tuple[Callable, Callable 
     @functools.cache
     def mask(key: str) -> np.ndarray:
         id, whole = id_of_key(nfc(key), found.images), np.zeros(shape(key), np.uint8)
-        for path in found.masks[id]:
+        for path in found.masks.get(id, ()):
             own = read(found.data.read(path), path)
             if own.shape != whole.shape:
                 raise BadImage(f"{path}: {own.shape} pixels, expected {whole.shape} like {found.images[id]}")

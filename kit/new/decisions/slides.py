@@ -41,7 +41,7 @@ def slides_of(found: Study, meaning: Meaning, device: Device) -> Slides:
             f"the images are slides, which are read in parts, with {meaning.task} masks and files of one pattern each: "
             "expected binary or multiclass masks, a file an image or run lengths with a row for each image and class"
         )
-    if found.lonely and found.lacking != "empty":
+    if found.lonely and (found.masks or found.lacking != "empty"):
         raise ValueError(
             f"{len(found.lonely)} slides have no mask, as {next(iter(found.lonely.values()))}, and would be taken for "
             "empty: move them to a folder of their own, as test/"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from kit.new.decisions.label_numbers import are_all_in_csv, class_numbers
 from kit.new.decisions.legend import legend_of
 from kit.new.look.labels import Labels
 from kit.new.look.numbers import MOST_CLASSES, VOID
@@ -115,6 +116,7 @@ class _Reading:
     used: list
     has_ground: bool = True
     is_added: bool = False
+    is_whole: bool = False  # the CSV numbers the classes, so that there is no class between its numbers
     doubts: list[str] = field(default_factory=list)
 
 
@@ -128,10 +130,14 @@ def of_classes(
     outlines = [] if task == "multiclass" or len(classes) == len(labels.pixels) else labels.outlines()
     void = void_of(labels, outlines)
     values = [value for value in sorted(labels.pixels) if value not in void]
-    legend = None if classes else legend_of(tables, values)
-    reading = _read_values(labels, values, bool(outlines), are_all_in_csv(values, legend or {}, of_csv))
+    numbers = class_numbers(values, of_csv, void)
+    legend = None if classes else legend_of(tables, [0, *numbers] if numbers else values)
+    if numbers:
+        reading = _read_numbers(labels, numbers)
+    else:
+        reading = _read_values(labels, values, bool(outlines), are_all_in_csv(values, legend or {}, of_csv))
     used = reading.used
-    plain = legend is None and _are_class_numbers(labels, [0, *used] if reading.is_added else used)
+    plain = legend is None and _are_class_numbers(labels, reading)
     count = len(used) + reading.is_added
     if plain:
         count = max(max(used) + 1, len(classes))
@@ -148,9 +154,9 @@ def of_classes(
         classes=names,
         values=rule if not plain or is_told else None,
         ignore=_ignored(void) if not plain or is_told else None,
-        absent=tuple(names[at] for at in range(count) if labels_of.get(at) not in used),
+        absent=tuple(names[at] for at in range(count) if labels_of.get(at) not in labels.pixels),
         shares=tuple(labels.share(labels_of.get(at)) for at in range(count)),
-        rarest=min(labels.present[value] for value in used) / labels.masks,
+        rarest=min(labels.present[value] for value in used if value in labels.pixels) / labels.masks,
         reasons=[*_reasons(labels, reading, void), *([] if legend is None else ["named by a table"])],
         doubts=reading.doubts + _doubts_of_void(labels, void),
     )
@@ -161,12 +167,6 @@ def void_of(labels: Labels, outlines: Sequence = ()) -> list:
     others = [value for value in labels.pixels if value != VOID and value not in outlines]
     is_void = not labels.colours and VOID in labels.pixels and (are_small_numbers(others) or bool(outlines))
     return [VOID] * is_void + [*outlines]
-
-
-def are_all_in_csv(values: Sequence, legend: dict, of_csv: Sequence[str]) -> bool:
-    """Whether the CSV has rows for every value of the masks, so that none of them is a background."""
-    own = {str(legend.get(value, value)).casefold() for value in values}
-    return bool(own) and own == {label.casefold().lstrip("0") or "0" for label in of_csv}
 
 
 def are_small_numbers(values: Sequence) -> bool:
@@ -191,6 +191,17 @@ def _read_values(labels: Labels, values: list, has_outlines: bool, are_all: bool
     doubt = f"no value of the masks is 0, and none fills the images' edges: each of {_listed(values)} is taken for a "
     doubt += f"class, without a background. If {values[0]} is no class, or pixels are to be left out, see `ignore`"
     return _Reading(values, has_ground=False, doubts=[doubt])
+
+
+def _read_numbers(labels: Labels, numbers: Sequence[int]) -> _Reading:
+    """The classes are those that the CSV numbers, also where no mask of the sample shows one."""
+    doubts = _doubts_of_inversion(labels, 0) or _doubts_of_no_data(labels, 0)
+    if lacking := [number for number in numbers if number not in labels.pixels]:
+        doubts.append(
+            f"the CSV has rows of the class{'es' * (len(lacking) > 1)} {_listed(lacking)}, which none of "
+            f"{labels.masks} masks shows: see `absent`"
+        )
+    return _Reading([0, *numbers], is_whole=True, doubts=doubts)
 
 
 def _names(reading: _Reading, plain: bool, count: int, legend: dict | None, are_colours: bool) -> tuple[str, ...]:
@@ -261,10 +272,11 @@ def _listed(values: Sequence) -> str:
     return ", ".join(map(str, values))
 
 
-def _are_class_numbers(labels: Labels, used: list) -> bool:
+def _are_class_numbers(labels: Labels, reading: _Reading) -> bool:
     """Whether the values are 0 to K - 1 with some that the sample lacks, as of rare classes."""
-    if labels.colours or 0 not in used:
+    used = [0] * reading.is_added + reading.used
+    if labels.colours or used.count(0) != 1:
         return False
     if sorted(used) == list(range(len(used))):
         return True
-    return len(used) > 2 and are_small_numbers(used)
+    return len(used) > 2 and are_small_numbers(used) and not reading.is_whole

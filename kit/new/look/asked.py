@@ -21,12 +21,14 @@ SHOWN = 3  # names in a line
 class Asked:
     """What the user says of the files: patterns of images, masks and tests; None: found by looking.
 
-    masks and tests may also be the path of a CSV: of run lengths, and of the sample submission.
+    masks and tests may also be the path of a CSV: of run lengths, and of the sample submission. lacking: what images
+    without a mask are, "empty" or to "skip".
     """
 
     images: str | None = None
     masks: str | None = None
     tests: str | None = None
+    lacking: str | None = None
 
     @property
     def patterns(self) -> dict[str, str]:

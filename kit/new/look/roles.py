@@ -48,8 +48,8 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Calla
     else:
         _take_by_table(found, asked)
     find_tests(found, asked)
-    take_lonely(found)
-    if found.layers and any(len(own) < len(found.layers) for own in found.masks.values()):
+    take_lonely(found, asked.lacking)
+    if found.layers and found.lacking == "refuse" and any(len(own) < len(found.layers) for own in found.masks.values()):
         found.lacking = "empty"  # an image has files of the classes that it shows
     check_overlap(found, asked)
     used = {*found.tests.values(), *found.images.values(), *found.lonely.values()}

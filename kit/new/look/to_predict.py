@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kit.new.look.study import Study
 
 LEAST_IN_TABLE = 0.5  # of a table's keys that a set of images must have
+MOST_EMPTY, MOST_EMPTY_BESIDE_TESTS = 0.5, 0.25  # of the images, that may be taken for empty without a question
 INSIDE = 0.125  # so much more likely are tests among the other images than in a set that is not called test
 
 
@@ -99,24 +100,44 @@ def _compare_with_sample(found: "Study") -> None:
         found.doubts.append(f"{path} does not name {counted(len(others), 'test image')}: {shortened(others)}")
 
 
-def take_lonely(found: "Study") -> None:
-    """Decide what images without a mask are: empty, where a CSV has no rows of empty masks; else they are left out."""
+def take_lonely(found: "Study", said: str | None) -> None:
+    """Decide what images without a mask are: as said; else empty, where a CSV has no rows of empty ones; else left out.
+
+    Where so many are empty that this is a guess, check_lonely asks.
+    """
     if not found.lonely:
         return
+    empties = found.mask_table.seen.empties if found.mask_table is not None and not found.masks else ()
+    found.lacking = said or ("skip" if found.masks or empties else "empty")
+    found.doubts += [_doubt_of_lonely(found, next(iter(empties), None))] * (said is None)
+    if found.lacking == "empty":
+        found.images |= found.lonely
+
+
+def _doubt_of_lonely(found: "Study", empty: str | None) -> str:
     shown = f"{counted(len(found.lonely), 'image')}: {shortened(sorted(found.lonely.values()))}"
     if found.masks:
-        found.lacking = "skip"
-        found.doubts.append(f'no mask belongs to {shown}; they are left out. Where they show nothing: lacking="empty"')
-    elif found.mask_table.seen.empties:
-        found.lacking = "skip"
-        empty = next(iter(found.mask_table.seen.empties))
-        found.doubts.append(
-            f"{found.mask_table.path} has rows of empty masks, written {empty!r}, and none of {shown}; left out. "
-            'Where they show nothing: lacking="empty"'
+        return f'no mask belongs to {shown}; they are left out. Where they show nothing: lacking="empty"'
+    path = found.mask_table.path
+    if found.lacking == "empty":
+        return f'{path} has no row of {shown}; taken for empty. Where nobody has drawn their masks: lacking="skip"'
+    return (
+        f"{path} has rows of empty masks, written {empty!r}, and none of {shown}; left out. "
+        'Where they show nothing: lacking="empty"'
+    )
+
+
+def check_lonely(found: "Study", said: str | None) -> None:
+    """Raise OpenQuestion where so many images have no row of the CSV that they may not be drawn yet."""
+    most = MOST_EMPTY_BESIDE_TESTS if found.has_named_tests else MOST_EMPTY
+    share = len(found.lonely) / max(1, len(found.images))
+    if said is None and not found.masks and found.lacking == "empty" and share >= most:
+        raise OpenQuestion(
+            f"{found.mask_table.path} has no row of {len(found.lonely):,} of {len(found.images):,} images, as "
+            f"{shortened(sorted(found.lonely.values()))}: they may show nothing, or nobody has drawn their masks",
+            "--lacking",
+            {"empty": "they show nothing", "skip": "they are left out"},
         )
-    else:
-        found.lacking = "empty"
-        found.images |= found.lonely
 
 
 def check_overlap(found: "Study", asked: Asked) -> None:

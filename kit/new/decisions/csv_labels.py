@@ -1,0 +1,74 @@
+"""Which class a label of the CSV is: by its name, by the number that the masks hold, else as the user says."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kit.new.decisions.label_numbers import numbers_of
+from kit.new.decisions.values import Meaning
+from kit.new.look.questions import OpenQuestion
+from kit.submission.dialect import Dialect
+
+
+def with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
+    """The dialect with its labels in the order of the classes. is_named: by the user.
+
+    Raises OpenQuestion where nothing says which is which.
+    """
+    labels, own = dialect.labels, _foreground(meaning)
+    if not labels or len(own) == len(labels) == 1:
+        return dialect
+    if {name.casefold() for name in own} == {label.casefold() for label in labels}:
+        return replace(dialect, labels=in_order(labels, own))
+    if meaning.table is not None and len(own) == len(labels):
+        return dialect  # the classes are those of the CSV, whatever their names
+    held, numbers = _numbers_held(meaning), numbers_of(labels)
+    if held and sorted(held) == sorted(numbers):
+        by_number = dict(zip(numbers, labels, strict=True))
+        return replace(dialect, labels=tuple(by_number[number] for number in held))
+    counts_from_1 = list(numbers) == list(range(1, len(own) + 1))
+    if is_named and len(own) == len(labels) and (counts_from_1 or not numbers):
+        return dialect
+    raise _open(meaning, labels)
+
+
+def in_order(labels: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels in the order of the classes, where they have the same names; else as they are."""
+    own = {label.casefold(): label for label in labels}
+    ordered = tuple(own[name.casefold()] for name in classes if name.casefold() in own)
+    return ordered if len(ordered) == len(labels) else labels
+
+
+def _foreground(meaning: Meaning) -> tuple[str, ...]:
+    return meaning.classes if meaning.task == "multilabel" else meaning.classes[1:]
+
+
+def _numbers_held(meaning: Meaning) -> list[int]:
+    """The number that the masks hold for each foreground class, or that of its channel; [] where it has none."""
+    own = _foreground(meaning)
+    if meaning.task == "multilabel":
+        usual = [f"class {number}" for number in range(1, len(own) + 1)]
+        return list(range(1, len(own) + 1)) if list(own) == usual else []
+    if not isinstance(meaning.values, dict):
+        return list(range(1, len(own) + 1)) if meaning.task == "multiclass" else []
+    stored = {at: value for value, at in meaning.values.items()}
+    held = [stored.get(at) for at in range(1, len(own) + 1)]
+    return held if all(isinstance(value, int) for value in held) else []
+
+
+def _open(meaning: Meaning, labels: Sequence[str]) -> OpenQuestion:
+    own = _foreground(meaning)
+    if len(own) != len(labels):
+        return OpenQuestion(
+            f"the CSV has rows of {len(labels)} classes, and the masks {len(own)}: {', '.join(labels)} against "
+            f"{', '.join(own)}. Write the masks with the numbers of the CSV; --classes names only what the masks hold",
+            "--classes",
+        )
+    held = list(meaning.values) if isinstance(meaning.values, dict) else list(range(len(own) + 1))
+    shown = f"which hold {', '.join(map(str, held))}" if meaning.task != "multilabel" else f"of {', '.join(own)}"
+    front = [] if meaning.task == "multilabel" else [meaning.classes[0]]
+    return OpenQuestion(
+        f"the CSV names the classes {', '.join(labels)}, and nothing says which is which in the masks, {shown}: "
+        f"name them in their order, with the names of the CSV, as --classes {shlex.join([*front, *labels])}",
+        "--classes",
+    )
