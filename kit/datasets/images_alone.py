@@ -138,9 +138,8 @@ def describe_left_out(images: Dataset, root: Path) -> list[str]:
     """Lines on files that are no image of the data set, and on files whose ids cannot be used."""
     found = list(images.problems[:5])
     if images.left_out:
-        is_one, named = len(images.left_out) == 1, ", ".join(sorted(images.left_out)[:3])
-        found.append(
-            f"{counted(len(images.left_out), 'image file')} of {root} {'has another name' if is_one else 'have other names'} "
-            f"than the run's images, and {'is' if is_one else 'are'} left out: {named}{', …' * (len(images.left_out) > 3)}"
-        )
+        what, named = counted(len(images.left_out), "image file"), ", ".join(sorted(images.left_out)[:3])
+        have, are = ("has another name", "is") if len(images.left_out) == 1 else ("have other names", "are")
+        more = ", …" * (len(images.left_out) > 3)
+        found.append(f"{what} of {root} {have} than the run's images, and {are} left out: {named}{more}")
     return found

@@ -66,9 +66,9 @@ def _open(meaning: Meaning, labels: Sequence[str]) -> OpenQuestion:
         )
     held = list(meaning.values) if isinstance(meaning.values, dict) else list(range(len(own) + 1))
     shown = f"which hold {', '.join(map(str, held))}" if meaning.task != "multilabel" else f"of {', '.join(own)}"
-    front = [] if meaning.task == "multilabel" else [meaning.classes[0]]
+    command = shlex.join(["--classes", *([] if meaning.task == "multilabel" else meaning.classes[:1]), *labels])
     return OpenQuestion(
         f"the CSV names the classes {', '.join(labels)}, and nothing says which is which in the masks, {shown}: "
-        f"name them in their order, with the names of the CSV, as --classes {shlex.join([*front, *labels])}",
+        f"name them in that order with the CSV's names; if the CSV has it too: {command}",
         "--classes",
     )
