@@ -193,7 +193,8 @@ class Folder(Dataset):
             if isinstance(of_tests, IdTable):
                 images, tests = share_out(found, images, of_tests)
             first = {id: paths[0] for id, paths in images.items()}
-            skipped = self._masks.pair(found, Images(next(iter(patterns.values())), first, tests))
+            first_tests = {id: paths[0] for id, paths in tests.items()}
+            skipped = self._masks.pair(found, Images(next(iter(patterns.values())), first, first_tests))
             images = self._without(images, skipped)
         with _noting(missing):
             tests = tests if isinstance(of_tests, IdTable) else find_images(found, of_tests)

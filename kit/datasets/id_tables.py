@@ -3,6 +3,7 @@
 kit.submission.CsvIds("sample_submission.csv", dialect) is such a table.
 """
 
+from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
 from kit.datasets.files import DataFolder
@@ -20,6 +21,13 @@ class IdTable(Protocol):
         ...
 
 
+def _ending(named: Collection[str], images: Files) -> str:
+    """The ending, as ".png", that the named ids have and those of the images lack; "" where that is not all."""
+    fronts = {name.rpartition(".")[0] for name in named} & images.keys()
+    endings = {name.rpartition(".")[2] for name in named if name.rpartition(".")[0] in fronts}
+    return f".{endings.pop()}" if len(endings) == 1 else ""
+
+
 def share_out(found: Found, images: Files, table: IdTable) -> tuple[Files, Files]:
     """The images that the table does not name, and those that it does. An id without an image goes to the problems.
 
@@ -27,6 +35,11 @@ def share_out(found: Found, images: Files, table: IdTable) -> tuple[Files, Files
     """
     named = set(table.read_ids(found.data))
     tests = {id: paths for id, paths in images.items() if id in named}
+    if not tests and (ending := _ending(named, images)):
+        raise ValueError(
+            f"{table.file} names the images with their ending, as {min(named)}, and their ids are without: give its "
+            f'dialect the key, dataclasses.replace(dialect, key="{{id}}{ending}")'
+        )
     if not tests or len(tests) == len(images):
         count = "none" if not tests else "all"
         some = ", ".join(sorted(named)[:3]) or "no id"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from kit.datasets.files import DataFolder
@@ -14,11 +15,11 @@ Files = dict[str, tuple[str, ...]]  # the paths of each id: one, or one a channe
 
 
 class Images(NamedTuple):
-    """The images of a data set as their masks see them. tests: images that must have no mask."""
+    """The images of a data set as their masks see them. tests: those that must have no mask, by id."""
 
     pattern: Pattern
     paths: dict[str, str]  # by id; the first where a channel is a file
-    tests: Collection[str] = ()
+    tests: Mapping[str, str] = MappingProxyType({})
 
 
 class Found:
@@ -127,11 +128,12 @@ def _keyed(files: list[str], masks: Pattern, images: Images) -> list[tuple[str, 
     """The id and the path of each mask; a mask that belongs to no image has the id that it would have."""
     if masks.has_id:
         return [(masks.match(path)["id"], path) for path in files]
+    every = {**images.tests, **images.paths}
     if masks.is_folder:
-        ids = {} if images.pattern.ids is None else {images.pattern.place_of(p): id for id, p in images.paths.items()}
+        ids = {} if images.pattern.ids is None else {images.pattern.place_of(p): id for id, p in every.items()}
         return [(ids.get(masks.place_of(path), masks.place_of(path)), path) for path in files]
     if masks.wildcards == images.pattern.wildcards and not images.pattern.has_id:
-        ids = {images.pattern.match(path).groups(): id for id, path in images.paths.items()}
+        ids = {images.pattern.match(path).groups(): id for id, path in every.items()}
         return [(ids.get(masks.match(path).groups(), path), path) for path in files]
     raise ValueError(
         f"masks={masks.text!r} cannot be paired with images={images.pattern.text!r}: expected {{id}} in it, as in "

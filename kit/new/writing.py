@@ -8,8 +8,10 @@ from kit.new.code_text import Code, argument, call, imported, quoted, wrapped
 from kit.new.decisions.choices import Choices
 from kit.new.decisions.metrics import METRICS
 from kit.new.look.study import Study
+from kit.system.files import counted
 
 SAID = ("folds", "loss")  # what the recipe's functions say themselves
+SHOWN = 3  # doubts
 INLINE = 50  # characters of a dialect that is written where it is used
 OWN = ("columns", "rows", "keep_empty", "key", "class_column", "size")  # of the masks' CSV
 DIALECT = ("rows", "order", "base", "relative", "empty", "keep_empty", "key", "class_column", "labels", "size")
@@ -35,7 +37,9 @@ def _head(choices: Choices, root: Path, path: Path) -> str:
         wrapped("Written by `python -m kit new` from the files alone, to be read and changed. It found and decided:"),
     ]
     lines += [wrapped(f"- {what}: {why}", "  ") for what, why in choices.reasons if what not in SAID]
-    lines += [wrapped(f"- in doubt: {doubt}", "  ") for doubt in choices.doubts[:3]]
+    lines += [wrapped(f"- in doubt: {doubt}", "  ") for doubt in choices.doubts[:SHOWN]]
+    if more := len(choices.doubts[SHOWN:]):
+        lines.append(f"- and {counted(more, 'doubt')} more, which `python -m kit new … --look` prints")
     return "\n".join(lines) + '\n"""'
 
 

@@ -164,6 +164,8 @@ class Checks:
             advice.append(f"The malformed masks are right with dataclasses.replace(dialect, {reading})")
         if key is None and self.problems.list(("missing rows",)):
             advice.append("If an image or class without a row has no object: CsvMasks(…, lacking='empty')")
+            if any(id not in self.named for id in self._wanted.ids):
+                advice.append("If images without a row are to be left out: CsvMasks(…, lacking='skip')")
         return advice
 
     def _other_key(self) -> str | None:

@@ -6,10 +6,12 @@ All images lie in one folder there; those that the CSV names are to be predicted
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from kit.datasets.files import DataFolder
 from kit.datasets.names import nfc
 from kit.submission.dialect import Dialect
+from kit.submission.formats import read_header
 from kit.submission.tables import read_rows
 from kit.system.files import list_some
 
@@ -33,9 +35,17 @@ class CsvIds:
 
         Raises FileNotFoundError where the file is not there.
         """
+        if Path(self.file).is_absolute():
+            raise ValueError(f"CsvIds({self.file!r}): expected the path below the data's folder {data.root}")
         path = data.path(self.file)
         if path is None:
             raise FileNotFoundError(f"{data.root} holds no {self.file}, nor a zip with it; expected a CSV of tests")
+        columns = read_header(path)
+        if missing := [name for name in self.dialect.columns if columns.count(name) != 1]:
+            raise ValueError(
+                f"{self.file} has the columns {', '.join(columns)}, and its dialect {', '.join(self.dialect.columns)}: "
+                f"{', '.join(missing)} should be there once. Give it dataclasses.replace(dialect, columns=(…))"
+            )
         ids: dict[str, None] = {}
         odd: dict[str, None] = {}
         for cells in read_rows(path, self.dialect):

@@ -1,6 +1,7 @@
 """Folder: test images among the training images, as a CSV names them; and images without a mask that are left out."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,7 @@ def test_a_test_image_with_a_mask_is_named(tmp_path):
     [
         (["u.png,"], r"sample\.csv names none of 3 images(?s:.*)It names u; images are called a, b, c"),
         ([f"{id}.png," for id in "abc"], r"names all of 3 images"),
+        (["a.png,", "x/b.png,"], r"sample\.csv names x/b, and no image has this id"),
         (["a.jpg,", "b.png,"], r"the keys of sample\.csv are not those of its dialect(?s:.*)a\.jpg"),
     ],
 )
@@ -83,6 +85,36 @@ def test_a_csv_of_tests_that_cannot_be(tmp_path, rows, told):
     write(tmp_path, "sample.csv", "key,rle", rows)
     with pytest.raises(ValueError, match=told):
         Folder(tmp_path, images="all", masks="m", tests=CsvIds("sample.csv", ROWS))
+
+
+def test_a_csv_of_tests_that_its_dialect_does_not_fit_says_what_does(tmp_path):
+    draw(tmp_path, "abcd", masked="ab")
+    write(tmp_path, "sample.csv", "key,rle", ["c.png,", "d.png,"])
+    plain = replace(ROWS, key="{id}")
+    with pytest.raises(ValueError, match=r'as c\.png, and their ids are without(?s:.*)key="\{id\}\.png"'):
+        Folder(tmp_path, images="all", masks="m", tests=CsvIds("sample.csv", plain))
+    with pytest.raises(ValueError, match=r"expected the path below the data's folder"):
+        Folder(tmp_path, images="all", masks="m", tests=CsvIds(str(tmp_path / "sample.csv"), ROWS))
+    write(tmp_path, "sample.csv", "file,runs", ["c.png,", "d.png,"])
+    with pytest.raises(ValueError, match=r"has the columns file, runs, and its dialect key, rle: key, rle") as caught:
+        Folder(tmp_path, images="all", masks="m", tests=CsvIds("sample.csv", ROWS))
+    assert "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        {"images": "all/*.png", "masks": "m/*.png"},
+        {"images": "all/*.png", "masks": "m/{id}.png"},
+        {"images": "all", "masks": "m"},
+        {"images": "all/*.png", "masks": "m", "ids": "{1}"},
+    ],
+)
+def test_a_mask_of_a_test_image_is_named_as_such_however_masks_are_found(tmp_path, patterns):
+    draw(tmp_path, ["k1", "k2", "k3"], masked=["k1", "k2"])
+    write(tmp_path, "sample.csv", "key,rle", ["k2.png,", "k3.png,"])
+    with pytest.raises(ValueError, match=r"1 problem(?s:.*)m/k2\.png is the mask of k2, which `tests` names"):
+        Folder(tmp_path, tests=CsvIds("sample.csv", ROWS), **patterns)
 
 
 def test_a_csv_of_tests_that_is_not_there_or_without_dialect(tmp_path):

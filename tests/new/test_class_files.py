@@ -60,3 +60,15 @@ def test_images_without_any_file_are_left_out_and_a_class_without_one_is_empty(t
     for number in range(bare, 9):
         assert data.read_mask(f"s{number}").any(axis=(0, 1)).tolist() == [number >= bare + partial, True]
     assert any(f"no mask belongs to {bare} images" in doubt for doubt in choices.doubts) == bool(bare)
+
+
+@pytest.mark.parametrize("layout", ["two raters", "outlines beside masks"])
+def test_a_second_set_of_masks_that_is_not_used_is_named(tmp_path, layout):
+    """Unless the user says which is meant."""
+    folder, masks = draw(tmp_path, LAYOUTS[layout][0]), [text.format("*") for text in LAYOUTS[layout][0]]
+    choices = choose(folder, Wishes(device="cpu"))
+    [unused] = choices.found.unused
+    assert unused in [f"{text} (9): further masks of the same images" for text in masks]
+    assert any("--masks PATTERN takes those" in doubt for doubt in choices.doubts)
+    for text in masks:
+        assert choose(folder, Wishes(Asked(masks=text), device="cpu")).doubts == []

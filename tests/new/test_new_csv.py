@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from csv_folders import SIZE, blob, images, masks, names, table, text_of
 
+from kit.data import check_dataset
 from kit.new import Asked, Wishes, choose, decide, recipe_text
 from kit.new.look.tables import Table
 
@@ -221,6 +222,23 @@ def test_classes_are_named_in_any_order(tmp_path):
     assert data.read_mask(IDS[0])[..., 0].any(axis=1)[: SIZE[0] // 2].sum() == 0  # node is the lower half
     named = choose(tmp_path, wishes(task="multiclass", classes=("none", "x", "y")))
     assert (named.meaning.classes, named.goal.dialect.labels) == (("none", "x", "y"), ("liver", "node"))
+
+
+@pytest.mark.parametrize("in_key", [False, True])
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+@pytest.mark.parametrize("has_rows", [False, True])
+def test_a_class_of_the_sample_without_a_mask_is_absent(tmp_path, in_key, task, has_rows):
+    """With rows of empty masks, and without any row."""
+    of_classes(tmp_path, in_key=in_key)
+    mark = "_" if in_key else ","
+    for path, ids, is_there in (("train.csv", IDS[:9], has_rows), ("sample_submission.csv", names(4, "q"), True)):
+        with (tmp_path / path).open("a") as file:
+            file.writelines(f"{id}{mark}vein,\n" for id in ids if is_there)
+    choices = choose(tmp_path, wishes(task=task))
+    data = opened(choices, tmp_path)
+    assert (data.foreground, data.absent) == (("liver", "node", "vein"), ("vein",))
+    assert any("train.csv has no mask of vein" in doubt for doubt in choices.doubts)
+    check_dataset(data)
 
 
 REFUSED = {

@@ -1,5 +1,6 @@
 """What masks mean that are run lengths in a CSV: the task and the classes, by the rows, as the user says or refused."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ from kit.new.decisions.csv_labels import in_order
 from kit.new.decisions.meaning import Meaning
 from kit.new.decisions.rows import form_of_table
 from kit.new.look.study import Study
-from kit.new.look.tables import names_of_images
+from kit.new.look.tables import Table, names_of_images
 from kit.submission.csv_masks import CsvMasks
 from kit.submission.dialect import Dialect
+from kit.submission.formats import read_columns
+from kit.submission.runtext import EMPTY_TOKENS
 from kit.system.files import counted, spread
 
 LOOKED_AT = 200  # images whose classes are compared
@@ -52,9 +55,29 @@ def meaning_of_rows(found: Study, dialect: Dialect, task: str | None, classes: t
     names = _names(chosen, dialect, classes, table.path)
     own = replace(own, labels=in_order(own.labels, names))
     meaning = Meaning(chosen, names, reasons=reasons, table=own, lacking=found.lacking)
+    _note_absent(table, meaning)
     if final and len(dialect.labels) > 1:
         _compare_classes(found, meaning)
     return meaning
+
+
+def _note_absent(table: Table, meaning: Meaning) -> None:
+    """Note the classes of which no row of the table holds a mask: the sample may name more than were drawn."""
+    own, seen, drawn, written = meaning.table, table.seen, set(), set()
+    if not own.labels:
+        return
+    for row in read_columns(table.file):
+        with contextlib.suppress(ValueError):  # a row of something else: said by the check before training
+            _, number = own.parse_key(row[seen.key], own.class_column and row[own.class_column])
+            written.add(number)
+            if row[seen.mask] not in EMPTY_TOKENS:
+                drawn.add(number)
+    if len(written) < len(own.labels):
+        meaning.table = replace(own, keep_empty=False)  # not each class of an image has a row
+    names = meaning.classes if meaning.task == "multilabel" else meaning.classes[1:]
+    meaning.absent = tuple(name for at, name in enumerate(names, start=1) if at not in drawn)
+    if meaning.absent:
+        meaning.doubts.append(f"{table.path} has no mask of {', '.join(meaning.absent)}: see `absent`")
 
 
 def _usual_task(dialect: Dialect) -> str:
@@ -128,7 +151,7 @@ def _compare_classes(found: Study, meaning: Meaning) -> None:
     total = sum(mask.shape[0] * mask.shape[1] for mask in masks)
     shares = pixels.sum(axis=0) / total
     meaning.shares = (float(1 - shares.sum()), *map(float, shares))
-    meaning.rarest = float((pixels > 0).mean(axis=0).min())
+    meaning.rarest = float(min(share for share in (pixels > 0).mean(axis=0) if share > 0))
     meaning.reasons.append(f"the classes of {len(masks)} images overlap nowhere")
 
 

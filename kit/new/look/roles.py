@@ -45,6 +45,7 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Calla
         for pair in [united(layers)] if layers else used:
             _take(found, pair, held_out if pair in used[1:] else "")
         found.unused = [_why_unused(pair) for pair in found.layout.pairings if pair not in used]
+        _note_further(found, [*used, *layers.values()], labels)
     else:
         _take_by_table(found, asked)
     find_tests(found, asked)
@@ -68,6 +69,19 @@ def _patterns_of(found: "Study", pair: Pairing) -> tuple[str, str]:
         )
         return plain
     return images, masks
+
+
+def _note_further(found: "Study", used: Sequence[Pairing], labels: Callable[[FileSet], Labels]) -> None:
+    """Name the further masks of the same images that have no part; a doubt where they may be the masks as well."""
+    taken = {pair.masks.pattern for pair in (*used, *found.layout.pairings)}
+    further = [pair.masks for pair in found.layout.beside if pair.masks.pattern not in taken]
+    found.unused += [f"{shown(one)}: further masks of the same images" for one in further]
+    alike = [one.pattern for one in further if len(labels(one).pixels) == len(labels(used[0].masks).pixels) == 2]
+    if alike:
+        found.doubts.append(
+            f"{used[0].masks.pattern} are taken for the masks, and {shortened(alike)} are masks of two values too: "
+            "--masks PATTERN takes those"
+        )
 
 
 def _why_unused(pair: Pairing) -> str:
