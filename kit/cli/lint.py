@@ -10,9 +10,11 @@ import tyro
 from kit.cli.flags import Order, choice, unzipped
 from kit.datasets.files import DataFolder
 from kit.submission import Dialect, Problem, compare_masks, known, lint, score, truth_reader
-from kit.submission.detect import Look, dialect_of, look
+from kit.submission.detect import CLASS_NAMES, Look, dialect_of, look
 from kit.submission.formats import read_header
+from kit.system.files import spread
 
+TRIED = 40  # keys that are looked for among the images
 Rows = Annotated[Literal["image", "class", "instance"] | None, choice("image", "class", "instance")]
 
 
@@ -84,6 +86,8 @@ class Lint:
         else:
             seen = replace(seen, labels=seen.labels if len(seen.labels) > 1 else self._labels() or seen.labels)
             found = dialect_of(replace(seen, empties=seen.empties if self.empty is None else {self.empty}), header)
+        if self.rows is None and seen is not None and found.key == "{id}_{class}":
+            found = self._with_whole_keys(found, seen)
         changes = {"rows": self.rows} if self.rows else {}
         if not self.rows and found.rows == "image" and self._repeats():
             changes = {"rows": "instance"}
@@ -95,6 +99,32 @@ class Lint:
         return replace(
             found, order=self.order or "C", base=self.base, relative=self.relative, keep_empty=keep, **changes
         )
+
+    def _with_whole_keys(self, found: Dialect, seen: Look) -> Dialect:
+        """The dialect without classes, where keys such as 7_left and 7_right are whole names of images; and say so."""
+        ends = f"keys end in {', '.join(f'_{label}' for label in found.labels[:3])}{', …' * (len(found.labels) > 3)}"
+        are_ids = self._are_images(seen)
+        if are_ids:
+            print(f"{ends}, and are whole names of images in {self.images}")
+        elif are_ids is None and not any(word in seen.key.casefold() for word in CLASS_NAMES):
+            are_ids = len(found.labels) == 2
+            other = "If these are classes: --rows class" if are_ids else "If whole keys are images: --rows image"
+            print(f"{ends}, and are read as {'ids of images' if are_ids else 'classes'}. {other}, or --images DIR")
+        rows = "instance" if seen.repeats else "image"
+        return replace(found, key="{id}", labels=(), rows=rows, keep_empty=True) if are_ids else found
+
+    def _are_images(self, seen: Look) -> bool | None:
+        """Whether most keys are names of images (True), or their fronts are (False); None: neither, or no images."""
+        shape = self._shapes()
+        if not callable(shape):
+            return None
+
+        def count(names: list[str]) -> int:
+            return sum(_is_there(shape, name) for name in names)
+
+        keys = spread(list(dict.fromkeys(seen.keys)), TRIED)
+        whole, fronts = count(keys), count([key.rpartition("_")[0] for key in keys])
+        return None if not whole + fronts else whole >= fronts
 
     def _labels(self) -> dict[str, None]:
         """The classes of the submission: a sample may have no rows, or one class that stands for all."""
@@ -121,6 +151,17 @@ class Lint:
         from kit.submission.sizes import sizes_in  # imported here: most lints need no decoder of images
 
         return sizes_in(self.images)
+
+
+def _is_there(shape: Callable[[str], tuple[int, int]], name: str) -> bool:
+    """Whether an image has a name, although it may be unreadable."""
+    try:
+        shape(name)
+    except LookupError as error:
+        return "several sizes" in str(error)
+    except (ValueError, OSError):
+        return True
+    return True
 
 
 def _look(csv: Path, columns: tuple[str, ...] | None) -> Look | None:

@@ -28,7 +28,7 @@ class Images(Dataset):
     folders that a pattern begins with may be lacking: "test/*.tif" is found in the folder test, and beside it.
     planes: of files with several channels those to take.
 
-    left_out: image files that the patterns do not match. problems: files whose ids are unsafe or double.
+    left_out: the paths of image files that the patterns do not match. problems: files whose ids are unsafe or double.
     Raises FileNotFoundError where there is no such folder or zip; ValueError for a damaged zip.
     """
 
@@ -51,7 +51,7 @@ class Images(Dataset):
             files = {id: (path,) for id, path in _by_name(paths).items()}
         self._files.tests = {id: tuple(paths[path] for path in each) for id, each in files.items()}
         taken = {path for each in files.values() for path in each}
-        self.left_out = sum(suffix_of(path) in IMAGE_SUFFIXES and path not in taken for path in paths)
+        self.left_out = [path for path in paths if suffix_of(path) in IMAGE_SUFFIXES and path not in taken]
         self.ids = sorted(files)
         self.test_ids = self.ids
 
@@ -62,6 +62,10 @@ class Images(Dataset):
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image, from its header. Raises BadImage or KeyError."""
         return self._files.size(self._known(id))
+
+    def paths(self, id: str) -> tuple[str, ...]:
+        """The files of an image: one, or one a channel. Raises KeyError."""
+        return self._files.tests[self._known(id)]
 
     def __contains__(self, id: str) -> bool:
         return nfc(id) in self._files.tests
@@ -84,7 +88,7 @@ def open_images(root: Path | str, channels: Sequence[str], dtype: str | None, re
     if not around:
         return images
     fitting = [id for id in images.ids if all(re.search(around[name], id) for name in ("volume", "order"))]
-    images.left_out += len(images.ids) - len(fitting)
+    images.left_out += [path for id in sorted({*images.ids} - {*fitting}) for path in images.paths(id)]
     images.ids = images.test_ids = fitting
     stacked = Neighbours(images, around["offsets"], volume=around["volume"], order=around["order"])
     stacked.left_out, stacked.problems = images.left_out, images.problems
@@ -134,5 +138,8 @@ def describe_left_out(images: Dataset, root: Path) -> list[str]:
     """Lines on files that are no image of the data set, and on files whose ids cannot be used."""
     found = list(images.problems[:5])
     if images.left_out:
-        found.append(f"{counted(images.left_out, 'image file')} of {root} have other names than the run's images")
+        what, named = counted(len(images.left_out), "image file"), ", ".join(sorted(images.left_out)[:3])
+        have, are = ("has another name", "is") if len(images.left_out) == 1 else ("have other names", "are")
+        more = ", …" * (len(images.left_out) > 3)
+        found.append(f"{what} of {root} {have} than the run's images, and {are} left out: {named}{more}")
     return found

@@ -121,6 +121,8 @@ def _main(choices: Choices) -> str:
         if (found.data.root / sample).is_file():  # in a zip it is read for the decisions alone
             lines.append(f"    sample_csv = config.data_dir / {quoted(sample)}")
             parts.append("sample_csv=sample_csv")
+        if found.is_compared and (found.data.root / found.mask_table.path).is_file():
+            parts.append(f"train_csv=config.data_dir / {quoted(found.mask_table.path)}")
         lines += [call("competition = Competition(", parts), "    submission = Submission(competition)"]
     else:
         lines.append(f"    metric = {metric}")

@@ -12,6 +12,7 @@ from kit.submission.competition import Competition, mask_shapes, rules_of
 from kit.submission.dialect import Dialect
 from kit.submission.lint_ids import Expected, IdLint, expected_of_competition, expected_of_sample
 from kit.submission.lint_masks import MaskLint
+from kit.submission.lint_order import COMPARE
 from kit.submission.problems import Problem, Problems
 from kit.submission.runtext import EMPTY_TOKENS
 from kit.submission.tables import read_rows, read_table
@@ -43,7 +44,7 @@ def lint(
         what = "it holds a header and no rows, so ids are not compared. Lint again with the one that has them"
         problems.warning("blank samples", f"sample file {Path(sample_csv).name}", what)
     ids = IdLint(problems, dialect, expected)
-    masks = MaskLint(problems, dialect, mask_shapes(dialect, shapes, competition))
+    masks = MaskLint(problems, dialect, mask_shapes(dialect, shapes, competition), _advice(dialect, competition))
     for row in read_table(Path(csv), dialect, problems):
         where, name = ids.check(row)
         if row.cells is not None:
@@ -52,6 +53,15 @@ def lint(
         ids.finish()
         masks.finish(wanted=expected is not None or not blank)
     return problems.list()
+
+
+def _advice(dialect: Dialect, competition: Competition | None) -> str | None:
+    """What to do where no mask shows its order; None where a run has compared it with the training CSV."""
+    if competition is None:
+        return COMPARE
+    along = "along rows" if dialect.order == "C" else "down columns"
+    page = f"Pixels are counted {along}, as the dialect says: see that the competition's page says so too"
+    return page if competition.train_csv is None else None
 
 
 def check_sample(competition: Competition) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from kit.submission import rle as rle_codec
 from kit.submission.competition import UnknownSize
 from kit.submission.dialect import Dialect
-from kit.submission.lint_order import OrderLint
+from kit.submission.lint_order import COMPARE, OrderLint
 from kit.submission.problems import Problems
 from kit.submission.tables import Row
 
@@ -30,11 +30,17 @@ class Object(NamedTuple):
 class MaskLint:
     """Checks the masks row by row; `finish` reports what only all rows together show."""
 
-    def __init__(self, problems: Problems, dialect: Dialect, shape: Callable[[str], Shape] | None):
+    def __init__(
+        self,
+        problems: Problems,
+        dialect: Dialect,
+        shape: Callable[[str], Shape] | None,
+        advice: str | None = COMPARE,
+    ):
         self._problems = problems
         self._dialect = dialect
         self._shape_of = shape
-        self._order = OrderLint(problems, dialect.order)
+        self._order = OrderLint(problems, dialect.order, advice)
         self._mask_at = dialect.columns.index(dialect.mask_column)
         self._rows = self._filled = self._own = self._own_filled = 0  # own: the sample's own rows
         self._shapes: dict[str, Shape | None] = {}

@@ -102,12 +102,17 @@ def _gaps(runs: np.ndarray, pixels: int) -> np.ndarray:
     return np.concatenate([runs[:, 0], [pixels]]) - ends
 
 
-class OrderLint:
-    """Counts the votes of the masks; `finish` reports the result, or that no mask could vote."""
+COMPARE = "Where there is a training CSV and mask files, compare them: kit.submission.compare_masks"
 
-    def __init__(self, problems: Problems, order: str):
-        self._problems = problems
-        self._order = order
+
+class OrderLint:
+    """Counts the votes of the masks; `finish` reports the result, or that no mask could vote.
+
+    advice: what to do then; None: nothing, because the order is known, and nothing is reported.
+    """
+
+    def __init__(self, problems: Problems, order: str, advice: str | None = COMPARE):
+        self._problems, self._order, self._advice = problems, order, advice
         self._votes = {-1: 0, 0: 0, 1: 0, None: 0}
 
     def check(self, runs: np.ndarray, shape: tuple[int, int]) -> None:
@@ -127,10 +132,9 @@ class OrderLint:
             )
             tell = self._problems.error if swapped >= FEW else self._problems.warning
             tell("orders", "", what)
-        elif filled and not swapped + right:
+        elif filled and not swapped + right and self._advice is not None:
             what = (
                 "swapped rows and columns could not be looked for: the images are square or nearly so, or all masks "
-                "are thin, small or bands. Compare the training CSV with the training masks: "
-                "kit.submission.compare_masks"
+                f"are thin, small or bands. {self._advice}"
             )
             self._problems.warning("orders", "", what)

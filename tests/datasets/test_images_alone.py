@@ -48,7 +48,7 @@ def test_files_by_their_names_in_a_folder_and_in_a_zip(tmp_path):
     for root in (tmp_path / "new", tmp_path / "packed.zip"):
         images = pickle.loads(pickle.dumps(Images(root, RGB)))
         assert images.ids == ["a", "b", "é"]
-        assert images.left_out == 0
+        assert images.left_out == []
         assert images.shape("a") == (7, 9)
         np.testing.assert_array_equal(images.read_image("b"), picture(0))
         np.testing.assert_array_equal(images.read_image("e\u0301"), picture(2))  # as macOS writes it
@@ -98,7 +98,14 @@ def test_files_that_the_pattern_leaves_out_are_counted(nuclei, tmp_path):
     save(tmp_path / "later/other.png", picture(1))
     images = open_images(tmp_path / "later", RGB, "uint8", kept(nuclei.reading))
     assert images.ids == ["z1", "z2", "z3"]
-    assert describe_left_out(images, tmp_path) == [f"1 image file of {tmp_path} have other names than the run's images"]
+    assert describe_left_out(images, tmp_path) == [
+        f"1 image file of {tmp_path} has another name than the run's images, and is left out: other.png"
+    ]
+    for name in "abcd":
+        save(tmp_path / f"later/{name}.png", picture(1))
+    [line] = describe_left_out(open_images(tmp_path / "later", RGB, "uint8", kept(nuclei.reading)), tmp_path)
+    assert line.startswith("5 image files of ")
+    assert line.endswith("have other names than the run's images, and are left out: a.png, b.png, c.png, …")
 
 
 def test_without_a_match_every_image_file_is_taken(nuclei, tmp_path):
@@ -131,5 +138,5 @@ def test_slices_come_with_their_neighbours(tmp_path):
     save(tmp_path / "test/c3/s_end_x.png", picture(3, 1))  # a file without a place is left out
     images = open_images(tmp_path / "test", data.channels, "uint8", kept(data.reading))
     assert images.ids == data.test_ids
-    assert images.left_out == 1
+    assert images.left_out == ["c3/s_end_x.png"]
     same(images, data, images.ids)

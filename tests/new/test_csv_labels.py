@@ -93,3 +93,40 @@ def test_the_answer_is_obeyed(tmp_path, named):
     assert (data.classes, dialect.labels) == (named, ("3", "2") if "3" in named else ("1", "2"))
     stored = cv2.imread(str(tmp_path / f"train_masks/{IDS[0]}.png"), -1)
     np.testing.assert_array_equal(data.read_mask(IDS[0]), stored // 40)
+
+
+@pytest.mark.parametrize("given", [("sky", "hall", "tovver"), ("sky", "tower", "barn"), ("sky", "up", "down")])
+def test_names_that_the_csv_has_not_are_refused(tmp_path, given):
+    """A slip in one name would write each label for another class."""
+    folder = draw(tmp_path, (1, 2), ("tower", "hall"))
+    choices = decide(folder, Wishes(device="cpu", order="F", classes=given))
+    [question] = choices.questions
+    strange = [name for name in given[1:] if name not in ("tower", "hall")]
+    assert question.text.startswith(f"--classes names {', '.join(strange)}, and the CSV has tower, hall")
+    assert question.is_refused
+
+
+def test_capitals_of_names_do_not_matter(tmp_path):
+    folder = draw(tmp_path, (1, 2), ("tower", "hall"))
+    choices = decide(folder, Wishes(device="cpu", order="F", classes=("sky", "Hall", "TOWER")))
+    assert choices.questions == []
+    assert choices.goal.dialect.labels == ("hall", "tower")
+
+
+def test_rows_of_several_classes_suit_no_objects(tmp_path):
+    folder = draw(tmp_path, (1, 2), ("tower", "hall"))
+    choices = decide(folder, Wishes(device="cpu", order="F", task="instances"))
+    [question] = choices.questions
+    assert (question.flag, question.is_refused) == ("--task", True)
+    assert "rows of 2 classes, tower, hall" in question.text
+
+
+def test_names_of_rows_that_the_csv_has_not_are_refused(tmp_path):
+    images(tmp_path / "train", IDS)
+    images(tmp_path / "test", TESTS)
+    rows = [f"{id},{one},{at + 2} 5 {at + 90} 7" for at, id in enumerate(IDS) for one in ("tower", "hall")]
+    table(tmp_path / "train.csv", "id,kind,rle", rows)
+    wanted = [f"{id},{one}," for id in TESTS for one in ("tower", "hall")]
+    table(tmp_path / "sample_submission.csv", "id,kind,rle", wanted)
+    choices = decide(tmp_path, Wishes(device="cpu", order="F", classes=("hall", "towr")))
+    assert any(one.text.startswith("--classes names towr, and the CSV has tower, hall") for one in choices.questions)

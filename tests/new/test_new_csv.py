@@ -156,6 +156,17 @@ def test_numbered_label_images_decide_the_order_of_a_csv(tmp_path):
     assert any("are the mask files with order F and base 1" in one for one in other.doubts)
 
 
+def test_a_csv_that_was_compared_with_mask_files_is_given_to_the_competition(tmp_path):
+    """Then a run compares it again, and no CSV of square images is doubted for its order."""
+    folder = numbered(tmp_path)
+    images(folder / "test", names(4, "t"), (48, 48))
+    table(folder / "sample_submission.csv", "id,rle", [f"{id}," for id in names(4, "t")])
+    text = recipe_text(choose(folder, wishes()), folder, folder / "mine.py")
+    assert 'train_csv=config.data_dir / "train.csv"' in text
+    asked = recipe_text(choose(folder, wishes(order="C")), folder, folder / "mine.py")
+    assert "train_csv=" not in asked
+
+
 def test_mask_files_of_other_masks_do_not_stop_the_order(tmp_path):
     """The rows are not the files: the order shows in smoothness, or is asked for."""
     images(tmp_path / "im", IDS)

@@ -3,11 +3,14 @@
 The rates that these tests print (pytest -s) are those of single masks; a file has many.
 """
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import masks_drawn as drawn
 import numpy as np
 import pytest
 
-from kit.submission import Dialect, errors_of, lint, rle, write
+from kit.submission import Competition, Dialect, errors_of, lint, rle, write
 from kit.submission.lint_order import vote
 
 SIZES = [(256, 1600), (101, 101), (520, 696), (1400, 2100)]
@@ -95,6 +98,19 @@ def test_what_no_mask_can_show_is_said(tmp_path, draw, shape):
     assert problem.severity == "warning"
     assert "could not be looked for" in problem.what
     assert "compare_masks" in problem.what
+
+
+def test_a_competition_says_what_can_be_done_where_no_mask_shows_its_order(tmp_path):
+    """Without a training CSV there is nothing to compare; with one a run has compared it."""
+    masks = [drawn.discs(np.random.default_rng(3), 128, 128)]
+    path = written(tmp_path, masks, "F")
+    ids = [line.partition(",")[0] for line in path.read_text().splitlines()[1:]]
+    data = SimpleNamespace(classes=("background", "disc"), task="binary", shape=lambda id: (128, 128))
+    competition = Competition(data, Dialect(order="F"), ids)
+    (problem,) = lint(path, competition)
+    assert "counted down columns, as the dialect says: see that the competition's page" in problem.what
+    assert "compare_masks" not in problem.what
+    assert lint(path, replace(competition, train_csv=path)) == []
 
 
 def test_runs_that_end_with_each_line_count_as_one():

@@ -100,6 +100,7 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     ask(check_lonely, found, wishes.asked.lacking)
     device = ask(_device_of, wishes.device) or device_of("auto")
     meaning, dialect, how = _read_masks(found, wishes, ask)
+    found.unused += _unused_names(found, meaning)
     groups = ask(_groups_of, found, wishes.groups)
     grouping, groups, doubts = groups or (None, None, [])
     doubts = [*found.doubts, *(meaning.doubts if meaning else ()), *doubts]
@@ -205,6 +206,16 @@ def _check_planes(found: Study, planes: tuple[int, ...]) -> None:
     if odd := [plane for plane in planes if not 0 <= plane < most]:
         raise ValueError(f"--planes {' '.join(map(str, odd))}: images have {counted(most, 'channel')}, the first is 0")
     found.planes = planes
+
+
+def _unused_names(found: Study, meaning: Meaning | None) -> list[str]:
+    """Files that may name classes, and do not."""
+    reasons = meaning.reasons if meaning else []
+    rest = [one.path for one in found.legends if f"named by {one.path}" not in reasons]
+    return [
+        *(f"{path}, which has names, but not one for each value of the masks" for path in rest),
+        *(f"{path}, which may say what the classes are" for path in found.likely),
+    ]
 
 
 def _is_uneven(meaning: Meaning) -> bool:

@@ -20,6 +20,8 @@ def with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
         return dialect
     if {name.casefold() for name in own} == {label.casefold() for label in labels}:
         return replace(dialect, labels=in_order(labels, own))
+    if is_named and len(own) == len(labels):
+        _check_names(own, labels)
     if meaning.table is not None and len(own) == len(labels):
         return dialect  # the classes are those of the CSV, whatever their names
     held, numbers = _numbers_held(meaning), numbers_of(labels)
@@ -30,6 +32,18 @@ def with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
     if is_named and len(own) == len(labels) and (counts_from_1 or not numbers):
         return dialect
     raise _open(meaning, labels)
+
+
+def _check_names(names: Sequence[str], labels: Sequence[str]) -> None:
+    """Raise OpenQuestion for names that are no labels of the CSV, where it has words: a slip would swap the labels."""
+    known = {label.casefold() for label in labels}
+    strange = [name for name in names if name.casefold() not in known]
+    if strange and not all(label.isdecimal() for label in labels):
+        raise OpenQuestion(
+            f"--classes names {', '.join(strange)}, and the CSV has {', '.join(labels)}: give the names of the CSV, so "
+            "that each label is written for its class",
+            "--classes",
+        )
 
 
 def in_order(labels: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -58,6 +72,12 @@ def _numbers_held(meaning: Meaning) -> list[int]:
 
 def _open(meaning: Meaning, labels: Sequence[str]) -> OpenQuestion:
     own = _foreground(meaning)
+    if meaning.task == "instances":
+        return OpenQuestion(
+            f"the CSV has rows of {len(labels)} classes, {', '.join(labels)}, and --task instances reads objects of "
+            "one class: where the masks hold a value for each class, --task multiclass",
+            "--task",
+        )
     if len(own) != len(labels):
         return OpenQuestion(
             f"the CSV has rows of {len(labels)} classes, and the masks {len(own)}: {', '.join(labels)} against "
@@ -66,9 +86,9 @@ def _open(meaning: Meaning, labels: Sequence[str]) -> OpenQuestion:
         )
     held = list(meaning.values) if isinstance(meaning.values, dict) else list(range(len(own) + 1))
     shown = f"which hold {', '.join(map(str, held))}" if meaning.task != "multilabel" else f"of {', '.join(own)}"
-    front = [] if meaning.task == "multilabel" else [meaning.classes[0]]
+    command = shlex.join(["--classes", *([] if meaning.task == "multilabel" else meaning.classes[:1]), *labels])
     return OpenQuestion(
         f"the CSV names the classes {', '.join(labels)}, and nothing says which is which in the masks, {shown}: "
-        f"name them in their order, with the names of the CSV, as --classes {shlex.join([*front, *labels])}",
+        f"name them in that order with the CSV's names; if the CSV has it too: {command}",
         "--classes",
     )

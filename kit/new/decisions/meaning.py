@@ -59,9 +59,9 @@ def meaning_of(found: Study, task: str | None = None, classes: Sequence[str] = (
     of_csv, values = labels_in_csv(found), sorted(labels.pixels)
     is_of_two = len(values) <= 2 and (len(classes) <= 2 or not {0, 1}.issuperset(values))
     has_more = task != "binary" and len(class_numbers(values, of_csv)) > 1  # classes that no mask of the sample shows
-    if is_of_two and not has_more and not are_all_in_csv(values, legend_of(found.tables, values) or {}, of_csv):
+    if is_of_two and not has_more and not are_all_in_csv(values, legend_of(found.naming, values) or {}, of_csv):
         return of_two(labels, task, classes)
-    return of_classes(labels, task, classes, found.tables, of_csv)
+    return of_classes(labels, task, classes, found.naming, of_csv)
 
 
 def labels_in_csv(found: Study) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ def labels_in_csv(found: Study) -> tuple[str, ...]:
 def _are_objects(found: Study, classes: Sequence[str]) -> bool:
     """Whether the values number objects. Raises ValueError where neither masks nor CSV nor `classes` can tell."""
     kind, why = found.labels.verdict
-    if kind != "unclear" or len(classes) > 2 or legend_of(found.tables, sorted(found.labels.pixels)):
+    if kind != "unclear" or len(classes) > 2 or legend_of(found.naming, sorted(found.labels.pixels)):
         return kind == "objects" and len(classes) <= 2
     for table in (found.sample, found.mask_table):
         if table is not None and table.seen is not None and (table.seen.repeats or table.seen.labels):

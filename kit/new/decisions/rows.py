@@ -99,7 +99,11 @@ def _form(found: Study, seen: Look, columns: list[str], train: Look | None) -> D
     """dialect_of; but where the keys are ids of images as they stand, no part of them is a class."""
     dialect = dialect_of(seen, columns, train)
     known = found.images.keys() | found.tests.keys() | found.lonely.keys()
-    if "{class}" not in dialect.key or 2 * sum(nfc(key) in known for key in seen.keys) <= len(seen.keys):
+    if "{class}" not in dialect.key:
+        return dialect
+    named = sum(id_of_key(nfc(key), known) is not None for key in seen.keys)
+    are_alike = not named and {id.rpartition("_")[2] for id in known} == set(dialect.labels)  # the tests are hidden
+    if not are_alike and 2 * sum(nfc(key) in known for key in seen.keys) <= len(seen.keys):
         return dialect
     return _without_classes(dialect, seen.repeats or (train is not None and train.repeats))
 
@@ -159,6 +163,7 @@ def _find(
         found.doubts.append(
             f"the rows of {path} are the mask files with {right}; the submission is written as asked for"
         )
+    found.is_compared = not odd
     return replace(dialect, **asked), "asked for" if said.order else "as the mask files are"
 
 

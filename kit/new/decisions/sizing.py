@@ -88,6 +88,8 @@ def _size_of(sizes: list, middle: tuple[int, int], device: Device, is_upright: b
     if keep_ratio:
         side = _rounded(math.sqrt(size[0] * size[1]))
         size = (side, side)
+    if sizes[0] == sizes[-1] == size:
+        return size, False, None, f"images of {shown} reach the network as they are: multiples of {STRIDE}"
     how = "padded with their ratio kept" if keep_ratio else "stretched"
     limit = f"at most {math.isqrt(device.pixels)}² pixels on this device; " if factor < 1 else ""
     return size, keep_ratio, None, f"images of {shown} are {how} to {size[0]}×{size[1]}: {limit}multiples of {STRIDE}"

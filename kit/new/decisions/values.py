@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kit.new.decisions.label_numbers import are_all_in_csv, class_numbers
-from kit.new.decisions.legend import legend_of
+from kit.new.decisions.legend import find_legend
 from kit.new.look.labels import Labels
+from kit.new.look.legends import Legend
 from kit.new.look.numbers import MOST_CLASSES, VOID
 from kit.new.look.tables import Table
 from kit.submission.dialect import Dialect
@@ -121,9 +122,9 @@ class _Reading:
 
 
 def of_classes(
-    labels: Labels, task: str | None, classes: Sequence[str], tables: Sequence[Table], of_csv: Sequence[str]
+    labels: Labels, task: str | None, classes: Sequence[str], tables: Sequence[Table | Legend], of_csv: Sequence[str]
 ) -> Meaning:
-    """Class numbers, other numbers, or colours. Names are those given, else those of a table beside the data.
+    """Class numbers, other numbers, or colours. Names are those given, else those of a file beside the data.
 
     of_csv: the labels of the classes in the sample submission.
     """
@@ -131,7 +132,7 @@ def of_classes(
     void = void_of(labels, outlines)
     values = [value for value in sorted(labels.pixels) if value not in void]
     numbers = class_numbers(values, of_csv, void)
-    legend = None if classes else legend_of(tables, [0, *numbers] if numbers else values)
+    source, legend = (None if classes else find_legend(tables, [0, *numbers] if numbers else values)) or ("", None)
     if numbers:
         reading = _read_numbers(labels, numbers)
     else:
@@ -157,7 +158,7 @@ def of_classes(
         absent=tuple(names[at] for at in range(count) if labels_of.get(at) not in labels.pixels),
         shares=tuple(labels.share(labels_of.get(at)) for at in range(count)),
         rarest=min(labels.present[value] for value in used if value in labels.pixels) / labels.masks,
-        reasons=[*_reasons(labels, reading, void), *([] if legend is None else ["named by a table"])],
+        reasons=[*_reasons(labels, reading, void), *([] if legend is None else [f"named by {source}"])],
         doubts=reading.doubts + _doubts_of_void(labels, void),
     )
 

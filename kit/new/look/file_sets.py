@@ -22,6 +22,7 @@ ALIKE = 0.6  # the share of them that hold the same things
 MOST_ENDINGS = 24
 REPEATED = 0.9  # of the folders that are alike, which hold a file of one name
 CHANNEL = re.compile(r"(?:band|channel|chan|ch|b|c|wavelength)[_\-. ]?\d+\.", re.IGNORECASE)  # a file a channel
+ENDING = re.compile(r"(.*\*)([_\-. ][^*/]*)(\.[^.*/]+)")  # of a pattern: scans/*_left.png
 MASK_ENDING = re.compile(rf".+?([_\-. ](?:{'|'.join(sorted(MASK_WORDS, key=len, reverse=True))}))", re.IGNORECASE)
 
 
@@ -51,6 +52,12 @@ class _Folder:
         """What kinds of things are inside: the suffixes of files, and folders."""
         names = frozenset(f"{name}/" for name in self.folders)
         return frozenset(f".{suffix_of(name)}" for name, _ in self.files) | (names if len(names) <= 3 else {"*/"})
+
+
+def split_ending(pattern: str) -> tuple[str, str]:
+    """The pattern without the ending of its files' stems, and the ending: scans/*_left.png is scans/*.png, _left."""
+    found = ENDING.fullmatch(pattern)
+    return (found[1] + found[3], found[2]) if found else (pattern, "")
 
 
 def file_sets(paths: list[str]) -> list[FileSet]:

@@ -126,6 +126,11 @@ def _likeness(files: FileSet, labels: Labels) -> int:
     return int(labels.is_like_masks) + int(is_like_mask(files.paths[0]))
 
 
+def is_mask(files: FileSet, labels: Labels) -> bool:
+    """Whether a set is like masks, by content or name."""
+    return _likeness(files, labels) > 0
+
+
 def _is_crossed(pair: Pairing) -> bool:
     """Whether images that are called test are paired with masks that are not."""
     return split_of(pair.images.pattern) == "test" and split_of(pair.masks.pattern) != "test"

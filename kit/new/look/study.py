@@ -26,14 +26,16 @@ from kit.new.look.alikeness import describe
 from kit.new.look.asked import Asked, is_csv, whole_pattern
 from kit.new.look.file_sets import FileSet, file_sets
 from kit.new.look.labels import Labels, read_labels
+from kit.new.look.legends import Legend, not_read, read_legends
 from kit.new.look.lists import find_split
 from kit.new.look.numbers import brightness_of
-from kit.new.look.pairing import Layout, find_layout
+from kit.new.look.pairing import Layout, find_layout, is_mask
 from kit.new.look.parts import LARGE, Parts, TooLarge, size_of
 from kit.new.look.questions import OpenQuestion, question_of
 from kit.new.look.roles import find_roles
 from kit.new.look.tables import Table, read_tables
 from kit.new.look.upright import Sides, measure, sides
+from kit.new.look.whole_names import by_whole_names
 from kit.system.files import list_some, spread
 
 PEEK = 4  # files of each set that are read to find out which are masks
@@ -49,6 +51,8 @@ class Study:
     data: DataFolder
     layout: Layout
     tables: list[Table]
+    legends: list[Legend] = field(default_factory=list)  # other files that name classes
+    likely: list[str] = field(default_factory=list)  # files that may name classes, and are not read
     images: dict[str, str] = field(default_factory=dict)
     masks: dict[str, list[str]] = field(default_factory=dict)  # the mask files of each id
     tests: dict[str, str] = field(default_factory=dict)
@@ -69,8 +73,14 @@ class Study:
     has_named_tests: bool = False  # the tests are those of the images that the sample names
     unused: list[str] = field(default_factory=list)  # sets of images that have no part
     doubts: list[str] = field(default_factory=list)
+    is_compared: bool = False  # the rows of mask_table are the mask files, as the submission is written
     sides: Sides = field(default_factory=Sides)
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def naming(self) -> list[Table | Legend]:
+        """The files that may name classes."""
+        return [*self.tables, *self.legends]
 
     @property
     def ids(self) -> list[str]:
@@ -111,6 +121,7 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     so_far = [("files", f"{one.pattern}: {len(one.paths):,}") for one in sets]
     so_far += [("table", str(table)) for table in tables]
     try:
+        sets = by_whole_names(sets, tables, lambda files: is_mask(files, peek(files)), bool(asked.images))
         sets = asked.sets(sets, pictures)
         problems += _spellings(sets)
         found = Study(data, _layout_of(sets, peek, asked), tables, problems=problems)
@@ -120,6 +131,8 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
         raise OpenQuestion(question.text, question.flag, dict(question.choices), so_far) from error
     if not found.split and (listed := find_split(data, paths, found.images)):
         found.split, found.split_list = dict.fromkeys(listed.ids, "listed"), listed.path
+    found.legends = [one for one in read_legends(data, paths) if one.path != found.split_list]
+    found.likely = [path for path in not_read(paths, found.legends) if path != found.split_list]
     _read_sizes(found)
     _read_samples(found)
     return found

@@ -11,6 +11,7 @@ from kit.datasets.names import nfc
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.look.file_sets import FileSet
 from kit.new.look.tables import Table
+from kit.submission.names import IMAGE_ENDING
 
 TRIED, MOST_KEYS = 8, 400  # files, and keys of a table with the longest part of a file's path
 LEAST_RIGHT = 0.9  # of the files whose id must be in the table
@@ -25,25 +26,41 @@ class Templated(NamedTuple):
 
 
 def templated(files: FileSet, table: Table) -> list[Templated]:
-    """The files with the template that makes keys of `table` of them; none where there is none."""
-    pattern = _split_name(files)
-    keys = {nfc(key) for key in table.seen.keys} if table.seen else set()
-    texts = [tuple(map(nfc, Pattern(pattern).match(path).groups())) for path in files.paths]
-    if not texts or len(texts[0]) < 2 or not keys:
+    """The files with the template that makes keys of `table` of them; none where there is none.
+
+    Keys may have an image's ending, and a class behind a mark, which are not of the id.
+    """
+    keys = {IMAGE_ENDING.sub("", nfc(key)) for key in table.seen.keys} if table.seen else set()
+    fronts = {IMAGE_ENDING.sub("", front) for key in keys if (front := key.rpartition("_")[0])}
+    ways = [(keys, True), (fronts, True), (keys, False)]  # last: all ids end in the same text
+    patterns = dict.fromkeys([files.pattern, _split_name(files)])
+    found = (_by_keys(files, pattern, *way) for way in ways for pattern in patterns)
+    return next(filter(None, found), [])
+
+
+def _by_keys(files: FileSet, pattern: str, keys: set[str], is_whole: bool) -> list[Templated]:
+    """The files with the template of most keys. is_whole: it must end with a part of the path."""
+    if "{id}" in pattern or Pattern(pattern).wildcards < 2 or not keys:
         return []
+    texts = [tuple(map(nfc, Pattern(pattern).match(path).groups())) for path in files.paths]
     guesses = Counter(guess for parts in texts[:: max(1, len(texts) // TRIED)] for guess in _guesses(parts, keys))
     for guess, _ in guesses.most_common(10):
         right = sum(_filled(guess, parts) in keys for parts in texts)
-        if right >= LEAST_RIGHT * len(texts):
+        if right >= LEAST_RIGHT * len(texts) and (guess.endswith("}") or not is_whole):
             return [Templated(pattern, files.paths, guess)]
     return []
 
 
 def retold(files: FileSet, pattern: str, ids: str) -> list[Templated]:
     """The files with a template that was found for others, where their folders and names are built alike."""
-    own = _split_name(files)
+    own = files.pattern if _stem(files.pattern) == _stem(pattern) else _split_name(files)
     same = Pattern(own).wildcards == Pattern(pattern).wildcards and own.count("/") == pattern.count("/")
     return [Templated(own, files.paths, ids)] if same else []
+
+
+def _stem(pattern: str) -> str:
+    """The pattern of the files' names without their suffix."""
+    return pattern.rpartition("/")[2].rpartition(".")[0]
 
 
 def _split_name(files: FileSet) -> str:

@@ -8,6 +8,7 @@ from kit.new.look.asked import Asked, ids_of, is_csv, shortened, there, whole_pa
 from kit.new.look.file_sets import FileSet
 from kit.new.look.pairing import with_id
 from kit.new.look.questions import OpenQuestion
+from kit.new.look.retelling import take_ids_of_sample
 from kit.new.look.split_words import split_of
 from kit.new.look.tables import Table, ids_in, keys_without_image, names_of_images
 from kit.new.look.templates import Templated, retold
@@ -24,6 +25,7 @@ INSIDE = 0.125  # so much more likely are tests among the other images than in a
 def find_tests(found: "Study", asked: Asked) -> None:
     """The images to predict: those that the sample names, also among the others; else an unpaired set called test."""
     samples = _samples(found, asked)
+    _take_ids(found, asked, samples)
     least = -1.0 if "--tests" in asked.patterns else 0.0
     best: tuple[float, Table | None, FileSet | None] = (least, None, None)
     for files in _test_sets(found, asked):
@@ -55,6 +57,16 @@ def find_tests(found: "Study", asked: Asked) -> None:
         _compare_with_sample(found)
 
 
+def _take_ids(found: "Study", asked: Asked, samples: Sequence[Table]) -> None:
+    """Take the ids that a sample makes of several parts of a path, where it names no test in another way."""
+    if all(ids_in(table, ids_of(files)) < LEAST_IN_TABLE for files in _test_sets(found, asked) for table in samples):
+        images = {*found.images.values(), *found.lonely.values()}
+        sets = [one for one in found.layout.unpaired if images.isdisjoint(one.paths)]
+        if "--tests" in asked.patterns:
+            sets = [one for one in sets if one.pattern == whole_pattern(asked.tests)]
+        take_ids_of_sample(found, sets, samples)
+
+
 def _samples(found: "Study", asked: Asked) -> list[Table]:
     """The tables that may be the sample submission, or, beside mask files, the run lengths of images."""
     if is_csv(asked.tests):
@@ -69,8 +81,15 @@ def _samples(found: "Study", asked: Asked) -> list[Table]:
 
 
 def _compare_with_sample(found: "Study") -> None:
-    """Doubts where the sample names other images than those to predict."""
+    """Doubts where the sample names other images than those to predict. Raises OpenQuestion where it names none."""
     path, tests = found.sample.path, found.tests
+    if found.sample.seen.keys and not names_of_images(found.sample, tests):
+        raise OpenQuestion(
+            f"{path} names images as {found.sample.seen.keys[0]!r}, and the tests of {found.patterns['tests']} have "
+            f"ids as {min(tests)!r}: none is the same. Give a pattern in which {{id}} is what the CSV has, --tests "
+            "PATTERN; or rename the files; or, where they are not the CSV's images, move them to another folder",
+            "--tests",
+        )
     if strange := keys_without_image(found.sample, tests):
         with_masks = names_of_images(found.sample, found.images)
         what = f"{path} names {counted(len(strange), 'image')} that are not among the tests: {shortened(strange)}"
