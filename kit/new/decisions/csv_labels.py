@@ -21,7 +21,7 @@ def with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
     if {name.casefold() for name in own} == {label.casefold() for label in labels}:
         return replace(dialect, labels=in_order(labels, own))
     if is_named and len(own) == len(labels):
-        _check_names(own, labels)
+        _check_names(own, labels, meaning.table is not None)
     if meaning.table is not None and len(own) == len(labels):
         return dialect  # the classes are those of the CSV, whatever their names
     held, numbers = _numbers_held(meaning), numbers_of(labels)
@@ -34,10 +34,15 @@ def with_labels(meaning: Meaning, dialect: Dialect, is_named: bool) -> Dialect:
     raise _open(meaning, labels)
 
 
-def _check_names(names: Sequence[str], labels: Sequence[str]) -> None:
-    """Raise OpenQuestion for names that are no labels of the CSV, where it has words: a slip would swap the labels."""
+def _check_names(names: Sequence[str], labels: Sequence[str], is_table: bool) -> None:
+    """Raise OpenQuestion for names that are no labels of the CSV, where it has words: a slip would swap the labels.
+
+    is_table: the masks are rows with these labels, to which names that are all new are given in their order.
+    """
     known = {label.casefold() for label in labels}
     strange = [name for name in names if name.casefold() not in known]
+    if is_table and len(strange) == len(names):
+        return
     if strange and not all(label.isdecimal() for label in labels):
         raise OpenQuestion(
             f"--classes names {', '.join(strange)}, and the CSV has {', '.join(labels)}: give the names of the CSV, so "
