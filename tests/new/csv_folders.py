@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from kit.new import Asked, Wishes, recipe_text
 from kit.submission import rle
 
 SIZE = (40, 64)
@@ -50,4 +51,40 @@ def masks(folder: Path, ids, size=SIZE, top: int = 255) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for seed, id in enumerate(ids):
         cv2.imwrite(str(folder / f"{id}.png"), blob(seed, size) * np.uint8(top))
+    return folder
+
+
+def wishes(**said):
+    asked = Asked(**{name: said.pop(name) for name in ("images", "masks", "tests") if name in said})
+    return Wishes(asked, device="cpu", **said)
+
+
+def opened(choices, folder):
+    """The data set of the recipe that is written."""
+    space = {"__name__": "recipe"}
+    exec(compile(recipe_text(choices, folder, folder / "mine.py"), "mine.py", "exec"), space)
+    return space["read_data"](folder)
+
+
+def rows_of(ids, order="F", base=1, ending=""):
+    return [f"{id}{ending},{text_of(blob(at), order, base)}" for at, id in enumerate(ids)]
+
+
+IDS = names(12)
+
+
+def of_classes(folder, overlap=False, in_key=False, size=SIZE):
+    """Two classes, each of half of an ellipse; in one image both of the whole."""
+    images(folder / "train", IDS[:9], size)
+    images(folder / "test", names(4, "q"), size)
+    rows = []
+    for at, id in enumerate(IDS[:9]):
+        upper = np.arange(size[0])[:, None] < size[0] // 2
+        for number, label in enumerate(("liver", "node")):
+            half = blob(at, size) * (np.ones(size, np.uint8) if overlap and at == 5 else (upper == (number == 0)))
+            rows.append(f"{id}_{label},{text_of(half)}" if in_key else f"{id},{label},{text_of(half)}")
+    header = "id,rle" if in_key else "id,organ,rle"
+    table(folder / "train.csv", header, rows)
+    ends = [f"_{label}," if in_key else f",{label}," for label in ("liver", "node")]
+    table(folder / "sample_submission.csv", header, [f"{id}{end}" for id in names(4, "q") for end in ends])
     return folder
