@@ -17,7 +17,7 @@ Metric = Annotated[Literal[*METRICS] | None, choice(*METRICS)]
 class New:
     """Look at a competition's folder, say what was found and decided and why, and write a recipe to read and edit.
 
-    Where the files cannot tell, it stops with the choices and the flag that chooses.
+    Where the files do not show it, it stops with the choices and the flag that chooses.
     """
 
     path: Annotated[Path, tyro.conf.Positional]  # the script to write, as recipes/mine.py
@@ -41,7 +41,7 @@ class New:
     device: str = "auto"  # for which sizes and epochs are chosen: cpu or cuda
 
     def run(self) -> int:
-        """Print and write; 1 where the data cannot tell, or where files have problems."""
+        """Print and write; 1 where something must be asked, or where files have problems."""
         from kit.new import Asked, Wishes, new
 
         asked = Asked(self.images, self.masks, self.tests, self.lacking)

@@ -105,17 +105,12 @@ class Slides(Dataset):
     ):
         if not Path(root).is_dir():
             raise FileNotFoundError(no_folder(root))
-        if scale < 1 or validation < 1 or order not in ("C", "F") or rows not in ("class", "instance"):
-            raise ValueError(
-                f"scale={scale}, validation={validation}, order={order!r}, rows={rows!r}: expected whole numbers from "
-                '1, "C" or "F", and "class" or "instance"'
-            )
+        _check_choices(scale, validation, order, rows)
         self.data, self.mean, self.std = DataFolder(root), mean, std
         self.task = _task_of(task, masks, classes)
         self.classes, overlaps = classes_of(self.task, masks, classes), self.task == "multilabel"
         self.name = name or re.sub(r"[^\w.-]+", "_", Path(root).resolve().name) or "slides"
-        self.scale, self.validation, self.order = int(scale), int(validation), order
-        self.rows = rows
+        self.scale, self.validation, self.order, self.rows = int(scale), int(validation), order, rows
         self.absent = (absent,) if isinstance(absent, str) else tuple(absent)
         if overlaps and ignore is not None:
             raise ValueError("ignored pixels are known to classes that do not overlap alone: leave `ignore` out")
@@ -248,6 +243,15 @@ class Slides(Dataset):
             return mask_of_layers(layers)
         except ValueError as error:
             raise BadImage(f"{self._masks[id][0]}: {error}") from error
+
+
+def _check_choices(scale: int, validation: int, order: str, rows: str) -> None:
+    """Raise ValueError for a value that is none of the choices."""
+    if scale < 1 or validation < 1 or order not in ("C", "F") or rows not in ("class", "instance"):
+        raise ValueError(
+            f"scale={scale}, validation={validation}, order={order!r}, rows={rows!r}: expected whole numbers from "
+            '1, "C" or "F", and "class" or "instance"'
+        )
 
 
 def _task_of(task: str | None, masks: object, classes: Sequence[str] | None) -> str:

@@ -16,7 +16,7 @@ def new(path: Path | None, root: Path, wishes: Wishes, *, as_json: bool = False)
     """Look at `root` and write a recipe to `path`; None: only print. Returns the exit status, 1 with problems.
 
     The recipe is written even where files have problems, because the report of them says what to mend; training
-    refuses them again. It is not written where the data cannot tell: then the questions come below what was found.
+    refuses them again. It is not written where something must be asked: the questions then come below what was found.
     Raises FileExistsError where `path` is there, ValueError for a folder without images.
     """
     if path is not None and path.exists():

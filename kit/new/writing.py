@@ -7,7 +7,7 @@ from kit.data.dataset import RGB
 from kit.new.code_text import Code, argument, call, imported, quoted, wrapped
 from kit.new.decisions.choices import Choices
 from kit.new.decisions.metrics import METRICS
-from kit.new.look.study import Study
+from kit.new.look.found import Study
 from kit.system.files import counted
 
 SAID = ("folds", "loss")  # what the recipe's functions say themselves

@@ -209,7 +209,7 @@ def _common_ending(names: Iterable[str]) -> str:
 
 
 class UnknownOrder(ValueError):
-    """The masks cannot tell the order of the pixels."""
+    """The masks do not show the order of the pixels."""
 
 
 def with_numbers(

@@ -15,8 +15,9 @@ from kit.new.decisions.rows import Said, check_said, form_of, number
 from kit.new.decisions.sizing import Device, Sizing, device_of, sizing_of
 from kit.new.decisions.slides import Slides, are_slides, slides_of, task_of_rows
 from kit.new.look.asked import Asked
+from kit.new.look.found import Study
 from kit.new.look.questions import Question, question_of
-from kit.new.look.study import Study, image_vector, study
+from kit.new.look.study import image_vector, study
 from kit.new.look.to_predict import check_lonely
 from kit.new.look.upright import OF_SLIDES
 from kit.submission.dialect import Dialect
@@ -70,11 +71,11 @@ class Choices:
     reasons: list[tuple[str, str]]  # (what, the decision and why), in the order of the recipe
     doubts: list[str]
     slides: Slides | None = None  # where images are read in parts
-    questions: list[Question] = field(default_factory=list)  # what the files cannot tell
+    questions: list[Question] = field(default_factory=list)  # what the files do not show
 
 
 def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
-    """Look at a folder and decide everything. Raises ValueError with the choices where the data cannot tell."""
+    """Look at a folder and decide everything. Raises ValueError with the questions, where there are any."""
     choices = decide(root, wishes)
     if choices.questions:
         raise ValueError("\n".join(map(str, choices.questions)))
@@ -82,7 +83,7 @@ def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
 
 
 def decide(root: Path, wishes: Wishes) -> Choices:
-    """Decide all that the files tell; what they do not is among the questions.
+    """Decide all that the files show; what they do not is among the questions.
 
     Raises OpenQuestion where not even images and masks are found, OSError, and ValueError for a folder without images.
     """

@@ -9,7 +9,7 @@ from kit.datasets.masks import Wanted
 from kit.new.decisions.csv_labels import in_order
 from kit.new.decisions.meaning import Meaning
 from kit.new.decisions.rows import form_of_table
-from kit.new.look.study import Study
+from kit.new.look.found import Study
 from kit.new.look.tables import Table, names_of_images
 from kit.submission.csv_masks import CsvMasks
 from kit.submission.dialect import Dialect

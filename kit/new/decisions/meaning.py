@@ -20,9 +20,9 @@ from kit.new.decisions.values import (
     of_soft,
     of_two,
 )
+from kit.new.look.found import Study
 from kit.new.look.labels import Labels
 from kit.new.look.numbers import MOST_CLASSES, VOID, WHOLE
-from kit.new.look.study import Study
 from kit.submission.detect import dialect_of
 from kit.system.files import spread
 

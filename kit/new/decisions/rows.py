@@ -12,14 +12,14 @@ from kit.data.masks import decode_mask
 from kit.datasets.names import nfc
 from kit.datasets.values import MaskValues
 from kit.new.decisions.meaning import Meaning
+from kit.new.look.asked import shortened
+from kit.new.look.found import Study
 from kit.new.look.questions import ORDERS, OpenQuestion
 from kit.new.look.spellings import RUNS
-from kit.new.look.study import Study
 from kit.new.look.tables import id_of_key, with_path
 from kit.submission.detect import Look, UnknownOrder, dialect_of, order_of, touches, with_numbers
 from kit.submission.dialect import Dialect
 
-SHOWN = 3  # ids in a line
 LEAST = 3  # different masks in a sample, from which on they are no placeholders
 KINDS = {
     "image": "a row an image",
@@ -239,14 +239,10 @@ def _evidence(found: Study, seen: Look, images: dict[str, str], path: str) -> Lo
         else:
             masks.append((key, cell))
     if malformed and not (found.sample and found.sample.odd):
-        found.problems.append(f"{path}: the runs of {_some(malformed)} are no 'start length …'")
+        found.problems.append(f"{path}: the runs of {shortened(list(malformed))} are no 'start length …'")
     if unreadable and not masks:
-        found.doubts.append(f"{path} names images that cannot be read: {_some(unreadable)}")
+        found.doubts.append(f"{path} names images that cannot be read: {shortened(list(unreadable))}")
     return replace(seen, masks=masks)
-
-
-def _some(names) -> str:
-    return ", ".join(list(names)[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
 
 
 def _first_part(error: Exception) -> str:

@@ -10,8 +10,8 @@ from kit.data.run_masks import RunMask
 from kit.datasets.run_tables import class_number, read_run_table
 from kit.new.decisions.sizing import CPU_WORK, FEWEST, GPU_WORK, MOST, Device, Sizing, batch_of
 from kit.new.decisions.values import Meaning
+from kit.new.look.found import Study
 from kit.new.look.parts import can_be_read_in_parts
-from kit.new.look.study import Study
 
 PIXELS = 64_000_000  # of the middle one from which on images are slides
 TILES, CROPS = {"cpu": 256, "cuda": 512}, {"cpu": 400, "cuda": 2000}  # pixels a side; crops of an epoch

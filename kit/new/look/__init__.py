@@ -1,6 +1,6 @@
-"""What is there? What a folder's files are for, what masks and tables hold, and what the files cannot tell.
+"""What is there? What a folder's files are for, what masks and tables hold, and what the files do not show.
 
-study.py        all of it together
+study.py        all of it together; found.py: Study, what it fills in
 file_sets.py    files that are alike in place and name: a pattern each; lists.py: text files that list what is held out
 pairing.py      which sets are images, and which are their masks; split_words.py: the words that say what is held out
 class_files.py  masks of which each class has a file
@@ -15,5 +15,5 @@ numbers.py      whether numbers in masks are classes or count objects
 palettes.py     masks whose palettes have another order than most
 alikeness.py    whether images of a group are more alike than others
 upright.py      whether images have an upper side
-questions.py    what the files cannot tell, and the flag that says it
+questions.py    what the files do not show, and the flag that says it
 """

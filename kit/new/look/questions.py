@@ -1,4 +1,4 @@
-"""What the files cannot tell, and the flag that says it. All that is open is asked at once, below what was found."""
+"""What the files do not show, and the flag that says it. All that is open is asked at once, below what was found."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -39,7 +39,7 @@ class Question:
 
 
 class OpenQuestion(ValueError):
-    """The files cannot tell. so_far: what was found until then, as (what, in words)."""
+    """The files do not show something. so_far: what was found until then, as (what, in words)."""
 
     def __init__(
         self, text: str, flag: str = "", choices: Mapping[str, str] = {}, so_far: Sequence[tuple[str, str]] = ()

@@ -1,19 +1,16 @@
 """Ids by the sample submission, where it joins the parts of a path: case09_slice_001 of case09/img/slice_001.png."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kit.datasets.names import nfc
 from kit.datasets.patterns import Pattern
 from kit.new.look.file_sets import FileSet
+from kit.new.look.found import Study
 from kit.new.look.tables import Table
 from kit.new.look.templates import Templated, retold, templated
 
-if TYPE_CHECKING:
-    from kit.new.look.study import Study
 
-
-def take_ids_of_sample(found: "Study", sets: Sequence[FileSet], samples: Sequence[Table]) -> None:
+def take_ids_of_sample(found: Study, sets: Sequence[FileSet], samples: Sequence[Table]) -> None:
     """Give images with mask files the ids that a sample gives to the tests, where a template makes its keys of them.
 
     sets: those that may be tests. Nothing changes where the images' folders and names are built in another way.
@@ -27,7 +24,7 @@ def take_ids_of_sample(found: "Study", sets: Sequence[FileSet], samples: Sequenc
                     return
 
 
-def _retell(found: "Study", tests: Templated) -> bool:
+def _retell(found: Study, tests: Templated) -> bool:
     """Rename the ids of all images by the template of the tests; whether that can be done."""
     paths = {**found.images, **found.lonely}
     own = FileSet(found.patterns["images"], tuple(paths.values()))

@@ -1,7 +1,6 @@
 """From pairs of files to the images, masks and tests of a data set, and to the patterns that name them."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from kit.datasets.names import nfc
 from kit.datasets.pairs import is_like_mask
@@ -9,6 +8,7 @@ from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.look.asked import Asked, by_one_wildcard, ids_of, is_csv, shortened, shown, there, whole_pattern
 from kit.new.look.class_files import class_files, united
 from kit.new.look.file_sets import FileSet
+from kit.new.look.found import Study
 from kit.new.look.labels import Labels
 from kit.new.look.merging import merged
 from kit.new.look.pairing import Pairing
@@ -19,11 +19,8 @@ from kit.new.look.templates import Templated, templated
 from kit.new.look.to_predict import LEAST_IN_TABLE, bands_of, check_overlap, find_tests, take_lonely
 from kit.system.files import list_some
 
-if TYPE_CHECKING:
-    from kit.new.look.study import Study
 
-
-def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Callable[[FileSet], Labels]) -> None:
+def find_roles(found: Study, paths: Sequence[str], asked: Asked, labels: Callable[[FileSet], Labels]) -> None:
     """Fill in images, masks, tests, split and patterns. labels(files): what a few of them hold when read as masks.
 
     Raises ValueError where no masks are found.
@@ -59,7 +56,7 @@ def find_roles(found: "Study", paths: Sequence[str], asked: Asked, labels: Calla
     found.unused += [shown(one) for one in found.layout.unpaired if not used.issuperset(one.paths)]
 
 
-def _patterns_of(found: "Study", pair: Pairing) -> tuple[str, str]:
+def _patterns_of(found: Study, pair: Pairing) -> tuple[str, str]:
     """The patterns of images and masks. {id} that would name several images is read as *, and that is said."""
     images, masks = pair.patterns()
     if pair.at is None and len(WILDCARD.findall(images)) > 1 and "{id}" in images + masks:
@@ -71,7 +68,7 @@ def _patterns_of(found: "Study", pair: Pairing) -> tuple[str, str]:
     return images, masks
 
 
-def _note_further(found: "Study", used: Sequence[Pairing], labels: Callable[[FileSet], Labels]) -> None:
+def _note_further(found: Study, used: Sequence[Pairing], labels: Callable[[FileSet], Labels]) -> None:
     """Name the further masks of the same images that have no part; a doubt where they may be the masks as well."""
     taken = {pair.masks.pattern for pair in (*used, *found.layout.pairings)}
     further = [pair.masks for pair in found.layout.beside if pair.masks.pattern not in taken]
@@ -89,7 +86,7 @@ def _why_unused(pair: Pairing) -> str:
     return f"{shown(pair.images)} with masks{': a test part, which is neither trained on nor held out' * is_test}"
 
 
-def _take(found: "Study", pair: Pairing, split: str) -> None:
+def _take(found: Study, pair: Pairing, split: str) -> None:
     images = Pattern(found.patterns["images"])
     for path in pair.images.paths:
         id = nfc(images.id_of(path))
@@ -103,7 +100,7 @@ def _take(found: "Study", pair: Pairing, split: str) -> None:
     found.problems += [f"{path} has no image" for path in pair.masks.paths if path not in masked]
 
 
-def _take_by_table(found: "Study", asked: Asked) -> None:
+def _take_by_table(found: Study, asked: Asked) -> None:
     """Images whose masks are rows of a table."""
     best: tuple[tuple, Table, FileSet] | None = None
     wanted = None if asked.images is None else whole_pattern(asked.images)
@@ -136,7 +133,7 @@ def _likeliness(files: FileSet) -> tuple[bool, ...]:
     return not is_like_mask(files.paths[0]), split_of(files.pattern) != "test", is_train(files.pattern)
 
 
-def _mask_tables(found: "Study", asked: Asked) -> list[Table]:
+def _mask_tables(found: Study, asked: Asked) -> list[Table]:
     """The tables that may hold masks: the one asked for, else those that hold run lengths and are no sample."""
     if not is_csv(asked.masks):
         return [table for table in found.tables if table.has_masks and not table.is_sample]
@@ -148,7 +145,7 @@ def _mask_tables(found: "Study", asked: Asked) -> list[Table]:
     return own
 
 
-def _no_masks(found: "Study", asked: Asked) -> OpenQuestion:
+def _no_masks(found: Study, asked: Asked) -> OpenQuestion:
     """Why no masks were found, with what is there."""
     if odd := [table.odd for table in found.tables if table.odd is not None]:
         return OpenQuestion(f"no masks were found that kit reads. {odd[0]}", "--masks")
@@ -167,5 +164,5 @@ def _no_masks(found: "Study", asked: Asked) -> OpenQuestion:
     )
 
 
-def _keys_of(found: "Study", path: str) -> list[str]:
+def _keys_of(found: Study, path: str) -> list[str]:
     return next((table.seen.keys for table in found.tables if table.path == path and table.seen), [])

@@ -9,7 +9,6 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,16 +24,17 @@ from kit.datasets.reading import complaints
 from kit.new.look.alikeness import describe
 from kit.new.look.asked import Asked, is_csv, whole_pattern
 from kit.new.look.file_sets import FileSet, file_sets
+from kit.new.look.found import Study
 from kit.new.look.labels import Labels, read_labels
-from kit.new.look.legends import Legend, not_read, read_legends
+from kit.new.look.legends import not_read, read_legends
 from kit.new.look.lists import find_split
 from kit.new.look.numbers import brightness_of
 from kit.new.look.pairing import Layout, find_layout, is_mask
 from kit.new.look.parts import LARGE, Parts, TooLarge, size_of
 from kit.new.look.questions import OpenQuestion, question_of
 from kit.new.look.roles import find_roles
-from kit.new.look.tables import Table, read_tables
-from kit.new.look.upright import Sides, measure, sides
+from kit.new.look.tables import read_tables
+from kit.new.look.upright import measure, sides
 from kit.new.look.whole_names import by_whole_names
 from kit.system.files import list_some, spread
 
@@ -44,62 +44,6 @@ PIXELS = 150_000_000  # but of large masks only so many pixels
 LONG = 2000  # files from which on their headers take long enough for a progress bar
 
 
-@dataclass
-class Study:
-    """What a folder holds. images: path by id, of those with masks; tests: of those without."""
-
-    data: DataFolder
-    layout: Layout
-    tables: list[Table]
-    legends: list[Legend] = field(default_factory=list)  # other files that name classes
-    likely: list[str] = field(default_factory=list)  # files that may name classes, and are not read
-    images: dict[str, str] = field(default_factory=dict)
-    masks: dict[str, list[str]] = field(default_factory=dict)  # the mask files of each id
-    tests: dict[str, str] = field(default_factory=dict)
-    split: dict[str, str] = field(default_factory=dict)  # id -> "val" or "test", where folders say so, or "listed"
-    split_list: str | None = None  # the text file that lists what is held out
-    patterns: dict[str, str] = field(default_factory=dict)  # images, masks, tests and ids, as Folder takes them
-    bands: dict[str, str] = field(default_factory=dict)  # patterns of the channels, where each has a file
-    planes: tuple[int, ...] = ()  # of files with several channels, those to take
-    test_bands: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (height, width) by path
-    kinds: Counter = field(default_factory=Counter)  # of the sampled images
-    labels: Labels = field(default_factory=Labels)
-    mask_table: Table | None = None  # the run lengths of the training masks
-    sample: Table | None = None  # the sample submission
-    lonely: dict[str, str] = field(default_factory=dict)  # images by id without a mask that no sample names
-    layers: dict[str, str] = field(default_factory=dict)  # patterns of the masks of each class, where each has a file
-    lacking: str = "refuse"  # what these are, as Folder and CsvMasks take it
-    has_named_tests: bool = False  # the tests are those of the images that the sample names
-    unused: list[str] = field(default_factory=list)  # sets of images that have no part
-    doubts: list[str] = field(default_factory=list)
-    is_compared: bool = False  # the rows of mask_table are the mask files, as the submission is written
-    sides: Sides = field(default_factory=Sides)
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def naming(self) -> list[Table | Legend]:
-        """The files that may name classes."""
-        return [*self.tables, *self.legends]
-
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the images with masks, sorted."""
-        return sorted(self.images)
-
-    @property
-    def dtype(self) -> str:
-        """Of most sampled images."""
-        names = Counter()
-        for kind, count in self.kinds.items():
-            names[kind.dtype] += count
-        return names.most_common(1)[0][0] if names else "uint8"
-
-    def shapes(self) -> Counter:
-        """How many images have each size."""
-        return Counter(self.sizes[path] for path in self.images.values() if path in self.sizes)
-
-
 def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     """Look at the folder. Raises FileNotFoundError, and ValueError where it holds no image or no masks are found."""
     if not Path(root).is_dir():
@@ -107,8 +51,8 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
     data = DataFolder(root)
     paths, odd = data.files()
     problems = [f"{one}: no regular file" for one in odd]
-    pictures = [path for path in paths if suffix_of(path) in IMAGE_SUFFIXES]
-    if not pictures:
+    images = [path for path in paths if suffix_of(path) in IMAGE_SUFFIXES]
+    if not images:
         raise ValueError(f"{root} holds no image file, expected one of .{', .'.join(sorted(IMAGE_SUFFIXES))}")
     peeked, parts = {}, Parts(data)
 
@@ -117,15 +61,15 @@ def study(root: Path, asked: Asked = Asked()) -> Study:  # noqa: B008 (frozen)
             peeked[files.pattern] = read_labels(data.read, spread(files.paths, PEEK), parts.part)
         return peeked[files.pattern]
 
-    sets, tables = file_sets(pictures), read_tables(data, paths, problems)
+    sets, tables = file_sets(images), read_tables(data, paths, problems)
     so_far = [("files", f"{one.pattern}: {len(one.paths):,}") for one in sets]
     so_far += [("table", str(table)) for table in tables]
     try:
         sets = by_whole_names(sets, tables, lambda files: is_mask(files, peek(files)), bool(asked.images))
-        sets = asked.sets(sets, pictures)
+        sets = asked.sets(sets, images)
         problems += _spellings(sets)
         found = Study(data, _layout_of(sets, peek, asked), tables, problems=problems)
-        find_roles(found, pictures, asked, peek)
+        find_roles(found, images, asked, peek)
     except ValueError as error:
         question, so_far = question_of(error, asked.patterns), [*so_far, *(("problem", one) for one in problems)]
         raise OpenQuestion(question.text, question.flag, dict(question.choices), so_far) from error

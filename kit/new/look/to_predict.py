@@ -1,11 +1,11 @@
 """Which images are to be predicted, and what images without a mask are."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 from kit.datasets.patterns import WILDCARD, Pattern
 from kit.new.look.asked import Asked, ids_of, is_csv, shortened, there, whole_pattern
 from kit.new.look.file_sets import FileSet
+from kit.new.look.found import Study
 from kit.new.look.pairing import with_id
 from kit.new.look.questions import OpenQuestion
 from kit.new.look.retelling import take_ids_of_sample
@@ -14,15 +14,12 @@ from kit.new.look.tables import Table, ids_in, keys_without_image, names_of_imag
 from kit.new.look.templates import Templated, retold
 from kit.system.files import counted
 
-if TYPE_CHECKING:
-    from kit.new.look.study import Study
-
 LEAST_IN_TABLE = 0.5  # of a table's keys that a set of images must have
 MOST_EMPTY, MOST_EMPTY_BESIDE_TESTS = 0.5, 0.25  # of the images, that may be taken for empty without a question
 INSIDE = 0.125  # so much more likely are tests among the other images than in a set that is not called test
 
 
-def find_tests(found: "Study", asked: Asked) -> None:
+def find_tests(found: Study, asked: Asked) -> None:
     """The images to predict: those that the sample names, also among the others; else an unpaired set called test."""
     samples = _samples(found, asked)
     _take_ids(found, asked, samples)
@@ -30,13 +27,11 @@ def find_tests(found: "Study", asked: Asked) -> None:
     best: tuple[float, Table | None, FileSet | None] = (least, None, None)
     for files in _test_sets(found, asked):
         ids, named = ids_of(files), 0.25 * (split_of(files.pattern) == "test")
-        shares = [(ids_in(table, ids) * (1 + table.is_sample), table) for table in samples]
-        share, table = max(shares, key=lambda one: one[0], default=(0.0, None))
+        share, table = _best_table(samples, ids)
         if share + named > best[0]:
             best = share + named, table if share >= LEAST_IN_TABLE else None, files
     inside = [] if "--tests" in asked.patterns else [one for one in samples if one.is_sample or not one.seen.masks]
-    shares = [(ids_in(table, found.lonely) * (1 + table.is_sample), table) for table in inside if found.lonely]
-    share, table = max(shares, key=lambda one: one[0], default=(0.0, None))
+    share, table = _best_table(inside if found.lonely else [], found.lonely)
     if share >= LEAST_IN_TABLE and share + INSIDE > best[0]:
         named = names_of_images(table, found.lonely)
         found.sample, found.tests = table, {id: path for id, path in found.lonely.items() if id in named}
@@ -57,7 +52,13 @@ def find_tests(found: "Study", asked: Asked) -> None:
         _compare_with_sample(found)
 
 
-def _take_ids(found: "Study", asked: Asked, samples: Sequence[Table]) -> None:
+def _best_table(tables: Sequence[Table], ids: Collection[str]) -> tuple[float, Table | None]:
+    """The table of which most keys are of these ids, and that share; of a sample submission it counts twice."""
+    shares = [(ids_in(table, ids) * (1 + table.is_sample), table) for table in tables]
+    return max(shares, key=lambda one: one[0], default=(0.0, None))
+
+
+def _take_ids(found: Study, asked: Asked, samples: Sequence[Table]) -> None:
     """Take the ids that a sample makes of several parts of a path, where it names no test in another way."""
     if all(ids_in(table, ids_of(files)) < LEAST_IN_TABLE for files in _test_sets(found, asked) for table in samples):
         images = {*found.images.values(), *found.lonely.values()}
@@ -67,7 +68,7 @@ def _take_ids(found: "Study", asked: Asked, samples: Sequence[Table]) -> None:
         take_ids_of_sample(found, sets, samples)
 
 
-def _samples(found: "Study", asked: Asked) -> list[Table]:
+def _samples(found: Study, asked: Asked) -> list[Table]:
     """The tables that may be the sample submission, or, beside mask files, the run lengths of images."""
     if is_csv(asked.tests):
         own = [table for table in found.tables if table.path == asked.tests and table.seen is not None]
@@ -80,7 +81,7 @@ def _samples(found: "Study", asked: Asked) -> list[Table]:
     return [table for table in found.tables if table.has_masks and table is not found.mask_table]
 
 
-def _compare_with_sample(found: "Study") -> None:
+def _compare_with_sample(found: Study) -> None:
     """Doubts where the sample names other images than those to predict. Raises OpenQuestion where it names none."""
     path, tests = found.sample.path, found.tests
     if found.sample.seen.keys and not names_of_images(found.sample, tests):
@@ -100,7 +101,7 @@ def _compare_with_sample(found: "Study") -> None:
         found.doubts.append(f"{path} does not name {counted(len(others), 'test image')}: {shortened(others)}")
 
 
-def take_lonely(found: "Study", said: str | None) -> None:
+def take_lonely(found: Study, said: str | None) -> None:
     """Decide what images without a mask are: as said; else empty, where a CSV has no rows of empty ones; else left out.
 
     Where so many are empty that this is a guess, check_lonely asks.
@@ -114,7 +115,7 @@ def take_lonely(found: "Study", said: str | None) -> None:
         found.images |= found.lonely
 
 
-def _doubt_of_lonely(found: "Study", empty: str | None) -> str:
+def _doubt_of_lonely(found: Study, empty: str | None) -> str:
     shown = f"{counted(len(found.lonely), 'image')}: {shortened(sorted(found.lonely.values()))}"
     if found.masks:
         return f'no mask belongs to {shown}; they are left out. Where they show nothing: lacking="empty"'
@@ -127,7 +128,7 @@ def _doubt_of_lonely(found: "Study", empty: str | None) -> str:
     )
 
 
-def check_lonely(found: "Study", said: str | None) -> None:
+def check_lonely(found: Study, said: str | None) -> None:
     """Raise OpenQuestion where so many images have no row of the CSV that they may not be drawn yet."""
     most = MOST_EMPTY_BESIDE_TESTS if found.has_named_tests else MOST_EMPTY
     share = len(found.lonely) / max(1, len(found.images))
@@ -140,7 +141,7 @@ def check_lonely(found: "Study", said: str | None) -> None:
         )
 
 
-def check_overlap(found: "Study", asked: Asked) -> None:
+def check_overlap(found: Study, asked: Asked) -> None:
     """Raise OpenQuestion where the pattern of the images names test images too."""
     if found.has_named_tests or "ids" in found.patterns or found.bands:
         return
@@ -155,7 +156,7 @@ def check_overlap(found: "Study", asked: Asked) -> None:
         )
 
 
-def _test_sets(found: "Study", asked: Asked) -> list[FileSet | Templated]:
+def _test_sets(found: Study, asked: Asked) -> list[FileSet | Templated]:
     """The sets without masks, each with the patterns that may name its ids: as the images' pattern does, first."""
     named = WILDCARD.findall(found.patterns["images"])
     own = named.index("{id}") if "{id}" in named else None
