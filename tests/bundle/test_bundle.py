@@ -76,19 +76,27 @@ def test_it_holds_what_prediction_needs_and_nothing_else(finished, bundled):
     assert [path.name for path in finished.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_predict_py_gives_the_masks_of_the_rounded_weights(bundled, tmp_path):
-    (tmp_path / "images").mkdir()
+@pytest.fixture(scope="module")
+def predicted(bundled, tmp_path_factory):
+    """The test images as files, and the CSV that predict.py wrote of them."""
+    folder = tmp_path_factory.mktemp("predicted")
+    (folder / "images").mkdir()
     for id in TinyDataset().test_ids:
         image = np.ascontiguousarray(TinyDataset().read_image(id)[..., ::-1])
-        (tmp_path / f"images/{id}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    done = predict_py(bundled, "--images", tmp_path / "images", "--out", "out.csv", where=tmp_path)
+        (folder / f"images/{id}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    done = predict_py(bundled, "--images", "images", "--out", "out.csv", where=folder)
     assert done.returncode == 0, done.stderr + done.stdout
+    assert "not the one of this run" not in done.stdout
+    return folder / "images", folder / "out.csv"
+
+
+def test_predict_py_gives_the_masks_of_the_rounded_weights(bundled, predicted):
     networks = [tiny_network() for _ in (0, 1)]
     for fold, network in enumerate(networks):
         kept = safetensors.numpy.load_file(bundled / f"runs/mine/fold{fold}/last.safetensors")
         assert {name: array.dtype.name for name, array in kept.items()} == {"weight": "float16", "bias": "float32"}
         network.load_state_dict({name: torch.from_numpy(array.astype(np.float32)) for name, array in kept.items()})
-    with (tmp_path / "out.csv").open(newline="") as file:
+    with predicted[1].open(newline="") as file:
         rows = {row["img"]: row["rle_mask"] for row in csv.DictReader(file)}
     assert set(rows) == {f"{id}.jpg" for id in TinyDataset().test_ids}
     for id in TinyDataset().test_ids:
@@ -109,20 +117,14 @@ def spoil(package):
     (package / "cli/__init__.py").write_text("raise SystemExit('this is another kit')\n")
 
 
-def test_another_kit_that_is_installed_is_not_used(bundled, tmp_path):
-    (tmp_path / "images").mkdir()
-    for id in ("one", "two"):
-        cv2.imwrite(str(tmp_path / f"images/{id}.png"), np.full((45, 61, 3), (200, 40, 90), np.uint8))
-    arguments = ("--images", tmp_path / "images", "--out", "out.csv")
-    same = predict_py(bundled, *arguments, where=tmp_path)
-    assert (same.returncode, "not the one of this run" in same.stdout) == (0, False)
-    found = (tmp_path / "out.csv").read_bytes()
-    (tmp_path / "out.csv").unlink()
+@pytest.mark.slow  # two new interpreters
+def test_another_kit_that_is_installed_is_not_used(bundled, predicted, tmp_path):
+    images, csv_of_this = predicted
     other = other_kit(tmp_path / "other", spoil)
-    done = predict_py(bundled, *arguments, where=tmp_path, path=other)
+    done = predict_py(bundled, "--images", images, "--out", "out.csv", where=tmp_path, path=other)
     assert done.returncode == 0, done.stderr + done.stdout
     assert f"the kit in {other / 'kit'} is not the one of this run" in done.stdout
-    assert (tmp_path / "out.csv").read_bytes() == found
+    assert (tmp_path / "out.csv").read_bytes() == csv_of_this.read_bytes()
 
 
 @pytest.mark.parametrize(

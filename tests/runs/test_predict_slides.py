@@ -50,6 +50,7 @@ def test_the_csv_of_slides_is_the_one_that_the_recipe_wrote(whole, tmp_path, cap
     assert all(rows(whole[1]).values())
 
 
+@pytest.mark.slow  # two new interpreters
 def test_two_processes_write_the_same_csv(whole, tmp_path):
     predict(request(whole, tmp_path, devices=("cpu", "cpu")))
     assert (tmp_path / "out.csv").read_bytes() == whole[1].read_bytes()
