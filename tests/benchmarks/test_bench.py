@@ -42,6 +42,7 @@ def test_the_table_tells_what_was_missed():
     assert [duration(seconds) for seconds in (12.3456, 0.0123456, 0.0000123)] == ["12.3 s", "12.3 ms", "12.3 µs"]
 
 
+@pytest.mark.slow  # at full size, and it compiles what no other test needs
 def test_kernels_agree_with_their_peers(tmp_path):
     pytest.importorskip("pycocotools", reason=PEERS)
     pytest.importorskip("faster_coco_eval", reason=PEERS)

@@ -215,6 +215,7 @@ print(*(predictor.predict(run.dataset.read_image(id)).tobytes().hex() for id in 
 """
 
 
+@pytest.mark.slow  # a new interpreter without root's powers
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_fault_66_a_read_only_run_folder_predicts(tmp_path):
     """From Python. A bundle and its command line come with issues of their own; resuming has to write."""

@@ -23,6 +23,7 @@ from kit.submission import Competition, Dialect, lint, write
 from kit.submission.rle import encode
 
 KINDS = [(count, dtype) for count in (1, 2, 4, 12) for dtype in ("uint8", "uint16", "float32")]
+STATED = [(*kind, number % 2 == 0) for number, kind in enumerate(KINDS)]  # with each count and with each dtype
 TOPS = {"uint8": 255, "uint16": 65535, "float32": 1}
 
 
@@ -44,8 +45,7 @@ def normalised_by_hand(dataset):
     return {id: ((image - mean) / std).transpose(2, 0, 1) for id, image in halves.items()}, np.min(std)
 
 
-@pytest.mark.parametrize("stated", [False, True])
-@pytest.mark.parametrize(("channels", "dtype"), KINDS)
+@pytest.mark.parametrize(("channels", "dtype", "stated"), STATED)
 def test_what_reaches_the_network_in_training_and_prediction(channels, dtype, stated, tmp_path):
     dataset = Drawn([f"band{number}" for number in range(channels)], dtype, count=8, size=SIZE)
     if stated:
@@ -65,7 +65,7 @@ def test_what_reaches_the_network_in_training_and_prediction(channels, dtype, st
     assert len(scores(run).images) == 8
 
 
-@pytest.mark.parametrize(("channels", "dtype"), KINDS)
+@pytest.mark.parametrize(("channels", "dtype"), KINDS[::2])
 def test_augmented_training_ends_in_a_report_that_shows_the_images(channels, dtype, tmp_path, recwarn):
     dataset = Drawn([f"band{number}" for number in range(channels)], dtype, count=8, size=SIZE)
     photo = photo_augment(1, dtype=dtype, channels=dataset.channels)
