@@ -45,7 +45,7 @@ def finish(
         for line in check_numbers(submission.competition):
             run.world.say(f"warning: {line}")
         check_tests(run, submission.competition)
-    saved = saved_run(run, network, goal.competition if isinstance(goal, Submission) else None)
+    saved = saved_run(run, network, goal.competition if isinstance(goal, Submission) else None, metric)
     for number in unfinished(run, fold):
         if not has_only_weights(run, number):
             train(number)

@@ -4,7 +4,7 @@
 {"list": [1, 2]}, {"set": …}, {"dict": {"a": 1}}          collections; {"dict": [[1, 2]]} of keys that are no text
 {"path": "a/b"}, {"float": "nan"}, {"dtype": "float32"}, {"device": "cuda:0"}, {"array": [...], "dtype": …}
 {"name": "kit.models.unet:UNet"}                          a class, function or module by where it is found
-{"object": {"name": …}, "fields": {…}}                    an instance of a dataclass
+{"object": {"name": …}, "fields": {…}}                    an instance of a dataclass, or of a class without __init__
 {"dataset": {"name": …, "classes": …}}                    a data set, without its files
 {"function": "lambda: network(config)", "of": "__main__", "cells": {…}}
 {"partial": …, "arguments": […], "keywords": {…}}
@@ -102,8 +102,7 @@ class Encoder:
         if isinstance(value, Dataset):
             facts = {name: inner(getattr(value, name)) for name in OF_DATASET if hasattr(value, name)}
             return {"dataset": {name: fact for name, fact in facts.items() if not is_lacking(fact)}}
-        if dataclasses.is_dataclass(value) and (name := name_of(type(value))) is not None:
-            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        if (fields := _fields_of(value)) is not None and (name := name_of(type(value))) is not None:
             return {"object": self._named(name), "fields": _each(fields, inner)}
         return {"lacking": _described(value)}
 
@@ -191,9 +190,12 @@ class Decoder:
         return functools.partial(self(value["partial"]), *self(value["arguments"]), **self._all(value["keywords"]))
 
     def _instance(self, value: dict) -> object:
-        """An instance of a dataclass, without its __init__: that may look for files that are not here."""
+        """An instance without its __init__: that may look for files that are not here."""
         cls = self(value["object"])
         instance = cls.__new__(cls)
+        if not dataclasses.is_dataclass(cls):
+            vars(instance).update(self._all(value["fields"]))
+            return instance
         for field in dataclasses.fields(cls):  # one that the class has got since has its default
             if field.name in value["fields"]:
                 object.__setattr__(instance, field.name, self(value["fields"][field.name]))
@@ -261,6 +263,14 @@ def _collection(value: object, inner: Callable[[object], object]) -> object | No
     if type(value) is dict and all(type(key) is str for key in value):
         return {kind: _each(value, inner)}
     return {kind: [[inner(key), inner(one)] for key, one in value.items()]} if type(value) is dict else None
+
+
+def _fields_of(value: object) -> dict[str, object] | None:
+    """The fields of an instance that its class does not make in an own way; None of any other value."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    made = type(value).__init__, type(value).__new__
+    return dict(vars(value)) if made == (object.__init__, object.__new__) and hasattr(value, "__dict__") else None
 
 
 def _each(values: dict[str, object], inner: Callable[[object], object]) -> dict[str, object]:

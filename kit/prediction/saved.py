@@ -34,6 +34,7 @@ from kit.training.processes import choose_device
 
 FILE, CODE, FORMAT = "predictor.json", "code", 1
 OF_CALL = ("call", "values", "script", "package", "modules")
+CALLS = ("network", "metric")  # of a SavedRun
 ADVICE = (
     "Give finish a network() that the script defines at its top level and that uses constants and the flags alone: "
     "def network(): return unet(…). Then run the script again: finished folds are not trained again"
@@ -52,6 +53,7 @@ class SavedRun:
     scale: by which slides are shrunk before they are predicted (kit.prediction.predict_slide); None: no slides.
     dialect: kit.submission.Dialect, or None. ids: the test ids in the order of the rows, () without a competition.
     network: how networks are made; None where that could not be kept, and problem says why.
+    metric: how the metric is made; None where there is none or it could not be kept.
     """
 
     name: str
@@ -70,6 +72,7 @@ class SavedRun:
     dialect: object | None = None
     ids: tuple[str, ...] = ()
     network: KeptCall | None = None
+    metric: KeptCall | None = None
     problem: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -93,13 +96,14 @@ def has_code(folder: Path, kept: KeptCall) -> bool:
 
 def _files_of(saved: SavedRun) -> dict[str, str]:
     """The files by name. predictor.json comes last: all is complete when it is there."""
-    network = saved.network and {name: getattr(saved.network, name) for name in OF_CALL}
-    fields = [field.name for field in dataclasses.fields(saved) if field.name != "network"]
+    fields = [field.name for field in dataclasses.fields(saved) if field.name not in CALLS]
     encode = Encoder()
-    facts = {name: encode(getattr(saved, name)) for name in fields}
-    texts = {f"{CODE}/{name}": text for name, text in (saved.network.texts if saved.network else {}).items()}
-    text = json.dumps({"format": FORMAT, **facts, "network": network}, indent=2, allow_nan=False) + "\n"
-    return {**texts, FILE: text}
+    facts, texts = {name: encode(getattr(saved, name)) for name in fields}, {}
+    for name in CALLS:
+        call = getattr(saved, name)
+        facts[name] = call and {part: getattr(call, part) for part in OF_CALL}
+        texts |= {f"{CODE}/{file}": text for file, text in (call.texts if call else {}).items()}
+    return {**texts, FILE: json.dumps({"format": FORMAT, **facts}, indent=2, allow_nan=False) + "\n"}
 
 
 def read_saved(folder: Path | str) -> SavedRun:
@@ -114,16 +118,19 @@ def read_saved(folder: Path | str) -> SavedRun:
         facts = json.loads(path.read_text())
         if facts.pop("format") > FORMAT:
             raise ValueError("it was written by a newer version of kit; install that one")
-        network, decode = facts.pop("network"), Decoder()
-        known = {field.name for field in dataclasses.fields(SavedRun)}
-        found = {name: decode(value) for name, value in facts.items() if name in known}
-        if network is not None:
-            files = [*filter(None, [network["script"]]), *network["modules"].values()]
-            texts = {file: path.with_name(CODE).joinpath(file).read_text() for file in files}
-            found["network"] = KeptCall(**{name: network[name] for name in OF_CALL}, texts=texts)
-        return SavedRun(**found)
+        calls = {name: _read_call(path.with_name(CODE), facts.pop(name, None)) for name in CALLS}
+        known, decode = {field.name for field in dataclasses.fields(SavedRun)}, Decoder()
+        return SavedRun(**{name: decode(value) for name, value in facts.items() if name in known}, **calls)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Run the recipe again with this run folder") from error
+
+
+def _read_call(code: Path, kept: dict | None) -> KeptCall | None:
+    if kept is None:
+        return None
+    files = [*filter(None, [kept["script"]]), *kept["modules"].values()]
+    texts = {file: (code / file).read_text() for file in files}
+    return KeptCall(**{name: kept[name] for name in OF_CALL}, texts=texts)
 
 
 def network_maker(folder: Path | str, saved: SavedRun | None = None) -> Callable[[], nn.Module]:

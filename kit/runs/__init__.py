@@ -10,6 +10,8 @@ oof.py         out-of-fold predictions and their scores
 half.py        how far a fold's score moves in half precision, for a bundle
 testing.py     predictions of the test images
 submit.py      the submission
+truth.py       the true masks of the held-out images, kept in the run folder
+finished.py    read_run: a finished run read from its folder alone; joining.py joins several image by image
 saving.py      predictor.json: what prediction needs without the data
 predict.py     python -m kit predict: images of any folder by a run folder alone (passes.py, workers.py, outputs.py)
 provenance.py  where a number comes from: command, versions, commit, hardware
@@ -17,8 +19,10 @@ changes.py     what changed since a run folder began: images, masks, kit itself;
 """
 
 from kit.prediction.saved import load_network
+from kit.runs.finished import FinishedRun, read_run
 from kit.runs.flags import Count, Free, Weights
 from kit.runs.folds import unfinished
+from kit.runs.joining import join_runs
 from kit.runs.oof import oof_masks, predict_oof, scores
 from kit.runs.run import Config, Run, open_run
 from kit.runs.submit import Submission, submit
@@ -27,18 +31,21 @@ from kit.runs.training import Plan, fit_fold, load, load_stage
 __all__ = [
     "Config",
     "Count",
+    "FinishedRun",
     "Free",
     "Plan",
     "Run",
     "Submission",
     "Weights",
     "fit_fold",
+    "join_runs",
     "load",
     "load_network",
     "load_stage",
     "oof_masks",
     "open_run",
     "predict_oof",
+    "read_run",
     "scores",
     "submit",
     "unfinished",

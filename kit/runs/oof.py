@@ -11,9 +11,10 @@ from kit.data.identity import held_values, named_values, reading_code
 from kit.data.regions import has_regions
 from kit.prediction.predictor import Predictor
 from kit.prediction.slides import stream
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run, read_json, read_only_allowed
 from kit.runs.settings import network_text
 from kit.runs.training import load
+from kit.runs.truth import Truth
 from kit.scoring.counts import Scores, score
 from kit.scoring.metrics import Metric
 from kit.system.files import digest, short_hash, write_atomic
@@ -63,13 +64,23 @@ def score_again(run: Run, metric: Metric | None) -> None:
     """Score the finished folds that were scored by another metric or rule. Their predictions are kept."""
     done, own = finished(run), scoring_key(run, metric)
     for fold, facts in scored(run).items():
+        if fold in done:
+            with read_only_allowed(True):
+                _keep_truth(run, fold)  # a run of an earlier kit lacks it
         if fold in done and facts.get("metric") != own:
             _score_fold(run, fold, metric)
             write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**facts, "metric": own}))
 
 
+def _keep_truth(run: Run, fold: int) -> None:
+    slides = has_regions(run.dataset)
+    read = run.dataset.mask if slides else run.dataset.read_mask
+    Truth(run.folder, run.task, slides).keep(run.held_out(fold), read, short_hash(sorted(run.data.items())))
+
+
 def _score_fold(run: Run, fold: int, metric: Metric | None) -> None:
     ids, groups = run.held_out(fold), dict(zip(run.dataset.ids, run.dataset.groups, strict=True))
+    _keep_truth(run, fold)
     score(run.dataset, run.store, ids, [groups[id] for id in ids], fold, metric).write(run.fold_folder(fold))
 
 

@@ -1,7 +1,9 @@
 """What a run folder keeps for prediction without the data: predictor.json and the code, see kit.prediction.saved."""
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import random
 from collections.abc import Callable, Iterator
 
@@ -18,15 +20,18 @@ from kit.prediction.saved import ADVICE, SavedRun, has_code, write_saved
 from kit.runs.provenance import versions
 from kit.runs.run import Run, read_only_allowed
 from kit.runs.settings import network_text
+from kit.scoring.metrics import Metric
 from kit.submission.competition import Competition
 from kit.submission.rows import ids_of_sample
 
 
-def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competition | None = None) -> SavedRun:
+def saved_run(
+    run: Run, network: Callable[[], nn.Module], competition: Competition | None = None, metric: Metric | None = None
+) -> SavedRun:
     """What the run folder will say of prediction. Prints a note where the network cannot be made from the code alone.
 
-    Where the folder does not have the same code yet, the network is made twice, once from what is kept, and the two are
-    compared. No random number is used up.
+    metric: of the scores. Where the folder does not have the same code yet, the network is made twice, once from what
+    is kept, and the two are compared. No random number is used up.
     """
     dataset = run.dataset
     saved = SavedRun(
@@ -51,6 +56,7 @@ def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competiti
         saved = dataclasses.replace(saved, dialect=competition.dialect, ids=tuple(ids))
     if not run.world.main:
         return saved
+    saved = dataclasses.replace(saved, metric=None if metric is None else _kept_metric(run, metric))
     try:
         saved = dataclasses.replace(saved, network=keep(network))
         if not has_code(run.folder, saved.network):
@@ -63,6 +69,22 @@ def saved_run(run: Run, network: Callable[[], nn.Module], competition: Competiti
             f"python -m kit predict: the network needs {error}, which no file can keep. {ADVICE}"
         )
     return saved
+
+
+def _kept_metric(run: Run, metric: Metric) -> KeptCall | None:
+    """How the metric is made again; None, and a note, where no file can keep that."""
+    try:
+        kept = keep(functools.partial(copy.copy, metric))
+        if not (lacking := lacking_values(kept)):
+            return kept
+        problem = " and ".join(lacking)
+    except LackingValue as error:
+        problem = str(error)
+    run.world.say(
+        f"note: runs of the metric {metric.name} cannot be compared, tuned or blended later: it needs {problem}, which "
+        "no file can keep. Make it a frozen dataclass at the top level of the script"
+    )
+    return None
 
 
 def save_predictor(run: Run, saved: SavedRun) -> None:

@@ -1,8 +1,11 @@
 """Predictions of the test images by several folds' networks: made anew, or kept fold by fold."""
 
+import csv
+import io
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -13,8 +16,10 @@ from kit.runs.oof import prediction_key, predictor
 from kit.runs.run import Run
 from kit.runs.training import load
 from kit.submission.competition import Competition
-from kit.system.files import digest, short_hash
+from kit.system.files import digest, short_hash, write_atomic
 from kit.system.threads import Result
+
+SIZES = "test/sizes.csv"  # id,height,width of the test images, beside kept predictions of them
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,14 @@ class TestPredictions:
         lacking = {id for fold in self.folds for id in self.store(fold).missing(ids)} if self.keep else set()
         return [id for id in ids if id in lacking]
 
+    def write_sizes(self, unreadable: Collection[str]) -> None:
+        """Keep the sizes of the test images beside their predictions, so that masks need no image later."""
+        ids = [id for id in self.competition.test_ids if id not in unreadable]
+        rows = [(id, *self.competition.dataset.shape(id)[:2]) for id in ids]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("id", "height", "width"), *rows])
+        write_atomic(self.run.folder / SIZES, text.getvalue())
+
     def forget_older(self) -> None:
         """Remove what networks predicted whose folds have other weights now."""
         for fold in self.folds:
@@ -87,6 +100,15 @@ class TestPredictions:
             except UnreadableImages as error:
                 unreadable |= error.problems
         return unreadable
+
+
+def read_sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """The sizes (height, width) of the test images of a run folder, by id; {} where none are kept."""
+    path = folder / SIZES
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["id"]: (int(row["height"]), int(row["width"])) for row in csv.DictReader(file)}
 
 
 def _keeper(store: Store) -> Take:

@@ -67,6 +67,12 @@ class Scores:
             images = read_oof_csv(folder / "oof.csv")
             return cls(images, arrays["matrices"], arrays.get("levels"), arrays.get("counts"))
 
+    def take(self, rows: Sequence[int]) -> "Scores":
+        """Those of some images, in the order of `rows`."""
+        arrays = (self.matrices, self.levels, self.counts)
+        taken = (None if array is None else array[np.asarray(rows, int)] for array in arrays)
+        return Scores(self.images.iloc[list(rows)].reset_index(drop=True), *taken)
+
     @classmethod
     def join(cls, parts: Sequence["Scores"]) -> "Scores":
         """Put the scores of several folds one after the other. Levels or counts that one fold lacks are left out."""

@@ -140,6 +140,7 @@ for write in writes:
 """
 
 
+@pytest.mark.slow  # a new interpreter
 @posix
 def test_fault_33_a_full_disk_leaves_what_was_there(tmp_path):
     old = {"file": "old", "picture.png": "old", "scores.npz": "old", "oof.csv": "old"}
@@ -201,6 +202,7 @@ def test_fault_40_half_precision_at_1024(dtype, value):
 IMPORT = "import numpy, kit.submission.rle as rle; print(rle.encode(numpy.eye(2, dtype='uint8')), rle.__file__)"
 
 
+@pytest.mark.slow  # a new interpreter
 @posix
 def test_fault_44_neither_the_package_nor_the_home_can_be_written(tmp_path):
     powers = os.geteuid() == 0  # root may write anywhere, until it gives that up

@@ -217,6 +217,7 @@ print(net.mean, net.std)
 """
 
 
+@pytest.mark.slow  # a new interpreter
 def test_without_a_network_the_ways_out_are_named_and_weights_downloaded_before_load(tmp_path):
     """In a process of its own, as the hub's client reads its settings once."""
     theirs = smp.encoders.get_encoder("mobilenet_v2", weights=None)

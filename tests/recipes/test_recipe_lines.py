@@ -24,7 +24,11 @@ VGG16 = f"{TINY} --encoder-weights vgg16.pth"  # its convolutions alone, of no t
 
 # recipe: the data it is drawn, what makes its line small, how many images its report then has
 RECIPES = {
-    "blood_deconvnet": (draw_blood_cells, "--epochs 1 --batch-size 4 --folds 2 --fold 0 --device cpu --test", 5),
+    "blood_deconvnet": (
+        functools.partial(draw_blood_cells, tests=1),
+        "--epochs 1 --batch-size 4 --folds 2 --fold 0 --device cpu --test",
+        5,
+    ),
     "camvid_segnet": (draw_camvid, VGG16, 4),
     "carvana_effunet": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER}", 16),
     "carvana_fcn": (FEW_CARS, f"{CARVANA} --no-test", 16),

@@ -1,0 +1,183 @@
+"""A finished run, read from its folder alone: neither the data set nor the recipe nor a network is needed.
+
+    run = read_run("runs/mine")
+    run.scores.counts                                   (n, M) the metric's counts of each held-out image
+    run.metric.counts(run.truth(id), run.rule.mask(run.levels(id), size))
+
+Reading a run whose metric is a class of the user's executes the Python that the folder keeps in `code`.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kit.data.tasks import Task
+from kit.prediction.rebuild import rebuild
+from kit.prediction.rule import Rule
+from kit.prediction.saved import CODE, SavedRun, finished_folds, read_saved
+from kit.prediction.slides import SlideLevels, SlideStore
+from kit.prediction.store import Store
+from kit.runs.run import read_json
+from kit.runs.testing import read_sizes
+from kit.runs.truth import Truth
+from kit.scoring.counts import Scores
+from kit.scoring.metrics import MeanDice, MeanDicePerClass, Metric
+from kit.submission.dialect import Dialect
+from kit.system.files import counted, digest, list_some, short_hash
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The finished folds of a run.
+
+    saved: predictor.json. metric: the competition's own; without one mean Dice, over images, and over classes where
+    there are several. scores: of all held-out images, fold by fold; its counts are the metric's.
+    """
+
+    folder: Path
+    saved: SavedRun
+    metric: Metric
+    folds: tuple[int, ...]
+    scores: Scores
+
+    @property
+    def name(self) -> str:
+        """How the run is called in tables: its folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def task(self) -> Task:
+        """What the masks are."""
+        return Task(self.saved.task, self.saved.classes)
+
+    @property
+    def rule(self) -> Rule:
+        """How the run's predictions became the masks that `scores` are of."""
+        return self.saved.rule
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How its competition writes a CSV."""
+        return self.saved.dialect
+
+    @property
+    def test_ids(self) -> tuple[str, ...]:
+        """The test ids, in the order of the rows."""
+        return self.saved.ids
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the held-out images, in the order of `scores`."""
+        return tuple(self.scores.images["id"])
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group of each."""
+        return tuple(self.scores.images["group"])
+
+    @property
+    def fold_of(self) -> np.ndarray:
+        """The fold of each, int (n,)."""
+        return self.scores.images["fold"].to_numpy(int)
+
+    @property
+    def has_slides(self) -> bool:
+        """Whether the images are slides, which are not read whole."""
+        return self.saved.scale is not None
+
+    @functools.cached_property
+    def key(self) -> str:
+        """A name of all out-of-fold predictions and of the truth: what a rule or weights are chosen on."""
+        facts = [read_json(self.folder / f"fold{fold}/finished.json") for fold in self.folds]
+        return short_hash([(fold, one["key"], one.get("recipe")) for fold, one in zip(self.folds, facts, strict=True)])
+
+    @functools.cached_property
+    def data(self) -> dict[str, str]:
+        """What names the data that the run was trained on, as in config.json."""
+        kept = read_json(self.folder / "config.json").get("identity", {})
+        return {name: value for name, value in kept.items() if name.startswith("data.")}
+
+    def levels(self, id: str) -> np.ndarray | SlideLevels:
+        """The out-of-fold levels of an image: u8 (K, h, w); of a slide in bands."""
+        return self._store(self.folder / "oof").read(id)
+
+    def truth(self, id: str) -> np.ndarray:
+        """The mask of a held-out image at its own size, of the task's kind; of a slide a RunMask.
+
+        Raises FileNotFoundError where a run of an earlier kit has not kept it.
+        """
+        return Truth(self.folder, self.task, self.has_slides).read(id)
+
+    def check_truth(self) -> None:
+        """Raise FileNotFoundError unless the masks of all held-out images are kept."""
+        if lost := Truth(self.folder, self.task, self.has_slides).missing(self.ids):
+            raise FileNotFoundError(
+                f"{self.folder} lacks the true masks of {counted(len(lost), 'held-out image')}:{list_some(lost, 5)}\n"
+                "Run the recipe with this run folder once more: it keeps them; finished folds are not trained again"
+            )
+
+    def of_folds(self, folds: Sequence[int]) -> "FinishedRun":
+        """The same run with some of its folds alone."""
+        kept = replace(self, folds=tuple(fold for fold in self.folds if fold in folds))
+        return kept.of_rows(np.flatnonzero(np.isin(self.fold_of, list(folds))))
+
+    def of_rows(self, rows: Sequence[int]) -> "FinishedRun":
+        """The same run with some of its images, in this order."""
+        return replace(self, scores=self.scores.take(rows))
+
+    def tests(self, fold: int) -> Store | None:
+        """The kept test predictions of a fold's network of now; None where there are none."""
+        weights = self.folder / f"fold{fold}/last.safetensors"
+        found = weights.is_file() and [*self.folder.glob(f"test/fold{fold}-{digest(weights)[:8]}-*")]
+        return self._store(max(found, key=lambda path: path.stat().st_mtime)) if found else None
+
+    @functools.cached_property
+    def test_sizes(self) -> dict[str, tuple[int, int]]:
+        """The sizes (height, width) of the test images by id, kept beside their predictions; {} where none are."""
+        return read_sizes(self.folder)
+
+    def _store(self, folder: Path) -> Store:
+        channels = self.task.outputs
+        if self.has_slides:
+            return SlideStore(folder, channels, self.rule, self.saved.scale)
+        return Store(folder, channels, self.rule)
+
+
+def read_run(folder: Path | str) -> FinishedRun:
+    """Read a run folder. Raises FileNotFoundError or ValueError where no fold is finished or files are damaged."""
+    folder = Path(folder)
+    saved = read_saved(folder)
+    folds = tuple(finished_folds(folder, saved))
+    scored = {read_json(folder / f"fold{fold}/finished.json").get("metric") for fold in folds}
+    if len(scored) > 1:
+        raise ValueError(f"the folds of {folder} were scored by several metrics or rules: run the recipe once more")
+    scores = Scores.join([Scores.read(folder / f"fold{fold}") for fold in folds])
+    return FinishedRun(folder, saved, _metric_of(folder, saved, scores), folds, _with_counts(saved, scores))
+
+
+def _metric_of(folder: Path, saved: SavedRun, scores: Scores) -> Metric:
+    """The run's metric; mean Dice where it has none."""
+    if saved.metric is not None:
+        return rebuild(saved.metric, folder.resolve() / CODE)()
+    if scores.counts is not None:
+        raise ValueError(
+            f"{folder} does not say how its metric is made. Run the recipe with this run folder once more: it keeps "
+            "the metric where that is a frozen dataclass; finished folds are not trained again"
+        )
+    return _usual_metric(saved)
+
+
+def _usual_metric(saved: SavedRun) -> Metric:
+    return MeanDice() if Task(saved.task, saved.classes).outputs == 1 else MeanDicePerClass(len(saved.classes))
+
+
+def _with_counts(saved: SavedRun, scores: Scores) -> Scores:
+    """The scores with the counts of the usual metric, where the run has none: they follow from the matrices."""
+    if scores.counts is not None:
+        return scores
+    metric = _usual_metric(saved)
+    counts = np.stack([metric.counts_of_matrix(matrix) for matrix in scores.matrices])
+    return Scores(scores.images, scores.matrices, scores.levels, counts)

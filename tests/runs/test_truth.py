@@ -1,0 +1,86 @@
+"""The true masks in a run folder: of every kind as the data set gave them, whole or not at all, never of other data."""
+
+import numpy as np
+import pytest
+
+from kit.data.run_masks import RunMask
+from kit.data.tasks import Task
+from kit.runs.truth import MOST_OBJECTS, Truth
+
+TASKS = {
+    "binary": Task("binary", ("background", "a")),
+    "multiclass": Task("multiclass", ("background", "a", "b", "c")),
+    "multilabel": Task("multilabel", ("a", "b", "c")),
+}
+
+
+def drawn(task, rng, size=(31, 43)):
+    if task.overlaps:
+        return rng.random((*size, len(task.classes))) < 0.4
+    return rng.choice([*range(len(task.classes)), 255], size).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_masks_come_back_as_they_were(name, tmp_path):
+    rng, task = np.random.default_rng(0), TASKS[name]
+    masks = {f"a/{number}": drawn(task, rng) for number in range(3)}
+    truth = Truth(tmp_path, task)
+    truth.keep(list(masks), masks.__getitem__, "data")
+    assert truth.missing([*masks, "b"]) == ["b"]
+    for id, mask in masks.items():
+        found = truth.read(id)
+        assert found.dtype == mask.dtype
+        np.testing.assert_array_equal(found, mask)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_objects_keep_their_pixels_and_their_order(background, tmp_path):
+    rng = np.random.default_rng(1)
+    names = np.array([0, 7, 8, 300, 70_000, 2_000_000] if background else [7, 9, 70_000])
+    labels = names[rng.integers(0, len(names), (20, 30))].astype(np.int32)
+    truth = Truth(tmp_path, Task("instances", ("background", "cell")))
+    truth.write("one", labels)
+    found = truth.read("one")
+    assert found.dtype == np.int32
+    expected = np.searchsorted(names, labels) + (0 if background else 1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_more_objects_than_can_be_kept_are_refused(tmp_path):
+    labels = np.arange(MOST_OBJECTS + 2, dtype=np.int32)[None]
+    truth = Truth(tmp_path, Task("instances", ("background", "cell")))
+    with pytest.raises(ValueError, match=r"one has 65,536 objects, and at most 65,535 can be kept: cut it in tiles"):
+        truth.write("one", labels)
+    truth.write("two", labels[:, :-1])
+    np.testing.assert_array_equal(truth.read("two"), labels[:, :-1])
+
+
+def test_runs_of_a_slide_come_back(tmp_path):
+    edges = {1: np.array([0, 4, 90, 95]), 3: np.array([2, 8]), 255: np.array([50, 60])}
+    truth = Truth(tmp_path, TASKS["multiclass"], slides=True)
+    truth.write("slide", RunMask((10, 12), "F", edges))
+    found = truth.read("slide")
+    assert (found.shape, found.order, list(found.edges)) == ((10, 12), "F", [1, 3, 255])
+    np.testing.assert_array_equal(found.read(0, 0, 10, 12), RunMask((10, 12), "F", edges).read(0, 0, 10, 12))
+
+
+def test_masks_of_other_data_are_not_used(tmp_path):
+    rng, task = np.random.default_rng(2), TASKS["binary"]
+    before, after = ({id: drawn(task, rng) for id in "abc"} for _ in range(2))
+    truth = Truth(tmp_path, task)
+    truth.keep("abc", before.__getitem__, "then")
+    truth.keep("ab", after.__getitem__, "then")
+    np.testing.assert_array_equal(truth.read("a"), before["a"])
+    truth.keep("ab", after.__getitem__, "now")
+    assert truth.missing("abc") == ["c"]
+    np.testing.assert_array_equal(truth.read("a"), after["a"])
+
+
+@pytest.mark.parametrize("slides", [False, True])
+@pytest.mark.parametrize("content", [b"", b"no image"])
+def test_a_damaged_file_is_named(slides, content, tmp_path):
+    truth = Truth(tmp_path, TASKS["multilabel"], slides)
+    truth.folder.mkdir()
+    truth.path("one").write_bytes(content)
+    with pytest.raises(ValueError, match=r"truth/one\.\w+ is damaged; delete it and run the recipe"):
+        truth.read("one")
