@@ -317,9 +317,10 @@ def _train(choices: Choices) -> str:
 def _network(choices: Choices) -> str:
     logits = {"binary": 1, "instances": 1}.get(choices.meaning.task, len(choices.meaning.classes))
     channels = "" if choices.channels == len(RGB) else f", in_channels={choices.channels}"
+    decoder = "" if choices.network.decoder is None else f", decoder_channels={choices.network.decoder}"
     return (
         'def network(config: Config, weights: str) -> nn.Module:\n    """The architecture; edit it here."""\n'
-        f"    model = unet(config.encoder, weights, num_classes={logits}{channels})\n"
+        f"    model = unet(config.encoder, weights, num_classes={logits}{channels}{decoder})\n"
         "    return model.to(memory_format=torch.channels_last)"
     )
 
