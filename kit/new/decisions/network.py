@@ -28,7 +28,7 @@ def network_of(kind: str) -> Network:
     found = _encoder_of(kind)
     if kind != "cpu":
         return found
-    return found._replace(decoder=HALF, reason=f"{found.reason}; a decoder of half the usual width, for a CPU")
+    return found._replace(decoder=HALF, reason=f"{found.reason}; a narrow decoder")
 
 
 def _encoder_of(kind: str) -> Network:
