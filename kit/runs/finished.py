@@ -180,4 +180,4 @@ def _with_counts(saved: SavedRun, scores: Scores) -> Scores:
         return scores
     metric = _usual_metric(saved)
     counts = np.stack([metric.counts_of_matrix(matrix) for matrix in scores.matrices])
-    return Scores(scores.images, scores.matrices, scores.levels, counts)
+    return replace(scores, counts=counts)
