@@ -106,7 +106,7 @@ def _main(choices: Choices) -> str:
     frame += ["tile=config.image_size"] * bool(sizing.crop)
     name, takes_classes, _ = METRICS[goal.metric]
     metric = f"{name}({'data.num_classes' * takes_classes})"
-    views = f'TTA(VIEWS["{"hflip" if found.sides.is_upright or choices.slides else "d4"}"])'
+    views = f'TTA(VIEWS["{"d4" if choices.is_turned and not choices.slides else "hflip"}"])'
     lines = [
         "def main() -> None:",
         f'    """Train the folds asked for and report on them{", then write the CSV" * bool(goal.dialect)}."""',
@@ -330,7 +330,7 @@ def _dataset(choices: Choices) -> str:
 
 
 def _augment_name(choices: Choices) -> str:
-    return "photo_augment" if choices.found.sides.is_upright else "turning_augment"
+    return "turning_augment" if choices.is_turned else "photo_augment"
 
 
 def _is_rgb(choices: Choices) -> bool:

@@ -55,6 +55,7 @@ if (gallery) {
     part("image").src = drawings[layer].src;
     part("image").alt = drawings[layer].alt;
     part("image").style.width = 100 * zoom + "%";
+    part("image").style.height = 62 * zoom + "vh";
     part("image").classList.toggle("small", drawings.length === 1);
     part("facts").textContent = current.querySelector("img").alt;
     part("layers").replaceChildren(...drawings.map((drawing, at) => {

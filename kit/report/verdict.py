@@ -23,12 +23,14 @@ def verdict(measurements: dict) -> dict:
 
 def _sentence(m: dict) -> str:
     score = m["metric"] or {"name": "mean Dice over images", **m["pooled"]["dice_mean"]}
-    on = f"on {counted(m['images'], 'held-out image')} of {counted(m['groups'], 'group')}"
+    is_grouped = m["groups"] < m["images"]
+    on = f"on {counted(m['images'], 'held-out image')}" + f" of {counted(m['groups'], 'group')}" * is_grouped
+    new = "new groups" if is_grouped else "new images"
     value = "none" if score["value"] is None else f"{score['value']:.4f}"
     text = f"{score['name'][0].upper()}{score['name'][1:]}: {value} {on}"
     if score["low"] is None:
-        return f"{text}; there is no interval for new groups."
-    return f"{text}; on new groups it is between {score['low']:.4f} and {score['high']:.4f} with 95 % confidence."
+        return f"{text}; there is no interval for {new}."
+    return f"{text}; on {new} it is between {score['low']:.4f} and {score['high']:.4f} with 95 % confidence."
 
 
 def _reasons(m: dict) -> Iterator[tuple[str, str, str]]:
@@ -66,7 +68,7 @@ def _of_data(m: dict) -> Iterator[tuple[str, str, str]]:
             yield (
                 "warn",
                 "No groups were given.",
-                "If several images show one patient, car or scene, name it in `groups`: the score is too high else.",
+                "If several images show one patient, car or scene, give them one group, or the score is too high.",
             )
 
 

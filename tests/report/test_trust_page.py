@@ -257,9 +257,6 @@ def test_the_viewer_has_layers_keys_and_links(visit, written):
 
 def test_five_thousand_images_are_below_ten_megabytes(results):
     times = -(-5000 // len(results.images))
-    rng = np.random.default_rng(0)
-    image = cv2.GaussianBlur(rng.integers(0, 256, (300, 400, 3), np.uint8), (0, 0), 3)
-    webp, _ = draw_thumbnail(image, *np.zeros((2, 300, 400), np.uint8))
     frames = [results.images.assign(id=[f"{id} {k}" for id in results.images["id"]]) for k in range(times)]
     images = pd.concat(frames, ignore_index=True)
     arrays = ("matrices", "levels", "errors", "touches", "brightness")
@@ -268,10 +265,9 @@ def test_five_thousand_images_are_below_ten_megabytes(results):
         results,
         images=images,
         **{name: np.concatenate([getattr(results, name)] * times) for name in arrays},
-        thumbnails=dict.fromkeys(images["id"], webp),
-        **{name: (lambda id, own=own: own(id.rpartition(" ")[0])) for name, own in read.items()},
+        thumbnails=dict.fromkeys(images["id"], bytes(900))  # of photographs they have about 800,
+        ** {name: (lambda id, own=own: own(id.rpartition(" ")[0])) for name, own in read.items()},
     )
     html = page_of(many, report.measure(many))
     assert html.count("<li data-id=") == len(images) >= 5000
-    assert len(webp) > 700
     assert len(html.encode()) < 10e6
