@@ -5,6 +5,7 @@ overlapping.py  the same of classes that may overlap, a matrix each
 instances.py    the precision of objects
 boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
+compare.py      is one run better than another? flips.py has the sign-flip test
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
@@ -14,6 +15,7 @@ validation.py   the scores of held-out samples during training
 from typing import TYPE_CHECKING
 
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
+from kit.scoring.compare import Comparison, compare, compare_all, holm, seed_spread
 from kit.scoring.confusion import (
     binary_scores,
     confusion_matrix,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "Comparison",
     "DatasetDice",
     "DatasetIoU",
     "InstancePrecision",
@@ -57,10 +60,13 @@ __all__ = [
     "Scores",
     "binary_scores",
     "boundary_f1",
+    "compare",
+    "compare_all",
     "confusion_matrix",
     "dice",
     "foreground_scores",
     "frequency_weighted_iou",
+    "holm",
     "instance_precision",
     "interval",
     "interval_of_metric",
@@ -74,6 +80,7 @@ __all__ = [
     "pixel_accuracy",
     "read_oof_csv",
     "score",
+    "seed_spread",
 ]
 
 _OF_COUNTS = {"COLUMNS", "Scores", "read_oof_csv", "score"}
