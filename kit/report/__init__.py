@@ -8,6 +8,9 @@ conventions.py   the sentences that say what the numbers mean
 summary.py       the table for a terminal
 page.py          the page, one file; report.html is its template
 cards.py         the drawings of one image
+comparing.py     two runs or more compared: every number; verdicts.py has the sentences
+comparing_page.py  the page of a comparison; comparing.html is its template
+slices.py        images that have something in common
 display.py       images of any kind as RGB
 slides.py        slides at a size that fits the page
 plots.py         the charts

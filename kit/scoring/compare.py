@@ -122,13 +122,13 @@ def compare(
     if not margin >= 0:
         raise ValueError(f"margin is 0 or more, got {margin}")
     spread = spread or seed_spread([a, b], score)
-    scorers = [_scorer(score, run.sum(axis=0)) for run in (*a, *b)]
+    scorers = [score_function(score, run.sum(axis=0)) for run in (*a, *b)]
     found = interval_of_score(
         np.concatenate([*a, *b], axis=1), groups, lambda sums: _difference(sums, scorers, len(a)), LEVEL
     )
     names, sums = sum_groups(np.concatenate([a.mean(axis=0), b.mean(axis=0)], axis=1), groups)
     parts = np.split(sums, 2, axis=1)
-    flipped = flip_groups(*parts, _scorer(score, sums.sum(axis=0).reshape(2, -1).sum(axis=0))) if flips else None
+    flipped = flip_groups(*parts, score_function(score, sums.sum(axis=0).reshape(2, -1).sum(axis=0))) if flips else None
     facts = {"margin": margin, "groups": len(names), "flips": flipped, "spread": spread, "note": found.note}
     value, low, high, df = found[:4]
     if low is None:
@@ -159,7 +159,7 @@ def seed_spread(recipes: Sequence[np.ndarray], score: "Metric | Score") -> SeedS
 
     recipes: counts (S, n, M) of each. It is taken as one for all recipes.
     """
-    scores = [np.array([_scorer(score, run.sum(axis=0))(run.sum(axis=0)) for run in one]) for one in recipes]
+    scores = [np.array([score_function(score, run.sum(axis=0))(run.sum(axis=0)) for run in one]) for one in recipes]
     df = sum(len(one) - 1 for one in scores)
     return SeedSpread(float(sum(np.sum((one - one.mean()) ** 2) for one in scores) / df), df) if df else None
 
@@ -232,7 +232,7 @@ def _seeds(counts: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     return counts
 
 
-def _scorer(score: "Metric | Score", total: np.ndarray) -> Score:
+def score_function(score: "Metric | Score", total: np.ndarray) -> Score:
     """The score as a function of sums; of a metric over classes with the classes of `total` (M,)."""
     fix = getattr(score, "fix_classes", None)
     return fix(total) if fix else getattr(score, "score", score)
