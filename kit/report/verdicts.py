@@ -15,7 +15,7 @@ def verdict(facts: dict) -> str:
     if pair["difference"] < 0:
         a, b = b, a
     size, groups = abs(pair["difference"]), counted(pair["groups"], "group")
-    scope = "these networks only" if pair["about"] == "these networks" else f"the recipes, {_seeds(facts)}"
+    scope = "these networks only" if pair["about"] == "these networks" else f"the recipes, from {_seeds(facts)}"
     more = f" (the best two of {len(facts['recipes'])})" if len(facts["recipes"]) > 2 else ""
     if pair["low"] is None or pair["p"] is None:
         reason = pair["note"].removeprefix("none: ")
@@ -30,7 +30,7 @@ def verdict(facts: dict) -> str:
     if is_significant(pair):
         return f"{b} better than {a} by {size:.{digits}f} {reach}{more}; {scope}"
     found = f"a difference of {pair['detectable']:.{digits}f} would be found in 80 % of cases"
-    return f"no difference shown: {b} scores {size:.{digits}f} {reach} above {a}{more}; {found}; {scope}"
+    return f"no difference shown between {b} and {a}{more}: {size:+.{digits}f} {reach}; {found}; {scope}"
 
 
 def is_significant(pair: dict) -> bool:
@@ -55,7 +55,7 @@ def notes(facts: dict, *, seeds_alone: bool, other_folds: bool) -> list[str]:
     else:
         spread = facts["sigma_seed"]
         what = f"{spread['value']:.5f}, from {counted(spread['df'], 'difference')} between seeds"
-        found.append(f"The standard deviation of a recipe's score over its seeds is {what}; it is in the ± .")
+        found.append(f"The standard deviation of a recipe's score over its seeds is {what}. The ± includes it.")
     if other_folds:
         found.append(
             "The runs are split into other folds, so their networks saw other images: that adds to the difference, and "
@@ -78,7 +78,7 @@ def _of_flips(pair: dict) -> list[str]:
             f"With {counted(pair['groups'], 'group')} the sign-flip test cannot go below p = {flips['smallest']:.3g}, "
             f"so it can call nothing significant at 5 %. The ± relies on differences that are normal over groups."
         ]
-    if pair["p"] < LEVEL <= flips["p"]:
+    if is_significant(pair) and flips["p"] >= LEVEL:
         return [f"The sign-flip test, which assumes no normal differences, does not confirm it: p = {flips['p']:.3f}."]
     return []
 
@@ -177,5 +177,5 @@ def _seeds(facts: dict) -> str:
 
 
 def _digits(reach: float) -> int:
-    """Digits after the point that show two of the ±: four to six."""
-    return next((digits for digits in (4, 5) if reach >= 10.0 ** (1 - digits) * 0.995), 6)
+    """Digits after the point that show the ±: four to six."""
+    return next((digits for digits in (4, 5) if reach >= 5 * 10.0**-digits), 6)

@@ -40,9 +40,10 @@ def _shared_folds(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 
 def _have_other_folds(runs: Sequence[FinishedRun]) -> bool:
-    """Whether an image of two runs is in another fold of the second."""
+    """Whether an image of the first run is in another fold of another run, or none of them is in that run."""
     first, *others = (dict(zip(run.ids, run.fold_of.tolist(), strict=True)) for run in runs)
-    return any(first[id] != fold for other in others for id, fold in other.items() if id in first)
+    same = [[first[id] == fold for id, fold in other.items() if id in first] for other in others]
+    return not all(own and all(own) for own in same)
 
 
 def _shared_images(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

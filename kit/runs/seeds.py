@@ -28,7 +28,9 @@ def recipes_of(runs: Sequence[FinishedRun], *, find: bool = True) -> dict[str, l
         raise ValueError(f"{twice[0]} is given twice: a run has no difference to itself")
     groups: dict[object, list[FinishedRun]] = {}
     for run in runs:
-        groups.setdefault(_recipe_key(run) if find else run.folder, []).append(run)
+        key = _recipe_key(run) if find else run.folder
+        is_new = _seed(run) not in map(_seed, groups.get(key, []))  # the same seed again is no other seed
+        groups.setdefault(key if is_new else run.folder, []).append(run)
     if len(groups) == 1:
         groups = {run.folder: [run] for run in runs}
     names = run_names(runs)
@@ -60,9 +62,10 @@ def _recipe_key(run: FinishedRun) -> object:
     return short_hash([code, sorted(own.items()), sorted(identity.items()), repr(run.saved.tta), repr(run.rule)])
 
 
-def seeds_of(runs: Mapping[str, Sequence[FinishedRun]]) -> dict[str, list[object]]:
+def seeds_of(recipes: Mapping[str, Sequence[FinishedRun]]) -> dict[str, list[object]]:
     """The seeds of each recipe's runs; None where a run has no such flag."""
-    return {
-        name: [read_json(run.folder / "config.json").get("config", {}).get(SEED) for run in own]
-        for name, own in runs.items()
-    }
+    return {name: [_seed(run) for run in own] for name, own in recipes.items()}
+
+
+def _seed(run: FinishedRun) -> object:
+    return read_json(run.folder / "config.json").get("config", {}).get(SEED)
