@@ -13,7 +13,8 @@ class Compare:
     """Compare the out-of-fold scores of runs: a verdict, all pairs, and the images and slices that won and lost.
 
     Everything is read from the run folders. Runs that differ by --seed alone are found by themselves and count as one
-    recipe; with two seeds or more the verdict speaks of the recipes, with one of these networks.
+    recipe; with two seeds or more the verdict speaks of the recipes, with one of these networks. Reading a run with a
+    metric of your own executes the Python in its folder.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # two run folders or more; the first is the one to beat

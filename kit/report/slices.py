@@ -33,9 +33,10 @@ class Slice(NamedTuple):
 
 
 def slices_of(run: FinishedRun) -> list[Slice]:
-    """The slices of a run's held-out images; a kind of which all images are in one slice is left out.
+    """The slices of a run's held-out images.
 
-    Slices by the border are left out too where the run has not kept its truth.
+    A kind is left out where it says nothing: all images are in one slice, or each is in a slice of its own. Slices by
+    the border are left out too where the run has not kept its truth.
     """
     images = run.scores.images
     named = {
@@ -48,12 +49,18 @@ def slices_of(run: FinishedRun) -> list[Slice]:
 
 
 def _slices(kind: str, names: Sequence[str]) -> list[Slice]:
-    found = list(dict.fromkeys(names))
-    if kind == "area":
-        order = ["no foreground", *QUARTILES]
-        found.sort(key=lambda name: [name.startswith(one) for one in order].index(True))
-    rows = {name: np.flatnonzero(np.array(names, object) == name) for name in found}
-    return [Slice(kind, name, own) for name, own in rows.items()] if len(found) > 1 else []
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    if len(places) in (1, len(names)):
+        return []
+    found = sorted(places, key=_rank) if kind == "area" else places
+    return [Slice(kind, name, np.array(places[name])) for name in found]
+
+
+def _rank(name: str) -> int:
+    """The place of a name among the slices by area."""
+    return [name.startswith(one) for one in ("no foreground", *QUARTILES)].index(True)
 
 
 def _area_names(shares: np.ndarray) -> list[str]:

@@ -47,8 +47,7 @@ def reliability(histograms: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, n
         raise ValueError(
             f"histograms of levels are (..., 2, {LEVELS}) and there is a bin or more; got {histograms.shape} and {bins}"
         )
-    rows = [_bins_of(one, bins) for one in histograms.reshape(-1, 2, LEVELS)]
-    parts = np.stack(rows, axis=1) if rows else np.zeros((3, 0, bins))
+    parts = _bins_of(histograms.reshape(-1, 2, LEVELS), bins)
     return tuple(part.reshape(*histograms.shape[:-2], bins) for part in parts)
 
 
@@ -74,15 +73,23 @@ def band_histogram(truth: np.ndarray, levels: np.ndarray, share: float = BAND) -
     return level_histogram(np.where(near, truth, 255).astype(np.asarray(truth).dtype), levels)
 
 
-def _bins_of(histogram: np.ndarray, bins: int) -> np.ndarray:
-    """Share, mean probability and share of foreground of the bins of one histogram (2, 256): f64 (3, bins)."""
-    pixels = histogram.sum(axis=0)
-    total = pixels.sum()
-    if not total:
-        return np.full((3, bins), np.nan)
-    counts = np.concatenate([[0], np.cumsum(pixels)])
+def _bins_of(histograms: np.ndarray, bins: int) -> list[np.ndarray]:
+    """Share, mean probability and share of foreground of the bins of histograms (R, 2, 256): f64 (R, bins) each."""
+    pixels = histograms.sum(axis=1)
+    total = pixels.sum(axis=1, keepdims=True)
     ends = total * np.arange(bins + 1) / bins
-    parts = [np.concatenate([[0], np.cumsum(one)]) for one in (pixels * PROBABILITIES, histogram[1])]
-    sums = [np.diff(np.interp(ends, counts, part)) for part in parts]
-    size = total / bins
-    return np.stack([np.full(bins, 1 / bins), sums[0] / size, sums[1] / size])
+    places = np.minimum((np.cumsum(pixels, axis=1)[:, :, None] < ends[:, None, :]).sum(axis=1), LEVELS - 1)
+    inside = ends - _before(pixels, places)
+    own = np.take_along_axis(pixels, places, axis=1)
+    part = np.divide(inside, own, out=np.zeros(ends.shape), where=own > 0)  # of the level that a border cuts
+    found = [np.ones((len(pixels), bins)) / bins]
+    for values in (pixels * PROBABILITIES, histograms[:, 1]):
+        sums = _before(values, places) + part * np.take_along_axis(values, places, axis=1)
+        found.append(np.diff(sums, axis=1) / np.where(total > 0, total / bins, np.nan))
+    return [np.where(total > 0, one, np.nan) for one in found]
+
+
+def _before(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The sum of the values (R, 256) before each place (R, P)."""
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    return np.take_along_axis(sums, places, axis=1)

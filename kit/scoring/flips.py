@@ -47,7 +47,7 @@ def flip_groups(a: np.ndarray, b: np.ndarray, score: Callable[[np.ndarray], np.n
     for begin in range(0, count, rows):
         numbers = np.arange(begin, min(begin + rows, count))
         swapped = _bits(numbers, groups) if exact else random.integers(0, 2, (len(numbers), groups)).astype(float)
-        as_large += np.count_nonzero(~(np.abs(_differences(swapped, a, b, score)) < bound))
+        as_large += int(np.count_nonzero(~(np.abs(_differences(swapped, a, b, score)) < bound)))
     smallest = 2.0 ** (1 - groups)
     return Flips(as_large / count, 2 * count, True, smallest) if exact else _of_random(as_large, count, smallest)
 

@@ -18,7 +18,16 @@ from kit.folds.keeping import keep_folds
 from kit.losses import bce_dice, cross_entropy
 from kit.recipe import finish
 from kit.report.comparing import compare_recipes, join_recipes
-from kit.report.comparing_page import FIRST, IGNORED_COLOUR, PAPER, SECOND, drawings, most_changed, painted
+from kit.report.comparing_page import (
+    FIRST,
+    IGNORED_COLOUR,
+    PAPER,
+    SECOND,
+    drawings,
+    most_changed,
+    painted,
+    write_comparison,
+)
 from kit.report.slices import slices_of
 from kit.report.verdicts import comparison_text, notes, shown_slices, verdict
 from kit.runs import join_runs, predict_oof, read_run, recipes_of
@@ -26,6 +35,7 @@ from kit.runs.run import begin
 from kit.scoring import MeanDice, compare, dice
 
 CARS = 8
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def finished(folder, seed=0, lr=0.1, order=None):
@@ -141,6 +151,14 @@ def test_empty_truth_is_a_slice_of_its_own_and_ignored_pixels_touch_no_border(fo
     assert found["touches the border"].tolist() == list(range(1, 24, 3))
     shutil.rmtree(folder / "truth")
     assert "touches the border" not in {one.name for one in slices_of(run)}
+
+
+def test_groups_of_one_image_are_no_slices(folders):
+    run = read_run(folders["a0"])
+    run.scores.images["group"] = run.scores.images["id"]
+    assert {one.kind for one in slices_of(run)} == {"area", "border", "fold"}
+    run.scores.images["group"] = "one"
+    assert {one.kind for one in slices_of(run)} == {"area", "border", "fold"}
 
 
 def test_seeds_speak_of_the_recipes(folders):
@@ -329,6 +347,31 @@ def test_the_command(folders, tmp_path, monkeypatch, capsys):
     assert not re.search(r'(src|href)="(?!data:|#)', html)
     code, said = command(monkeypatch, capsys, a, b, "--json", "--no-seeds")
     assert (code, json.loads(said)["pairs"][0]["difference"]) == (0, facts["pairs"][0]["difference"])
+
+
+@pytest.mark.browser
+def test_the_page_fits_a_desktop_and_a_phone_and_asks_for_nothing(folders, tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed: the page of the comparison was not looked at")
+    from playwright.sync_api import sync_playwright
+
+    facts, recipes = facts_of(folders, ("a0", "b0", "b1"), find=False)
+    write_comparison(facts, recipes, tmp_path / "page.html")
+    with sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_page()
+        asked = []
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or asked.append(request.url))
+        page.on("console", lambda message: asked.append(message.text))
+        page.goto((tmp_path / "page.html").as_uri())
+        assert page.inner_text("h1") == facts["verdict"]
+        assert page.locator("article").count() == len(most_changed(facts["changed"]))
+        assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 100)")
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        first = page.inner_text("article >> nth=0")
+        assert most_changed(facts["changed"])[0]["id"] in first
+        assert asked == []
 
 
 def test_the_command_refuses_what_cannot_be_compared(folders, tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ from kit.scoring import (
     compare_all,
     holm,
     interval_of_metric,
+    iou,
     seed_spread,
 )
 from kit.scoring.compare import SeedSpread, _Law
@@ -217,7 +218,14 @@ def test_a_mean_over_classes_keeps_the_classes_of_each_whole_run():
     found = compare(*runs, groups, MeanIoU(3))
     scores = [interval_of_metric(MeanIoU(3), run, groups).value for run in runs]
     assert found.difference == pytest.approx(scores[1] - scores[0])
-    assert found.low is not None
+
+    def score(run, name):
+        """Mean IoU without a group; class 2 keeps its IoU of the whole where it is in no other group."""
+        whole, part = (iou(run[keep].sum(axis=0).reshape(3, 3)) for keep in (groups >= 0, groups != name))
+        return np.where(np.isnan(part), whole, part).mean()
+
+    without = np.array([score(runs[1], name) - score(runs[0], name) for name in range(5)])
+    assert found.error == pytest.approx(np.sqrt(4 / 5 * np.sum((without - without.mean()) ** 2)))
 
 
 def test_where_nothing_can_be_said_the_note_says_why():
