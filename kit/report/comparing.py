@@ -35,7 +35,8 @@ def join_recipes(recipes: Recipes) -> dict[str, list[FinishedRun]]:
     """The same runs with the same images in the same order. Raises ValueError where they cannot be compared."""
     runs = [run for own in recipes.values() for run in own]
     if len(recipes) < 2:
-        raise ValueError(f"a comparison needs two runs or more, got {', '.join(str(run.folder) for run in runs)}")
+        given = ", ".join(str(run.folder) for run in runs)
+        raise ValueError(f"a comparison needs two runs or more, got {given or 'none'}")
     joined = iter(join_runs(runs, same_folds=False))
     return {name: [next(joined) for _ in own] for name, own in recipes.items()}
 

@@ -12,7 +12,7 @@ that changes, and the sentence can be about THE RECIPES:
 
 σ² also holds a part of what V holds, how seeds differ from group to group, so se² errs on the careful side. Two seeds
 of each recipe leave f = 2, and then Satterthwaite's degrees of freedom of the sum call up to 7.7 % of null differences
-significant at 5 % (12 % at f = 1). Cochran's quantiles do not: each is the mean of the quantiles of both t
+significant at 5 % (12.6 % at f = 1). Cochran's quantiles do not: each is the mean of the quantiles of both t
 distributions, weighted by the shares of the variance.
 
     quantile(q) = se · ((1 - r) t_df(q) + r t_f(q)),  r = σ² (1/S_A + 1/S_B) / se²
