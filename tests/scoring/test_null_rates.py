@@ -95,8 +95,8 @@ def test_null_rates_of_networks():
 @pytest.mark.parametrize("seeds", SEEDS.values(), ids=SEEDS)
 def test_null_rates_of_recipes(seeds):
     failed = []
-    for count in (3, 6, 12, 32, 64):
-        for seen in (0.0, 0.5, 1.0):
+    for count in (6, 12, 32, 64):
+        for seen in (0.0, 1.0):
             found = [of_recipes(count, 4000, seeds, shift, seen) for shift in SHIFTS]
             shown = ", ".join(f"{100 * rate:.1f} %" for rate in found)
             line = f"{seeds} seeds, G={count:2}, {100 * seen:3.0f} % of the groups' variance from seeds: {shown}"
