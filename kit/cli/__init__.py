@@ -6,6 +6,7 @@ python -m kit lint data/carvana                                      is every im
 python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
 python -m kit bundle runs/mine --out DIR                             a folder that predicts without internet
 python -m kit export runs/mine --fold 0 --out net.onnx               one network as ONNX
+python -m kit compare runs/a runs/b                                  is one run better than another, or is it luck?
 python -m kit download pets                                          fetch a data set; without a name, list them
 python -m kit bench                                                  time kit against other packages, on this machine
 """
@@ -14,6 +15,7 @@ import tyro
 
 from kit.cli.bench import Bench
 from kit.cli.bundle import Bundle
+from kit.cli.compare import Compare
 from kit.cli.download import Download
 from kit.cli.export import Export
 from kit.cli.lint import Lint
@@ -29,6 +31,7 @@ def main() -> int:
         "predict": Predict,
         "bundle": Bundle,
         "export": Export,
+        "compare": Compare,
         "download": Download,
         "bench": Bench,
     }

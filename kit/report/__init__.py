@@ -8,6 +8,14 @@ conventions.py   the sentences that say what the numbers mean
 summary.py       the table for a terminal
 page.py          the page, one file; report.html is its template
 cards.py         the drawings of one image
+comparing.py     two runs or more compared: every number; comparing_text.py has the sentences
+comparing_page.py  the page of a comparison; comparing.html is its template
+slices.py        images that have something in common
+verdict.py       the first sentence of the page, and what speaks against the score
+budget.py        what kinds of errors, and which images, lose the score
+sliced.py        the scores of slices
+doubts.py        images in which the network contradicts the truth with confidence
+thumbnails.py    a small drawing of every held-out image
 display.py       images of any kind as RGB
 slides.py        slides at a size that fits the page
 plots.py         the charts

@@ -47,8 +47,8 @@ import numpy as np
 from kit.report.budget import loss_budget
 from kit.report.conventions import conventions
 from kit.report.doubts import doubtful_images
-from kit.report.image_slices import slices
 from kit.report.results import Results
+from kit.report.sliced import sliced_scores
 from kit.report.thresholds import threshold_curve
 from kit.report.verdict import verdict
 from kit.report.volumes import volume_scores
@@ -78,7 +78,7 @@ def measure(results: Results) -> dict:
         "thresholds": _class_curves(results),
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
-        "slices": slices(results), "budget": loss_budget(results), "doubtful": doubtful_images(results),
+        "slices": sliced_scores(results), "budget": loss_budget(results), "doubtful": doubtful_images(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,
     })  # fmt: skip
     return {"verdict": verdict(found), **found}

@@ -12,6 +12,7 @@ testing.py     predictions of the test images
 submit.py      the submission
 truth.py       the true masks of the held-out images, kept in the run folder
 finished.py    read_run: a finished run read from its folder alone; joining.py joins several image by image
+seeds.py       which finished runs are seeds of one recipe
 saving.py      predictor.json: what prediction needs without the data
 predict.py     python -m kit predict: images of any folder by a run folder alone (passes.py, workers.py, outputs.py)
 provenance.py  where a number comes from: command, versions, commit, hardware
@@ -25,6 +26,7 @@ from kit.runs.folds import unfinished
 from kit.runs.joining import join_runs
 from kit.runs.oof import oof_masks, predict_oof, scores
 from kit.runs.run import Config, Run, open_run
+from kit.runs.seeds import recipes_of
 from kit.runs.submit import Submission, submit
 from kit.runs.training import Plan, fit_fold, load, load_stage
 
@@ -46,6 +48,7 @@ __all__ = [
     "open_run",
     "predict_oof",
     "read_run",
+    "recipes_of",
     "scores",
     "submit",
     "unfinished",

@@ -12,27 +12,48 @@ from kit.runs.finished import FinishedRun
 from kit.system.files import counted, list_some
 
 
-def join_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+def join_runs(runs: Sequence[FinishedRun], *, same_folds: bool = True) -> list[FinishedRun]:
     """The runs with the folds that all have finished, and with the images in the order of the first run.
 
     Their ids, groups, folds, classes, task, metric and true masks must be the same. Networks, sizes and channels may
-    differ. Raises ValueError naming two runs and the first difference.
+    differ. same_folds=False: runs whose images lie in other folds are joined too, with the images that all of them
+    hold out; that is enough to compare scores, and nothing may be chosen on them fold by fold.
+    Raises ValueError naming two runs and the first difference.
     """
-    common = sorted(set.intersection(*(set(run.folds) for run in runs)))
-    if not common:
-        folds = "; ".join(f"{run.folder}: {', '.join(map(str, run.folds))}" for run in runs)
-        raise ValueError(f"no fold is finished in all of the runs ({folds}): train one of them in the others too")
-    first, *others = [run.of_folds(common) for run in runs]
+    shared = _shared_folds if same_folds or not _have_other_folds(runs) else _shared_images
+    first, *others = shared(runs)
     joined = [first]
     for other in others:
-        if found := next((text for text in _differences(first, other) if text), ""):
+        if found := next((text for text in _differences(first, other, same_folds) if text), ""):
             raise ValueError(f"{first.folder} and {other.folder} cannot be joined: {found}")
         rows = {id: row for row, id in enumerate(other.ids)}
         joined.append(other.of_rows([rows[id] for id in first.ids]))
     return joined
 
 
-def _differences(one: FinishedRun, other: FinishedRun) -> list[str]:
+def _shared_folds(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    common = sorted(set.intersection(*(set(run.folds) for run in runs)))
+    if not common:
+        folds = "; ".join(f"{run.folder}: {', '.join(map(str, run.folds))}" for run in runs)
+        raise ValueError(f"no fold is finished in all of the runs ({folds}): train one of them in the others too")
+    return [run.of_folds(common) for run in runs]
+
+
+def _have_other_folds(runs: Sequence[FinishedRun]) -> bool:
+    """Whether an image of the first run is in another fold of another run, or none of them is in that run."""
+    first, *others = (dict(zip(run.ids, run.fold_of.tolist(), strict=True)) for run in runs)
+    same = [[first[id] == fold for id, fold in other.items() if id in first] for other in others]
+    return not all(own and all(own) for own in same)
+
+
+def _shared_images(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    shared = set.intersection(*(set(run.ids) for run in runs))
+    if not shared:
+        raise ValueError(f"no image is held out in all of the runs {', '.join(str(run.folder) for run in runs)}")
+    return [run.of_rows([row for row, id in enumerate(run.ids) if id in shared]) for run in runs]
+
+
+def _differences(one: FinishedRun, other: FinishedRun, same_folds: bool) -> list[str]:
     """What differs, a text each; "" where nothing does."""
     pairs = {
         "task": [run.saved.task for run in (one, other)],
@@ -42,7 +63,8 @@ def _differences(one: FinishedRun, other: FinishedRun) -> list[str]:
     texts = [f"{name}: {a} in the first, {b} in the second" if a != b else "" for name, (a, b) in pairs.items()]
     if any(texts) or (ids := _other_ids(one, other)):
         return texts if any(texts) else [ids]
-    return [_moved(one, other, "group"), _moved(one, other, "fold"), _other_truth(one, other)]
+    moved = [_moved(one, other, what) for what in ("group", *(["fold"] if same_folds else []))]
+    return [*moved, _other_truth(one, other)]
 
 
 def _other_ids(one: FinishedRun, other: FinishedRun) -> str:

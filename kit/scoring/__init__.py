@@ -5,7 +5,12 @@ overlapping.py  the same of classes that may overlap, a matrix each
 instances.py    the precision of objects
 boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
+boundary_iou.py IoU of the strips along the outlines
+distances.py    distances between outlines: HD95, normalised surface distance
+calibration.py  do probabilities say how often the foreground is there?
+class_masks.py  the two masks of each class, of any task
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
+compare.py      is one run better than another? flips.py has the sign-flip test
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
@@ -15,6 +20,9 @@ validation.py   the scores of held-out samples during training
 from typing import TYPE_CHECKING
 
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
+from kit.scoring.boundary_iou import MeanBoundaryIoU, boundary_iou
+from kit.scoring.calibration import band_histogram, calibration_error, interval_of_calibration, reliability
+from kit.scoring.compare import Comparison, compare, compare_all, holm, seed_spread
 from kit.scoring.confusion import (
     binary_scores,
     confusion_matrix,
@@ -28,6 +36,7 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.distances import MeanSurfaceDice, hd95, mean_hd95, surface_dice, surface_distances
 from kit.scoring.instances import instance_precision
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import (
@@ -46,24 +55,35 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "Comparison",
     "DatasetDice",
     "DatasetIoU",
     "InstancePrecision",
     "Interval",
+    "MeanBoundaryIoU",
     "MeanDice",
     "MeanDicePerClass",
     "MeanIoU",
+    "MeanSurfaceDice",
     "Metric",
     "PrecisionOverThresholds",
     "Scores",
+    "band_histogram",
     "binary_scores",
     "boundary_f1",
+    "boundary_iou",
+    "calibration_error",
+    "compare",
+    "compare_all",
     "confusion_matrix",
     "dice",
     "foreground_scores",
     "frequency_weighted_iou",
+    "hd95",
+    "holm",
     "instance_precision",
     "interval",
+    "interval_of_calibration",
     "interval_of_metric",
     "interval_of_score",
     "iou",
@@ -71,10 +91,15 @@ __all__ = [
     "mean_accuracy",
     "mean_boundary_f1",
     "mean_dice",
+    "mean_hd95",
     "mean_iou",
     "pixel_accuracy",
     "read_oof_csv",
+    "reliability",
     "score",
+    "seed_spread",
+    "surface_dice",
+    "surface_distances",
 ]
 
 _OF_COUNTS = {"COLUMNS", "Scores", "read_oof_csv", "score"}

@@ -67,7 +67,7 @@ def interval(
         raise ValueError(f"denominators are 0 or more, got {bottom.min():g} at position {bottom.argmin()}")
     is_share = bool(((top >= 0) & (top <= bottom * (1 + 1e-9))).all())
     misses = (bottom - top).clip(0) if is_share else bottom - top
-    names, sums = _sum_groups(np.column_stack([top, misses, bottom]), groups)
+    names, sums = sum_groups(np.column_stack([top, misses, bottom]), groups)
     scored = sums[:, 2] > 0
     notes = [f"{_groups((~scored).sum())} left out: nothing to score there"] if not scored.all() else []
     names, sums = [name for name, kept in zip(names, scored, strict=True) if kept], sums[scored]
@@ -106,7 +106,7 @@ def interval_of_score(
     """
     counts = np.asarray(counts, float)
     _check(counts, groups, level)
-    names, sums = _sum_groups(np.column_stack([np.ones(len(counts)), counts]), groups)
+    names, sums = sum_groups(np.column_stack([np.ones(len(counts)), counts]), groups)
     parts = [sums.sum(axis=0)[None], *([_leave_one_out(sums)] if len(names) > 2 else [])]
     with np.errstate(divide="ignore", invalid="ignore"):  # a group may hold all that there is to score
         whole, *without = np.asarray(score(np.concatenate(parts)[:, 1:]), float)
@@ -210,7 +210,7 @@ def _check(counts: np.ndarray, groups: Sequence[Hashable], level: float) -> None
         raise ValueError(f"level is a share between 0 and 1 such as 0.95, got {level}")
 
 
-def _sum_groups(counts: np.ndarray, groups: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray]:
+def sum_groups(counts: np.ndarray, groups: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray]:
     """Return the names of the groups in order of appearance, and the sum of each one's rows (G, M)."""
     codes: dict[Hashable, int] = {}
     rows = [codes.setdefault(group, len(codes)) for group in groups]
