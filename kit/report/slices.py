@@ -61,7 +61,7 @@ def _slices(kind: str, names: Sequence[str]) -> list[Slice]:
 
 
 def _quarters(values: np.ndarray, quarters: Sequence[str], without: str = "") -> list[str]:
-    """Of each value the name of its quarter with its range in %; `without` where it is NaN. Equal ones stay together."""
+    """Of each value the name of its quarter with its range in %; `without` where it is NaN."""
     known = values[~np.isnan(values)]
     if not known.size:
         return [without] * len(values)

@@ -262,8 +262,8 @@ def test_five_thousand_images_are_below_ten_megabytes(results):
         results,
         images=images,
         **{name: np.concatenate([getattr(results, name)] * times) for name in arrays},
-        thumbnails=dict.fromkeys(images["id"], bytes(900))  # of photographs they have about 800,
-        ** {name: (lambda id, own=own: own(id.rpartition(" ")[0])) for name, own in read.items()},
+        thumbnails=dict.fromkeys(images["id"], bytes(900)),  # of photographs they have about 800
+        **{name: (lambda id, own=own: own(id.rpartition(" ")[0])) for name, own in read.items()},
     )
     html = page_of(many, report.measure(many))
     assert html.count("<li data-id=") == len(images) >= 5000
