@@ -146,8 +146,11 @@ class FinishedRun:
         return Store(folder, channels, self.rule)
 
 
-def read_run(folder: Path | str) -> FinishedRun:
-    """Read a run folder. Raises FileNotFoundError or ValueError where no fold is finished or files are damaged."""
+def read_run(folder: Path | str, metric: Metric | None = None) -> FinishedRun:
+    """Read a run folder. metric: the run's, where it is at hand; else it is made from what the folder keeps.
+
+    Raises FileNotFoundError or ValueError where no fold is finished or files are damaged.
+    """
     folder = Path(folder)
     saved = read_saved(folder)
     folds = tuple(finished_folds(folder, saved))
@@ -155,7 +158,8 @@ def read_run(folder: Path | str) -> FinishedRun:
     if len(scored) > 1:
         raise ValueError(f"the folds of {folder} were scored by several metrics or rules: run the recipe once more")
     scores = Scores.join([Scores.read(folder / f"fold{fold}") for fold in folds])
-    return FinishedRun(folder, saved, _metric_of(folder, saved, scores), folds, _with_counts(saved, scores))
+    metric = metric or _metric_of(folder, saved, scores)
+    return FinishedRun(folder, saved, metric, folds, _with_counts(saved, scores))
 
 
 def _metric_of(folder: Path, saved: SavedRun, scores: Scores) -> Metric:

@@ -26,6 +26,7 @@ from kit.submission import rle
 from kit.submission.competition import Competition
 from kit.submission.dialect import Cells, Dialect
 from kit.submission.lint import errors_of, lint
+from kit.submission.names import csv_stem
 from kit.submission.rows import RowParts, rows_in_order
 from kit.submission.score import score, truth_reader
 from kit.submission.tables import write
@@ -237,12 +238,8 @@ def _write(path: Path, parts: Path, competition: Competition, unreadable: Collec
 
 
 def _csv_name(run: Run, folds: Sequence[int]) -> str:
-    """After the recipe, and after the run folder where that has a name of its own: two settings, two files."""
-    drawn = "_drawn" if run.dataset.drawn else ""
-    own = run.folder.resolve().name.removesuffix(drawn)
-    stem = own if own == run.name or own.startswith(f"{run.name}_") else f"{run.name}_{own}"
     which = f"_fold{folds[0]}" if len(folds) == 1 else ""
-    return f"{stem}{which}{drawn}.csv"
+    return f"{csv_stem(run.folder, run.name, run.dataset.drawn)}{which}{'_drawn' if run.dataset.drawn else ''}.csv"
 
 
 def _forget_rows(run: Run, asked: str, keep: Path) -> None:
