@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from kit.ledger.recording import record_run
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
 from kit.runs.folds import has_only_weights, unfinished
@@ -63,6 +64,8 @@ def finish(
         submit(run, submission, network, fold)
         if run.world.main and test_time(run) != before:
             write_run_report(run, metric, csv_size)  # again: with the time that the test images took
+    if run.world.main:
+        record_run(run.folder, metric)
 
 
 def launch(main: Callable[[], None]) -> None:

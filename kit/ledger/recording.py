@@ -62,6 +62,14 @@ def record(
     return next(iter(ledger.add([fact])), None)
 
 
+def record_run(folder: Path, metric: "Metric | None") -> None:
+    """The end of a recipe: add its run to the ledger. Whatever goes wrong is a note: the run itself is whole."""
+    try:
+        record(folder, metric=metric)
+    except Exception as error:  # a full disk, a read-only one, a lock that another process keeps, a damaged file
+        print(f"note: the run is not in the ledger ({type(error).__name__}: {error}); python -m kit ledger adds it")
+
+
 def facts_of(folder: Path) -> dict | None:
     """What a run folder says without its scores being read; None where no fold is finished."""
     saved, config = read_facts(folder / "predictor.json"), read_facts(folder / "config.json")
@@ -75,13 +83,15 @@ def facts_of(folder: Path) -> dict | None:
     values = {k: v for k, v in identity.items() if not k.startswith("data.")} | settings
     data = short_hash(sorted((k, v) for k, v in identity.items() if k.startswith("data.")))
     code = begun.get("recipe", config.get("recipe", "unknown"))
+    drawn = bool(saved.get("drawn"))
+    stem = csv_stem(folder, saved.get("name") or "", drawn)
     scored = [(fold, *(facts.get(name) for name in ("key", "recipe", "metric"))) for fold, facts in folds.items()]
     return {
         "fact": "run",
         "id": short_hash((sorted((k, str(v)) for k, v in values.items()), code, commit, data)),
         "run": folder.resolve().name,
         "recipe": saved.get("name"),
-        "drawn": bool(saved.get("drawn")),
+        "drawn": drawn,
         "commit": commit,
         "code": code,
         "data": data,
@@ -90,9 +100,9 @@ def facts_of(folder: Path) -> dict | None:
         "of": planned_of(folder),
         "predictions": short_hash(scored),
         "crossfit": crossfit_of(folder),
-        "csv": [csv_stem(folder, saved.get("name") or "", bool(saved.get("drawn"))), "_drawn" * bool(saved.get("drawn"))],
+        "csv": [stem, "_drawn" * drawn],
         "tests": len(saved.get("ids") or ()),
-    }  # fmt: skip
+    }
 
 
 def scores_of(run: "FinishedRun") -> dict:

@@ -19,6 +19,7 @@ How often the leaderboard was looked at counts too: of many looks the best is pa
 difference is none (Blum & Hardt 2015, "The Ladder", arXiv 1502.04585).
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Test:
+class Verdict:
     """D of a run, its standard error, and whether it is an alarm after Holm's correction over all runs tested."""
 
     run: str
@@ -101,7 +102,7 @@ def _is_seeded(name: str) -> bool:
     return name in {"plan.augment", "plan.samples"}  # their text holds the seed
 
 
-def test_shifts(runs: Sequence[dict], scores: dict[str, float], base: dict, public: Public) -> list[Test]:
+def judge(runs: Sequence[dict], scores: dict[str, float], base: dict, public: Public) -> list[Verdict]:
     """Test D of each run in `scores`, {id: public score}, against `base`, which is one of them."""
     seed, found = seed_variance(runs) or 0.0, []
     for run in runs:
@@ -113,18 +114,18 @@ def test_shifts(runs: Sequence[dict], scores: dict[str, float], base: dict, publ
         value = scores[run["id"]] - scores[base["id"]] - own.value
         error = math.sqrt(own.variance * (1 + run["cv"]["groups"] / public.groups_of(run)) + 2 * seed)
         p = 2 * float(stdtr(own.df, -abs(value) / error)) if error > 0 else float(value == 0)
-        found.append(Test(run["id"], base["id"], value, error, own.df, p))
+        found.append(Verdict(run["id"], base["id"], value, error, own.df, p))
     return _holm(found)
 
 
-def _holm(tests: list[Test]) -> list[Test]:
+def _holm(tests: list[Verdict]) -> list[Verdict]:
     """Mark the alarms: the smallest p against LEVEL / m, the next against LEVEL / (m - 1), until one is larger."""
     alarms: set[int] = set()
     for rank, place in enumerate(sorted(range(len(tests)), key=lambda i: tests[i].p)):
         if tests[place].p * (len(tests) - rank) > LEVEL:
             break
         alarms.add(place)
-    return [Test(**{**vars(test), "alarm": place in alarms}) for place, test in enumerate(tests)]
+    return [Verdict(**{**vars(test), "alarm": place in alarms}) for place, test in enumerate(tests)]
 
 
 def shift(runs: Sequence[dict], scores: dict[str, float], public: Public) -> dict | None:
@@ -154,7 +155,7 @@ def _level_error(run: dict, public: Public) -> float | None:
 
 def noise(runs: Sequence[dict], public: Public) -> float | None:
     """The standard error of the difference of two runs on the public images: the median over neighbours in time."""
-    pairs = [(run, difference(run, before)) for before, run in zip(runs, runs[1:], strict=False)]
+    pairs = [(run, difference(run, before)) for before, run in itertools.pairwise(runs)]
     found = [
         math.sqrt(own.variance * run["cv"]["groups"] / public.groups_of(run)) for run, own in pairs if own.variance
     ]
