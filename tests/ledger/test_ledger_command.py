@@ -58,7 +58,7 @@ def test_scores_from_kaggle(ledger, monkeypatch):
     row = {"ref": 7, "fileName": "mine.csv", "date": "2026-02-01 10:00:00", "description": "", "status": "COMPLETE"}
     rows = [
         {**row, "publicScore": 0.7, "privateScore": None},
-        {**row, "ref": 8, "publicScore": None, "privateScore": None},
+        {**row, "ref": 8, "date": "2026-02-02 10:00:00", "publicScore": None, "privateScore": None},
     ]
     monkeypatch.setattr("kit.cli.ledger.read_submissions", lambda name: rows)
     said = "2 submissions at Kaggle, 1 with a public score; 2 new here\n"
