@@ -41,7 +41,7 @@ from kit.training import parameter_groups, supervised, warmup_poly
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # train, trainannot, val, valannot; else $KIT_DATA/camvid, data/camvid
     run_dir: Path = Path("runs/camvid_segnet")
     epochs: Count = 100

@@ -33,7 +33,7 @@ from kit.training import adamw, supervised, warmup_cosine
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # Kaggle's files; else $KIT_DATA/carvana, data/carvana
     run_dir: Path = Path("runs/carvana_effunet")
     epochs: Count = 20

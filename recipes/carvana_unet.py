@@ -41,7 +41,7 @@ from kit.training.processes import start
 class Config:
     """The flags; the defaults are meant for the real competition on one GPU."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # Carvana's files; else $KIT_DATA/carvana, data/carvana, /kaggle/input
     run_dir: Path = Path("runs/carvana_unet")  # weights, predictions and report go here; an older one is resumed
     epochs: Count = 20  # passes over the training images

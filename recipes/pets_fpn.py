@@ -38,7 +38,7 @@ from kit.training import parameter_groups, supervised, warmup_cosine
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # images and annotations; else $KIT_DATA/pets, data/pets
     run_dir: Path = Path("runs/pets_fpn")
     epochs: Count = 10

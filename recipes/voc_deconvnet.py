@@ -41,7 +41,7 @@ from kit.training import parameter_groups, supervised, warmup_poly
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # VOCdevkit; else $KIT_DATA/voc, data/voc
     run_dir: Path = Path("runs/voc_deconvnet")
     epochs: Count = 20

@@ -43,7 +43,7 @@ STAGES = {"32s": FCN32s, "16s": FCN16s, "8s": FCN8s}
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # VOCdevkit; else $KIT_DATA/voc, data/voc
     run_dir: Path = Path("runs/voc_fcn")
     epochs: Count = 40

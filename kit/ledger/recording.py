@@ -14,7 +14,8 @@ A fact of a run, one line:
     metric, cv  {"value", "low", "high", "df", "note", "images", "groups"}; of the held-out images of the folds
     without     the score without each of at most 64 blocks of whole groups: differences between two runs are tested
                 on them; `images` is a hash of ids and blocks, which must be the same for that
-    crossfit    {"value", "low", "high"} of the tuned rule, chosen on other folds; null where no tuned rule is in use
+    predictions the name of all out-of-fold predictions and of how they were scored, as `key` in rule.json
+    crossfit    {"value"} of the tuned rule, each fold scored with one chosen on the others; null where none is in use
     csv         how the names of its submissions begin, and end where the data is drawn
     parent      the id of the earlier run that differs least; changed: {name: [there, here]} is how
 """
@@ -85,7 +86,8 @@ def facts_of(folder: Path) -> dict | None:
     code = begun.get("recipe", config.get("recipe", "unknown"))
     drawn = bool(saved.get("drawn"))
     stem = csv_stem(folder, saved.get("name") or "", drawn)
-    scored = [(fold, *(facts.get(name) for name in ("key", "recipe", "metric"))) for fold, facts in folds.items()]
+    scored = [(fold, *(folds[fold].get(name) for name in ("key", "recipe", "metric"))) for fold in sorted(folds)]
+    predictions = short_hash(scored)
     return {
         "fact": "run",
         "id": short_hash((sorted((k, str(v)) for k, v in values.items()), code, commit, data)),
@@ -98,8 +100,8 @@ def facts_of(folder: Path) -> dict | None:
         "config": values,
         "folds": sorted(folds),
         "of": planned_of(folder),
-        "predictions": short_hash(scored),
-        "crossfit": crossfit_of(folder),
+        "predictions": predictions,
+        "crossfit": crossfit_of(folder, predictions),
         "csv": [stem, "_drawn" * drawn],
         "tests": len(saved.get("ids") or ()),
     }
@@ -172,13 +174,11 @@ def planned_of(folder: Path) -> int:
     return 1 + max((int(line.rpartition(",")[2]) for line in lines if line), default=-1)
 
 
-def crossfit_of(folder: Path) -> dict | None:
-    """The cross-fitted score of the tuned rule, where rule.json says that the rule is in use."""
+def crossfit_of(folder: Path, predictions: str) -> dict | None:
+    """The cross-fitted score of the tuned rule, where rule.json says that it is used, and was chosen on these."""
     kept = read_facts(folder / "rule.json")
-    found = kept.get("crossfitted") if kept.get("used") else None
-    if isinstance(found, int | float):
-        found = {"value": found}
-    return {name: rounded(found.get(name)) for name in ("value", "low", "high")} if isinstance(found, dict) else None
+    found = kept.get("cross_fitted") if kept.get("used") and kept.get("key") == predictions else None
+    return None if found is None else {"value": rounded(float(found))}
 
 
 def read_facts(path: Path) -> dict:

@@ -46,7 +46,7 @@ def _runs(seen: dict) -> str:
             names[run["id"]],
             f"{len(run['folds'])}/{run['of']}",
             with_ends(run["cv"]),
-            with_ends(run["crossfit"]) if run["crossfit"] else "",
+            f"{run['crossfit']['value']:.4f}" if run["crossfit"] else "",
             "" if run["public"] is None else f"{run['public']:.5g}",
             "base" if run["id"] == seen["base"] and seen["tests"] else off,
             _changed(run, names),

@@ -79,12 +79,12 @@ def _config(choices: Choices, root: Path, path: Path) -> str:
     sizing = choices.sizing
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
     passes = f"of {choices.slides.crops} crops each" if choices.slides else "passes over the training images"
-    is_one = "; the data has one split, so only 0" * bool(choices.found.split)
+    is_one = "; the data has one split, so only 0, or full" * bool(choices.found.split)
     return f'''@dataclass(frozen=True)
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out{is_one}
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none{is_one}
     data_dir: Path = Path({quoted(str(root))})
     run_dir: Path = Path("runs/{path.stem}")  # weights, predictions and report go here; an older run is resumed
     epochs: Count = {sizing.epochs}  # {passes}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from kit.data.samples import SegmentationDataset, collate_samples
 from kit.folds.keeping import locked_folds
 from kit.runs.changes import changed_kit
 from kit.runs.check import check_network
-from kit.runs.run import Run, read_json
+from kit.runs.run import Fold, Run, fold_name, is_full, read_json
 from kit.runs.settings import network_text, optimizer_settings, settings_of, text_of
 from kit.scoring.validation import Validation
 from kit.system.files import cache_folder, digest, is_locked, write_atomic
@@ -56,9 +57,9 @@ class Plan:
 
 
 def fit_fold(
-    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
+    run: Run, fold: Fold, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
 ) -> None:
-    """Train the network that has not seen `fold`; resumes from its last checkpoint.
+    """Train the network that has not seen `fold`; resumes from its last checkpoint. A full fit sees all images.
 
     Raises ValueError where the network does not fit the channels or classes of the data set, or where the fold or
     another one was trained with other settings.
@@ -73,7 +74,7 @@ def fit_fold(
 
 
 def _fit_fold(
-    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
+    run: Run, fold: Fold, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
 ) -> None:
     facts = run.world.agree(lambda: _settings_of(plan, optimizer, loss_of))
     begun_with = {PACKAGE: package} if (package := getattr(model, "package", "")) else {}
@@ -82,7 +83,13 @@ def _fit_fold(
     settings = Settings(
         plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
     )
-    fit(state, train_loader(run, fold, plan), loss_of, evaluator(run, fold, plan), settings, run.fold_folder(fold))
+    evaluate = _no_scores if is_full(fold) else evaluator(run, fold, plan)
+    fit(state, train_loader(run, fold, plan), loss_of, evaluate, settings, run.fold_folder(fold))
+
+
+def _no_scores(model: nn.Module) -> dict[str, float]:
+    """Nothing is held out."""
+    return {}
 
 
 def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) -> dict[str, str]:
@@ -92,13 +99,18 @@ def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) 
     return {name: text for name, text in facts.items() if name not in left_out}
 
 
-def _keep_settings(run: Run, fold: int, facts: dict[str, str]) -> None:
+def _keep_settings(run: Run, fold: Fold, facts: dict[str, str]) -> None:
     """Write the settings of the run's folds. Raises ValueError if another fold was trained, or is, with other ones.
 
     The network is kept for the report: what it is made of may be written otherwise by another version of a package.
     The package of the first weights counts where a fold begins: "imagenet" may be the hub's in one place and a
     package's in another, and the folds of a run begin alike. A fold that is resumed has its weights in its checkpoint.
+    A full fit is trained as the folds were, but for what depends on the images or the seed.
     """
+    if is_full(fold):
+        path = run.folder / "settings.json"
+        check_identity(path, _apart_from_data(facts), _apart_from_data(read_json(path)))
+        return
     path, others = run.folder / "settings.json", [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
     with locked_folds(run.folder):
         then = read_json(path)
@@ -109,7 +121,13 @@ def _keep_settings(run: Run, fold: int, facts: dict[str, str]) -> None:
             write_atomic(path, json.dumps(facts, indent=2) + "\n")
 
 
-def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
+def _apart_from_data(facts: dict[str, str]) -> dict[str, str]:
+    """The settings without hashes, which change with the seed of an augmentation or with weights from the images."""
+    kept = {name: text for name, text in facts.items() if name not in {"network", PACKAGE, "plan.weights"}}
+    return {name: re.sub(r"(\w+ \([\d, ]*\) )?\b[0-9a-f]{16}\b", "", text) for name, text in kept.items()}
+
+
+def train_loader(run: Run, fold: Fold, plan: Plan) -> DataLoader:
     """This process's share of the batches, in an order that the seed and the epoch decide."""
     samples = plan.samples
     if samples is None and has_regions(run.dataset):
@@ -125,7 +143,7 @@ def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_samples, **load)
 
 
-def evaluator(run: Run, fold: int, plan: Plan) -> Validation:
+def evaluator(run: Run, fold: Fold, plan: Plan) -> Validation:
     """The scores of the images that `fold` holds out, at the network's size; of slides those of some tiles.
 
     No more images at once than in a micro-batch of training, and by the tiles that training crops: so a validation
@@ -148,7 +166,7 @@ def _reader(run: Run, cache: bool) -> Callable[[str], tuple[np.ndarray, np.ndarr
 
 def new_fold_state(
     run: Run,
-    fold: int,
+    fold: Fold,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema_decay: float | None = 0.999,
@@ -163,19 +181,19 @@ def new_fold_state(
     return new_state(model, optimizer, run.dtype, identity, ema_decay, run.flags.defaults)
 
 
-def load(run: Run, fold: int, model: nn.Module) -> nn.Module:
+def load(run: Run, fold: Fold, model: nn.Module) -> nn.Module:
     """Give `model` the weights with which the fold's training ended, on this run's device."""
     load_weights(run.fold_folder(fold) / "last.safetensors", model)
     return model.to(run.world.device)
 
 
-def load_stage(run: Run, earlier: Path, fold: int, model: nn.Module) -> nn.Module:
+def load_stage(run: Run, earlier: Path, fold: Fold, model: nn.Module) -> nn.Module:
     """Give `model` the weights with which `fold` ended in the run folder of an earlier stage of training.
 
     Raises FileNotFoundError while that fold is not finished. Raises ValueError if it was trained on other data, lists
     or folds: it may then have seen images that are held out here.
     """
-    if not (earlier / f"fold{fold}/finished.json").exists():
+    if not (earlier / fold_name(fold) / "finished.json").exists():
         raise FileNotFoundError(f"this stage continues {earlier}, where fold {fold} is not finished: run that first")
     then = read_json(earlier / "config.json").get("identity", {})
     is_same_data = all(then.get(name) == value for name, value in run.data.items())
@@ -185,5 +203,5 @@ def load_stage(run: Run, earlier: Path, fold: int, model: nn.Module) -> nn.Modul
             f"{earlier} was trained on other data, lists or folds than this stage is scored on, so its network may "
             "have seen the held-out images. Give both stages the same flags for them"
         )
-    load_weights(earlier / f"fold{fold}/last.safetensors", model)
+    load_weights(earlier / fold_name(fold) / "last.safetensors", model)
     return model

@@ -133,11 +133,12 @@ def test_the_variance_over_blocks_is_that_over_groups(tmp_path):
     assert 0.75 < error / ((found.high - found.low) / 2 / 1.96) < 1.3
 
 
-def test_the_cross_fitted_score_counts_where_the_tuned_rule_is_in_use(tmp_path):
-    assert crossfit_of(tmp_path) is None
+def test_the_cross_fitted_score_counts_while_the_tuned_rule_is_in_use(tmp_path):
+    assert crossfit_of(tmp_path, "k") is None
     for used in (True, False):
-        (tmp_path / "rule.json").write_text(json.dumps({"used": used, "crossfitted": {"value": 0.9, "low": 0.8}}))
-        assert crossfit_of(tmp_path) == ({"value": 0.9, "low": 0.8, "high": None} if used else None)
+        (tmp_path / "rule.json").write_text(json.dumps({"used": used, "key": "k", "cross_fitted": 0.9}))
+        assert crossfit_of(tmp_path, "k") == ({"value": 0.9} if used else None)
+        assert crossfit_of(tmp_path, "of other predictions") is None
 
 
 def test_runs_of_one_split_are_paired(tmp_path):
