@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from kit.training.loop import LossOf, Settings, fit
 from kit.training.processes import EpochBatches
 from kit.training.state import TrainState, new_state
 
+ARRAY = r"\w+ \([\d, ]*\) [0-9a-f]{16}"  # as kit.runs.settings writes one
+HASH = rf"{ARRAY}|\b[0-9a-f]{{16}}\b"  # or any object
 PACKAGE = "package of the first weights"  # a setting of runs whose networks begin with the weights of one
 Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 
@@ -105,26 +107,27 @@ def _keep_settings(run: Run, fold: Fold, facts: dict[str, str]) -> None:
     The network is kept for the report: what it is made of may be written otherwise by another version of a package.
     The package of the first weights counts where a fold begins: "imagenet" may be the hub's in one place and a
     package's in another, and the folds of a run begin alike. A fold that is resumed has its weights in its checkpoint.
-    A full fit is trained as the folds were, but for what depends on the images or the seed.
+    Arrays do not count, because weights of classes or of images come from the masks that a fold trains on. A full fit
+    is trained as the folds were; its seed, which is a part of hashes, may be another.
     """
+    path = run.folder / "settings.json"
     if is_full(fold):
-        path = run.folder / "settings.json"
-        check_identity(path, _apart_from_data(facts), _apart_from_data(read_json(path)))
+        if then := read_json(path):
+            check_identity(path, *(_of_any_fold(one, HASH) for one in (facts, then)))
         return
-    path, others = run.folder / "settings.json", [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
+    others = [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
     with locked_folds(run.folder):
         then = read_json(path)
         if then and any((other / "last.pt").exists() or is_locked(other) for other in others if other.exists()):
-            uncompared = {"network", PACKAGE} if run.is_begun(fold) else {"network"}
-            check_identity(path, *({k: v for k, v in one.items() if k not in uncompared} for one in (facts, then)))
+            left_out = {PACKAGE} if run.is_begun(fold) else set()
+            check_identity(path, *(_of_any_fold(one, ARRAY, left_out) for one in (facts, then)))
         elif not run.is_begun(fold):
             write_atomic(path, json.dumps(facts, indent=2) + "\n")
 
 
-def _apart_from_data(facts: dict[str, str]) -> dict[str, str]:
-    """The settings without hashes, which change with the seed of an augmentation or with weights from the images."""
-    kept = {name: text for name, text in facts.items() if name not in {"network", PACKAGE, "plan.weights"}}
-    return {name: re.sub(r"(\w+ \([\d, ]*\) )?\b[0-9a-f]{16}\b", "", text) for name, text in kept.items()}
+def _of_any_fold(facts: dict[str, str], differing: str, left_out: Collection[str] = (PACKAGE,)) -> dict[str, str]:
+    """The settings that all folds of a run share. differing: a pattern of what does not count in their texts."""
+    return {name: re.sub(differing, "…", text) for name, text in facts.items() if name not in {"network", *left_out}}
 
 
 def train_loader(run: Run, fold: Fold, plan: Plan) -> DataLoader:
