@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from kit.folds.naming import Fold, is_full
 from kit.ledger.recording import record_run
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
@@ -16,7 +17,7 @@ from kit.runs.folds import has_only_weights, unfinished
 from kit.runs.full import describe, expectation, finish_full
 from kit.runs.half import measure_half
 from kit.runs.oof import predict_oof, up_to_date
-from kit.runs.run import Fold, Run, is_full, planned
+from kit.runs.run import Run, planned
 from kit.runs.saving import save_predictor, saved_run
 from kit.runs.submit import Submission, submit, test_time
 from kit.scoring.metrics import Metric

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 
 from kit.folds.keeping import freeze_folds, locked_folds
+from kit.folds.naming import Fold, is_full
 from kit.runs.full import finished_full
 from kit.runs.oof import scored, up_to_date
-from kit.runs.run import Fold, Run, check_config, is_full, planned, read_json
+from kit.runs.run import Run, check_config, planned, read_json
 from kit.system.files import run_lock, write_atomic
 
 

@@ -9,9 +9,10 @@ from torch import nn
 
 from kit.data.identity import held_values, named_values, reading_code
 from kit.data.regions import has_regions
+from kit.folds.naming import Fold
 from kit.prediction.predictor import Predictor
 from kit.prediction.slides import stream
-from kit.runs.run import Fold, Run, read_json, read_only_allowed
+from kit.runs.run import Run, read_json, read_only_allowed
 from kit.runs.settings import network_text
 from kit.runs.training import load
 from kit.runs.truth import Truth

@@ -28,6 +28,7 @@ from kit.data.normalise import normalisation_of
 from kit.data.regions import has_regions
 from kit.data.tasks import Task, task_of
 from kit.folds.keeping import is_at_work, is_begun, is_trained, keep_folds, locked_folds, read_folds
+from kit.folds.naming import Fold, fold_name, is_full
 from kit.prediction.bands import check_slides
 from kit.prediction.frame import Frame
 from kit.prediction.rule import Rule, rule_for
@@ -43,18 +44,6 @@ from kit.training.checkpoint import OtherRun, check_identity
 from kit.training.loaders import default_workers
 from kit.training.loop import best_dtype
 from kit.training.processes import World, start
-
-Fold = int | str
-
-
-def is_full(fold: Fold) -> bool:
-    """Whether a fold is none: a network that is trained on all images."""
-    return isinstance(fold, str)
-
-
-def fold_name(fold: Fold) -> str:
-    """How the folder of a fold is called: fold3, or full0."""
-    return fold if is_full(fold) else f"fold{fold}"
 
 
 @dataclass(frozen=True)

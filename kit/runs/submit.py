@@ -16,12 +16,13 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from kit.folds.naming import Fold, is_full
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
 from kit.prediction.slides import SlideLevels
 from kit.runs.full import finished_full, write_expectation
 from kit.runs.oof import prediction_key, up_to_date
-from kit.runs.run import Fold, Run, is_full, read_json
+from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
 from kit.submission.competition import Competition

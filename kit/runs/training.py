@@ -17,9 +17,10 @@ from kit.data.crops import SlideCrops, SlideTiles
 from kit.data.regions import has_regions
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.folds.keeping import locked_folds
+from kit.folds.naming import Fold, fold_name, is_full
 from kit.runs.changes import changed_kit
 from kit.runs.check import check_network
-from kit.runs.run import Fold, Run, fold_name, is_full, read_json
+from kit.runs.run import Run, read_json
 from kit.runs.settings import network_text, optimizer_settings, settings_of, text_of
 from kit.scoring.validation import Validation
 from kit.system.files import cache_folder, digest, is_locked, write_atomic

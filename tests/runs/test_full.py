@@ -1,6 +1,7 @@
 """A full fit: trained on all images after the folds, resumed bit for bit, submitted with the score to expect."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from safetensors.torch import load_file
 from tiny import TinyDataset, tiny_competition, tiny_network
 from tiny_run import mask_by_hand
 
+from kit.bundle.weights import copy_run
 from kit.data import Resizing, photo_augment
 from kit.folds import group_kfold
 from kit.losses import bce_dice
-from kit.prediction import TTA, VIEWS, Frame
+from kit.prediction import TTA, VIEWS, Frame, Predictor
+from kit.prediction.saved import read_saved, wanted_folds
 from kit.recipe import finish
 from kit.runs import Plan, Submission, fit_fold, open_run
 from kit.scoring import MeanDice, interval_of_metric
@@ -100,13 +103,33 @@ def test_the_submission_is_the_mean_of_all_seeds(fits):
         network = tiny_network()
         network.load_state_dict(load_file(folder / f"runs/full/full{seed}/last.safetensors"))
         networks.append(network.eval())
-    rows = (folder / "csv/full_full.csv").read_text().splitlines()[1:]
     data = TinyDataset()
-    assert len(rows) == len(data.test_ids)
-    for id, row in zip(data.test_ids, rows, strict=True):
+    for id, found in zip(data.test_ids, csv_masks(folder), strict=True):
         mask = mask_by_hand(networks, data.read_image(id), SIZE)
-        found = rle.decode(row.split(",")[1], mask.shape, Dialect().order)
         assert np.mean(found != mask) < 0.01  # a level may round to another side
+
+
+def csv_masks(folder):
+    rows = (folder / "csv/full_full.csv").read_text().splitlines()[1:]
+    return [rle.decode(row.split(",")[1], TinyDataset().size, Dialect().order) for row in rows]
+
+
+def test_the_folder_alone_predicts_by_full_fits(fits, tmp_path):
+    folder, data = fits[0] / "runs/full", TinyDataset()
+    copy_run(folder, read_saved(folder), wanted_folds(folder, "full"), tmp_path / "bundled")
+    for predictor in (Predictor.load(folder, "full", "cpu"), Predictor.load(tmp_path / "bundled", device="cpu")):
+        assert len(predictor.networks) == 2
+        for id, mask in zip(data.test_ids, csv_masks(fits[0]), strict=True):
+            np.testing.assert_array_equal(predictor.predict(data.read_image(id)), mask)
+    assert wanted_folds(folder, "all") == [0, 1]
+    (tmp_path / "bundled/full0/finished.json").unlink()
+    assert wanted_folds(tmp_path / "bundled", "all") == ["full1"]
+
+
+def test_a_folder_without_full_fits_says_so(folds, tmp_path):
+    copied = shutil.copytree(folds / "runs/full", tmp_path / "copied", ignore=shutil.ignore_patterns("full?"))
+    with pytest.raises(ValueError, match="no network that was trained on all data: run the recipe with --fold full"):
+        wanted_folds(copied, "full")
 
 
 def test_the_submission_states_what_to_expect(fits):
