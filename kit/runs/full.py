@@ -17,9 +17,11 @@ from kit.runs.finished import with_metric
 from kit.runs.oof import finished, prediction_key
 from kit.runs.run import Run, read_json
 from kit.scoring.counts import Scores
-from kit.scoring.intervals import ESTIMAND, interval_of_metric
+from kit.scoring.intervals import interval_of_metric
 from kit.scoring.metrics import Metric
 from kit.system.files import counted, short_hash, write_atomic
+
+ABOUT = "of new groups of images, by the networks of the folds, which saw fewer images"
 
 
 def finished_full(run: Run) -> list[str]:
@@ -68,7 +70,7 @@ def expectation(run: Run, metric: Metric | None) -> dict | None:
         "groups": len(set(groups)),
     }
     origin = "folds" if tuned is None else "cross-fitted rule"
-    return {"metric": metric.name, **ends, **about, "about": ESTIMAND, "from": origin}
+    return {"metric": metric.name, **ends, **about, "about": ABOUT, "from": origin}
 
 
 def _cross_fitted(run: Run, folds: Sequence[int]) -> float | None:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from kit.data.cache import sample_reader
 from kit.data.crops import SlideCrops, SlideTiles
+from kit.data.pseudo import PseudoSamples
 from kit.data.regions import has_regions
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.folds.keeping import locked_folds
@@ -43,7 +44,8 @@ class Plan:
     schedule: share of training done, 0..1 -> factor of the learning rate. augment: None for none.
     ema_decay: of the average of the weights; None keeps none. clip: the largest norm of the gradient.
     parts: micro-batches of a step. cache: keep the samples at the network's size on the disk.
-    samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops).
+    samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops), and
+    pseudo-labels (kit.runs.pseudo_samples).
     weights: f64, how often each image that the fold leaves is drawn (kit.training.repeat_factors); None: all alike.
     """
 
@@ -55,7 +57,7 @@ class Plan:
     clip: float = 1.0
     parts: int = 1
     cache: bool = True
-    samples: SegmentationDataset | SlideCrops | None = None
+    samples: SegmentationDataset | SlideCrops | PseudoSamples | None = None
     weights: np.ndarray | None = None
 
 
