@@ -27,7 +27,8 @@ class PseudoSamples(TorchDataset):
     """All labelled samples once an epoch, and so many drawn from the others that these are `share` of all.
 
     labelled: samples with true masks; its augmentation is used for both. read_image(id) -> (H, W, C) of `ids`, at the
-    image's own size. levels(id): of one or more networks, each u8 (K, h, w) over the whole image; the label is their mean.
+    image's own size. levels(id): of one or more networks, each u8 (K, h, w) over the whole image. Their mean is the
+    label.
     separate: classes may overlap, so each is drawn by itself and no pixel can be ignored. undecided: the probabilities
     between which a pixel is ignored; of several classes those of the likeliest one up to the upper end.
     key: names the labels; a checkpoint of others is refused.
