@@ -9,10 +9,13 @@ G_pub). A run that was never submitted counts by its CV alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kit.ledger.shifts import Public, difference, is_paired, seed_variance
+
+Value = Callable[[dict], float]  # of a run
+Error = Callable[[dict, dict], float | None]  # of the difference of two runs; None where it is not known
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def propose(runs: Sequence[dict], scores: dict[str, float], public: Public) -> l
     return [first, _final(field, lambda run: values[run["id"]], error, "both", "the best by {what}")]
 
 
-def _final(field: Sequence[dict], value, error, by: str, text: str) -> Final:
+def _final(field: Sequence[dict], value: Value, error: Error, by: str, text: str) -> Final:
     """The best run of a field by `value`, with its distance to the next one."""
     best, *others = sorted(field, key=value, reverse=True)
     what = {"cv": f"{'cross-fitted ' * bool(best.get('crossfit'))}CV ({honest(best):.5f})"}.get(
@@ -78,7 +81,8 @@ def _final(field: Sequence[dict], value, error, by: str, text: str) -> Final:
     return Final(best["id"], by, f"{said} ± {own:.5f} (1 se){doubt}", gap, own)
 
 
-def _cv_error(runs: Sequence[dict]):
+def _cv_error(runs: Sequence[dict]) -> Error:
+    """The error of a difference of two runs in CV."""
     seed = seed_variance(runs) or 0.0
 
     def error(run: dict, other: dict) -> float | None:
@@ -88,7 +92,7 @@ def _cv_error(runs: Sequence[dict]):
     return error
 
 
-def _both(field: Sequence[dict], scores: dict[str, float], public: Public):
+def _both(field: Sequence[dict], scores: dict[str, float], public: Public) -> tuple[dict[str, float], Error] | None:
     """The combined difference of each run to the first one with a public score, and the error of two of them.
 
     None where no run of the field has a public score.

@@ -79,7 +79,7 @@ def _config(choices: Choices, root: Path, path: Path) -> str:
     sizing = choices.sizing
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
     passes = f"of {choices.slides.crops} crops each" if choices.slides else "passes over the training images"
-    is_one = "; the data has one split, so only 0, or full" * bool(choices.found.split)
+    is_one = "; one split: 0 or full" * bool(choices.found.split)
     return f'''@dataclass(frozen=True)
 class Config:
     """The flags."""
