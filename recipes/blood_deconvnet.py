@@ -80,7 +80,7 @@ def opened(config: Config, cells: BloodCells) -> Run:
     return open_run(config, cells, lambda: group_kfold(cells.groups, config.folds, config.seed), frame, tta, __file__)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     model = network(config).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)

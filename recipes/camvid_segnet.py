@@ -71,7 +71,7 @@ def outlines(run: Run) -> dict[str, float]:
     return {"boundary F1 within 0.75 % of the diagonal": mean_boundary_f1(np.stack(each))}
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
     model = network(run.dataset)
     if not run.is_begun(fold) and (weights := read_vgg16(config.encoder_weights, batch_norm=True)):

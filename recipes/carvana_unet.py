@@ -109,7 +109,7 @@ def main() -> None:
     )
 
 
-def train(run: Run, config: Config, fold: int, competition: Competition) -> None:
+def train(run: Run, config: Config, fold: int | str, competition: Competition) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     pretrained = config.encoder_weights != "none"
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)

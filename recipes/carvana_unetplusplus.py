@@ -58,7 +58,7 @@ def main() -> None:
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate

@@ -70,7 +70,7 @@ def folds(config: Config, pets: Pets) -> np.ndarray:
     return stratified_group_kfold(pets.breeds, pets.groups, config.folds, config.seed)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0

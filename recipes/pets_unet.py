@@ -65,7 +65,7 @@ def folds(config: Config, pets: Pets) -> np.ndarray:
     return stratified_group_kfold(pets.breeds, pets.groups, config.folds, config.seed)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     model = network().to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)

@@ -104,9 +104,9 @@ def _both(field: Sequence[dict], scores: dict[str, float], public: Public) -> tu
 
     def weight(run: dict, other: dict) -> float:
         """Of the leaderboard."""
-        cv = (difference(run, other).variance or 0.0) + 2 * seed
-        lb = cv - 2 * seed
-        lb = lb * run["cv"]["groups"] / public.groups_of(run) + 2 * seed
+        images = difference(run, other).variance or 0.0
+        cv = images + 2 * seed
+        lb = images * run["cv"]["groups"] / public.groups_of(run) + 2 * seed
         return cv / (cv + lb) if cv + lb > 0 else 0.5
 
     values = {}

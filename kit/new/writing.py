@@ -285,7 +285,7 @@ def _train(choices: Choices) -> str:
     crop = ["config.image_size"] * bool(choices.sizing.crop and not choices.slides)
     parts = ["config.seed", *crop, "dtype=run.dataset.dtype", "channels=run.dataset.channels"]
     lines = [
-        "def train(run: Run, config: Config, fold: int) -> None:",
+        "def train(run: Run, config: Config, fold: int | str) -> None:",
         '    """Train the network that has not seen `fold`; resumes from its last checkpoint."""',
         '    weights = "none" if run.is_begun(fold) else config.encoder_weights',
         "    model = network(config, weights).to(run.world.device)",
