@@ -106,7 +106,7 @@ def _main(choices: Choices) -> str:
     frame += ["tile=config.image_size"] * bool(sizing.crop)
     name, takes_classes, _ = METRICS[goal.metric]
     metric = f"{name}({'data.num_classes' * takes_classes})"
-    views = f'TTA(VIEWS["{"hflip" if found.sides.is_upright or choices.slides else "d4"}"])'
+    views = f'TTA(VIEWS["{"d4" if choices.is_turned and not choices.slides else "hflip"}"])'
     lines = [
         "def main() -> None:",
         f'    """Train the folds asked for and report on them{", then write the CSV" * bool(goal.dialect)}."""',
@@ -317,9 +317,10 @@ def _train(choices: Choices) -> str:
 def _network(choices: Choices) -> str:
     logits = {"binary": 1, "instances": 1}.get(choices.meaning.task, len(choices.meaning.classes))
     channels = "" if choices.channels == len(RGB) else f", in_channels={choices.channels}"
+    decoder = "" if choices.network.decoder is None else f", decoder_channels={choices.network.decoder}"
     return (
         'def network(config: Config, weights: str) -> nn.Module:\n    """The architecture; edit it here."""\n'
-        f"    model = unet(config.encoder, weights, num_classes={logits}{channels})\n"
+        f"    model = unet(config.encoder, weights, num_classes={logits}{channels}{decoder})\n"
         "    return model.to(memory_format=torch.channels_last)"
     )
 
@@ -329,7 +330,7 @@ def _dataset(choices: Choices) -> str:
 
 
 def _augment_name(choices: Choices) -> str:
-    return "photo_augment" if choices.found.sides.is_upright else "turning_augment"
+    return "turning_augment" if choices.is_turned else "photo_augment"
 
 
 def _is_rgb(choices: Choices) -> bool:

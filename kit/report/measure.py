@@ -7,6 +7,7 @@ The content of report.json. An interval is {"low", "high", "df", "note"}: 95 %, 
 the note says why.
 
 title, drawn, command, tta, size, images, groups, classes, task: the run and the data that it was scored on
+verdict         {"level": "pass", "warn" or "fail", "text": a sentence, "reasons": [{"level", "text", "todo"}]}
 averaged        whether Dice and IoU are means over classes
 rule            {"threshold": one or one of each class, "objects", "min_area"}: what makes masks of predictions
 metric          {"name", "value", interval} of the competition's own metric; null without one
@@ -28,8 +29,14 @@ quantiles       {"0.05": Dice, ...} over images
 ranked_by       the name of the metric, "Dice" without one: of each image, it decides which are the worst
 worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}]; area: of the truth
 worst_by_group  the same, the worst image of each of the 24 worst groups, in the order of by_group
+every_image     [{"id", "group", "fold", "score", "dice", "area"}], the worst first; score is what it is ranked by
 by_group        [{"group", "images", "dice_mean", "dice_worst", "mean", "worst"}], the lowest mean first; mean and
                 worst are of what it is ranked by
+slices          [{"family", "name", "images", "groups", "value", interval}], of the metric, else of mean Dice
+budget          {"of", "lost": 1 - score, "kinds": [{"kind", "words", "loss", "share"}], "images": [{"id", "loss",
+                "share"}], "share_of_images"}: what errors and images lose; null for slides and older runs
+doubtful        [{"id", "share", "added", "missed"}]: shares of the image's pixels that the network contradicts with a
+                probability of 0.95 or more
 seconds, config, versions   as given
 """
 
@@ -37,15 +44,20 @@ import dataclasses
 
 import numpy as np
 
+from kit.report.budget import loss_budget
 from kit.report.conventions import conventions
+from kit.report.doubts import doubtful_images
+from kit.report.image_slices import slices
 from kit.report.results import Results
 from kit.report.thresholds import threshold_curve
+from kit.report.verdict import verdict
 from kit.report.volumes import volume_scores
 from kit.scoring.counts import COLUMNS
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import DatasetDice, DatasetIoU
 
 SCORES = ("dice_mean", "dice_dataset", "iou_mean", "iou_dataset")
+EVERY = ("id", "group", "fold", "score", "dice", "area")
 WORST, MEDIAN = 24, 8  # images shown; of as many groups the worst image
 
 
@@ -53,7 +65,7 @@ def measure(results: Results) -> dict:
     """Return the content of report.json, see above: plain values only, null where a number does not exist."""
     images, every = results.images, np.ones(len(results.images), bool)
     one_curve = results.levels is not None and not results.overlaps
-    return _plain({
+    found = _plain({
         **_about(results),
         "metric": _metric(results, every),
         "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
@@ -66,8 +78,10 @@ def measure(results: Results) -> dict:
         "thresholds": _class_curves(results),
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
+        "slices": slices(results), "budget": loss_budget(results), "doubtful": doubtful_images(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,
     })  # fmt: skip
+    return {"verdict": verdict(found), **found}
 
 
 def _about(results: Results) -> dict:
@@ -199,6 +213,7 @@ def _examples(results: Results) -> dict[str, str | list[dict]]:
         "worst_by_group": worst_of.loc[groups["group"].head(WORST)].to_dict("records"),
         "median": ranked.iloc[middle : middle + MEDIAN].to_dict("records"),
         "by_group": groups.to_dict("records"),
+        "every_image": ranked.assign(score=ranked[own])[list(EVERY)].to_dict("records"),
     }
 
 

@@ -11,6 +11,7 @@ from kit.data.regions import has_regions
 from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
+from kit.report.thumbnails import thumbnails_of
 from kit.runs.folds import edited
 from kit.runs.oof import finished, score_again, scored, scores
 from kit.runs.provenance import merged
@@ -61,6 +62,7 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
     begun = [read_json(run.fold_folder(fold) / "origin.json") for fold in folds]
     origins = [*filter(None, begun), run.origin]
     own = read_json(run.folder / "further.json")
+    drawn = thumbnails_of(run, folds)
     return Results(
         title=run.name,
         drawn=run.dataset.drawn,
@@ -81,6 +83,10 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
         volumes=getattr(run.dataset, "volumes", None),
         task=run.task.name,
         rule=run.rule,
+        errors=found.errors,
+        touches=found.touches,
+        thumbnails=drawn and drawn[0],
+        brightness=drawn and np.array([drawn[1][id] for id in found.images["id"]]),
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,

@@ -1,12 +1,16 @@
 """The page of the report: one file that needs no network, and the writing of it.
 
-All markup is in report.html, where jinja2 escapes every value. cards.py draws the images, plots.py the charts.
+All markup is in report.html, where jinja2 escapes every value. cards.py draws the images, plots.py the charts. The one
+script is report.js; the page allows no other, by its hash.
 """
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 
 import jinja2
+import markupsafe
 
 from kit.report.cards import card, palette
 from kit.report.display import describe
@@ -14,6 +18,8 @@ from kit.report.measure import SCORES, measure
 from kit.report.plots import CHART, charts
 from kit.report.results import Results
 from kit.system.files import write_atomic
+
+GALLERY = 6000  # images: about 1.1 kB each in the page
 
 
 def write_report(results: Results, run_dir: Path) -> dict:
@@ -32,8 +38,9 @@ def page(results: Results, measurements: dict) -> str:
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {"score": _score, "gain": _gain, "duration": _duration, "value": _value}
     environment.filters["threshold"] = "{:.2f}".format
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
-    headline, drawings, sections = _headline(measurements), {}, {}
+    headline, drawings, sections, script = _headline(measurements), {}, {}, _script()
     for section in ("worst", "worst_by_group", "median"):
         new = [row for row in measurements[section] if row["id"] not in drawings]
         drawings |= {row["id"]: card(results, row["id"]) for row in new}
@@ -50,8 +57,23 @@ def page(results: Results, measurements: dict) -> str:
         charts=charts(results, measurements),
         chart=CHART,
         swatches=["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(results.classes)],
+        thumbnails=_thumbnails(results, measurements),
+        script=markupsafe.Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         display=describe(results.read_image(measurements["worst"][0]["id"]), results.channels),
     )
+
+
+def _script() -> str:
+    return Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+
+
+def _thumbnails(results: Results, measurements: dict) -> list[dict]:
+    """The rows of the gallery, at most GALLERY, the worst first: each with its WebP as a data URI."""
+    drawn = results.thumbnails or {}
+    rows = [row for row in measurements["every_image"] if row["id"] in drawn][:GALLERY]
+    webps = (base64.b64encode(drawn[row["id"]]).decode() for row in rows)
+    return [{**row, "source": f"data:image/webp;base64,{webp}"} for row, webp in zip(rows, webps, strict=True)]
 
 
 def _headline(measurements: dict) -> list[dict]:

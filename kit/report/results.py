@@ -30,6 +30,8 @@ class Results:
     further: the recipe's own scores, by name. channels: names of the images' channels, None where unknown.
     read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> masks of the task's kind.
     volumes: {id: volume} of slices, None for single images.
+    errors, touches: of kit.scoring.counts.Scores. brightness: f64 (n,), 0..1, of the images as the page shows them.
+    thumbnails: a WebP of each image, by id. They are None where they are unknown.
     task: see kit.data.tasks; None: binary or multiclass by the number of classes. rule: it makes masks of predictions.
     """
 
@@ -58,6 +60,10 @@ class Results:
     volumes: Mapping[str, str] | None = None
     task: str | None = None
     rule: Rule = Rule()  # noqa: RUF009 (frozen)
+    errors: np.ndarray | None = None
+    touches: np.ndarray | None = None
+    brightness: np.ndarray | None = None
+    thumbnails: Mapping[str, bytes] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError listing everything that does not fit together."""

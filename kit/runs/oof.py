@@ -16,7 +16,7 @@ from kit.runs.run import Run, read_json, read_only_allowed
 from kit.runs.settings import network_text
 from kit.runs.training import load
 from kit.runs.truth import Truth
-from kit.scoring.counts import Scores, score
+from kit.scoring.counts import VERSION, Scores, score
 from kit.scoring.metrics import Metric
 from kit.system.files import digest, short_hash, write_atomic
 
@@ -46,7 +46,8 @@ def predict_oof(run: Run, fold: int, network: Callable[[], nn.Module], metric: M
     run.world.wait()
     if run.world.main:
         _score_fold(run, fold, metric)
-        facts = {"metric": scoring_key(run, metric), "seconds": round(time.perf_counter() - started, 2)}
+        facts = {"metric": scoring_key(run, metric), "counts": VERSION}
+        facts |= {"seconds": round(time.perf_counter() - started, 2)}
         write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**key, **facts}))
     run.world.wait()
 
@@ -62,15 +63,17 @@ def _forget_others(run: Run, fold: int) -> dict[str, str]:
 
 
 def score_again(run: Run, metric: Metric | None) -> None:
-    """Score the finished folds that were scored by another metric or rule. Their predictions are kept."""
+    """Score the finished folds that were scored by another metric, rule or kit. Their predictions are kept."""
     done, own = finished(run), scoring_key(run, metric)
     for fold, facts in scored(run).items():
         if fold in done:
             with read_only_allowed(True):
                 _keep_truth(run, fold)  # a run of an earlier kit lacks it
-        if fold in done and facts.get("metric") != own:
-            _score_fold(run, fold, metric)
-            write_atomic(run.fold_folder(fold) / "finished.json", json.dumps({**facts, "metric": own}))
+        if fold in done and (facts.get("metric"), facts.get("counts")) != (own, VERSION):
+            with read_only_allowed(facts.get("metric") == own):  # the scores of an earlier kit are as good
+                _score_fold(run, fold, metric)
+                facts = {**facts, "metric": own, "counts": VERSION}
+                write_atomic(run.fold_folder(fold) / "finished.json", json.dumps(facts))
 
 
 def _keep_truth(run: Run, fold: int) -> None:

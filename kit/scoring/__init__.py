@@ -4,6 +4,7 @@ confusion.py    the confusion matrix, and IoU, Dice and accuracy from it
 overlapping.py  the same of classes that may overlap, a matrix each
 instances.py    the precision of objects
 boundary.py     F1 of the outlines
+errors.py       what kind of error each wrong pixel is
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder

@@ -3,7 +3,8 @@
     runs/<run>/fold<k>/oof.csv       one row an image: id, group, fold, iou, dice, accuracy, area
     runs/<run>/fold<k>/scores.npz    the counts behind the rows: a confusion matrix an image; for one foreground class
                                      also the number of pixels of each truth at each level; for classes that overlap
-                                     both of each class; and the counts of the competition's metric
+                                     both of each class; the wrong pixels of each kind; whether the foreground touches
+                                     the image's edge; and the counts of the competition's metric
 
 Every later number comes from sums of these counts, so nothing has to look at an image again. The counts of the levels
 give the score at any threshold.
@@ -34,12 +35,15 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.errors import error_kinds, touches_edge
 from kit.scoring.metrics import Metric, check_counts
 from kit.scoring.overlapping import class_matrices, image_scores
 from kit.scoring.slides import class_counts, level_counts
 from kit.system.files import write_atomic
 
 THREADS = 4  # that score images: their kernels release the lock of Python
+ARRAYS = ("matrices", "levels", "counts", "errors", "touches")  # of Scores, beside the images
+VERSION = 2  # of what is counted; a run that was scored by an earlier kit is scored again
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
 
@@ -51,10 +55,12 @@ class Scores:
     matrices: np.ndarray  # i64 (n, K, K), rows = truth, at the image's own size; of overlapping classes (n, K, 2, 2)
     levels: np.ndarray | None  # i64 (n, 2, 256) [truth, level], or (n, K, 2, 256); None for several that compete
     counts: np.ndarray | None = None  # f64 (n, M) of the competition's metric; None without one
+    errors: np.ndarray | None = None  # i64 (n, 5): the wrong pixels of each of kit.scoring.errors.KINDS; None of slides
+    touches: np.ndarray | None = None  # bool (n,): foreground of the truth lies on the image's edge; None of slides
 
     def write(self, folder: Path) -> None:
         """Write both files into `folder`. oof.csv comes last: where it exists, both are whole."""
-        arrays = {"matrices": self.matrices, "levels": self.levels, "counts": self.counts}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **{name: array for name, array in arrays.items() if array is not None})
         write_atomic(folder / "scores.npz", buffer.getvalue())
@@ -65,20 +71,19 @@ class Scores:
         """Read the files that `write` left in `folder`."""
         with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
             images = read_oof_csv(folder / "oof.csv")
-            return cls(images, arrays["matrices"], arrays.get("levels"), arrays.get("counts"))
+            return cls(images, **{name: arrays.get(name) for name in ARRAYS})
 
     def take(self, rows: Sequence[int]) -> "Scores":
         """Those of some images, in the order of `rows`."""
-        arrays = (self.matrices, self.levels, self.counts)
-        taken = (None if array is None else array[np.asarray(rows, int)] for array in arrays)
-        return Scores(self.images.iloc[list(rows)].reset_index(drop=True), *taken)
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        taken = {name: None if one is None else one[np.asarray(rows, int)] for name, one in arrays.items()}
+        return Scores(self.images.iloc[list(rows)].reset_index(drop=True), **taken)
 
     @classmethod
     def join(cls, parts: Sequence["Scores"]) -> "Scores":
-        """Put the scores of several folds one after the other. Levels or counts that one fold lacks are left out."""
+        """Put the scores of several folds one after the other. Arrays that one fold lacks are left out."""
         images = pd.concat([part.images for part in parts], ignore_index=True)
-        matrices = np.concatenate([part.matrices for part in parts])
-        return cls(images, matrices, _joined([p.levels for p in parts]), _joined([p.counts for p in parts]))
+        return cls(images, **{name: _joined([getattr(part, name) for part in parts]) for name in ARRAYS})
 
 
 def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
@@ -113,6 +118,8 @@ def score(
         matrices=np.stack([one.matrix for one in counted]),
         levels=None if counted[0].levels is None else np.stack([one.levels for one in counted]),
         counts=None if metric is None else check_counts(metric, [one.counts for one in counted], ids),
+        errors=None if counted[0].errors is None else np.stack([one.errors for one in counted]),
+        touches=None if counted[0].errors is None else np.array([one.touches for one in counted]),
     )
 
 
@@ -123,6 +130,8 @@ class _Counted(NamedTuple):
     matrix: np.ndarray
     levels: np.ndarray | None
     counts: np.ndarray | None
+    errors: np.ndarray | None = None
+    touches: bool = False
 
 
 def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
@@ -141,7 +150,8 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
         matrix = confusion_matrix(truth, prediction, dataset.num_classes)
     counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
     share = _share(matrix) if share is None else share
-    return _Counted((*map(float, _scores_of(matrix, rule)), share), matrix, levels, counts)
+    scores = (*map(float, _scores_of(matrix, rule)), share)
+    return _Counted(scores, matrix, levels, counts, error_kinds(truth, prediction), touches_edge(truth))
 
 
 def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ LAYOUTS = {
     "three classes in folders": (("gt/road/{}.png", "gt/river/{}.png", "gt/roof/{}.png"), ("river", "road", "roof")),
     "a folder an image": (("masks/{}/liver.png", "masks/{}/spleen.png"), ("liver", "spleen")),
     "two raters": (("masks/{}_rater_a.png", "masks/{}_rater_b.png"), None),
+    "two versions": (("masks_old/{}.png", "masks_new/{}.png"), None),
     "outlines beside masks": (("masks/{}.png", "masks_eroded/{}.png"), None),
     "one class": (("masks/{}_mask.png",), None),
 }
@@ -62,7 +63,7 @@ def test_images_without_any_file_are_left_out_and_a_class_without_one_is_empty(t
     assert any(f"no mask belongs to {bare} images" in doubt for doubt in choices.doubts) == bool(bare)
 
 
-@pytest.mark.parametrize("layout", ["two raters", "outlines beside masks"])
+@pytest.mark.parametrize("layout", ["two raters", "two versions", "outlines beside masks"])
 def test_a_second_set_of_masks_that_is_not_used_is_named(tmp_path, layout):
     """Unless the user says which is meant."""
     folder, masks = draw(tmp_path, LAYOUTS[layout][0]), [text.format("*") for text in LAYOUTS[layout][0]]
@@ -72,3 +73,35 @@ def test_a_second_set_of_masks_that_is_not_used_is_named(tmp_path, layout):
     assert any("--masks PATTERN takes those" in doubt for doubt in choices.doubts)
     for text in masks:
         assert choose(folder, Wishes(Asked(masks=text), device="cpu")).doubts == []
+
+
+@pytest.mark.parametrize("lacking", ["empty", "skip"])
+def test_what_lacking_masks_are_is_not_said_where_none_lack(tmp_path, lacking):
+    folder = draw(tmp_path, LAYOUTS["one class"][0])
+    wishes = Wishes(Asked(lacking=lacking), device="cpu")
+    with pytest.raises(ValueError, match=f"--lacking {lacking}: every image has a mask, so leave it out"):
+        choose(folder, wishes)
+    (folder / "masks/s0_mask.png").unlink()
+    assert choose(folder, wishes).found.lacking == lacking
+
+
+def draw_again(folder, apart):
+    """As draw, two masks an image: of one disc drawn twice, or of two that are `apart` pixels from one another."""
+    draw(folder, ())
+    for number in range(9):
+        for version in (1, 2):
+            mask = cv2.circle(np.zeros((32, 40), np.uint8), (10 + apart * (version - 1), 16), 5, 255, -1)
+            path = folder / f"labels/v{version}/s{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), mask)
+    return folder
+
+
+def test_masks_that_cover_one_another_are_no_objects_without_a_question(tmp_path):
+    folder = draw_again(tmp_path / "same", apart=1)
+    with pytest.raises(ValueError, match=r"cover the same pixels, as labels/v1/s0.png and labels/v2/s0.png: .*--masks"):
+        choose(folder, Wishes(device="cpu"))
+    assert choose(folder, Wishes(device="cpu", task="instances")).meaning.task == "instances"
+    assert choose(folder, Wishes(Asked(masks="labels/v2/*.png"), device="cpu")).meaning.task == "binary"
+    others = choose(draw_again(tmp_path / "apart", apart=14), Wishes(device="cpu"))
+    assert others.meaning.task == "instances"

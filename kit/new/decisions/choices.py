@@ -27,6 +27,7 @@ SELDOM = 0.1  # of the images show the rarest class: such images are then drawn 
 RARE = 20  # times rarer than the most frequent class: the loss then weighs classes
 TINY = 0.001  # of all pixels: a class with fewer would get a weight that a few pixels decide
 FOLDS = 5
+TURNED = 40  # epochs from which on turned copies are of use: each of the eight is then seen five times
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Choices:
     doubts: list[str]
     slides: Slides | None = None  # where images are read in parts
     questions: list[Question] = field(default_factory=list)  # what the files do not show
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether training sees all mirrored and turned copies of an image."""
+        return not self.found.sides.is_upright and (self.slides is not None or self.sizing.epochs >= TURNED)
 
 
 def choose(root: Path, wishes: Wishes = Wishes()) -> Choices:
@@ -269,11 +275,18 @@ def _reasons(choices: Choices):
     yield "network", choices.network.reason
     if choices.is_rare:
         yield "sampling", f"the rarest class is in {meaning.rarest:.1%} of the images; those are drawn more often"
-    yield "views", str(found.sides)
+    yield "views", _views_in_words(choices)
     if meaning is not None:
         yield "loss", _loss_in_words(choices)
     for reason in choices.goal.reasons if choices.goal else ():
         yield "goal", reason
+
+
+def _views_in_words(choices: Choices) -> str:
+    sides = choices.found.sides
+    if sides.is_upright or choices.is_turned:
+        return str(sides)
+    return f"mirrored left to right: {choices.sizing.epochs} epochs are too few for all symmetries; {sides.shares}"
 
 
 def _folds_in_words(choices: Choices) -> str:

@@ -3,6 +3,7 @@
 What the user says of task and classes is obeyed, or refused with the reason.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,6 +29,7 @@ from kit.system.files import spread
 
 OBJECTS = ("background", "object")
 TRIED = 8  # masks that are read to find out what their channels are
+FIRST = 6  # of the masks of an image that are compared
 FAR = 200  # numbers below it, with 255 and nothing between: 255 is void
 
 
@@ -99,7 +101,28 @@ def _of_objects_by_file(found: Study, task: str | None, classes: Sequence[str]) 
             f"--task {task} does not suit these masks: {reason}. Such files are read as --task instances alone, which "
             "trains the network on all objects of an image as one foreground"
         )
+    if task is None and (shown := _one_thing_several_times(found)):
+        raise ValueError(
+            f"the mask files of an image cover the same pixels, as {shown}: they may be one thing, drawn several times "
+            "or by several people. Name those to use: --masks PATTERN; or say that each is an object: --task instances"
+        )
     return Meaning("instances", named(classes, OBJECTS, reason), reasons=[reason])
+
+
+def _one_thing_several_times(found: Study) -> str:
+    """Two masks of an image that cover one another, where most images have such a pair; "" else."""
+    several = [own for own in found.masks.values() if len(own) > 1]
+    pairs = [pair for own in spread(several, TRIED) if (pair := _covering(found, own[:FIRST]))]
+    return " and ".join(pairs[0]) if 2 * len(pairs) > min(TRIED, len(several)) else ""
+
+
+def _covering(found: Study, paths: Sequence[str]) -> tuple[str, str] | None:
+    """Two of these masks of one image whose IoU is above one half; None where there are none."""
+    layers = [decode_image(found.data.read(path), path)[..., 0] > 0 for path in paths]
+    for (one, a), (other, b) in itertools.combinations(zip(paths, layers, strict=True), 2):
+        if a.shape == b.shape and 2 * np.count_nonzero(a & b) > np.count_nonzero(a | b):
+            return one, other
+    return None
 
 
 def _of_layers(found: Study, task: str | None, classes: Sequence[str]) -> Meaning:

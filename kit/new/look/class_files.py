@@ -11,15 +11,19 @@ from kit.new.look.pairing import Pairing
 from kit.new.look.split_words import SPLIT_WORDS
 
 NO_CLASSES = {*IMAGE_WORDS, *MASK_WORDS, *SPLIT_WORDS}
-PEOPLE = re.compile(r"rater|reader|expert|annotator|observer|grader", re.IGNORECASE)  # who drew the same thing
+# the same thing, drawn by several people or several times
+PEOPLE = re.compile(r"rater|reader|expert|annotator|observer|grader", re.IGNORECASE)
+VERSIONS = re.compile(r"old|new|first|second|final|draft|backup|copy|orig|original|fixed|corrected|clean(ed)?|v?\d+")
 
 
 def class_files(first: Pairing, beside: Sequence[Pairing], labels: Callable[[FileSet], Labels]) -> dict[str, Pairing]:
     """The pairs of each class by its name, where several sets of masks of the same images differ in a word; else {}."""
     own = [pair for pair in (first, *beside) if _may_be_class(pair, first, labels)]
     names = dict(zip(_differing([pair.masks.pattern.rpartition(".")[0] for pair in own]), own, strict=True))
-    are_people = any(PEOPLE.search(pair.masks.pattern) for pair in own)
-    if len(names) < 2 or len(names) < len(own) or own[0] != first or not all(map(_is_class_name, names)) or are_people:
+    is_one_thing = any(PEOPLE.search(pair.masks.pattern) for pair in own) or any(map(_is_version, names))
+    if len(names) < 2 or len(names) < len(own) or own[0] != first or not all(map(_is_class_name, names)):
+        return {}
+    if is_one_thing:
         return {}
     return dict(sorted(names.items()))
 
@@ -49,6 +53,11 @@ def _differing(texts: Sequence[str]) -> list[str]:
     back = os.path.commonprefix([text[::-1] for text in rest])[::-1]  # noqa: RUF071
     back = re.sub(r"\A[^\W_]+", "", back)
     return [text[: len(text) - len(back)].strip("_-. ") for text in rest]
+
+
+def _is_version(name: str) -> bool:
+    """Whether a word of the name says which of several drawings of one thing it is."""
+    return any(VERSIONS.fullmatch(word) for word in re.split(r"[\W_]+", name.casefold()))
 
 
 def _is_class_name(name: str) -> bool:

@@ -129,7 +129,12 @@ def _doubt_of_lonely(found: Study, empty: str | None) -> str:
 
 
 def check_lonely(found: Study, said: str | None) -> None:
-    """Raise OpenQuestion where so many images have no row of the CSV that they may not be drawn yet."""
+    """Raise OpenQuestion where so many images have no row of the CSV that they may not be drawn yet.
+
+    Also where the user said what images without a mask are, and there are none.
+    """
+    if said is not None and not found.lonely and not found.layers:
+        raise OpenQuestion(f"--lacking {said}: every image has a mask, so leave it out", "--lacking")
     most = MOST_EMPTY_BESIDE_TESTS if found.has_named_tests else MOST_EMPTY
     share = len(found.lonely) / max(1, len(found.images))
     if said is None and not found.masks and found.lacking == "empty" and share >= most:

@@ -33,8 +33,13 @@ class Sides:
         if self.n < LEAST:
             return f"mirrored left to right: {self.n} images are too few to find out whether they have an upper side"
         kind = "mirrored left to right, because images have an upper side" if self.is_upright else "all symmetries"
+        return f"{kind}: {self.shares}"
+
+    @property
+    def shares(self) -> str:
+        """What was measured, in words."""
         return (
-            f"{kind}: of {self.n} images a classifier knows {self.upside_down:.0%} from their copies upside down, and "
+            f"of {self.n} images a classifier knows {self.upside_down:.0%} from their copies upside down, and "
             f"{self.on_side:.0%} from those on their side (50% is chance)"
         )
 

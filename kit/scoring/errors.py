@@ -1,0 +1,59 @@
+"""What kind of error each wrong pixel is: the report says from them where the score is lost.
+
+boundary   within NEAR pixels of a border between two classes, or two objects, of the truth
+missed     foreground taken for background
+extra      background taken for foreground
+swapped    a foreground class taken for another one
+empty      any wrong pixel of an image that is empty in the truth or in the prediction, but not in both
+"""
+
+import cv2
+import numpy as np
+
+KINDS = ("boundary", "missed", "extra", "swapped", "empty")
+NEAR = 3  # pixels, Euclidean, from the nearest pixel beside the border
+IGNORED = 255
+
+
+def error_kinds(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Count the wrong pixels of each of KINDS in one image: i64 (5,).
+
+    truth, prediction: masks of the task's kind, u8 (H, W) of classes with truth 255 ignored, bool (H, W, K), or int32
+    (H, W) of labels. Of classes that overlap each class is counted by itself, "empty" too. Of objects only foreground
+    and background are compared, and the borders between touching objects count as borders.
+    """
+    if truth.ndim == 3:
+        layers = zip(np.moveaxis(truth, 2, 0), np.moveaxis(prediction, 2, 0), strict=True)
+        return sum((error_kinds(*(layer.astype(np.uint8) for layer in pair)) for pair in layers), np.zeros(5, np.int64))
+    has_objects = truth.dtype == np.int32
+    counted = np.ones(truth.shape, bool) if has_objects else truth != IGNORED
+    of_truth, of_prediction = counted & (truth > 0), counted & (prediction > 0)
+    wrong = of_truth != of_prediction if has_objects else counted & (truth != prediction)
+    if not wrong.any():
+        return np.zeros(5, np.int64)
+    if of_truth.any() != of_prediction.any():
+        return np.array([0, 0, 0, 0, np.count_nonzero(wrong)])
+    near = wrong & _near_borders(truth, counted)
+    far = wrong & ~near
+    found = [near, far & ~of_prediction, far & ~of_truth, far & of_truth & of_prediction]
+    return np.array([*map(np.count_nonzero, found), 0])
+
+
+def touches_edge(truth: np.ndarray) -> bool:
+    """Whether foreground of a mask of any kind lies on the edge of the image."""
+    inside = truth.any(axis=2) if truth.ndim == 3 else (truth > 0) & ((truth != IGNORED) | (truth.dtype == np.int32))
+    return bool(inside[[0, -1]].any() or inside[:, [0, -1]].any())
+
+
+def _near_borders(truth: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Where a pixel is within NEAR pixels of one that has a neighbour of another class or object, bool (H, W)."""
+    beside = np.zeros(truth.shape, bool)
+    for axis in (0, 1):
+        one, other = (np.swapaxes(array, 0, axis) for array in (truth, counted))
+        differs = (one[1:] != one[:-1]) & other[1:] & other[:-1]
+        edges = np.swapaxes(beside, 0, axis)
+        edges[1:] |= differs
+        edges[:-1] |= differs
+    if not beside.any():
+        return beside
+    return cv2.distanceTransform((~beside).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= NEAR - 1

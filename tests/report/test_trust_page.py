@@ -1,0 +1,273 @@
+"""What the page says about trust: verdict, lost score, slices, doubtful labels, and the gallery; each by hand."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from discs import class_results, classes, drawn_run, with_metric
+
+from kit import report
+from kit.report.page import page as page_of
+from kit.report.thumbnails import draw_thumbnail
+from kit.report.verdict import verdict
+from kit.scoring import DatasetDice, PrecisionOverThresholds
+from kit.scoring.errors import KINDS, error_kinds, touches_edge
+
+
+def with_errors(results):
+    """The same results with all that a run knows of each image."""
+    ids = results.images["id"].tolist()
+    triples = [(results.read_image(id), results.read_truth(id), results.read_prediction(id)) for id in ids]
+    thumbnails = [draw_thumbnail(*triple) for triple in triples]
+    return dataclasses.replace(
+        results,
+        errors=np.stack([error_kinds(truth, prediction) for _, truth, prediction in triples]),
+        touches=np.array([touches_edge(truth) for _, truth, _ in triples]),
+        brightness=np.array([light for _, light in thumbnails]),
+        thumbnails={id: webp for id, (webp, _) in zip(ids, thumbnails, strict=True)},
+    )
+
+
+@pytest.fixture(scope="module")
+def results():
+    return with_errors(drawn_run().results)
+
+
+@pytest.mark.parametrize("metric", [None, DatasetDice(), PrecisionOverThresholds()])
+def test_all_that_is_lost_is_shared_out(results, metric):
+    if metric is not None:
+        results = with_metric(results, metric)
+    measured = report.measure(results)
+    budget = measured["budget"]
+    score = measured["pooled"]["dice_mean"]["value"] if metric is None else measured["metric"]["value"]
+    np.testing.assert_allclose(budget["lost"], 1 - score)
+    np.testing.assert_allclose(sum(row["loss"] for row in budget["kinds"]), 1 - score)
+    np.testing.assert_allclose(sum(row["share"] for row in budget["kinds"]), 1)
+    losses = [row["loss"] for row in budget["images"]]
+    assert losses == sorted(losses, reverse=True)
+    np.testing.assert_allclose(budget["share_of_images"], sum(losses) / (1 - score))
+
+
+def test_the_loss_of_an_image_goes_to_the_kinds_of_its_wrong_pixels(results):
+    dice, expected = results.images["dice"].to_numpy(), dict.fromkeys(KINDS, 0.0)
+    for lost, id in zip((1 - dice) / len(dice), results.images["id"], strict=True):
+        wrong = error_kinds(results.read_truth(id), results.read_prediction(id))
+        for kind, count in zip(KINDS, wrong.tolist(), strict=True):
+            expected[kind] += lost * count / max(1, wrong.sum())
+    found = {row["kind"]: row["loss"] for row in report.measure(results)["budget"]["kinds"]}
+    assert set(found) == {kind for kind, loss in expected.items() if loss}
+    for kind, loss in found.items():
+        np.testing.assert_allclose(loss, expected[kind])
+    worst = report.measure(results)["budget"]["images"][0]
+    assert worst["id"] == results.images["id"].iloc[dice.argmin()]
+
+
+def test_slices_hold_the_images_that_they_say(results):
+    found = {(row["family"], row["name"].partition(",")[0]): row for row in report.measure(results)["slices"]}
+    images = results.images.assign(touches=results.touches, light=results.brightness)
+    full = images[images["area"] > 0]
+    quarters = pd.qcut(full["area"].rank(method="first"), 4, labels=False)
+    names = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
+    assert [name for family, name in found if family.startswith("foreground's share")] == list(names)
+    for k, name in enumerate(names):
+        row = found["foreground's share of the image", name]
+        assert abs(row["images"] - (quarters == k).sum()) <= 1
+    small = found["foreground's share of the image", "smallest quarter"]
+    np.testing.assert_allclose(small["value"], full.nsmallest(small["images"], "area")["dice"].mean())
+    assert small["low"] < small["value"] < small["high"]
+    dark = found["brightness", "darkest quarter"]
+    np.testing.assert_allclose(dark["value"], images.nsmallest(dark["images"], "light")["dice"].mean())
+    assert sum(row["images"] for (family, _), row in found.items() if family == "brightness") == len(images)
+
+
+def test_a_slice_of_few_images_is_left_out(results):
+    touches = np.zeros(len(results.images), bool)
+    touches[:3] = True
+    families = {row["family"] for row in report.measure(dataclasses.replace(results, touches=touches))["slices"]}
+    assert families == {"foreground's share of the image", "brightness"}
+
+
+def test_labels_that_the_network_contradicts(results):
+    drawn = drawn_run()
+    truths, levels = dict(drawn.truths), dict(drawn.levels)
+    expected = []
+    for id in results.images["id"]:
+        added, missed = (truths[id] == 0) & (levels[id] >= 243), (truths[id] == 1) & (levels[id] < 13)
+        expected.append((float(added.mean() + missed.mean()), id))
+    share, id = max(expected)
+    first = report.measure(results)["doubtful"][0]
+    assert first["id"] == id
+    np.testing.assert_allclose(first["share"], share)
+    assert report.measure(class_results(drawn, *classes()))["doubtful"] == []
+
+
+def facts(**changes):
+    score = {"value": 0.9, "low": 0.88, "high": 0.92, "note": ""}
+    plain = {
+        "drawn": False, "images": 90, "groups": 9, "folds": {"planned": 3, "finished": [0, 1, 2]}, "metric": None,
+        "pooled": {"dice_mean": score}, "dataset": {"mean_iou": 0.8}, "constant": {"class": "sky", "mean_iou": 0.4},
+        "conventions": [], "threshold": None,
+    }  # fmt: skip
+    return plain | changes
+
+
+CASES = {
+    "nothing": ({}, "pass", []),
+    "drawn": ({"drawn": True}, "warn", ["drawn by kit"]),
+    "few groups": ({"groups": 5}, "warn", ["5 groups; below 6"]),
+    "no groups": ({"conventions": ["No groups were given: …"]}, "warn", ["No groups were given"]),
+    "leak": ({"conventions": ["… Groups shared with the held-out ones: a (1)."]}, "fail", ["both trained on and held"]),
+    "nothing learnt": ({"dataset": {"mean_iou": 0.405}}, "fail", ["no better than sky everywhere"]),
+    "a fold": ({"folds": {"planned": 3, "finished": [1]}, "groups": 3}, "warn", ["1 of 3 folds", "3 groups"]),
+    "wide": ({"pooled": {"dice_mean": {"value": 0.9, "low": 0.7, "high": 0.95, "note": ""}}}, "warn", ["0.25 wide"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_verdict_names_what_speaks_against_the_score(case):
+    changes, level, texts = CASES[case]
+    found = verdict(facts(**changes))
+    assert found["level"] == level
+    assert len(found["reasons"]) == len(texts)
+    for reason, text in zip(found["reasons"], texts, strict=True):
+        assert text in reason["text"]
+        assert reason["todo"].endswith(".")
+
+
+def test_the_verdict_is_a_sentence():
+    text = "Mean Dice over images: 0.9000 on 90 held-out images of 9 groups; on new groups it is between 0.8800 and"
+    assert verdict(facts())["text"].startswith(text)
+    alone = {"name": "own", "value": 0.5, "low": None, "high": None, "note": "none: …"}
+    assert verdict(facts(metric=alone))["text"].endswith("; there is no interval for new groups.")
+
+
+@pytest.mark.parametrize("shape", [(60, 90, 3), (300, 200, 3), (40, 400, 1)])
+def test_a_thumbnail_is_small_and_shows_the_errors(shape):
+    image = np.full(shape, 100, np.uint8)
+    truth, prediction = np.zeros((2, *shape[:2]), np.uint8)
+    truth[: shape[0] // 2, : shape[1] // 2] = 1
+    prediction[shape[0] // 2 :, shape[1] // 2 :] = 1
+    webp, brightness = draw_thumbnail(image, truth, prediction)
+    drawing = cv2.imdecode(np.frombuffer(webp, np.uint8), cv2.IMREAD_COLOR)
+    assert brightness == pytest.approx(100 / 255)
+    assert len(webp) < 1200
+    assert max(drawing.shape) == min(96, max(shape[:2]))
+    height, width = drawing.shape[:2]
+    drawing = drawing.astype(int)
+    blue, red = drawing[height // 4, width // 4, [0, 2]], drawing[-height // 4, -width // 4, [0, 2]]
+    assert blue[0] > blue[1] + 60
+    assert red[1] > red[0] + 60
+    assert np.ptp(drawing[height // 4, -width // 4]) < 30
+
+
+@pytest.fixture(scope="module")
+def written(results, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trust")
+    return folder / "report.html", report.write_report(results, folder)
+
+
+def cells(page, table):
+    rows = page.locator(f"table.{table} tbody tr")
+    return [
+        [text.strip() for text in row.locator("td").all_inner_texts()]
+        for row in rows.all()
+        if row.locator("td").count()
+    ]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_shows_the_figures_of_the_json(visit, written, width, scheme):
+    path, measured = written
+    page = visit(path, width, 900, scheme)
+    verdict_shown = page.locator("section.verdict").inner_text()
+    assert measured["verdict"]["text"] in verdict_shown
+    for reason in measured["verdict"]["reasons"]:
+        assert f"{reason['text']} {reason['todo']}" in verdict_shown
+    budget = [
+        [row["words"], f"{row['loss']:.4f}", f"{100 * row['share']:.1f} %"] for row in measured["budget"]["kinds"]
+    ]
+    assert cells(page, "budget") == budget
+    losers = [[row["id"], f"{row['loss']:.4f}", f"{100 * row['share']:.1f} %"] for row in measured["budget"]["images"]]
+    assert cells(page, "losers") == losers
+    shown = {tuple(row[:4]) for row in cells(page, "slices")}
+    assert shown == {(r["name"], str(r["images"]), str(r["groups"]), f"{r['value']:.4f}") for r in measured["slices"]}
+    assert [row[0] for row in cells(page, "doubtful")] == [row["id"] for row in measured["doubtful"]]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def ids_shown(page):
+    return page.evaluate("[...document.querySelectorAll('#gallery li:not([hidden])')].map(item => item.dataset.id)")
+
+
+@pytest.mark.browser
+def test_the_gallery_is_sorted_filtered_and_copied(visit, written):
+    path, measured = written
+    page = visit(path)
+    every = measured["every_image"]
+    assert ids_shown(page) == [row["id"] for row in every]
+    page.select_option("#g-sort", "area -1")
+    assert ids_shown(page) == [row["id"] for row in sorted(every, key=lambda row: -row["area"])]
+    page.select_option("#g-fold", "1")
+    page.fill("#g-text", "CAR04")
+    assert set(ids_shown(page)) == {row["id"] for row in every if row["fold"] == 1 and row["group"] == "car04"} != set()
+    assert page.inner_text("#g-count") == f"{len(ids_shown(page))} of {len(every)} images"
+    page.fill("#g-text", "")
+    page.select_option("#g-fold", "")
+    page.locator("#g-below").fill("0.9")
+    assert set(ids_shown(page)) == {row["id"] for row in every if row["score"] <= 0.9} != set()
+    copied = page.evaluate(
+        "(() => { let text; document.addEventListener('copy', () => text = document.activeElement.value, true);"
+        " document.getElementById('g-copy').click(); return text })()"
+    )
+    header, *rows = copied.strip().split("\n")
+    assert header == "id,group,fold,score,dice,area"
+    assert [row.split(",")[0] for row in rows] == ids_shown(page)
+
+
+@pytest.mark.browser
+def test_the_viewer_has_layers_keys_and_links(visit, written):
+    path, measured = written
+    first, second = (row["id"] for row in measured["every_image"][:2])
+    page = visit(path)
+    page.locator("#gallery li").first.click()
+    assert page.evaluate("document.getElementById('viewer').open")
+    assert first in page.inner_text("#v-facts")
+    sources = [page.get_attribute("#v-image", "src")]
+    page.keyboard.press("2")
+    sources.append(page.get_attribute("#v-image", "src"))
+    assert page.evaluate("location.hash").endswith("&layer=2")
+    page.keyboard.press("ArrowRight")
+    assert second in page.inner_text("#v-facts")
+    sources.append(page.get_attribute("#v-image", "src"))
+    assert len(set(sources)) == 3
+    width = page.locator("#v-image").bounding_box()["width"]
+    page.keyboard.press("+")
+    assert page.locator("#v-image").bounding_box()["width"] == pytest.approx(2 * width, rel=0.05)
+    link = page.evaluate("location.href")
+    page.keyboard.press("Escape")
+    assert not page.evaluate("document.getElementById('viewer').open")
+    page.goto("about:blank")
+    page.goto(link)
+    assert second in page.inner_text("#v-facts")
+    assert page.locator("#v-layers button[aria-pressed=true]").inner_text().startswith("2 ")
+
+
+def test_five_thousand_images_are_below_ten_megabytes(results):
+    times = -(-5000 // len(results.images))
+    frames = [results.images.assign(id=[f"{id} {k}" for id in results.images["id"]]) for k in range(times)]
+    images = pd.concat(frames, ignore_index=True)
+    arrays = ("matrices", "levels", "errors", "touches", "brightness")
+    read = {name: getattr(results, name) for name in ("read_image", "read_truth", "read_prediction")}
+    many = dataclasses.replace(
+        results,
+        images=images,
+        **{name: np.concatenate([getattr(results, name)] * times) for name in arrays},
+        thumbnails=dict.fromkeys(images["id"], bytes(900))  # of photographs they have about 800,
+        ** {name: (lambda id, own=own: own(id.rpartition(" ")[0])) for name, own in read.items()},
+    )
+    html = page_of(many, report.measure(many))
+    assert html.count("<li data-id=") == len(images) >= 5000
+    assert len(html.encode()) < 10e6
