@@ -9,9 +9,12 @@ from typing import Literal
 import torch
 from torch import nn
 
+from kit.folds.naming import Fold, is_full
+from kit.ledger.recording import record_run
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
 from kit.runs.folds import has_only_weights, unfinished
+from kit.runs.full import describe, expectation, finish_full
 from kit.runs.half import measure_half
 from kit.runs.oof import predict_oof, up_to_date
 from kit.runs.run import Run, planned
@@ -25,8 +28,8 @@ from kit.training import processes
 
 def finish(
     run: Run,
-    fold: int | Literal["all"],
-    train: Callable[[int], None],
+    fold: int | Literal["all", "full"],
+    train: Callable[[Fold], None],
     network: Callable[[], nn.Module],
     goal: Submission | Metric | None = None,
     further: Callable[[Run], dict[str, float]] | None = None,
@@ -49,6 +52,9 @@ def finish(
     for number in unfinished(run, fold):
         if not has_only_weights(run, number):
             train(number)
+        if is_full(number):
+            finish_full(run, number)
+            continue
         predict_oof(run, number, network, metric)
         save_predictor(run, saved)
     if up_to_date(run):
@@ -57,12 +63,17 @@ def finish(
     for number in set(planned(run, fold)) & set(up_to_date(run)) if is_kept else ():
         measure_half(run, number, network, metric)
     csv_size = goal.competition.dialect.size if isinstance(goal, Submission) else None
-    report(run, metric, further, csv_size)
+    if fold != "full":  # a full fit has no score
+        report(run, metric, further, csv_size)
+    elif not submission:
+        run.world.say(describe(expectation(run, metric)))
     if submission:
         before = test_time(run)
         submit(run, submission, network, fold)
-        if run.world.main and test_time(run) != before:
+        if fold != "full" and run.world.main and test_time(run) != before:
             write_run_report(run, metric, csv_size)  # again: with the time that the test images took
+    if fold != "full" and run.world.main:
+        record_run(run.folder, metric)
 
 
 def launch(main: Callable[[], None]) -> None:

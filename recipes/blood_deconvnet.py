@@ -45,7 +45,7 @@ from kit.training import parameter_groups, supervised, warmup_cosine
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # with Train_Data and Test_Data; else $KIT_DATA/blood_cells, data/blood_cells
     run_dir: Path = Path("runs/blood_deconvnet")
     epochs: Count = 30
@@ -80,7 +80,7 @@ def opened(config: Config, cells: BloodCells) -> Run:
     return open_run(config, cells, lambda: group_kfold(cells.groups, config.folds, config.seed), frame, tta, __file__)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     model = network(config).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
@@ -133,7 +133,7 @@ def sweep(config: Config, cells: BloodCells) -> None:
     axes.set(xlabel="epoch", ylabel="loss of training", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:.1g}")
-    wanted = 0 if config.fold == "all" else config.fold
+    wanted = config.fold if isinstance(config.fold, int) else 0
     for lr in (1e-3, 1e-4, 1e-5):
         tried = replace(config, lr=lr, run_dir=config.run_dir / f"lr_sweep/{lr:g}")
         run = opened(tried, cells)

@@ -41,7 +41,7 @@ from kit.training import parameter_groups, supervised, warmup_poly
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # train, trainannot, val, valannot; else $KIT_DATA/camvid, data/camvid
     run_dir: Path = Path("runs/camvid_segnet")
     epochs: Count = 100
@@ -71,7 +71,7 @@ def outlines(run: Run) -> dict[str, float]:
     return {"boundary F1 within 0.75 % of the diagonal": mean_boundary_f1(np.stack(each))}
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
     model = network(run.dataset)
     if not run.is_begun(fold) and (weights := read_vgg16(config.encoder_weights, batch_norm=True)):

@@ -30,8 +30,8 @@ from kit.losses import bce_dice
 from kit.models.pretrained import freeze_encoder, packaged_weights, statistics, unet
 from kit.prediction import TTA, VIEWS, Frame
 from kit.recipe import finish, launch
-from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run
-from kit.submission import known
+from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run, pseudo_samples
+from kit.submission import Competition, known
 from kit.system.files import cache_folder
 from kit.training import adamw, supervised, warmup_cosine
 from kit.training.processes import start
@@ -41,7 +41,7 @@ from kit.training.processes import start
 class Config:
     """The flags; the defaults are meant for the real competition on one GPU."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # Carvana's files; else $KIT_DATA/carvana, data/carvana, /kaggle/input
     run_dir: Path = Path("runs/carvana_unet")  # weights, predictions and report go here; an older one is resumed
     epochs: Count = 20  # passes over the training images
@@ -63,6 +63,7 @@ class Config:
     compile: Free[bool] = False  # torch.compile the network
     test: Free[bool] = True  # predict the test images and write the submission
     keep_test: Free[bool] = False  # keep every fold's predictions of the test images
+    pseudo: Free[tuple[Path, ...]] = ()  # runs with the same folds and --keep-test, which label the test images
     on_bad_image: Free[Literal["stop", "empty"]] = "stop"  # a test image that cannot be read: stop, or an empty mask
 
 
@@ -99,10 +100,16 @@ def main() -> None:
     run = open_run(config, carvana, folds, frame, tta, __file__)
     competition = known.carvana(carvana)
     submission = Submission(competition, config.test, keep_test=config.keep_test, on_bad_image=config.on_bad_image)
-    finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)
+    finish(
+        run,
+        config.fold,
+        lambda fold: train(run, config, fold, competition),
+        lambda: network(config, "none"),
+        submission,
+    )
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str, competition: Competition) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     pretrained = config.encoder_weights != "none"
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
@@ -113,6 +120,9 @@ def train(run: Run, config: Config, fold: int) -> None:
     optimizer = adamw(model, config.lr, encoder_factor=config.encoder_lr if pretrained else 1.0)
     augment = photo_augment(config.seed, config.crop)
     plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment, parts=config.accumulate, cache=config.cache)
+    if config.pseudo:
+        samples = pseudo_samples(run, fold, config.pseudo, competition, augment, cache=config.cache)
+        plan = replace(plan, samples=samples)
     fit_fold(run, fold, model, optimizer, supervised(bce_dice), plan)
 
 

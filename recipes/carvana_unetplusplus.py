@@ -31,7 +31,7 @@ from kit.training import adamw, supervised, warmup_cosine
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # Kaggle's files; else $KIT_DATA/carvana, data/carvana
     run_dir: Path = Path("runs/carvana_unetplusplus")
     epochs: Count = 20
@@ -58,7 +58,7 @@ def main() -> None:
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0 if config.encoder_weights == "none" else 0.3  # of a pretrained encoder's learning rate

@@ -38,7 +38,7 @@ from kit.training import parameter_groups, supervised, warmup_cosine
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # images and annotations; else $KIT_DATA/pets, data/pets
     run_dir: Path = Path("runs/pets_dynamic_unet")
     epochs: Count = 12
@@ -70,7 +70,7 @@ def folds(config: Config, pets: Pets) -> np.ndarray:
     return stratified_group_kfold(pets.breeds, pets.groups, config.folds, config.seed)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen `fold`; resumes from its last checkpoint."""
     model = network(config, "none" if run.is_begun(fold) else config.encoder_weights).to(run.world.device)
     factor = 1.0

@@ -41,7 +41,7 @@ from kit.training import parameter_groups, supervised, warmup_poly
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # VOCdevkit; else $KIT_DATA/voc, data/voc
     run_dir: Path = Path("runs/voc_deconvnet")
     epochs: Count = 20
@@ -70,7 +70,7 @@ def main() -> None:
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(voc), goal)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
     model = network(run.dataset)
     if not run.is_begun(fold):
@@ -90,7 +90,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     fit_fold(run, fold, model, optimizer, supervised(cross_entropy), plan)
 
 
-def object_samples(run: Run, config: Config, fold: int) -> SegmentationDataset:
+def object_samples(run: Run, config: Config, fold: int | str) -> SegmentationDataset:
     """The single objects of the images that `fold` leaves, each in a window of its own."""
     objects = ObjectCrops(run.dataset, run.trained_on(fold))
     run.world.say(" ".join(objects.notes))
@@ -98,7 +98,7 @@ def object_samples(run: Run, config: Config, fold: int) -> SegmentationDataset:
     return SegmentationDataset(read, objects.ids, photo_augment(config.seed))
 
 
-def start_network(model: DeconvNet, run: Run, config: Config, fold: int) -> None:
+def start_network(model: DeconvNet, run: Run, config: Config, fold: int | str) -> None:
     """Fill in what the stage starts from: VGG16, or stage 1."""
     if config.stage == 2:
         load_stage(run, run.folder.parent / "stage1", fold, model)

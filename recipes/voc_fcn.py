@@ -43,7 +43,7 @@ STAGES = {"32s": FCN32s, "16s": FCN16s, "8s": FCN8s}
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none, after the folds
     data_dir: Path | None = None  # VOCdevkit; else $KIT_DATA/voc, data/voc
     run_dir: Path = Path("runs/voc_fcn")
     epochs: Count = 40
@@ -72,7 +72,7 @@ def main() -> None:
     finish(run, config.fold, lambda fold: train(run, stage, fold), lambda: network(config.stage, config), goal)
 
 
-def train(run: Run, config: Config, fold: int) -> None:
+def train(run: Run, config: Config, fold: int | str) -> None:
     """Train the network that has not seen the held-out list; resumes from its last checkpoint."""
     model = network(config.stage, config) if run.is_begun(fold) else start_network(run, config, fold)
     model = model.to(run.world.device)
@@ -83,7 +83,7 @@ def train(run: Run, config: Config, fold: int) -> None:
     fit_fold(run, fold, model, optimizer, supervised(cross_entropy), plan)
 
 
-def start_network(run: Run, config: Config, fold: int) -> nn.Module:
+def start_network(run: Run, config: Config, fold: int | str) -> nn.Module:
     """What the stage starts from: VGG16, or the stage before it."""
     if config.stage == "32s":
         model = network("32s", config)

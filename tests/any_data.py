@@ -26,7 +26,7 @@ class Config:
     """The flags of the recipe."""
 
     run_dir: Path
-    fold: int | Literal["all"] = "all"
+    fold: int | Literal["all", "full"] = "all"
     epochs: Count = 2
     seed: int = 0
     device: str = "cpu"

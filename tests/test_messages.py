@@ -11,6 +11,7 @@ EVERY_RECIPE = {"--fold", "--data-dir", "--run-dir", "--seed", "--device", "--wo
 OTHERS = (
     "cli/",
     "bundle/",
+    "ledger/",
     "new/",
     "submission/",
     "bench/",

@@ -37,7 +37,7 @@ class Bundle:
     run: Path
     out: Path
     place: Place
-    folds: Literal["all"] | Sequence[int] = "all"
+    folds: Literal["all", "full"] | Sequence[int] = "all"
     lacks: Sequence[str] = ()
     python: str = PYTHON
     platforms: Sequence[str] = PLATFORMS

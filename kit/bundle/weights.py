@@ -8,12 +8,13 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
+from kit.folds.naming import Fold, fold_name
 from kit.prediction.saved import CODE, FILE, SavedRun, load_network
 from kit.runs.half import halved, read_half
 from kit.system.files import write_atomic
 
 
-def copy_run(run: Path, saved: SavedRun, folds: Sequence[int], target: Path) -> list[str]:
+def copy_run(run: Path, saved: SavedRun, folds: Sequence[Fold], target: Path) -> list[str]:
     """Copy what prediction needs of `folds` into `target`, and load each network from there. Lines on the weights.
 
     It executes the code of the run. Raises ValueError where a network cannot be made again or its weights do not fit.
@@ -25,7 +26,7 @@ def copy_run(run: Path, saved: SavedRun, folds: Sequence[int], target: Path) -> 
     shutil.copyfile(run / FILE, target / FILE)
     lines = []
     for fold in folds:
-        lines.append(_copy_fold(run / f"fold{fold}", target / f"fold{fold}", saved.recipe))
+        lines.append(_copy_fold(run / fold_name(fold), target / fold_name(fold), saved.recipe))
         load_network(target, fold, saved)
     return lines
 
@@ -39,12 +40,14 @@ def _copy_fold(source: Path, target: Path, recipe: str) -> str:
         what = f"half precision: {measured}"
     else:
         shutil.copyfile(source / "last.safetensors", weights)
-        what = f"full precision: {f'half would move {measured}' if measured else NOT_MEASURED}"
+        unknown = FULL_FIT if source.name.startswith("full") else NOT_MEASURED
+        what = f"full precision: {f'half would move {measured}' if measured else unknown}"
     facts = {"recipe": recipe, "half": None if measured is None else {"full": measured.full, "half": measured.half}}
     write_atomic(target / "finished.json", json.dumps(facts))
     return f"{source.name}: {weights.stat().st_size / 1e6:.1f} MB in {what}"
 
 
+FULL_FIT = "no image was held out on which half precision could be measured"
 NOT_MEASURED = (
     "what half precision costs was not measured with these weights, and the training data is not at hand here. Run the "
     "recipe again where it is: finished folds are not trained again"

@@ -4,6 +4,8 @@ python -m kit new recipes/mine.py --data-dir DIR                      look at a 
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every image and mask sound?
 python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
+python -m kit status                                                 all runs: finished, running, stopped; what is next
+python -m kit ledger                                                 all scores, here and at Kaggle; what to submit
 python -m kit bundle runs/mine --out DIR                             a folder that predicts without internet
 python -m kit export runs/mine --fold 0 --out net.onnx               one network as ONNX
 python -m kit compare runs/a runs/b                                  is one run better than another, or is it luck?
@@ -18,9 +20,11 @@ from kit.cli.bundle import Bundle
 from kit.cli.compare import Compare
 from kit.cli.download import Download
 from kit.cli.export import Export
+from kit.cli.ledger import Ledger
 from kit.cli.lint import Lint
 from kit.cli.new import New
 from kit.cli.predict import Predict
+from kit.cli.status import Status
 
 
 def main() -> int:
@@ -29,6 +33,8 @@ def main() -> int:
         "new": New,
         "lint": Lint,
         "predict": Predict,
+        "status": Status,
+        "ledger": Ledger,
         "bundle": Bundle,
         "export": Export,
         "compare": Compare,

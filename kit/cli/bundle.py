@@ -22,6 +22,7 @@ class Bundle:
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folder; several cannot be blended yet
     out: Path  # the folder to make; it must not exist
     folds: tuple[int, ...] = ()  # the networks of these folds; all that are finished
+    full: bool = False  # the networks that were trained on all data (--fold full of the recipe), in place of folds
     wheels: bool = False  # fetch wheels of the packages that Kaggle lacks; needs internet here
     also: tuple[str, ...] = ()  # with --wheels: packages beside those that Kaggle lacks, as timm or timm==1.0.9
     python: str = PYTHON  # the other machine's, with --wheels
@@ -43,7 +44,17 @@ class Bundle:
             user, name = self.user or NOBODY, run.resolve().name
             place = Place(user, name, self.competition, self.images, self.sample, self.minutes)
             lacks = self._lacks()
-            bundle(Wanted(run, self.out, place, self.folds or "all", lacks, self.python, self.platform))
+            bundle(
+                Wanted(
+                    run,
+                    self.out,
+                    place,
+                    "full" if self.full else self.folds or "all",
+                    lacks,
+                    self.python,
+                    self.platform,
+                )
+            )
             if self.push:
                 push(self.out, place)
             elif not self.user:

@@ -24,6 +24,7 @@ class Predict:
     sample: Path | None = None  # the sample submission: its keys, all of them, in its order
     minutes: float | None = None  # the time limit: one network first, then more networks and views as time allows
     folds: tuple[int, ...] = ()  # the networks of these folds; all that are finished
+    full: bool = False  # the networks that were trained on all data (--fold full of the recipe), in place of folds
     tta: Literal["none", "hflip", "flips", "d4"] | None = None  # the views that are averaged; the run's own
     on_bad_image: Literal["empty", "stop"] = "empty"  # an image that cannot be read: an empty mask, or an error
     device: tuple[str, ...] = ("auto",)  # a process each, as cuda:0 cuda:1; every GPU, else the CPU
@@ -40,7 +41,7 @@ class Predict:
             sample=unzipped(self.sample),
             seconds=seconds,
             started=process_started(),
-            folds=self.folds or "all",
+            folds="full" if self.full else self.folds or "all",
             views=self.tta,
             on_bad_image=self.on_bad_image,
             devices=self.device,

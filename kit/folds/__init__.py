@@ -4,6 +4,7 @@ kfold.py    makes folds: plain, stratified, of whole groups, both; labels from n
 balance.py  the assignment behind stratified groups: even, and never an empty fold
 area.py     whole groups, balanced by the share of foreground
 keeping.py  folds.csv of a run folder, frozen when the first fold begins
+naming.py   the name of a fold's folder, and of a full fit's
 """
 
 from kit.folds.area import area_group_kfold

@@ -79,12 +79,12 @@ def _config(choices: Choices, root: Path, path: Path) -> str:
     sizing = choices.sizing
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
     passes = f"of {choices.slides.crops} crops each" if choices.slides else "passes over the training images"
-    is_one = "; the data has one split, so only 0" * bool(choices.found.split)
+    is_one = "; one split: 0 or full" * bool(choices.found.split)
     return f'''@dataclass(frozen=True)
 class Config:
     """The flags."""
 
-    fold: int | Literal["all"] = 0  # which fold to hold out{is_one}
+    fold: int | Literal["all", "full"] = 0  # which fold to hold out; full: none{is_one}
     data_dir: Path = Path({quoted(str(root))})
     run_dir: Path = Path("runs/{path.stem}")  # weights, predictions and report go here; an older run is resumed
     epochs: Count = {sizing.epochs}  # {passes}
@@ -285,7 +285,7 @@ def _train(choices: Choices) -> str:
     crop = ["config.image_size"] * bool(choices.sizing.crop and not choices.slides)
     parts = ["config.seed", *crop, "dtype=run.dataset.dtype", "channels=run.dataset.channels"]
     lines = [
-        "def train(run: Run, config: Config, fold: int) -> None:",
+        "def train(run: Run, config: Config, fold: int | str) -> None:",
         '    """Train the network that has not seen `fold`; resumes from its last checkpoint."""',
         '    weights = "none" if run.is_begun(fold) else config.encoder_weights',
         "    model = network(config, weights).to(run.world.device)",

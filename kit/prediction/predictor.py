@@ -75,13 +75,14 @@ class Predictor:
     def load(
         cls,
         folder: Path | str,
-        folds: Literal["all"] | int | Sequence[int] = "all",
+        folds: Literal["all", "full"] | int | Sequence[int] = "all",
         device: str = "auto",
         tta: TTA | None = None,
     ) -> "Predictor":
         """The predictor of a run folder, which may be read-only and far from its data.
 
-        folds: all that are finished, or some. device: "auto", "cpu", "cuda:1", … tta: other views than the run's own.
+        folds: all that are finished, some, or "full": the networks that were trained on all images. device: "auto",
+        "cpu", "cuda:1", … tta: other views than the run's own.
         It executes the Python that the run folder keeps in `code`: load only runs that you trust.
         Raises FileNotFoundError or ValueError where the folder lacks what prediction needs.
         """

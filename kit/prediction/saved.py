@@ -7,7 +7,7 @@
     runs/<run>/predictor.json       plain JSON, see plain.py for values that JSON lacks
     runs/<run>/code/<recipe>.py     the script with which the last fold was predicted
     runs/<run>/code/modules/…       the user's modules that it had imported
-    runs/<run>/fold<k>/last.safetensors, finished.json
+    runs/<run>/fold<k>/last.safetensors, finished.json; the same of full<seed>, trained on all images
 
 Loading a run executes the Python in its folder `code`: load only what you trust as you would trust a script.
 """
@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from kit.folds.naming import Fold, fold_name
 from kit.prediction.frame import Frame
 from kit.prediction.plain import Decoder, Encoder, LackingValue
 from kit.prediction.predictor import Predictor
@@ -156,14 +157,14 @@ def network_maker(folder: Path | str, saved: SavedRun | None = None) -> Callable
     return made
 
 
-def load_network(folder: Path | str, fold: int, saved: SavedRun | None = None) -> nn.Module:
+def load_network(folder: Path | str, fold: Fold, saved: SavedRun | None = None) -> nn.Module:
     """The network of a fold with the weights with which its training ended, in eval mode, on the CPU.
 
     It executes the Python that the run folder keeps in `code`. saved: of the folder, where it was read before.
     Raises FileNotFoundError where the fold has no weights; ValueError where network and weights do not fit, or the
     network cannot be made again.
     """
-    weights = Path(folder) / f"fold{fold}/last.safetensors"
+    weights = Path(folder) / fold_name(fold) / "last.safetensors"
     if not weights.is_file():
         raise FileNotFoundError(f"{weights} is missing; the folds of {folder} with weights: {trained_folds(folder)}")
     network = network_maker(folder, saved)()
@@ -190,10 +191,27 @@ def finished_folds(folder: Path | str, saved: SavedRun | None = None) -> list[in
     return own or list(found)
 
 
+def full_fits(folder: Path | str, saved: SavedRun | None = None) -> list[str]:
+    """The full fits that are finished: ["full0", "full1"]; of several versions of the recipe those that it keeps."""
+    saved, found = saved or read_saved(folder), {}
+    for path in sorted(Path(folder).glob("full*/finished.json")):
+        if path.with_name("last.safetensors").is_file():
+            found[path.parent.name] = json.loads(path.read_text()).get("recipe")
+    return [name for name, recipe in found.items() if recipe == saved.recipe] or list(found)
+
+
 def wanted_folds(
-    folder: Path | str, folds: Literal["all"] | int | Sequence[int], saved: SavedRun | None = None
-) -> list[int]:
-    """The numbers of the folds that `folds` means. Raises ValueError for one that has no weights."""
+    folder: Path | str, folds: Literal["all", "full"] | int | Sequence[int], saved: SavedRun | None = None
+) -> list[Fold]:
+    """The folds that `folds` means; "full": the full fits, as "all" does where a folder has nothing else, as a bundle.
+
+    Raises ValueError for one that has no weights.
+    """
+    if folds == "full" or (folds == "all" and not trained_folds(folder)):
+        if fits := full_fits(folder, saved):
+            return fits
+        if folds == "full":
+            raise ValueError(f"{folder} has no network that was trained on all data: run the recipe with --fold full")
     if folds == "all":
         return finished_folds(folder, saved)
     wanted, there = [folds] if isinstance(folds, int) else list(folds), trained_folds(folder)
@@ -204,7 +222,7 @@ def wanted_folds(
 
 def load_predictor(
     folder: Path | str,
-    folds: Literal["all"] | int | Sequence[int] = "all",
+    folds: Literal["all", "full"] | int | Sequence[int] = "all",
     device: str = "auto",
     tta: TTA | None = None,
 ) -> Predictor:

@@ -7,6 +7,8 @@ training.py    fit_fold: a fold's samples, validation and state
 settings.py    plan, optimizer and loss as text: a checkpoint of others is refused
 check.py       network, metric and test images against the data set, before the first step
 oof.py         out-of-fold predictions and their scores
+full.py        full fits: on all images, with the score to expect from the folds
+pseudo.py      test images labelled by other runs, fold by fold
 half.py        how far a fold's score moves in half precision, for a bundle
 testing.py     predictions of the test images
 submit.py      the submission
@@ -25,6 +27,7 @@ from kit.runs.flags import Count, Free, Weights
 from kit.runs.folds import unfinished
 from kit.runs.joining import join_runs
 from kit.runs.oof import oof_masks, predict_oof, scores
+from kit.runs.pseudo import pseudo_samples
 from kit.runs.run import Config, Run, open_run
 from kit.runs.seeds import recipes_of
 from kit.runs.submit import Submission, submit
@@ -47,6 +50,7 @@ __all__ = [
     "oof_masks",
     "open_run",
     "predict_oof",
+    "pseudo_samples",
     "read_run",
     "recipes_of",
     "scores",

@@ -146,8 +146,11 @@ class FinishedRun:
         return Store(folder, channels, self.rule)
 
 
-def read_run(folder: Path | str) -> FinishedRun:
-    """Read a run folder. Raises FileNotFoundError or ValueError where no fold is finished or files are damaged."""
+def read_run(folder: Path | str, metric: Metric | None = None) -> FinishedRun:
+    """Read a run folder. metric: the run's, where it is at hand; else it is made from what the folder keeps.
+
+    Raises FileNotFoundError or ValueError where no fold is finished or files are damaged.
+    """
     folder = Path(folder)
     saved = read_saved(folder)
     folds = tuple(finished_folds(folder, saved))
@@ -155,11 +158,13 @@ def read_run(folder: Path | str) -> FinishedRun:
     if len(scored) > 1:
         raise ValueError(f"the folds of {folder} were scored by several metrics or rules: run the recipe once more")
     scores = Scores.join([Scores.read(folder / f"fold{fold}") for fold in folds])
-    return FinishedRun(folder, saved, _metric_of(folder, saved, scores), folds, _with_counts(saved, scores))
+    task, metric = Task(saved.task, saved.classes), metric or _metric_of(folder, saved, scores)
+    metric, counts = with_metric(task, metric, scores)
+    return FinishedRun(folder, saved, metric, folds, replace(scores, counts=counts))
 
 
-def _metric_of(folder: Path, saved: SavedRun, scores: Scores) -> Metric:
-    """The run's metric; mean Dice where it has none."""
+def _metric_of(folder: Path, saved: SavedRun, scores: Scores) -> Metric | None:
+    """The run's metric; None where it has none."""
     if saved.metric is not None:
         return rebuild(saved.metric, folder.resolve() / CODE)()
     if scores.counts is not None:
@@ -167,17 +172,16 @@ def _metric_of(folder: Path, saved: SavedRun, scores: Scores) -> Metric:
             f"{folder} does not say how its metric is made. Run the recipe with this run folder once more: it keeps "
             "the metric where that is a frozen dataclass; finished folds are not trained again"
         )
-    return _usual_metric(saved)
+    return None
 
 
-def _usual_metric(saved: SavedRun) -> Metric:
-    return MeanDice() if Task(saved.task, saved.classes).outputs == 1 else MeanDicePerClass(len(saved.classes))
+def _usual_metric(task: Task) -> Metric:
+    return MeanDice() if task.outputs == 1 else MeanDicePerClass(len(task.classes))
 
 
-def _with_counts(saved: SavedRun, scores: Scores) -> Scores:
-    """The scores with the counts of the usual metric, where the run has none: they follow from the matrices."""
-    if scores.counts is not None:
-        return scores
-    metric = _usual_metric(saved)
-    counts = np.stack([metric.counts_of_matrix(matrix) for matrix in scores.matrices])
-    return replace(scores, counts=counts)
+def with_metric(task: Task, metric: Metric | None, scores: Scores) -> tuple[Metric, np.ndarray]:
+    """A run's metric and its counts (n, M). Without one it is mean Dice, whose counts follow from the matrices."""
+    if metric is not None and scores.counts is not None:
+        return metric, scores.counts
+    usual = _usual_metric(task)
+    return usual, np.stack([usual.counts_of_matrix(matrix) for matrix in scores.matrices])

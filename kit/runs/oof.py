@@ -9,6 +9,7 @@ from torch import nn
 
 from kit.data.identity import held_values, named_values, reading_code
 from kit.data.regions import has_regions
+from kit.folds.naming import Fold
 from kit.prediction.predictor import Predictor
 from kit.prediction.slides import stream
 from kit.runs.run import Run, read_json, read_only_allowed
@@ -87,7 +88,7 @@ def _score_fold(run: Run, fold: int, metric: Metric | None) -> None:
     score(run.dataset, run.store, ids, [groups[id] for id in ids], fold, metric).write(run.fold_folder(fold))
 
 
-def prediction_key(run: Run, folds: Sequence[int]) -> str:
+def prediction_key(run: Run, folds: Sequence[Fold]) -> str:
     """A name of what decides a prediction: weights, flags, data, split, frame, views.
 
     A flag with its default does not count, so that a new flag leaves what was predicted before as it is. The recipe's

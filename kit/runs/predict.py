@@ -44,7 +44,7 @@ class Request:
     sample: Path | None = None
     seconds: float | None = None
     started: float = 0.0
-    folds: Literal["all"] | Sequence[int] = "all"
+    folds: Literal["all", "full"] | Sequence[int] = "all"
     views: str | None = None
     on_bad_image: Literal["empty", "stop"] = "empty"
     devices: tuple[str, ...] = ("auto",)

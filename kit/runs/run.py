@@ -6,6 +6,7 @@ runs/<run>/folds.csv              id,group,fold; frozen when the first fold begi
 runs/<run>/settings.json          plan, optimizer and loss, the same for all folds
 runs/<run>/fold<k>/origin.json    the recipe, command and versions with which training began
 runs/<run>/fold<k>/finished.json  written last: fold k is trained, predicted and scored
+runs/<run>/full<seed>/            a network trained on all data: see full.py
 runs/<run>/oof/, test/            predictions; oof.csv, report.html: over the finished folds
 """
 
@@ -26,7 +27,8 @@ from kit.data.dataset import Dataset
 from kit.data.normalise import normalisation_of
 from kit.data.regions import has_regions
 from kit.data.tasks import Task, task_of
-from kit.folds.keeping import is_at_work, is_trained, keep_folds, locked_folds
+from kit.folds.keeping import is_at_work, is_begun, is_trained, keep_folds, locked_folds, read_folds
+from kit.folds.naming import Fold, fold_name, is_full
 from kit.prediction.bands import check_slides
 from kit.prediction.frame import Frame
 from kit.prediction.rule import Rule, rule_for
@@ -48,7 +50,7 @@ from kit.training.processes import World, start
 class Config:
     """The flags that open_run reads. Every recipe has them, in a Config of its own; a short script may use this one."""
 
-    fold: int | Literal["all"] = 0  # the fold to hold out
+    fold: int | Literal["all", "full"] = 0  # the fold to hold out; full: none, train on all images
     run_dir: Path = Path("runs/mine")
     seed: int = 0
     device: str = "auto"  # a GPU if there is one; or cpu, cuda, cuda:1, mps
@@ -57,7 +59,9 @@ class Config:
 
 @dataclass(frozen=True)
 class Run:
-    """folder and name: of the recipe, and so of the CSV. folds: (n,) the fold in which dataset.ids[i] is held out.
+    """A run. A fold is a number, or of a network that is trained on all images "full0", after its seed.
+
+    folder and name: of the recipe, and so of the CSV. folds: (n,) the fold in which dataset.ids[i] is held out.
 
     A fold of -1 means that an image is never held out. frame, tta: how images are predicted. rule: how predictions
     become masks; None is the usual one of the data set's task.
@@ -119,23 +123,27 @@ class Run:
         """The out-of-fold predictions of all folds, and the rule that makes masks of them."""
         return store_of(self.dataset, self.folder / "oof", self.channels, self.rule)
 
-    def fold_folder(self, fold: int) -> Path:
-        """runs/<run>/fold<k>."""
-        return self.folder / f"fold{fold}"
+    def fold_folder(self, fold: Fold) -> Path:
+        """runs/<run>/fold<k>; runs/<run>/full<seed>."""
+        return self.folder / fold_name(fold)
 
-    def held_out(self, fold: int) -> list[str]:
-        """The ids that fold k holds out, in the data set's order."""
+    def held_out(self, fold: Fold) -> list[str]:
+        """The ids that fold k holds out, in the data set's order; of a full fit none."""
+        if is_full(fold):
+            return []
         return [id for id, own in zip(self.dataset.ids, self.folds, strict=True) if own == fold]
 
-    def trained_on(self, fold: int) -> list[str]:
+    def trained_on(self, fold: Fold) -> list[str]:
         """All other ids."""
+        if is_full(fold):
+            return list(self.dataset.ids)
         return [id for id, own in zip(self.dataset.ids, self.folds, strict=True) if own != fold]
 
-    def is_begun(self, fold: int) -> bool:
+    def is_begun(self, fold: Fold) -> bool:
         """Whether the fold's training has a checkpoint. Its network then needs no weights to begin with."""
         return (self.fold_folder(fold) / "last.pt").exists()
 
-    def history(self, fold: int) -> list[dict]:
+    def history(self, fold: Fold) -> list[dict]:
         """The lines of the fold's metrics.jsonl."""
         return [json.loads(line) for line in (self.fold_folder(fold) / "metrics.jsonl").read_text().splitlines()]
 
@@ -154,12 +162,15 @@ def open_run(
 
     rule: how predictions become masks, for the report and the CSV; None: thresholds of 0.5, of task instances also the
     connected components. It may change when a run is resumed.
+    A full fit belongs to the folds that are there: it needs their folder, and config.json and folds.csv stay theirs.
 
     Raises ValueError where flags, data or an older run in the folder do not fit; nothing is written then.
     """
     if has_regions(dataset):
         check_slides(frame, tta, rule_for(task_of(dataset), rule))
-    flags, world = read_flags(config), start(config.device)
+    flags, world, full = read_flags(config), start(config.device), config.fold == "full"
+    if full:
+        flags = _flags_of_folds(config.run_dir, flags)
     workers = default_workers(world.device, config.workers)
     with world.main_first():  # it writes what it found to the cache; the others read that
         facts = check_dataset(dataset)
@@ -167,7 +178,9 @@ def open_run(
         folder=config.run_dir,
         name=Path(recipe).stem,
         dataset=dataset,
-        folds=keep_folds(config.run_dir, dataset, world, make_folds),
+        folds=read_folds(config.run_dir / "folds.csv", dataset)
+        if full
+        else keep_folds(config.run_dir, dataset, world, make_folds),
         flags=flags,
         data=data_identity(dataset, facts),
         frame=replace(frame, normalise=normalisation_of(dataset, facts, frame.statistics)),
@@ -180,16 +193,32 @@ def open_run(
         rule=rule,
     )
     planned(run, config.fold)  # before config.json is written
-    begin(run)
+    if full:
+        world.agree(lambda: check_config(run))
+    else:
+        begin(run)
     return run
 
 
-def planned(run: Run, wanted: int | Literal["all"]) -> list[int]:
+def _flags_of_folds(folder: Path, flags: Flags) -> Flags:
+    """The flags with the seed of the folds: the run is theirs. Raises ValueError where no fold has begun."""
+    kept = read_json(folder / "config.json").get("identity", {})
+    if not (kept and is_begun(folder)):
+        raise ValueError(
+            f"--fold full trains on all images for as many epochs as the folds, and {folder} has no fold yet: train "
+            "one first, as by --fold 0, so that its score says what to expect"
+        )
+    return replace(flags, identity={**flags.identity, **{k: kept[k] for k in ("seed",) if k in kept}})
+
+
+def planned(run: Run, wanted: int | Literal["all", "full"]) -> list[Fold]:
     """The folds asked for. Raises ValueError where there is no such fold."""
     if wanted == "all":
         return list(range(run.num_folds))
+    if wanted == "full":
+        return [f"full{run.seed}"]
     if wanted not in range(run.num_folds):
-        there = f"are folds 0 to {run.num_folds - 1}, or all"
+        there = f"are folds 0 to {run.num_folds - 1}, all, or full"
         raise ValueError(
             f"--fold {wanted}: there {there if run.num_folds > 1 else 'is only fold 0, the data set’s own split'}"
         )

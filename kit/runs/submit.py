@@ -16,9 +16,11 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from kit.folds.naming import Fold, is_full
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
 from kit.prediction.slides import SlideLevels
+from kit.runs.full import finished_full, write_expectation
 from kit.runs.oof import prediction_key, up_to_date
 from kit.runs.run import Run, read_json
 from kit.runs.testing import TestPredictions
@@ -26,6 +28,7 @@ from kit.submission import rle
 from kit.submission.competition import Competition
 from kit.submission.dialect import Cells, Dialect
 from kit.submission.lint import errors_of, lint
+from kit.submission.names import csv_stem
 from kit.submission.rows import RowParts, rows_in_order
 from kit.submission.score import score, truth_reader
 from kit.submission.tables import write
@@ -53,11 +56,12 @@ class Submission:
 
 
 def submit(
-    run: Run, submission: Submission, network: Callable[[], nn.Module], fold: int | Literal["all"] = "all"
+    run: Run, submission: Submission, network: Callable[[], nn.Module], fold: int | Literal["all", "full"] = "all"
 ) -> Path | None:
     """Predict the test images with the mean of several folds' networks, and write and lint the CSV.
 
     network(): the architecture, without weights. fold: the one that was asked for, see `ensemble`.
+    A submission of full fits states the score to expect, in a JSON beside the CSV.
     Resumes where it was stopped. Returns the CSV's path, None where there is nothing to predict.
     Raises ValueError listing what the linter found.
     """
@@ -77,7 +81,7 @@ def submit(
         unreadable = run.world.gather(own)  # once all rows are there
         if run.world.main:
             _report_unreadable(unreadable, submission.on_bad_image)
-            if left:  # else all was done by an earlier command, and timed there
+            if left and fold != "full":  # else all was done by an earlier command, and timed there
                 seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
                 write_atomic(run.folder / "test.json", json.dumps(seconds))
             _write(path, parts, competition, unreadable)
@@ -89,11 +93,14 @@ def submit(
     if not run.world.main:
         return None
     check_submission(path, competition)
-    print(f"submission: {path}, folds {', '.join(map(str, folds))}", flush=True)
+    which = ", ".join(map(str, folds))
+    print(f"submission: {path}, {which if fold == 'full' else f'folds {which}'}", flush=True)
+    if fold == "full":
+        write_expectation(run, competition.metric, path, folds)
     return path
 
 
-def _rows_folder(run: Run, asked: str, folds: Sequence[int]) -> Path:
+def _rows_folder(run: Run, asked: str, folds: Sequence[Fold]) -> Path:
     """Where the rows of a submission in progress are; another network, dialect, rule or test image has another folder.
 
     asked: the competition's fingerprint.
@@ -116,12 +123,14 @@ def test_time(run: Run) -> dict:
     return read_json(run.folder / "test.json")
 
 
-def ensemble(run: Run, fold: int | Literal["all"], keep_test: bool) -> list[int]:
-    """The folds whose networks make the submission: all that are finished, and predicted by the recipe as it is now.
+def ensemble(run: Run, fold: int | Literal["all", "full"], keep_test: bool) -> list[Fold]:
+    """The folds, or full fits, whose networks make the submission: all that the recipe as it is now has finished.
 
     But where one fold was asked for, others are missing and no predictions are kept: that fold alone. Folds that are
     trained side by side would otherwise predict the test images again after each of them.
     """
+    if fold == "full":
+        return finished_full(run)
     done = up_to_date(run)
     if fold == "all" or keep_test or len(done) == run.num_folds:
         return done
@@ -236,13 +245,9 @@ def _write(path: Path, parts: Path, competition: Competition, unreadable: Collec
         write_atomic(parts / WRITTEN, b"")
 
 
-def _csv_name(run: Run, folds: Sequence[int]) -> str:
-    """After the recipe, and after the run folder where that has a name of its own: two settings, two files."""
-    drawn = "_drawn" if run.dataset.drawn else ""
-    own = run.folder.resolve().name.removesuffix(drawn)
-    stem = own if own == run.name or own.startswith(f"{run.name}_") else f"{run.name}_{own}"
-    which = f"_fold{folds[0]}" if len(folds) == 1 else ""
-    return f"{stem}{which}{drawn}.csv"
+def _csv_name(run: Run, folds: Sequence[Fold]) -> str:
+    which = "_full" if is_full(folds[0]) else f"_fold{folds[0]}" if len(folds) == 1 else ""
+    return f"{csv_stem(run.folder, run.name, run.dataset.drawn)}{which}{'_drawn' if run.dataset.drawn else ''}.csv"
 
 
 def _forget_rows(run: Run, asked: str, keep: Path) -> None:
@@ -251,9 +256,10 @@ def _forget_rows(run: Run, asked: str, keep: Path) -> None:
     Those of another fold's submission in progress stay, also after a kill.
     """
     done = up_to_date(run)
-    in_use = {_rows_folder(run, asked, folds) for folds in (done, *([fold] for fold in done))}
+    ensembles = (done, *([fold] for fold in done), *filter(None, [finished_full(run)]))
+    in_use = {_rows_folder(run, asked, folds) for folds in ensembles}
     for folder in run.folder.joinpath("test").iterdir():
-        if not folder.is_dir() or folder == keep or folder.name.startswith("fold"):
+        if not folder.is_dir() or folder == keep or folder.name.startswith(("fold", "full")):
             continue
         if folder not in in_use or (folder / WRITTEN).exists():
             with contextlib.suppress(BlockingIOError), run_lock(folder):

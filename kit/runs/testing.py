@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from kit.folds.naming import Fold, fold_name
 from kit.prediction.predictor import Take, UnreadableImages
 from kit.prediction.slides import mean_of_levels, store_of, stream
 from kit.prediction.store import Store
@@ -34,7 +35,7 @@ class TestPredictions:
     run: Run
     competition: Competition
     tests: str
-    folds: Sequence[int]
+    folds: Sequence[Fold]
     network: Callable[[], nn.Module]
     keep: bool = False
 
@@ -47,11 +48,11 @@ class TestPredictions:
         networks = [load(self.run, fold, self.network()) for fold in self.folds]
         return stream(predictor(self.run, networks), self.competition.dataset, ids, take, self.run.workers)
 
-    def store(self, fold: int) -> Store:
+    def store(self, fold: Fold) -> Store:
         """Where the predictions of a fold's network are kept; another network or other files have another folder."""
         weights = digest(self.run.fold_folder(fold) / "last.safetensors")[:8]
         key = short_hash((prediction_key(self.run, [fold]), self.run.origin["recipe"], self.tests))
-        folder = self.run.folder / "test" / f"fold{fold}-{weights}-{key}"
+        folder = self.run.folder / "test" / f"{fold_name(fold)}-{weights}-{key}"
         return store_of(self.competition.dataset, folder, self.run.channels, self.run.rule)
 
     def lacking(self, ids: Sequence[str]) -> list[str]:
@@ -71,7 +72,7 @@ class TestPredictions:
         """Remove what networks predicted whose folds have other weights now."""
         for fold in self.folds:
             own = self.store(fold).folder
-            for folder in own.parent.glob(f"fold{fold}-*"):
+            for folder in own.parent.glob(f"{fold_name(fold)}-*"):
                 if folder.name.split("-")[1] != own.name.split("-")[1]:
                     shutil.rmtree(folder, ignore_errors=True)  # another process may do it too
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from torch.utils.data import DataLoader
 
 from kit.data.cache import sample_reader
 from kit.data.crops import SlideCrops, SlideTiles
+from kit.data.pseudo import PseudoSamples
 from kit.data.regions import has_regions
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.folds.keeping import locked_folds
+from kit.folds.naming import Fold, fold_name, is_full
 from kit.runs.changes import changed_kit
 from kit.runs.check import check_network
 from kit.runs.run import Run, read_json
@@ -28,6 +31,8 @@ from kit.training.loop import LossOf, Settings, fit
 from kit.training.processes import EpochBatches
 from kit.training.state import TrainState, new_state
 
+ARRAY = r"\w+ \([\d, ]*\) [0-9a-f]{16}"  # as kit.runs.settings writes one
+HASH = rf"{ARRAY}|\b[0-9a-f]{{16}}\b"  # or any object
 PACKAGE = "package of the first weights"  # a setting of runs whose networks begin with the weights of one
 Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 
@@ -39,7 +44,8 @@ class Plan:
     schedule: share of training done, 0..1 -> factor of the learning rate. augment: None for none.
     ema_decay: of the average of the weights; None keeps none. clip: the largest norm of the gradient.
     parts: micro-batches of a step. cache: keep the samples at the network's size on the disk.
-    samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops).
+    samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops), and
+    pseudo-labels (kit.runs.pseudo_samples).
     weights: f64, how often each image that the fold leaves is drawn (kit.training.repeat_factors); None: all alike.
     """
 
@@ -51,14 +57,14 @@ class Plan:
     clip: float = 1.0
     parts: int = 1
     cache: bool = True
-    samples: SegmentationDataset | SlideCrops | None = None
+    samples: SegmentationDataset | SlideCrops | PseudoSamples | None = None
     weights: np.ndarray | None = None
 
 
 def fit_fold(
-    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
+    run: Run, fold: Fold, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
 ) -> None:
-    """Train the network that has not seen `fold`; resumes from its last checkpoint.
+    """Train the network that has not seen `fold`; resumes from its last checkpoint. A full fit sees all images.
 
     Raises ValueError where the network does not fit the channels or classes of the data set, or where the fold or
     another one was trained with other settings.
@@ -73,7 +79,7 @@ def fit_fold(
 
 
 def _fit_fold(
-    run: Run, fold: int, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
+    run: Run, fold: Fold, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, plan: Plan
 ) -> None:
     facts = run.world.agree(lambda: _settings_of(plan, optimizer, loss_of))
     begun_with = {PACKAGE: package} if (package := getattr(model, "package", "")) else {}
@@ -82,7 +88,13 @@ def _fit_fold(
     settings = Settings(
         plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
     )
-    fit(state, train_loader(run, fold, plan), loss_of, evaluator(run, fold, plan), settings, run.fold_folder(fold))
+    evaluate = _no_scores if is_full(fold) else evaluator(run, fold, plan)
+    fit(state, train_loader(run, fold, plan), loss_of, evaluate, settings, run.fold_folder(fold))
+
+
+def _no_scores(model: nn.Module) -> dict[str, float]:
+    """Nothing is held out."""
+    return {}
 
 
 def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) -> dict[str, str]:
@@ -92,24 +104,36 @@ def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) 
     return {name: text for name, text in facts.items() if name not in left_out}
 
 
-def _keep_settings(run: Run, fold: int, facts: dict[str, str]) -> None:
+def _keep_settings(run: Run, fold: Fold, facts: dict[str, str]) -> None:
     """Write the settings of the run's folds. Raises ValueError if another fold was trained, or is, with other ones.
 
     The network is kept for the report: what it is made of may be written otherwise by another version of a package.
     The package of the first weights counts where a fold begins: "imagenet" may be the hub's in one place and a
     package's in another, and the folds of a run begin alike. A fold that is resumed has its weights in its checkpoint.
+    Arrays do not count, because weights of classes or of images come from the masks that a fold trains on. A full fit
+    is trained as the folds were; its seed, which is a part of hashes, may be another.
     """
-    path, others = run.folder / "settings.json", [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
+    path = run.folder / "settings.json"
+    if is_full(fold):
+        if then := read_json(path):
+            check_identity(path, *(_of_any_fold(one, HASH) for one in (facts, then)))
+        return
+    others = [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
     with locked_folds(run.folder):
         then = read_json(path)
         if then and any((other / "last.pt").exists() or is_locked(other) for other in others if other.exists()):
-            uncompared = {"network", PACKAGE} if run.is_begun(fold) else {"network"}
-            check_identity(path, *({k: v for k, v in one.items() if k not in uncompared} for one in (facts, then)))
+            left_out = {PACKAGE} if run.is_begun(fold) else set()
+            check_identity(path, *(_of_any_fold(one, ARRAY, left_out) for one in (facts, then)))
         elif not run.is_begun(fold):
             write_atomic(path, json.dumps(facts, indent=2) + "\n")
 
 
-def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
+def _of_any_fold(facts: dict[str, str], differing: str, left_out: Collection[str] = (PACKAGE,)) -> dict[str, str]:
+    """The settings that all folds of a run share. differing: a pattern of what does not count in their texts."""
+    return {name: re.sub(differing, "…", text) for name, text in facts.items() if name not in {"network", *left_out}}
+
+
+def train_loader(run: Run, fold: Fold, plan: Plan) -> DataLoader:
     """This process's share of the batches, in an order that the seed and the epoch decide."""
     samples = plan.samples
     if samples is None and has_regions(run.dataset):
@@ -125,7 +149,7 @@ def train_loader(run: Run, fold: int, plan: Plan) -> DataLoader:
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_samples, **load)
 
 
-def evaluator(run: Run, fold: int, plan: Plan) -> Validation:
+def evaluator(run: Run, fold: Fold, plan: Plan) -> Validation:
     """The scores of the images that `fold` holds out, at the network's size; of slides those of some tiles.
 
     No more images at once than in a micro-batch of training, and by the tiles that training crops: so a validation
@@ -148,7 +172,7 @@ def _reader(run: Run, cache: bool) -> Callable[[str], tuple[np.ndarray, np.ndarr
 
 def new_fold_state(
     run: Run,
-    fold: int,
+    fold: Fold,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema_decay: float | None = 0.999,
@@ -163,19 +187,19 @@ def new_fold_state(
     return new_state(model, optimizer, run.dtype, identity, ema_decay, run.flags.defaults)
 
 
-def load(run: Run, fold: int, model: nn.Module) -> nn.Module:
+def load(run: Run, fold: Fold, model: nn.Module) -> nn.Module:
     """Give `model` the weights with which the fold's training ended, on this run's device."""
     load_weights(run.fold_folder(fold) / "last.safetensors", model)
     return model.to(run.world.device)
 
 
-def load_stage(run: Run, earlier: Path, fold: int, model: nn.Module) -> nn.Module:
+def load_stage(run: Run, earlier: Path, fold: Fold, model: nn.Module) -> nn.Module:
     """Give `model` the weights with which `fold` ended in the run folder of an earlier stage of training.
 
     Raises FileNotFoundError while that fold is not finished. Raises ValueError if it was trained on other data, lists
     or folds: it may then have seen images that are held out here.
     """
-    if not (earlier / f"fold{fold}/finished.json").exists():
+    if not (earlier / fold_name(fold) / "finished.json").exists():
         raise FileNotFoundError(f"this stage continues {earlier}, where fold {fold} is not finished: run that first")
     then = read_json(earlier / "config.json").get("identity", {})
     is_same_data = all(then.get(name) == value for name, value in run.data.items())
@@ -185,5 +209,5 @@ def load_stage(run: Run, earlier: Path, fold: int, model: nn.Module) -> nn.Modul
             f"{earlier} was trained on other data, lists or folds than this stage is scored on, so its network may "
             "have seen the held-out images. Give both stages the same flags for them"
         )
-    load_weights(earlier / f"fold{fold}/last.safetensors", model)
+    load_weights(earlier / fold_name(fold) / "last.safetensors", model)
     return model

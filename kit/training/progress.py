@@ -48,8 +48,9 @@ def log(line: dict, epochs: int, board: "SummaryWriter | None") -> None:
         for name, value in line.items()
         if name.startswith("val_") and name != "val_seconds"
     )
+    shown = f"val {scores}  " if scores else ""  # nothing is held out of a full fit
     print(
-        f"epoch {line['epoch']:>3}/{epochs}  loss {line['loss']:.4f}  val {scores}  lr {line['lr']:.1e}  "
+        f"epoch {line['epoch']:>3}/{epochs}  loss {line['loss']:.4f}  {shown}lr {line['lr']:.1e}  "
         f"{line['seconds']:.1f} s, network busy {busy:.0%}",
         flush=True,
     )

@@ -116,7 +116,7 @@ def test_the_sweep_of_learning_rates_draws_a_plot_and_goes_on(tmp_path, run):
     before = config.read_bytes()
     wrong = blood(run, tmp_path, "--lr-sweep --fold 7")
     assert wrong.returncode == 1
-    assert "--fold 7: there are folds 0 to 1, or all" in wrong.stderr
+    assert "--fold 7: there are folds 0 to 1, all, or full" in wrong.stderr
     assert config.read_bytes() == before  # what is refused writes nothing
 
 

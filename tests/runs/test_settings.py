@@ -13,7 +13,7 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from tiny import TinyDataset, tiny_network
-from tiny_run import new_run
+from tiny_run import ALONE, new_run
 
 from kit.data import cell_augment, photo_augment
 from kit.data.augment import Augment
@@ -22,6 +22,7 @@ from kit.folds.keeping import keep_folds
 from kit.losses import bce, bce_dice
 from kit.recipe import finish
 from kit.runs import Plan, fit_fold
+from kit.runs.run import begin
 from kit.runs.settings import optimizer_settings, settings_of, text_of
 from kit.training import adamw, supervised, warmup_cosine
 from kit.training.optimizers import warmup_poly
@@ -289,3 +290,22 @@ def test_settings_that_an_earlier_kit_wrote_otherwise_are_refused_with_its_versi
     (run.fold_folder(0) / "origin.json").write_text(json.dumps(origin))
     with pytest.raises(ValueError, match=r"(?s)last\.pt was made.*\nThe run began with kit 0\.0\.9"):
         fit(new_run(tmp_path, Learnable()), 0.02)
+
+
+def test_weights_that_come_from_the_masks_of_a_fold_may_differ_between_folds(tmp_path):
+    """As those of classes, and of how often an image is drawn; their number of images differs too."""
+    run, plain = new_run(tmp_path), Plan(1, 4, warmup_cosine)
+    keep_folds(tmp_path, run.dataset, ALONE, lambda: run.folds)
+    begin(run)
+    for fold, factor in ((0, 1.0), (1, 3.0)):
+        plan = dataclasses.replace(plain, weights=np.linspace(1, factor, len(run.trained_on(fold))))
+        loss = functools.partial(scaled, by=torch.tensor([factor, 1.0]))
+        fit_fold(run, fold, model := tiny_network(), adamw(model, 1e-3), supervised(loss), plan)
+    (tmp_path / "fold1/last.pt").unlink()
+    other = dataclasses.replace(plan, clip=2.0)
+    with pytest.raises(ValueError, match=r"plan.clip 1 -> 2"):
+        fit_fold(run, 1, model := tiny_network(), adamw(model, 1e-3), supervised(loss), other)
+
+
+def scaled(logits, masks, by):
+    return bce(logits, masks) * by[0]

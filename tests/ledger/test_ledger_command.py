@@ -1,0 +1,110 @@
+"""python -m kit ledger: its actions and its errors."""
+
+import json
+
+import pytest
+from ledger_facts import run_fact
+
+from kit.cli import main
+from kit.ledger import kaggle
+from kit.ledger.facts import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch, capsys):
+    """A ledger of two runs; ledger(…) runs the command."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KIT_LEDGER", raising=False)
+    scores = [0.8, 0.9, 0.85, 0.95]
+    runs = [run_fact("mine", scores), run_fact("other", [s + 0.01 for s in scores], number=1)]
+    Ledger(tmp_path / "runs/ledger.jsonl").add(runs)
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["kit", "ledger", *words])
+        code = main()
+        return code, capsys.readouterr().out
+
+    return run
+
+
+def test_the_table(ledger):
+    code, text = ledger()
+    assert code == 0
+    assert "final submissions:\n  1. other: the best CV" in text
+    code, text = ledger("--json")
+    assert code == 0
+    seen = json.loads(text)
+    assert [run["run"] for run in seen["runs"]] == ["mine", "other"]
+    assert seen["ledger"] == "runs/ledger.jsonl"
+
+
+def test_scores_are_typed_in(ledger):
+    assert ledger("score", "submissions/mine.csv", "0.7", "--public")[1] == "noted: submissions/mine.csv 0.7\n"
+    assert ledger("score", "mine.csv", "0.7", "--public")[1].startswith("known already")
+    assert ledger("score", "runs/other", "0,75", "--public")[0] == 0
+    assert ledger("score", "00000000000000001"[1:], "0.6", "--private")[0] == 0
+    seen = json.loads(ledger("--json")[1])
+    assert [(run["public"], run["private"]) for run in seen["runs"]] == [(0.7, None), (0.75, None)]
+    assert seen["looks"]["count"] == 2
+    assert [one["private"] for one in seen["submissions"]] == [None, None, 0.6]
+
+
+def test_what_is_stated_of_the_leaderboard(ledger):
+    assert ledger("public", "--share", "0.5")[0] == 0
+    assert json.loads(ledger("--json")[1])["public"] == {"share": 0.5, "groups": None, "stated": True}
+
+
+def test_scores_from_kaggle(ledger, monkeypatch):
+    row = {"ref": 7, "fileName": "mine.csv", "date": "2026-02-01 10:00:00", "description": "", "status": "COMPLETE"}
+    rows = [
+        {**row, "publicScore": 0.7, "privateScore": None},
+        {**row, "ref": 8, "date": "2026-02-02 10:00:00", "publicScore": None, "privateScore": None},
+    ]
+    monkeypatch.setattr("kit.cli.ledger.read_submissions", lambda name: rows)
+    said = "2 submissions at Kaggle, 1 with a public score; 2 new here\n"
+    assert ledger("kaggle", "salt") == (0, said)
+    assert "0 new here" in ledger("kaggle", "salt")[1]
+    rows[1]["publicScore"] = 0.72  # scored since
+    assert "1 new here" in ledger("kaggle", "salt")[1]
+    seen = json.loads(ledger("--json")[1])
+    assert (seen["looks"]["count"], seen["runs"][0]["public"]) == (2, 0.72)
+    assert not any("no public score yet" in note for note in seen["notes"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score", "mine.csv", "0.7"], "--public or --private"),
+        (["score", "mine.csv", "high", "--public"], "the score is a number as 0.9971, got 'high'"),
+        (["score", "mine.csv", "--public"], "kit ledger score takes a CSV or a run, and its score"),
+        (["score", "nobody", "0.7", "--public"], "has no run nobody. Known: mine, other"),
+        (["public"], "state --share"),
+        (["public", "--share", "30"], "expected a share above 0 and at most 1"),
+        (["kaggle"], "takes the competition's name"),
+        (["--base", "nobody"], "has no run nobody"),
+    ],
+)
+def test_errors_say_what_to_do(ledger, words, said):
+    code, text = ledger(*words)
+    assert code == 1
+    assert said in text
+    code, text = ledger(*words, "--json")
+    assert code == 1
+    assert said in json.loads(text)["error"]
+
+
+def test_without_kaggles_client(ledger, monkeypatch):
+    monkeypatch.setattr(kaggle.shutil, "which", lambda name: None)
+    code, text = ledger("kaggle", "salt")
+    assert code == 1
+    assert "no program `kaggle` on the PATH" in text
+
+
+def test_a_run_folder_that_cannot_be_read_is_a_note(ledger, tmp_path):
+    folder = tmp_path / "runs/broken"
+    folder.mkdir()
+    (folder / "config.json").write_text("{")
+    (folder / "folds.csv").write_text("id,group,fold\na,a,0\n")
+    code, text = ledger()
+    assert code == 0
+    assert "note: runs/broken could not be recorded" in text
