@@ -5,6 +5,7 @@ overlapping.py  the same of classes that may overlap, a matrix each
 instances.py    the precision of objects
 boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
+crossfit.py     chosen on the other folds, scored on the held-out one
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
@@ -27,6 +28,7 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.crossfit import CrossFit, crossfit, crossfit_search
 from kit.scoring.instances import instance_precision
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import (
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "CrossFit",
     "DatasetDice",
     "DatasetIoU",
     "InstancePrecision",
@@ -58,6 +61,8 @@ __all__ = [
     "binary_scores",
     "boundary_f1",
     "confusion_matrix",
+    "crossfit",
+    "crossfit_search",
     "dice",
     "foreground_scores",
     "frequency_weighted_iou",
