@@ -8,7 +8,7 @@ the note says why.
 
 title, drawn, command, tta, size, images, groups, classes, task: the run and the data that it was scored on
 averaged        whether Dice and IoU are means over classes
-rule            {"threshold": one or one of each class, "objects", "min_area"}: what makes masks of predictions
+rule            {"threshold": one or one of each class, "objects", "min_area", …}: what makes masks of predictions
 metric          {"name", "value", interval} of the competition's own metric; null without one
 volumes         {"count", "dice_mean", "iou_mean": {"value", interval}}, over volumes; null for single images
 dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
@@ -32,8 +32,6 @@ by_group        [{"group", "images", "dice_mean", "dice_worst", "mean", "worst"}
                 worst are of what it is ranked by
 seconds, config, versions   as given
 """
-
-import dataclasses
 
 import numpy as np
 
@@ -77,7 +75,7 @@ def _about(results: Results) -> dict:
         "title": results.title, "drawn": results.drawn, "command": results.command,
         "tta": results.tta, "size": results.size, "images": len(images), "groups": images["group"].nunique(),
         "classes": len(results.classes), "task": results.task, "averaged": results.averaged,
-        "rule": dataclasses.asdict(results.rule),
+        "rule": results.rule.facts,
         "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
         "conventions": conventions(results),
     }  # fmt: skip
