@@ -4,6 +4,7 @@ python -m kit new recipes/mine.py --data-dir DIR                      look at a 
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every image and mask sound?
 python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
+python -m kit tune runs/mine                                         choose thresholds and areas, scored honestly
 python -m kit bundle runs/mine --out DIR                             a folder that predicts without internet
 python -m kit export runs/mine --fold 0 --out net.onnx               one network as ONNX
 python -m kit download pets                                          fetch a data set; without a name, list them
@@ -19,6 +20,7 @@ from kit.cli.export import Export
 from kit.cli.lint import Lint
 from kit.cli.new import New
 from kit.cli.predict import Predict
+from kit.cli.tune import Tune
 
 
 def main() -> int:
@@ -27,6 +29,7 @@ def main() -> int:
         "new": New,
         "lint": Lint,
         "predict": Predict,
+        "tune": Tune,
         "bundle": Bundle,
         "export": Export,
         "download": Download,

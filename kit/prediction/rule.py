@@ -22,11 +22,11 @@ class Rule:
         and the network's logits have a sigmoid each (task multilabel).
     objects: the mask is a label image, each connected component of the foreground an object (task instances). Objects
         that touch, also at a corner, become one.
+    fill_holes: holes of fewer pixels are filled; of each class. A hole does not touch the edge of the image. Where
+        classes compete, a hole that holds another class stays.
     top_area, top: a class with fewer than top_area pixels of a probability of `top` or more is not in the image at all.
         With top at the threshold, images with little foreground become empty; with a higher one this is the rule of
         three numbers (top, area, threshold) that won SIIM-ACR Pneumothorax 2019.
-    fill_holes: holes of fewer pixels are filled; of each class. A hole does not touch the edge of the image. Where
-        classes compete, a hole that holds another class stays.
     min_area: connected components of fewer pixels, at the image's own size, are left out; of each class. A tuple has
         one of each class but the background, where there are several.
     keep_largest: of each class the largest component is kept alone.
@@ -165,13 +165,13 @@ class Rule:
         scores = [cv2.resize(level.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) for level in levels]
         mask = np.argmax(scores, axis=0).astype(np.uint8)
         classes = () if self.by_pixel else range(1, len(levels))
-        for k in classes:
-            if self._is_absent(levels[k], size):
-                mask[mask == k] = 0
         for k in classes if self.fill_holes > 1 else ():
             background = mask == 0
             filled = without_holes((mask == k).view(np.uint8), self.fill_holes, background)
             mask[background & (filled > 0)] = k
+        for k in classes:
+            if self._is_absent(levels[k], size):
+                mask[mask == k] = 0
         for k in classes if self.has_components else ():
             own = mask == k
             mask[own & (self._kept(own.view(np.uint8), k - 1) == 0)] = 0

@@ -6,6 +6,8 @@ instances.py    the precision of objects
 boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
 crossfit.py     chosen on the other folds, scored on the held-out one
+tune.py         a rule searched part by part, cross-fitted as a whole
+components.py   a table of components: the counts at every area cut
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
@@ -41,6 +43,7 @@ from kit.scoring.metrics import (
     Metric,
     PrecisionOverThresholds,
 )
+from kit.scoring.tune import tune
 
 if TYPE_CHECKING:
     from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
@@ -79,6 +82,7 @@ __all__ = [
     "pixel_accuracy",
     "read_oof_csv",
     "score",
+    "tune",
 ]
 
 _OF_COUNTS = {"COLUMNS", "Scores", "read_oof_csv", "score"}

@@ -27,7 +27,7 @@ def components(mask: np.ndarray, min_area: int = 1, largest: bool = False) -> np
     kept = stats[:, cv2.CC_STAT_AREA] >= min_area
     kept[0] = False
     if largest and count > 2:
-        kept &= np.arange(count) == _largest(labels, stats[:, cv2.CC_STAT_AREA])
+        kept &= np.arange(count) == largest_label(labels, stats[:, cv2.CC_STAT_AREA])
     if kept[1:].all():
         return labels
     numbers = np.zeros(count, np.int32)
@@ -35,8 +35,8 @@ def components(mask: np.ndarray, min_area: int = 1, largest: bool = False) -> np
     return numbers[labels]
 
 
-def _largest(labels: np.ndarray, areas: np.ndarray) -> int:
-    """The label of the largest component; of several the one that begins first. areas: of each label, 0 too."""
+def largest_label(labels: np.ndarray, areas: np.ndarray) -> int:
+    """The label of the largest component; of several the one that begins first. areas: of each label, also of 0."""
     found = np.flatnonzero(areas[1:] == areas[1:].max()) + 1
     if len(found) == 1:
         return int(found[0])

@@ -98,10 +98,10 @@ def by_hand(levels, rule, size):
         usual = Rule().mask(levels, size)
         layers, enlarged = [(usual == k).astype(np.uint8) for k in range(1, len(levels))], enlarged[1:]
     present = [(one >= round(256 * rule.top)).sum() >= rule.top_area for one in enlarged]
-    layers = [layer * np.uint8(there) for layer, there in zip(layers, present, strict=True)]
     competing = len(levels) > 1 and not rule.separate
     free = np.sum(layers, axis=0) == 0 if competing else None
     layers = [filled_by_hand(layer, rule.fill_holes, free) for layer in layers]
+    layers = [layer * np.uint8(there) for layer, there in zip(layers, present, strict=True)]
     areas = [rule.least_area(k) for k in range(len(layers))]
     return [kept_by_hand(layer, area, rule.keep_largest) for layer, area in zip(layers, areas, strict=True)]
 
