@@ -1,23 +1,25 @@
 """rule.json: a rule that was tuned on a run's out-of-fold predictions, and whether it is used.
 
-    chosen = read_chosen("runs/mine")           None where there is no rule.json
-    chosen.rule                                 the rule to predict with: tuned; None where the run's own holds
+    chosen = read_chosen("runs/mine", folds)    None where there is no rule.json
+    chosen.rule                                 the rule to predict with; None where the run's own holds
 
 A rule is used where it was found worth it, and while the predictions are those that it was chosen on. `kit tune`
-writes the file; submit, predict, bundle and Predictor.load read it.
+writes the file; the recipe's CSV, predict, bundle and Predictor.load obey it.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kit.prediction.rule import Rule
-from kit.prediction.saved import SavedRun, finished_folds
 from kit.system.files import short_hash
 
 FILE, FORMAT = "rule.json", 1
 OF_FOLD = ("key", "recipe", "metric")  # of finished.json: what names the predictions and how they were scored
+
+
+STALE = "It was chosen on other predictions, folds or scores than those of now: tune the run again."
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Chosen:
     facts: dict
 
 
-def read_chosen(folder: Path | str, saved: SavedRun | None = None) -> Chosen | None:
-    """Read rule.json; None where there is none. saved: of the folder, where it was read before.
+def read_chosen(folder: Path | str, folds: Callable[[], Sequence[int]]) -> Chosen | None:
+    """Read rule.json; None where there is none. folds(): the finished folds of now.
 
     Raises ValueError for a damaged file or one of a newer kit.
     """
@@ -44,11 +46,9 @@ def read_chosen(folder: Path | str, saved: SavedRun | None = None) -> Chosen | N
         rule, used, why, key = Rule(**facts["rule"]), facts["used"], facts["why"], facts["key"]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Delete it, and tune the run again") from error
-    if not used:
-        return Chosen(None, why, facts)
-    if chosen_on(folder, finished_folds(folder, saved)) != key:
-        return Chosen(None, "The predictions, the folds or the metric have changed since: tune the run again.", facts)
-    return Chosen(rule, why, facts)
+    if used and chosen_on(folder, folds()) != key:
+        return Chosen(None, STALE, facts)
+    return Chosen(rule if used else None, why, facts)
 
 
 def chosen_on(folder: Path | str, folds: Sequence[int]) -> str:
@@ -59,15 +59,9 @@ def chosen_on(folder: Path | str, folds: Sequence[int]) -> str:
     )
 
 
-def with_chosen_rule(folder: Path | str, saved: SavedRun) -> SavedRun:
-    """The same run with the tuned rule, where that is used."""
-    chosen = read_chosen(folder, saved)
-    return replace(saved, rule=chosen.rule) if chosen and chosen.rule else saved
-
-
 def describe_chosen(folder: Path | str, chosen: Chosen | None) -> str:
     """A line on the rule that predictions are made with; "" without a rule.json."""
     if chosen is None:
         return ""
     path = Path(folder) / FILE
-    return f"rule: {chosen.rule}, tuned ({path})" if chosen.rule else f"note: {path} is not used. {chosen.why}"
+    return f"rule: {chosen.rule}, tuned ({path})" if chosen.rule else f"note: {path} is not applied. {chosen.why}"

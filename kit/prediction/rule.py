@@ -11,6 +11,7 @@ from kit.prediction.enlarge import edges_above, mask_above
 from kit.system.objects import components, without_holes, without_small
 
 FIRST = ("threshold", "objects", "min_area")  # the fields of the first rules
+AREAS = ("min_area", "fill_holes", "top_area")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Rule:
             raise ValueError(f"objects are of one class, which has one threshold; got {self.threshold}")
         if self.objects and isinstance(self.min_area, tuple):
             raise ValueError(f"objects are of one class, which has one min_area; got {self.min_area}")
-        for name in ("min_area", "fill_holes", "top_area"):
+        for name in AREAS:
             found = getattr(self, name)
             if min(found if isinstance(found, tuple) else (found,), default=-1) < 0:
                 raise ValueError(f"{name} is a number of pixels, 0 or more; got {found}")
@@ -103,6 +104,16 @@ class Rule:
     def least_area(self, index: int) -> int:
         """The min_area of a class. index: of the classes but the background, from 0."""
         return self.min_area[index] if isinstance(self.min_area, tuple) else self.min_area
+
+    def scaled(self, factor: float) -> "Rule":
+        """The same rule for a mask with `factor` times as many pixels."""
+        if factor == 1:
+            return self
+        areas = [getattr(self, name) for name in AREAS]
+        scaled = [
+            tuple(round(k * factor) for k in one) if isinstance(one, tuple) else round(one * factor) for one in areas
+        ]
+        return dataclasses.replace(self, **dict(zip(AREAS, scaled, strict=True)))
 
     def mask(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """The mask at `size`, (height, width): u8 (H, W) of class indices.

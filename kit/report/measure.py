@@ -24,6 +24,9 @@ per_fold        [{"fold", "images", "groups", "metric": as above, the four score
 per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
 threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
 thresholds      [{"name", and the same}] of each class of task multilabel
+tuned           of rule.json {"rule", "text": the rule in one line, "metric", "before": {"rule", "score"}, "tuned",
+                "cross_fitted", "gap", "gain": {"value", "low": one-sided 80 % bound, "df", "note"}, "used": whether the
+                CSV obeys it, "why"}; null without one
 quantiles       {"0.05": Dice, ...} over images
 ranked_by       the name of the metric, "Dice" without one: of each image, it decides which are the worst
 worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}]; area: of the truth
@@ -62,6 +65,7 @@ def measure(results: Results) -> dict:
         "per_class": _per_class(results),
         "threshold": threshold_curve(images, results.levels) if one_curve else None,
         "thresholds": _class_curves(results),
+        "tuned": results.tuned,
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,

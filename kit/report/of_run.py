@@ -8,6 +8,9 @@ import numpy as np
 
 from kit.data.dataset import has_groups
 from kit.data.regions import has_regions
+from kit.prediction.chosen import read_chosen
+from kit.prediction.rule import Rule
+from kit.prediction.saved import finished_folds
 from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
@@ -19,6 +22,8 @@ from kit.runs.submit import test_time
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import Metric
 from kit.system.files import run_lock, write_atomic
+
+TUNED = ("rule", "metric", "before", "tuned", "cross_fitted", "gap", "gain")  # of rule.json
 
 
 def report(
@@ -81,11 +86,21 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
         volumes=getattr(run.dataset, "volumes", None),
         task=run.task.name,
         rule=run.rule,
+        tuned=tuned_facts(run),
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,
         **_readers(run),
     )
+
+
+def tuned_facts(run: Run) -> dict | None:
+    """What the report says of rule.json; None without one. The scores of the report are those of the run's own rule."""
+    chosen = read_chosen(run.folder, lambda: finished_folds(run.folder))
+    if chosen is None:
+        return None
+    facts = {name: chosen.facts[name] for name in TUNED}
+    return facts | {"used": chosen.rule is not None, "why": chosen.why, "text": repr(Rule(**facts["rule"]))}
 
 
 def _readers(run: Run) -> dict[str, Callable[[str], np.ndarray]]:

@@ -31,6 +31,7 @@ class Results:
     read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> masks of the task's kind.
     volumes: {id: volume} of slices, None for single images.
     task: see kit.data.tasks; None: binary or multiclass by the number of classes. rule: it makes masks of predictions.
+    tuned: what rule.json says, and whether the CSV obeys it: see measure; None without one.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Results:
     volumes: Mapping[str, str] | None = None
     task: str | None = None
     rule: Rule = Rule()  # noqa: RUF009 (frozen)
+    tuned: dict | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError listing everything that does not fit together."""
