@@ -1,4 +1,4 @@
-"""A data set as TGS salt: bright bodies, four of ten masks empty, and bright specks that no truth holds; and its run."""
+"""A data set as TGS salt: bright bodies, four of ten masks empty, and specks that no truth holds; and its run."""
 
 import zlib
 
