@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import kit
 from kit.data.normalise import TOPS, Normalisation
 from kit.models.deconvnet import DeconvNet
-from kit.prediction.saved import SavedRun, load_network, read_saved
+from kit.prediction.saved import SavedRun, load_network, read_ruled
 from kit.system.files import write_atomic
 
 STRIDE, LIMIT = 32, 1e-4  # of encoders; the largest difference allowed, relative to the largest logit
@@ -63,7 +63,7 @@ def export(run: Path, fold: int, out: Path, size: tuple[int, int] | None = None)
     import onnxruntime  # noqa: F401
     import onnxscript  # noqa: F401
 
-    saved = read_saved(run)
+    saved = read_ruled(run)
     network = load_network(run, fold, saved)
     multiple = stride_of(network)
     if size and (size[0] % multiple or size[1] % multiple):

@@ -23,7 +23,7 @@ from kit.bundle import script
 from kit.bundle.kaggle import Place, write_files
 from kit.bundle.weights import copy_run
 from kit.bundle.wheels import PLATFORMS, PYTHON, download, write_kit_wheel
-from kit.prediction.saved import ADVICE, SavedRun, read_saved, wanted_folds
+from kit.prediction.saved import ADVICE, SavedRun, read_ruled, wanted_folds
 from kit.system.files import counted, list_some, sync_folder
 
 
@@ -51,7 +51,7 @@ def bundle(wanted: Bundle) -> None:
     """
     if wanted.out.exists():
         raise FileExistsError(f"{wanted.out} exists: give the bundle a new folder, or remove that one")
-    saved = read_saved(wanted.run)
+    saved = read_ruled(wanted.run)
     _check(wanted.run, saved)
     folds = wanted_folds(wanted.run, wanted.folds, saved)
     wanted.out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 
 from kit.folds.naming import Fold, fold_name
-from kit.prediction.saved import CODE, FILE, SavedRun, load_network
+from kit.prediction.saved import SavedRun, load_network, write_saved
 from kit.runs.half import halved, read_half
 from kit.system.files import write_atomic
 
@@ -19,12 +19,8 @@ def copy_run(run: Path, saved: SavedRun, folds: Sequence[Fold], target: Path) ->
 
     It executes the code of the run. Raises ValueError where a network cannot be made again or its weights do not fit.
     """
-    for name in saved.network.texts:
-        path = target / CODE / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(run / CODE / name, path)
-    shutil.copyfile(run / FILE, target / FILE)
-    lines = []
+    write_saved(target, saved)
+    lines = [f"rule: {saved.rule}, tuned"] if saved.tuned else []
     for fold in folds:
         lines.append(_copy_fold(run / fold_name(fold), target / fold_name(fold), saved.recipe))
         load_network(target, fold, saved)

@@ -6,6 +6,7 @@ python -m kit lint data/carvana                                      is every im
 python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
 python -m kit status                                                 all runs: finished, running, stopped; what is next
 python -m kit ledger                                                 all scores, here and at Kaggle; what to submit
+python -m kit tune runs/mine                                         choose thresholds and areas, scored honestly
 python -m kit bundle runs/mine --out DIR                             a folder that predicts without internet
 python -m kit export runs/mine --fold 0 --out net.onnx               one network as ONNX
 python -m kit compare runs/a runs/b                                  is one run better than another, or is it luck?
@@ -25,6 +26,7 @@ from kit.cli.lint import Lint
 from kit.cli.new import New
 from kit.cli.predict import Predict
 from kit.cli.status import Status
+from kit.cli.tune import Tune
 
 
 def main() -> int:
@@ -35,6 +37,7 @@ def main() -> int:
         "predict": Predict,
         "status": Status,
         "ledger": Ledger,
+        "tune": Tune,
         "bundle": Bundle,
         "export": Export,
         "compare": Compare,

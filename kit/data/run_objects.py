@@ -8,6 +8,8 @@ Each run is cut where its row ends. A piece is of the same object as the pieces 
 at a corner (union-find). Memory is that of the runs.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from kit.data.run_masks import RunMask
@@ -29,10 +31,11 @@ class RunObjects:
         self.numbers = _components(self.begins // width, self.begins % width, (self.ends - 1) % width)
         self.areas = np.bincount(self.numbers, self.ends - self.begins)[1:].astype(np.int64)
 
-    def edges(self, mask: RunMask, min_area: int = 1) -> list[np.ndarray]:
+    def edges(self, mask: RunMask, min_area: int = 1, largest: bool = False) -> list[np.ndarray]:
         """The runs of each object of `min_area` pixels or more, edges i64 (2R,), sorted by the first pixel.
 
-        mask: the same pixels, in any order, which is that of the runs.
+        mask: the same pixels, in any order, which is that of the runs. largest: of the largest object alone; of several
+        that are as large the one that begins first, row by row.
         """
         begins, ends = _pieces(mask)
         if not len(begins):
@@ -45,7 +48,10 @@ class RunObjects:
         owners = numbers[np.append(True, ~follows)]
         places = np.searchsorted(owners, np.arange(1, len(self.areas) + 2))
         by_place = np.argsort(pairs[places[:-1], 0])
-        large = by_place[self.areas[by_place] >= min_area]
+        kept = self.areas >= min_area
+        if largest:
+            kept &= np.arange(len(kept)) == np.argmax(self.areas)
+        large = by_place[kept[by_place]]
         return [pairs[places[one] : places[one + 1]].reshape(-1) for one in large.tolist()]
 
     def _numbers_of(self, places: np.ndarray, order: str) -> np.ndarray:
@@ -55,14 +61,14 @@ class RunObjects:
         return self.numbers[np.searchsorted(self.begins, along_rows, "right") - 1]
 
 
-def without_small_objects(rows: RunMask, mask: RunMask, min_area: int) -> RunMask:
+def without_small_objects(rows: RunMask, mask: RunMask, min_area: Mapping[int, int], largest: bool = False) -> RunMask:
     """A mask without connected components of fewer pixels, each class by itself.
 
-    rows: the same mask with runs along rows.
+    rows: the same mask with runs along rows. min_area: of each label. largest: only the largest is kept of each class.
     """
     kept = {}
     for label in mask.edges:
-        parts = RunObjects(rows.layer(label)).edges(mask.layer(label), min_area)
+        parts = RunObjects(rows.layer(label)).edges(mask.layer(label), min_area[label], largest)
         if parts:
             kept[label] = _joined(np.concatenate(parts))
     return RunMask(mask.shape, mask.order, kept)

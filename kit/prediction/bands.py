@@ -69,10 +69,20 @@ def check_slides(frame: Frame, tta: TTA, rule: Rule) -> None:
             "Frame(Resizing(None), tile=(height, width)) and a TTA without scales, got "
             f"resizing to {frame.resizing}, tile {frame.tile} and scales {tta.scales}"
         )
+    check_slide_rule(rule)
+
+
+def check_slide_rule(rule: Rule) -> None:
+    """Raise ValueError for a rule that needs a whole mask in memory."""
     if rule.objects:
         raise ValueError(
             f"slides have masks of classes, and no label images of objects; got {rule}. Where the CSV has a row an "
             'object, give Dialect(rows="instance") and leave `objects` out of the rule'
+        )
+    if rule.fill_holes > 1 or rule.top_area:
+        raise ValueError(
+            "a slide is larger than memory, so its holes are not filled and it is not made empty as a whole; got "
+            f"{rule}. Leave fill_holes and top_area out of the rule; min_area and keep_largest work"
         )
 
 

@@ -8,41 +8,83 @@ import numpy as np
 
 from kit.data.tasks import Task
 from kit.prediction.enlarge import edges_above, mask_above
-from kit.system.objects import components, without_small
+from kit.system.objects import components, without_holes, without_small
+
+FIRST = ("threshold", "objects", "min_area")  # the fields of the first rules
+AREAS = ("min_area", "fill_holes", "top_area")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a pixel, and an object, must reach.
+    """What a pixel, an object, and an image must reach. The parts are applied in this order.
 
     threshold: the probability from which on a pixel is foreground, 0..1, of one class alone; of several classes the
         likeliest is taken at every pixel. A tuple has one of each class: they are decided one by one and may overlap,
         and the network's logits have a sigmoid each (task multilabel).
     objects: the mask is a label image, each connected component of the foreground an object (task instances). Objects
         that touch, also at a corner, become one.
-    min_area: connected components of fewer pixels, at the image's own size, are left out; of each class.
+    fill_holes: holes of fewer pixels are filled; of each class. A hole does not touch the edge of the image. Where
+        classes compete, a hole that holds another class stays.
+    top_area, top: a class with fewer than top_area pixels of a probability of `top` or more is not in the image at all.
+        With top at the threshold, images with little foreground become empty; with a higher one this is the rule of
+        three numbers (top, area, threshold) that won SIIM-ACR Pneumothorax 2019.
+    min_area: connected components of fewer pixels, at the image's own size, are left out; of each class. A tuple has
+        one of each class but the background, where there are several.
+    keep_largest: of each class the largest component is kept alone.
     """
 
     threshold: float | tuple[float, ...] = 0.5
     objects: bool = False
-    min_area: int = 0
+    min_area: int | tuple[int, ...] = 0
+    fill_holes: int = 0
+    keep_largest: bool = False
+    top: float = 0.5
+    top_area: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a threshold that no level, or every level, reaches."""
+        """Raise ValueError for a threshold that no level, or every level, reaches, and for areas below 0."""
         if isinstance(self.threshold, list | tuple | np.ndarray):
             object.__setattr__(self, "threshold", tuple(map(float, self.threshold)))
+        if isinstance(self.min_area, list | tuple | np.ndarray):
+            object.__setattr__(self, "min_area", tuple(map(int, self.min_area)))
         each = self.threshold if self.separate else (self.threshold,)
         if not each or not all(0 < one < 1 for one in each):
             raise ValueError(f"a threshold is a probability between 0 and 1, got {self.threshold}")
+        if not 0 < self.top < 1:
+            raise ValueError(f"top is a probability between 0 and 1, got {self.top}")
         if self.objects and self.separate:
             raise ValueError(f"objects are of one class, which has one threshold; got {self.threshold}")
-        if self.min_area < 0:
-            raise ValueError(f"min_area is a number of pixels, 0 or more; got {self.min_area}")
+        if self.objects and isinstance(self.min_area, tuple):
+            raise ValueError(f"objects are of one class, which has one min_area; got {self.min_area}")
+        for name in AREAS:
+            found = getattr(self, name)
+            if min(found if isinstance(found, tuple) else (found,), default=-1) < 0:
+                raise ValueError(f"{name} is a number of pixels, 0 or more; got {found}")
+
+    def __repr__(self) -> str:
+        """As before the later fields came, where these have their defaults: it names what a rule decides."""
+        return f"Rule({', '.join(f'{name}={value!r}' for name, value in self.facts.items())})"
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """The fields by name; of the later ones those that are not as they are by default."""
+        found = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
+        return {name: value for name, (value, default) in found.items() if name in FIRST or value != default}
 
     @property
     def separate(self) -> bool:
         """Whether classes are decided one by one, so that they may overlap."""
         return isinstance(self.threshold, tuple)
+
+    @property
+    def by_pixel(self) -> bool:
+        """Whether a pixel is decided by its own levels alone: no part looks at components, holes or the image."""
+        return not (self.objects or self.has_components or self.fill_holes > 1 or self.top_area > 0)
+
+    @property
+    def has_components(self) -> bool:
+        """Whether components of the mask may be left out."""
+        return self.keep_largest or max(self.min_area if isinstance(self.min_area, tuple) else (self.min_area,)) > 1
 
     @property
     def cut(self) -> float:
@@ -54,6 +96,25 @@ class Rule:
         """The same of each class, where they are decided one by one."""
         return tuple(map(_cut, self.threshold))
 
+    @property
+    def top_cut(self) -> float:
+        """The same of `top`."""
+        return _cut(self.top)
+
+    def least_area(self, index: int) -> int:
+        """The min_area of a class. index: of the classes but the background, from 0."""
+        return self.min_area[index] if isinstance(self.min_area, tuple) else self.min_area
+
+    def scaled(self, factor: float) -> "Rule":
+        """The same rule for a mask with `factor` times as many pixels."""
+        if factor == 1:
+            return self
+        areas = [getattr(self, name) for name in AREAS]
+        scaled = [
+            tuple(round(k * factor) for k in one) if isinstance(one, tuple) else round(one * factor) for one in areas
+        ]
+        return dataclasses.replace(self, **dict(zip(AREAS, scaled, strict=True)))
+
     def mask(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """The mask at `size`, (height, width): u8 (H, W) of class indices.
 
@@ -63,20 +124,19 @@ class Rule:
         self._check(levels)
         if self.separate:
             layers = [self._foreground(level, size, cut) for level, cut in zip(levels, self.cuts, strict=True)]
-            return np.stack(layers, axis=2).view(np.bool_)
-        if self.objects:
-            return components(mask_above(levels[0], size, self.cut), self.min_area)
-        if len(levels) == 1:
-            return self._foreground(levels[0], size, self.cut)
-        return self._likeliest(levels, size)
+            return np.stack([self._kept(layer, k) for k, layer in enumerate(layers)], axis=2).view(np.bool_)
+        if len(levels) > 1:
+            return self._likeliest(levels, size)
+        mask = self._foreground(levels[0], size, self.cut)
+        return components(mask, self.min_area, self.keep_largest) if self.objects else self._kept(mask, 0)
 
     def edges(self, levels: np.ndarray, size: tuple[int, int], order: str, index: int = 0) -> np.ndarray | None:
         """Where the mask of one foreground changes, along rows ("C") or down columns ("F"): see edges_above.
 
         levels: (K, h, w); index: the one of them that is meant. The run lengths follow from the edges without a mask in
-        between. None where only a mask shows it: of objects, with a min_area, and of classes that compete.
+        between. None where only a mask shows it: of classes that compete, and where the rule is not `by_pixel`.
         """
-        if self.objects or self.min_area > 1 or (len(levels) > 1 and not self.separate):
+        if not self.by_pixel or (len(levels) > 1 and not self.separate):
             return None
         self._check(levels)
         return edges_above(levels[index], size, self.cuts[index] if self.separate else self.cut, order)
@@ -86,16 +146,46 @@ class Rule:
         if len(levels) != count:
             what = f"{count} thresholds" if self.separate else "objects of one class"
             raise ValueError(f"levels of {len(levels)} classes, and a rule for {what}: expected as many")
+        self.check_areas(count if self.separate else count - 1)
+
+    def check_areas(self, count: int) -> None:
+        """Raise ValueError unless min_area is one number, or one of each of `count` classes but the background."""
+        if isinstance(self.min_area, tuple) and len(self.min_area) != count:
+            raise ValueError(
+                f"the rule has {len(self.min_area)} values of min_area, {self.min_area}: expected one number"
+                + (f", or one of each of the {count} classes but the background" if count > 0 else "")
+            )
 
     def _foreground(self, level: np.ndarray, size: tuple[int, int], cut: float) -> np.ndarray:
-        return without_small(mask_above(level, size, cut), self.min_area)
+        """The mask u8 (H, W) of 0 and 1 of a class that is decided alone, with all its components."""
+        if self._is_absent(level, size):
+            return np.zeros(size, np.uint8)
+        return without_holes(mask_above(level, size, cut), self.fill_holes)
+
+    def _kept(self, mask: np.ndarray, index: int) -> np.ndarray:
+        return without_small(mask, self.least_area(index), self.keep_largest)
+
+    def _is_absent(self, level: np.ndarray, size: tuple[int, int]) -> bool:
+        """Whether too few pixels reach `top`."""
+        if not self.top_area:
+            return False
+        edges = edges_above(level, size, self.top_cut)
+        return int((edges[1::2] - edges[::2]).sum()) < self.top_area
 
     def _likeliest(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         scores = [cv2.resize(level.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) for level in levels]
         mask = np.argmax(scores, axis=0).astype(np.uint8)
-        for k in range(1, len(levels)) if self.min_area > 1 else ():
+        classes = () if self.by_pixel else range(1, len(levels))
+        for k in classes if self.fill_holes > 1 else ():
+            background = mask == 0
+            filled = without_holes((mask == k).view(np.uint8), self.fill_holes, background)
+            mask[background & (filled > 0)] = k
+        for k in classes:
+            if self._is_absent(levels[k], size):
+                mask[mask == k] = 0
+        for k in classes if self.has_components else ():
             own = mask == k
-            mask[own & (without_small(own, self.min_area) == 0)] = 0
+            mask[own & (self._kept(own.view(np.uint8), k - 1) == 0)] = 0
         return mask
 
 
@@ -106,6 +196,7 @@ def rule_for(task: Task, rule: Rule | None = None) -> Rule:
     """
     if rule is None:
         return Rule((0.5,) * len(task.classes)) if task.overlaps else Rule(objects=task.has_objects)
+    rule.check_areas(task.outputs if task.overlaps else task.outputs - 1)
     if task.overlaps:
         thresholds = rule.threshold if rule.separate else (rule.threshold,) * len(task.classes)
         if len(thresholds) != len(task.classes) or rule.objects:

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from kit.folds.naming import Fold, fold_name
+from kit.prediction.chosen import read_chosen
 from kit.prediction.frame import Frame
 from kit.prediction.plain import Decoder, Encoder, LackingValue
 from kit.prediction.predictor import Predictor
@@ -55,6 +56,7 @@ class SavedRun:
     dialect: kit.submission.Dialect, or None. ids: the test ids in the order of the rows, () without a competition.
     network: how networks are made; None where that could not be kept, and problem says why.
     metric: how the metric is made; None where there is none or it could not be kept.
+    tuned: the rule is that of rule.json. Its areas are of images at their own size, and scaled where a CSV has others.
     """
 
     name: str
@@ -75,6 +77,7 @@ class SavedRun:
     network: KeptCall | None = None
     metric: KeptCall | None = None
     problem: str = ""
+    tuned: bool = False
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -124,6 +127,13 @@ def read_saved(folder: Path | str) -> SavedRun:
         return SavedRun(**{name: decode(value) for name, value in facts.items() if name in known}, **calls)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Run the recipe again with this run folder") from error
+
+
+def read_ruled(folder: Path | str) -> SavedRun:
+    """read_saved with the rule of rule.json, where that is used: how the run predicts new images."""
+    saved = read_saved(folder)
+    chosen = read_chosen(folder, lambda: finished_folds(folder, saved))
+    return dataclasses.replace(saved, rule=chosen.rule, tuned=True) if chosen and chosen.rule else saved
 
 
 def _read_call(code: Path, kept: dict | None) -> KeptCall | None:
@@ -227,7 +237,7 @@ def load_predictor(
     tta: TTA | None = None,
 ) -> Predictor:
     """The Predictor of a run: see Predictor.load."""
-    saved, target = read_saved(folder), choose_device(device)
+    saved, target = read_ruled(folder), choose_device(device)
     networks = [load_network(folder, fold, saved).to(target) for fold in wanted_folds(folder, folds, saved)]
     return predictor_of(saved, networks, best_dtype(target), tta)
 

@@ -24,7 +24,7 @@ from kit.data.run_objects import RunObjects, without_small_objects
 from kit.data.sample_checks import name_error
 from kit.data.scaled import ScaledRegions
 from kit.data.tiff_regions import TiffRegions
-from kit.prediction.bands import level_bands
+from kit.prediction.bands import check_slide_rule, level_bands
 from kit.prediction.enlarge_bands import mask_bands
 from kit.prediction.levels import mean_levels
 from kit.prediction.predictor import Predictor, Take, UnreadableImages
@@ -62,9 +62,10 @@ class SlideLevels:
     def masks(self, size: tuple[int, int], rule: Rule) -> Iterator[np.ndarray]:
         """Yield the mask at the slide's `size` (H, W) in bands u8 (rows, W) of class numbers.
 
-        Of classes that overlap in bands (K, rows, W) of 0 and 1. With a min_area the runs are found first.
+        Of classes that overlap in bands (K, rows, W) of 0 and 1. Runs come first where components are left out.
         """
-        if rule.min_area <= 1:
+        check_slide_rule(rule)
+        if not rule.has_components:
             yield from mask_bands(self.bands, self.scale, size, rule)
             return
         runs, step = self.runs(size, rule, "C"), max(1, BAND_PIXELS // size[1])
@@ -75,7 +76,8 @@ class SlideLevels:
 
     def _in_orders(self, size: tuple[int, int], rule: Rule, orders: Sequence[str]) -> list[RunMask]:
         """The mask with runs in each of some orders, of one walk over the bands."""
-        wanted = list(orders) if rule.min_area <= 1 else ["C", *orders]
+        check_slide_rule(rule)
+        wanted = ["C", *orders] if rule.has_components else list(orders)
         count = len(rule.cuts) if rule.separate else 1
         collectors = [[RunCollector(order, size) for _ in range(count)] for order in wanted]
         for band in mask_bands(self.bands, self.scale, size, rule):
@@ -83,8 +85,9 @@ class SlideLevels:
                 for collector, layer in zip(each, band if rule.separate else band[None], strict=True):
                     collector.add(layer)
         found = [_united([one.mask() for one in each], rule.separate) for each in collectors]
-        if rule.min_area > 1:
-            return [without_small_objects(found[0], mask, rule.min_area) for mask in found[1:]]
+        if rule.has_components:
+            least = {label: rule.least_area(label - 1) for label in found[0].edges}
+            return [without_small_objects(found[0], mask, least, rule.keep_largest) for mask in found[1:]]
         return found
 
 

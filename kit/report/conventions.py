@@ -1,7 +1,10 @@
 """The sentences of the report that say what its numbers mean."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from kit.prediction.rule import FIRST, Rule
 from kit.report.results import Results
 from kit.scoring.intervals import ESTIMAND
 
@@ -54,9 +57,17 @@ def _has_255(results: Results) -> bool:
 
 def _rule(results: Results) -> list[str]:
     """What makes masks of predictions, where it is not the usual threshold alone."""
-    rule, sentences = results.rule, []
+    sentences = rule_sentences(results.rule, results.classes)
+    if not results.rule.by_pixel and (results.rule.has_components or results.rule.facts.keys() - FIRST):
+        sentences.append("The curves over thresholds are without this.")
+    return [" ".join(sentences)] if sentences else []
+
+
+def rule_sentences(rule: Rule, classes: Sequence[str]) -> list[str]:
+    """What a rule does, in words, where it is not the usual threshold alone. classes: of the data set."""
+    sentences = []
     if rule.separate:
-        each = ", ".join(f"{name} {cut:g}" for name, cut in zip(results.classes, rule.threshold, strict=True))
+        each = ", ".join(f"{name} {cut:g}" for name, cut in zip(classes, rule.threshold, strict=True))
         sentences.append(f"A class is predicted where its probability reaches its threshold: {each}.")
     elif rule.threshold != 0.5:
         sentences.append(f"The foreground is predicted where its probability reaches {rule.threshold:g}.")
@@ -65,12 +76,20 @@ def _rule(results: Results) -> list[str]:
             "Objects are the connected components of the predicted foreground, so objects that touch are one. Dice and "
             "IoU compare foreground with foreground, pixel by pixel."
         )
-    if rule.min_area > 1:
-        sentences.append(
-            f"Predicted components of fewer than {rule.min_area} pixels are left out; the curves over thresholds hold "
-            "them."
-        )
-    return [" ".join(sentences)] if sentences else []
+    if rule.top_area:
+        of = "A class" if len(classes) > 2 or rule.separate else "The foreground"
+        sentences.append(f"{of} is left out of an image where fewer than {rule.top_area} pixels reach {rule.top:g}.")
+    if rule.fill_holes > 1:
+        sentences.append(f"Holes of fewer than {rule.fill_holes} pixels are filled.")
+    if isinstance(rule.min_area, tuple):
+        names = classes if rule.separate else classes[1:]
+        each = ", ".join(f"{name} {area}" for name, area in zip(names, rule.min_area, strict=True))
+        sentences.append(f"Predicted components of fewer pixels are left out, of {each}.")
+    elif rule.min_area > 1:
+        sentences.append(f"Predicted components of fewer than {rule.min_area} pixels are left out.")
+    if rule.keep_largest:
+        sentences.append("The largest component of each class is kept alone.")
+    return sentences
 
 
 def _intervals(results: Results) -> str:

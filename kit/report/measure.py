@@ -9,7 +9,7 @@ the note says why.
 title, drawn, command, tta, size, images, groups, classes, task: the run and the data that it was scored on
 verdict         {"level": "pass", "warn" or "fail", "text": a sentence, "reasons": [{"level", "text", "todo"}]}
 averaged        whether Dice and IoU are means over classes
-rule            {"threshold": one or one of each class, "objects", "min_area"}: what makes masks of predictions
+rule            {"threshold": one or one of each class, "objects", "min_area", …}: what makes masks of predictions
 metric          {"name", "value", interval} of the competition's own metric; null without one
 volumes         {"count", "dice_mean", "iou_mean": {"value", interval}}, over volumes; null for single images
 dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
@@ -25,6 +25,9 @@ per_fold        [{"fold", "images", "groups", "metric": as above, the four score
 per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
 threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
 thresholds      [{"name", and the same}] of each class of task multilabel
+tuned           of rule.json {"rule", "text": the rule in one line, "metric", "before": {"rule", "score"}, "tuned",
+                "cross_fitted", "gap", "gain": {"value", "low": one-sided 80 % bound, "df", "note"}, "used": whether the
+                CSV obeys it, "why"}; null without one
 quantiles       {"0.05": Dice, ...} over images
 ranked_by       the name of the metric, "Dice" without one: of each image, it decides which are the worst
 worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}]; area: of the truth
@@ -39,8 +42,6 @@ doubtful        [{"id", "share", "added", "missed"}]: shares of the image's pixe
                 probability of 0.95 or more
 seconds, config, versions   as given
 """
-
-import dataclasses
 
 import numpy as np
 
@@ -76,6 +77,7 @@ def measure(results: Results) -> dict:
         "per_class": _per_class(results),
         "threshold": threshold_curve(images, results.levels) if one_curve else None,
         "thresholds": _class_curves(results),
+        "tuned": results.tuned,
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
         "slices": sliced_scores(results), "budget": loss_budget(results), "doubtful": doubtful_images(results),
@@ -91,7 +93,7 @@ def _about(results: Results) -> dict:
         "title": results.title, "drawn": results.drawn, "command": results.command,
         "tta": results.tta, "size": results.size, "images": len(images), "groups": images["group"].nunique(),
         "classes": len(results.classes), "task": results.task, "averaged": results.averaged,
-        "rule": dataclasses.asdict(results.rule),
+        "rule": results.rule.facts,
         "folds": {"planned": results.folds, "finished": sorted(set(images["fold"].astype(int)))},
         "conventions": conventions(results),
     }  # fmt: skip

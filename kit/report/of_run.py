@@ -8,6 +8,9 @@ import numpy as np
 
 from kit.data.dataset import has_groups
 from kit.data.regions import has_regions
+from kit.prediction.chosen import read_chosen
+from kit.prediction.rule import Rule
+from kit.prediction.saved import finished_folds
 from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
@@ -20,6 +23,8 @@ from kit.runs.submit import test_time
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import Metric
 from kit.system.files import run_lock, write_atomic
+
+TUNED = ("rule", "metric", "before", "tuned", "cross_fitted", "gap", "gain")  # of rule.json
 
 
 def report(
@@ -87,11 +92,21 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
         touches=found.touches,
         thumbnails=drawn and drawn[0],
         brightness=drawn and np.array([drawn[1][id] for id in found.images["id"]]),
+        tuned=tuned_facts(run),
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,
         **_readers(run),
     )
+
+
+def tuned_facts(run: Run) -> dict | None:
+    """What the report says of rule.json; None without one. The scores of the report are those of the run's own rule."""
+    chosen = read_chosen(run.folder, lambda: finished_folds(run.folder))
+    if chosen is None:
+        return None
+    facts = {name: chosen.facts[name] for name in TUNED}
+    return facts | {"used": chosen.rule is not None, "why": chosen.why, "text": repr(Rule(**facts["rule"]))}
 
 
 def _readers(run: Run) -> dict[str, Callable[[str], np.ndarray]]:

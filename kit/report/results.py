@@ -33,6 +33,7 @@ class Results:
     errors, touches: of kit.scoring.counts.Scores. brightness: f64 (n,), 0..1, of the images as the page shows them.
     thumbnails: a WebP of each image, by id. They are None where they are unknown.
     task: see kit.data.tasks; None: binary or multiclass by the number of classes. rule: it makes masks of predictions.
+    tuned: what rule.json says, and whether the CSV obeys it: see measure; None without one.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Results:
     touches: np.ndarray | None = None
     brightness: np.ndarray | None = None
     thumbnails: Mapping[str, bytes] | None = None
+    tuned: dict | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError listing everything that does not fit together."""

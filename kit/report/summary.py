@@ -14,7 +14,7 @@ def summary(measurements: dict) -> str:
     title = f"{m['title']}: out-of-fold scores" + (" on DRAWN data, not a competition's" if m["drawn"] else "")
     counts = f"{counted(m['images'], 'image')}, {counted(m['groups'], 'group')}, tta {m['tta']}"
     lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
-    lines += [*_table(m), *_volumes(m), "", *_further(m), *_threshold(m)]
+    lines += [*_table(m), *_volumes(m), "", *_further(m), *_threshold(m), *_tuned(m)]
     worst = m["worst"][0]
     own = f"metric {_rounded(worst['metric'])}, " if worst["metric"] not in (None, worst["dice"]) else ""
     return "\n".join([*lines, "", f"worst image: {worst['id'][:36]} ({own}Dice {_rounded(worst['dice'])})"])
@@ -100,6 +100,17 @@ def _threshold(m: dict) -> list[str]:
         f"threshold picked on the other folds: mean Dice {value:.4f} ({gain:+.5f} over 0.5)",
         f"The scores above and the CSV are at {m['rule']['threshold']:g}.",
     ]
+
+
+def _tuned(m: dict) -> list[str]:
+    """The rule of rule.json: its score on the images that it was chosen on, and the honest one."""
+    tuned = m["tuned"]
+    if not tuned:
+        return []
+    scores = [f"as above {_rounded(tuned['before']['score'])}", f"tuned {_rounded(tuned['tuned'])}"]
+    if tuned["cross_fitted"] is not None:
+        scores += [f"cross-fitted {_rounded(tuned['cross_fitted'])}", f"gap {tuned['gap']:.4f}"]
+    return ["", *textwrap.wrap(f"tuned rule, {tuned['metric']}: {', '.join(scores)}. {tuned['why']}", WIDTH)]
 
 
 def _thresholds(m: dict) -> list[str]:

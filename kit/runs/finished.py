@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kit.data.tasks import Task
+from kit.prediction.chosen import chosen_on
 from kit.prediction.rebuild import rebuild
 from kit.prediction.rule import Rule
 from kit.prediction.saved import CODE, SavedRun, finished_folds, read_saved
@@ -26,7 +27,7 @@ from kit.runs.truth import Truth
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import MeanDice, MeanDicePerClass, Metric
 from kit.submission.dialect import Dialect
-from kit.system.files import counted, digest, list_some, short_hash
+from kit.system.files import counted, digest, list_some
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,8 @@ class FinishedRun:
 
     @functools.cached_property
     def key(self) -> str:
-        """A name of all out-of-fold predictions and of the truth: what a rule or weights are chosen on."""
-        facts = [read_json(self.folder / f"fold{fold}/finished.json") for fold in self.folds]
-        return short_hash([(fold, one["key"], one.get("recipe")) for fold, one in zip(self.folds, facts, strict=True)])
+        """A name of all out-of-fold predictions and of how they were scored: what a rule or weights are chosen on."""
+        return chosen_on(self.folder, self.folds)
 
     @functools.cached_property
     def data(self) -> dict[str, str]:

@@ -13,13 +13,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from kit.prediction.chosen import read_chosen
 from kit.runs.finished import with_metric
 from kit.runs.oof import finished, prediction_key
 from kit.runs.run import Run, read_json
 from kit.scoring.counts import Scores
 from kit.scoring.intervals import interval_of_metric
 from kit.scoring.metrics import Metric
-from kit.system.files import counted, short_hash, write_atomic
+from kit.system.files import counted, write_atomic
 
 ABOUT = "of new groups of images, by the networks of the folds, which saw fewer images"
 
@@ -58,7 +59,7 @@ def expectation(run: Run, metric: Metric | None) -> dict | None:
     metric, counts = with_metric(run.task, metric, found)
     groups = found.images["group"].tolist()
     own = interval_of_metric(metric, counts, groups)._asdict()
-    gain, tuned = 0.0, _cross_fitted(run, folds)
+    gain, tuned = 0.0, _cross_fitted(run)
     if tuned is not None:
         gain = tuned - own["value"]
     ends = {name: None if own[name] is None else float(own[name] + gain) for name in ("value", "low", "high")}
@@ -73,11 +74,10 @@ def expectation(run: Run, metric: Metric | None) -> dict | None:
     return {"metric": metric.name, **ends, **about, "about": ABOUT, "from": origin}
 
 
-def _cross_fitted(run: Run, folds: Sequence[int]) -> float | None:
+def _cross_fitted(run: Run) -> float | None:
     """The cross-fitted score of the tuned rule, where it is in use."""
-    kept, facts = read_json(run.folder / "rule.json"), [read_json(run.fold_folder(k) / "finished.json") for k in folds]
-    named = [(k, *map(one.get, ("key", "recipe", "metric"))) for k, one in zip(folds, facts, strict=True)]
-    return kept.get("cross_fitted") if kept.get("used") and kept.get("key") == short_hash(named) else None
+    chosen = read_chosen(run.folder, lambda: finished(run))
+    return chosen.facts["cross_fitted"] if chosen and chosen.rule else None
 
 
 def write_expectation(run: Run, metric: Metric | None, csv: Path, fits: Sequence[str]) -> None:

@@ -15,7 +15,8 @@ from kit.data.dataset import Dataset
 from kit.datasets.images_alone import describe_left_out, open_images
 from kit.datasets.names import nfc
 from kit.datasets.slides_alone import SlidesAlone
-from kit.prediction.saved import SavedRun, read_saved, wanted_folds
+from kit.prediction.chosen import describe_chosen, read_chosen
+from kit.prediction.saved import SavedRun, finished_folds, read_ruled, wanted_folds
 from kit.runs.outputs import MasksIn, SlideMasksIn, Table
 from kit.runs.passes import Budget
 from kit.runs.submit import RowsOf
@@ -67,7 +68,7 @@ def predict(request: Request) -> Result:
     folder, the images or the sample cannot be used; a bad image raises ValueError with on_bad_image="stop" alone.
     """
     budget = Budget(request.seconds, request.started or time.monotonic())
-    saved = read_saved(request.run)
+    saved = read_ruled(request.run)
     folds = wanted_folds(request.run, request.folds, saved)
     images = _opened(request.images, saved)
     ids = _wanted_ids(request, saved, images)
@@ -78,7 +79,7 @@ def predict(request: Request) -> Result:
     if not todo:
         raise ValueError(f"{request.images} holds no image that is asked for: {', '.join(ids[:5]) or 'it is empty'}")
     table = None if saved.dialect is None else Table(request.out, saved.dialect, ids, request.sample)
-    take = _masks_in(request.out, saved) if table is None else RowsOf(saved.dialect, saved.rule)
+    take = _masks_in(request.out, saved) if table is None else RowsOf(saved.dialect, saved.rule, saved.tuned)
     if table:
         table.write()
     least = _least_reserve(request, budget)
@@ -166,6 +167,8 @@ def _wanted_ids(request: Request, saved: SavedRun, images: Dataset) -> list[str]
 
 
 def _notes(request: Request, saved: SavedRun, images: Dataset) -> Iterator[str]:
+    if line := describe_chosen(request.run, read_chosen(request.run, lambda: finished_folds(request.run, saved))):
+        yield line.removeprefix("note: ")
     yield from describe_left_out(images, request.images)
     if saved.reads != "files":
         own = "Predictor.load(…).predict(image)" if saved.scale is None else "predict_slide(Predictor.load(…), regions)"

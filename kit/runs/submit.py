@@ -17,8 +17,10 @@ from torch import nn
 from tqdm import tqdm
 
 from kit.folds.naming import Fold, is_full
+from kit.prediction.chosen import describe_chosen, read_chosen
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
+from kit.prediction.saved import finished_folds
 from kit.prediction.slides import SlideLevels
 from kit.runs.full import finished_full, write_expectation
 from kit.runs.oof import prediction_key, up_to_date
@@ -71,13 +73,16 @@ def submit(
         return None
     tests = run.world.agree(competition.test_fingerprint)
     asked = competition.fingerprint(tests)
-    parts = run.world.agree(lambda: _rows_folder(run, asked, folds))
+    chosen = run.world.agree(lambda: read_chosen(run.folder, lambda: finished_folds(run.folder)))
+    rule = chosen.rule if chosen else None
+    parts = run.world.agree(lambda: _rows_folder(run, asked, folds, rule))
+    rows_of = RowsOf(competition.dialect, rule or run.rule, tuned=rule is not None)
     predictions = TestPredictions(run, competition, tests, folds, network, submission.keep_test)
     path = submission.folder / _csv_name(run, folds)
     with _alone(run, parts):
         left = run.world.agree(lambda: _left(predictions, parts, competition.test_ids))
         with RowParts(parts, run.world.rank) as kept:
-            own = _predict_rows(predictions, run.world.share(left), kept, competition.dialect)
+            own = _predict_rows(predictions, run.world.share(left), kept, rows_of)
         unreadable = run.world.gather(own)  # once all rows are there
         if run.world.main:
             _report_unreadable(unreadable, submission.on_bad_image)
@@ -88,11 +93,13 @@ def submit(
             if submission.keep_test:
                 predictions.write_sizes(unreadable)
             predictions.forget_older()
-            _forget_rows(run, asked, parts)
+            _forget_rows(run, asked, parts, rule)
     run.world.wait()
     if not run.world.main:
         return None
     check_submission(path, competition)
+    for line in filter(None, [describe_chosen(run.folder, chosen)]):
+        print(line, flush=True)
     which = ", ".join(map(str, folds))
     print(f"submission: {path}, {which if fold == 'full' else f'folds {which}'}", flush=True)
     if fold == "full":
@@ -100,12 +107,12 @@ def submit(
     return path
 
 
-def _rows_folder(run: Run, asked: str, folds: Sequence[Fold]) -> Path:
+def _rows_folder(run: Run, asked: str, folds: Sequence[Fold], rule: Rule | None) -> Path:
     """Where the rows of a submission in progress are; another network, dialect, rule or test image has another folder.
 
-    asked: the competition's fingerprint.
+    asked: the competition's fingerprint. rule: the tuned one, None without.
     """
-    key = short_hash((asked, run.origin["recipe"], *run.own_rule))
+    key = short_hash((asked, run.origin["recipe"], *(("tuned", rule) if rule else run.own_rule)))
     return run.folder / "test" / f"{prediction_key(run, folds)}-{key}"
 
 
@@ -138,15 +145,19 @@ def ensemble(run: Run, fold: int | Literal["all", "full"], keep_test: bool) -> l
 
 
 class RowsOf:
-    """Makes the rows of an image from its levels, at the size that the dialect asks for."""
+    """Makes the rows of an image from its levels, at the size that the dialect asks for.
 
-    def __init__(self, dialect: Dialect, rule: Rule) -> None:
-        self.dialect, self.rule = dialect, rule
+    tuned: the areas of the rule are of the image at its own size; where the CSV has another size they are scaled.
+    """
+
+    def __init__(self, dialect: Dialect, rule: Rule, tuned: bool = False) -> None:
+        self.dialect, self.rule, self.tuned = dialect, rule, tuned
 
     def __call__(self, id: str, size: tuple[int, int], levels: np.ndarray | SlideLevels) -> tuple[str, list[Cells]]:
         """The id and its rows, a cell a column."""
-        dialect = self.dialect
-        masks = encode_levels(levels, dialect.mask_size(size), dialect.order, self.rule, dialect.rows)
+        dialect, (height, width) = self.dialect, self.dialect.mask_size(size)
+        rule = self.rule.scaled(height * width / (size[0] * size[1])) if self.tuned else self.rule
+        masks = encode_levels(levels, (height, width), dialect.order, rule, dialect.rows)
         return id, dialect.cells(id, masks)
 
 
@@ -206,9 +217,8 @@ def check_submission(path: Path, competition: Competition) -> None:
             print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}{more}", flush=True)
 
 
-def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowParts, dialect: Dialect) -> dict[str, str]:
+def _predict_rows(predictions: TestPredictions, ids: Sequence[str], kept: RowParts, rows: RowsOf) -> dict[str, str]:
     """Add the rows of the images `ids` to `kept`. Returns the problems of those that cannot be read, by id."""
-    rows = RowsOf(dialect, predictions.run.rule)
     taken, quiet = predictions.stream(ids, rows), predictions.run.world.quiet
     try:
         for id, cells in tqdm(taken, "test", total=len(ids), leave=False, disable=quiet):
@@ -250,14 +260,14 @@ def _csv_name(run: Run, folds: Sequence[Fold]) -> str:
     return f"{csv_stem(run.folder, run.name, run.dataset.drawn)}{which}{'_drawn' if run.dataset.drawn else ''}.csv"
 
 
-def _forget_rows(run: Run, asked: str, keep: Path) -> None:
+def _forget_rows(run: Run, asked: str, keep: Path, rule: Rule | None) -> None:
     """Remove rows that were written to a CSV, or that no ensemble of now can use: 1 GB each for all of Carvana.
 
     Those of another fold's submission in progress stay, also after a kill.
     """
     done = up_to_date(run)
     ensembles = (done, *([fold] for fold in done), *filter(None, [finished_full(run)]))
-    in_use = {_rows_folder(run, asked, folds) for folds in ensembles}
+    in_use = {_rows_folder(run, asked, folds, rule) for folds in ensembles}
     for folder in run.folder.joinpath("test").iterdir():
         if not folder.is_dir() or folder == keep or folder.name.startswith(("fold", "full")):
             continue

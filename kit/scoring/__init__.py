@@ -11,6 +11,9 @@ calibration.py  do probabilities say how often the foreground is there?
 class_masks.py  the two masks of each class, of any task
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
 compare.py      is one run better than another? flips.py has the sign-flip test
+crossfit.py     chosen on the other folds, scored on the held-out one
+tune.py         a rule searched part by part, cross-fitted as a whole
+components.py   a table of components: the counts at every area cut
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
@@ -36,6 +39,7 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.crossfit import CrossFit, crossfit, crossfit_search
 from kit.scoring.distances import MeanSurfaceDice, hd95, mean_hd95, surface_dice, surface_distances
 from kit.scoring.instances import instance_precision
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
@@ -49,6 +53,7 @@ from kit.scoring.metrics import (
     Metric,
     PrecisionOverThresholds,
 )
+from kit.scoring.tune import tune
 
 if TYPE_CHECKING:
     from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "Comparison",
+    "CrossFit",
     "DatasetDice",
     "DatasetIoU",
     "InstancePrecision",
@@ -76,6 +82,8 @@ __all__ = [
     "compare",
     "compare_all",
     "confusion_matrix",
+    "crossfit",
+    "crossfit_search",
     "dice",
     "foreground_scores",
     "frequency_weighted_iou",
@@ -100,6 +108,7 @@ __all__ = [
     "seed_spread",
     "surface_dice",
     "surface_distances",
+    "tune",
 ]
 
 _OF_COUNTS = {"COLUMNS", "Scores", "read_oof_csv", "score"}

@@ -159,7 +159,7 @@ def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[
     enlarged = enlarge(kept[0], truth.shape)
     where = (truth > 0).view(np.uint8) if is_label_image(truth) else truth
     levels = level_histogram(where, enlarged)
-    if rule.objects or rule.min_area > 1:
+    if not rule.by_pixel:
         prediction = rule.mask(kept, truth.shape)
         return levels, confusion_matrix(where, (prediction > 0).view(np.uint8), 2), prediction
     return levels, _matrix_at(levels, rule.cut), (enlarged >= round(rule.cut + 0.5)).astype(np.uint8)
@@ -180,7 +180,7 @@ def _count_slide(dataset: Dataset, store: Store, id: str, metric: Metric | None)
         share = dataset.mask(id).covered() / max(1, int(levels[0].sum()))
     elif store.channels == 1:
         levels = level_counts(dataset, id, store.read(id))
-    if levels is None or rule.min_area > 1:
+    if levels is None or not rule.by_pixel:
         matrix = class_counts(dataset, id, store.read(id), rule)
     elif rule.separate:
         matrix = np.stack([_matrix_at(own, cut) for own, cut in zip(levels, rule.cuts, strict=True)])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from kit.data.dataset import Dataset
+from kit.data.run_masks import RunMask
 from kit.data.tasks import task_of
 from kit.prediction.enlarge_bands import enlarged_bands
 from kit.prediction.rule import Rule
@@ -28,8 +29,12 @@ def level_counts(dataset: Dataset, id: str, levels: SlideLevels, index: int = 0)
 
 def class_counts(dataset: Dataset, id: str, levels: SlideLevels, rule: Rule) -> np.ndarray:
     """The confusion matrix of the classes: i64 (K, K), rows = truth; of classes that overlap (K, 2, 2), one of each."""
-    count, row, size = len(dataset.classes), 0, dataset.shape(id)
-    mask, separate = dataset.mask(id), rule.separate
+    return matrix_of_mask(dataset.mask(id), levels, rule, len(dataset.classes))
+
+
+def matrix_of_mask(mask: RunMask, levels: SlideLevels, rule: Rule, count: int) -> np.ndarray:
+    """The same against the true mask of a slide. count: of the data set's classes."""
+    row, size, separate = 0, mask.shape, rule.separate
     truths = [mask.layer(label) for label in range(1, count + 1)] if separate else [mask]
     total = np.zeros((count, 2, 2) if separate else (1, count, count), np.int64)
     for band in levels.masks(size, rule):

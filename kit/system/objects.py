@@ -1,4 +1,4 @@
-"""Objects: the connected components of a mask, and how often each pair of labels of two label images meets."""
+"""Objects: the components of a mask, its holes, and how often each pair of labels of two label images meets."""
 
 import cv2
 import numpy as np
@@ -8,11 +8,12 @@ from kit.system.kernels import kernel
 CONNECTIVITY = 8  # pixels that touch at a corner are of one object
 
 
-def components(mask: np.ndarray, min_area: int = 1) -> np.ndarray:
+def components(mask: np.ndarray, min_area: int = 1, largest: bool = False) -> np.ndarray:
     """The label image int32 (H, W) of a mask: 0 where it is 0, then 1, 2, … for its connected components.
 
-    mask: bool or u8 (H, W) of 0 and 1. min_area: components of fewer pixels are left out. Pixels that touch at a corner
-    are connected. Raises ValueError on another dtype or number of dimensions.
+    mask: bool or u8 (H, W) of 0 and 1. min_area: components of fewer pixels are left out. largest: all but the largest
+    are left out; of several that are as large the one that begins first, row by row. Pixels that touch at a corner are
+    connected. Raises ValueError on another dtype or number of dimensions.
     """
     mask = np.asarray(mask)
     if mask.dtype not in (np.bool_, np.uint8) or mask.ndim != 2:
@@ -20,11 +21,13 @@ def components(mask: np.ndarray, min_area: int = 1) -> np.ndarray:
     if not mask.size:
         return np.zeros(mask.shape, np.int32)
     pixels = np.ascontiguousarray(mask).view(np.uint8)
-    if min_area <= 1:
+    if min_area <= 1 and not largest:
         return cv2.connectedComponents(pixels, connectivity=CONNECTIVITY, ltype=cv2.CV_32S)[1]
     count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=CONNECTIVITY, ltype=cv2.CV_32S)
     kept = stats[:, cv2.CC_STAT_AREA] >= min_area
     kept[0] = False
+    if largest and count > 2:
+        kept &= np.arange(count) == largest_label(labels, stats[:, cv2.CC_STAT_AREA])
     if kept[1:].all():
         return labels
     numbers = np.zeros(count, np.int32)
@@ -32,9 +35,38 @@ def components(mask: np.ndarray, min_area: int = 1) -> np.ndarray:
     return numbers[labels]
 
 
-def without_small(mask: np.ndarray, min_area: int) -> np.ndarray:
-    """The mask u8 (H, W) of 0 and 1 without its components of fewer than min_area pixels."""
-    return mask if min_area <= 1 else (components(mask, min_area) > 0).view(np.uint8)
+def largest_label(labels: np.ndarray, areas: np.ndarray) -> int:
+    """The label of the largest component; of several the one that begins first. areas: of each label, also of 0."""
+    found = np.flatnonzero(areas[1:] == areas[1:].max()) + 1
+    if len(found) == 1:
+        return int(found[0])
+    flat = labels.reshape(-1)
+    return int(flat[np.argmax(np.isin(flat, found))])
+
+
+def without_small(mask: np.ndarray, min_area: int, largest: bool = False) -> np.ndarray:
+    """The mask u8 (H, W) of 0 and 1 of the components that `components` keeps."""
+    if min_area <= 1 and not largest:
+        return mask
+    return (components(mask, min_area, largest) > 0).view(np.uint8)
+
+
+def without_holes(mask: np.ndarray, area: int, background: np.ndarray | None = None) -> np.ndarray:
+    """The mask u8 (H, W) of 0 and 1 with its holes of fewer than `area` pixels filled.
+
+    A hole is a part of 0 that does not touch the edge of the image; pixels that touch at a corner alone are of two
+    parts. background: bool (H, W), a hole with pixels that are False there is left as it is.
+    """
+    if area <= 1 or not mask.any():
+        return mask
+    outside = np.ascontiguousarray(mask == 0).view(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(outside, connectivity=4, ltype=cv2.CV_32S)
+    left, top, width, height, pixels = stats.T
+    is_hole = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0]) & (pixels < area)
+    is_hole[0] = False  # the mask itself
+    if background is not None:
+        is_hole[np.unique(labels[~background])] = False
+    return mask | is_hole[labels].view(np.uint8) if is_hole.any() else mask
 
 
 def label_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -50,13 +50,17 @@ def test_spirals_and_combs_are_one_object(order):
 def test_small_objects_of_each_class_are_left_out(order):
     labels = drawn(3, (50, 61), 0.3, 2) + 2 * drawn(4, (50, 61), 0.2, 2)
     rows, lines = both(labels, order)
-    found = without_small_objects(rows, lines, 9)
+    found = without_small_objects(rows, lines, dict.fromkeys((1, 2, 3), 9))
     for label in (1, 2, 3):
         expected = without_small((labels == label).view(np.uint8), 9)
         assert 0 < expected.sum() < (labels == label).sum()
         np.testing.assert_array_equal(found.layer(label).read(0, 0, 50, 61), expected)
         assert rle.encode_edges(found.edges[label], labels.size) == rle.encode(expected, order)
-    assert without_small_objects(rows, lines, 10**6).edges == {}
+    assert without_small_objects(rows, lines, dict.fromkeys((1, 2, 3), 10**6)).edges == {}
+    found = without_small_objects(rows, lines, {1: 0, 2: 30, 3: 9}, largest=True)
+    for label, area in ((1, 0), (2, 30), (3, 9)):
+        expected = without_small((labels == label).view(np.uint8), area, largest=True)
+        np.testing.assert_array_equal(found.layer(label).read(0, 0, 50, 61), expected)
 
 
 def test_runs_down_columns_are_refused():

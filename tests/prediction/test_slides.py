@@ -93,11 +93,22 @@ def test_the_mean_of_several_slides_of_levels_is_that_of_arrays():
     assert (found.size, found.scale) == ((50, 7), 2)
 
 
-@pytest.mark.parametrize("rule", [Rule(objects=True)])
-def test_rules_that_need_the_whole_mask_are_refused(slide, rule):
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (Rule(objects=True), "no label images of objects"),
+        (Rule(fill_holes=9), "holes are not filled"),
+        (Rule(top_area=9), "not made empty as a whole"),
+    ],
+)
+def test_rules_that_need_the_whole_mask_are_refused(slide, rule, told):
     own = Predictor(predictor().networks, predictor().frame, rule=rule)
-    with pytest.raises(ValueError, match="no label images of objects"):
+    with pytest.raises(ValueError, match=told):
         predict_slide(own, ScaledRegions(slide, 1))
+    with pytest.raises(ValueError, match=told):
+        list(levels_of(1, 40)[1].masks((150, 131), rule))
+    with pytest.raises(ValueError, match=told):
+        levels_of(1, 40)[1].runs((150, 131), rule, "C")
 
 
 def levels_of(classes, rows, dtype=np.uint8, size=(150, 131), scale=1):
@@ -114,15 +125,16 @@ KINDS = {"one": (1, Rule(0.55)), "several": (3, Rule()), "overlapping": (3, Rule
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("min_area", [0, 25])
+@pytest.mark.parametrize("parts", [{}, {"min_area": 25}, {"keep_largest": True}, {"min_area": "each"}], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", ["class", "instance"])
-def test_objects_and_what_is_left_without_small_ones_are_those_of_the_whole_image(kind, min_area, order, rows):
+def test_objects_and_what_is_left_of_them_are_those_of_the_whole_image(kind, parts, order, rows):
     classes, rule = KINDS[kind]
-    rule = replace(rule, min_area=min_area)
+    each = {"one": 25, "several": (300, 25), "overlapping": (25, 300, 0)}[kind]
+    rule = replace(rule, **{name: each if value == "each" else value for name, value in parts.items()})
     levels, slide = levels_of(classes, 40)
     expected = [pair for pair in encode_levels(levels, (150, 131), order, rule, rows) if pair[1]]
-    assert len(expected) > (5 if rows == "instance" else 0)
+    assert len(expected) > (5 if rows == "instance" and not rule.keep_largest else 0)
     assert encode_levels(slide, (150, 131), order, rule, rows) == expected
 
 

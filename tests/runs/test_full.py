@@ -207,7 +207,8 @@ def test_a_tuned_rule_in_use_moves_what_to_expect(fits):
     facts = [json.loads((folder / f"fold{fold}/finished.json").read_text()) for fold in (0, 1)]
     key = short_hash([(fold, *(one[name] for name in names)) for fold, one in enumerate(facts)])
     before = json.loads((fits[0] / "csv/full_full.json").read_text())["expected"]
-    (folder / "rule.json").write_text(json.dumps({"used": True, "key": key, "cross_fitted": before["value"] + 0.01}))
+    rule = {"format": 1, "rule": {"threshold": 0.5}, "used": True, "why": "", "key": key}
+    (folder / "rule.json").write_text(json.dumps({**rule, "cross_fitted": before["value"] + 0.01}))
     try:
         recipe(fits[0], "full", 0)
         after = json.loads((fits[0] / "csv/full_full.json").read_text())["expected"]

@@ -1,0 +1,79 @@
+"""python -m kit tune: choose the rule that makes masks of a run's predictions, and say honestly what it gains."""
+
+import json
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+WIDTH = 79
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Choose how a finished run's predictions become masks: thresholds, areas, holes, empty images.
+
+    The rule goes to rule.json in the run folder. Its score is cross-fitted: each fold is scored with the rule that is
+    chosen on the other folds. It is used by the recipe's CSV, by predict and by bundle, where its gain is sure enough
+    and the rules of all folds but one agree with it: the same parts, with values at most one step of the search apart.
+    Fewer parts (--only) agree more often. Views and scales are not tuned.
+    A run whose metric is a class of your own executes the Python in its folder.
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder
+    only: str = ""  # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class; all of them
+    json: bool = False  # print one JSON object, the content of rule.json, and nothing else
+
+    def run(self) -> int:
+        """Tune, write rule.json and print what was found; 1 where the run cannot be tuned."""
+        from kit.runs.finished import read_run  # imported here: PyTorch takes seconds
+        from kit.runs.tuning import PARTS, tune_run, write_tuned
+
+        parts = tuple(filter(None, self.only.split(","))) or PARTS
+        try:
+            tuned = tune_run(read_run(self.run_dir), parts)
+            write_tuned(tuned)
+        except (ValueError, OSError) as error:
+            print(json.dumps({"error": str(error)}) if self.json else f"error: {error}")
+            return 1
+        print(json.dumps(tuned.facts) if self.json else "\n".join(table(tuned.facts, tuned.run.task.classes)))
+        return 0
+
+
+def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
+    """The content of rule.json as lines for a terminal. classes: of the run."""
+    from kit.prediction.rule import Rule
+    from kit.report.conventions import rule_sentences
+
+    counts = [f"{facts[name]:,} {name}" for name in ("images", "groups")]
+    folds, before = ", ".join(map(str, facts["folds"])), Rule(**facts["before"]["rule"])
+    lines = [f"{facts['metric']}: {', '.join(counts)}, folds {folds}", ""]
+    lines.append(f"{label_before(before, classes):30}{_score(facts['before']['score'])}")
+    lines.append(f"{'tuned, on the same images':30}{_score(facts['tuned'])}")
+    lines.append(f"{'cross-fitted':30}{_score(facts['cross_fitted'])}")
+    if facts["gap"] is not None:
+        lines.append(f"{'gap: tuned flatters by':30}{facts['gap']:+9.5f}")
+        low = facts["gain"]["low"]
+        bound = "no lower bound" if low is None else f"one-sided 80 % lower bound {low:+.5f}"
+        lines.append(f"{'gain, cross-fitted':30}{facts['gain']['value']:+9.5f}  ({bound})")
+    best = Rule(**facts["rule"])
+    lines += ["", f"chosen on all images: {best}"]
+    for sentence in rule_sentences(best, classes):
+        lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    for fold, pick in facts["picks"].items():
+        lines.append(f"without fold {fold}: {'the same' if Rule(**pick) == best else Rule(**pick)}")
+    return [*lines, "", *textwrap.wrap(facts["why"], WIDTH)]
+
+
+def label_before(rule: object, classes: tuple[str, ...]) -> str:
+    """How the rule without tuning is called. rule: a kit.prediction.Rule. classes: of the run."""
+    if len(classes) > 2 and not rule.separate and rule.by_pixel:
+        return "the likeliest class"
+    cuts = rule.threshold if isinstance(rule.threshold, tuple) else (rule.threshold,)
+    return "at 0.5" if rule.by_pixel and {*cuts} == {0.5} else "the run's own rule"
+
+
+def _score(value: float | None) -> str:
+    return "     none" if value is None else f"{value:9.5f}"

@@ -1,0 +1,125 @@
+"""Tune the rule of a finished run on its out-of-fold predictions; the work behind `python -m kit tune`.
+
+    tuned = tune_run(read_run("runs/mine"))
+    write_tuned(tuned)                      runs/mine/rule.json
+
+candidates.py counts, tried.py says which rules are tried, kit.scoring.tune searches, and kit.prediction.chosen reads
+rule.json where it is applied.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kit.prediction.chosen import FILE, FORMAT, chosen_on
+from kit.prediction.rule import Rule
+from kit.runs.candidates import Candidates, candidates
+from kit.runs.finished import FinishedRun
+from kit.runs.tried import PARTS, Grid, alike, axes_of
+from kit.scoring.crossfit import ONE_SIDED, CrossFit
+from kit.scoring.tune import tune
+from kit.system.files import counted, write_atomic
+
+SAMPLED = 50  # images whose sizes are looked at
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning found. used: whether the rule is to be used; why: a sentence or two. parts: that were tuned."""
+
+    run: FinishedRun
+    found: CrossFit
+    agreeing: tuple[int, ...]
+    used: bool
+    why: str
+    parts: tuple[str, ...]
+    candidates: Candidates
+    seconds: float
+
+    @property
+    def facts(self) -> dict:
+        """The content of rule.json; scores are of the run's metric, and null where there is one fold alone."""
+        found, gain = self.found, self.found.gain
+        bound = {"value": gain.value, "low": gain.low, "df": gain.df, "note": gain.note} if gain else None
+        return {
+            "format": FORMAT,
+            "rule": found.best.facts,
+            "used": self.used,
+            "why": self.why,
+            "key": chosen_on(self.run.folder, self.run.folds),
+            "metric": self.run.metric.name,
+            "before": {"rule": found.default.facts, "score": found.default_score},
+            "tuned": found.tuned,
+            "cross_fitted": found.score,
+            "gap": found.optimism,
+            "gain": bound and {**bound, "one_sided": ONE_SIDED},
+            "picks": {str(fold): rule.facts for fold, rule in found.picks.items()},
+            "agreeing": list(self.agreeing),
+            "images": len(self.run.ids),
+            "groups": len(set(self.run.groups)),
+            "folds": list(self.run.folds),
+            "parts": list(self.parts),
+            "tried": self.candidates.tried,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def tune_run(run: FinishedRun, parts: Sequence[str] = PARTS) -> Tuned:
+    """Search the best rule of a run, cross-fitted: the whole search is repeated on the other folds of each fold.
+
+    parts: of PARTS, those that may differ from the run's own rule. Raises FileNotFoundError where the run lacks true
+    masks, ValueError for a part that is not known and where masks do not give the run's scores.
+    """
+    started = time.perf_counter()
+    axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
+    run.check_truth()
+    counts_of = candidates(run)
+    grid = Grid.of(_pixels(run), counts_of.is_fast)
+    axes = axes_of(run.task, grid, parts, run.has_slides, counts_of.is_fast)
+    found = tune(run.rule, axes, counts_of, run.fold_of, run.groups, run.metric)
+
+    def same(one: Rule, other: Rule) -> bool:
+        return alike(one, other, grid)
+
+    agreeing = tuple(found.agreeing(same))
+    used, why = _verdict(found, found.agrees(same), len(agreeing))
+    return Tuned(run, found, agreeing, used, why, tuple(parts), counts_of, time.perf_counter() - started)
+
+
+def write_tuned(tuned: Tuned) -> None:
+    """Write rule.json into the run folder."""
+    text = json.dumps(tuned.facts, indent=1, allow_nan=False)
+    write_atomic(tuned.run.folder / FILE, text + "\n")
+
+
+def _pixels(run: FinishedRun) -> int:
+    """How many pixels an image has; of images of several sizes the median."""
+    step = max(1, len(run.ids) // SAMPLED)
+    shapes = [run.truth(id).shape[:2] for id in run.ids[::step]]
+    return int(statistics.median(height * width for height, width in shapes))
+
+
+def _verdict(found: CrossFit, agrees: bool, agreeing: int) -> tuple[bool, str]:
+    """Whether the rule is used, and why."""
+    if found.best == found.default:
+        return False, "The rule is not used: no part of it gains anything, so the run's own rule stays."
+    if not found.picks:
+        return False, (
+            "The rule is not used: one fold is finished, and an honest score needs a rule that is chosen on other "
+            "folds. Its score here is too high."
+        )
+    gain, folds = found.gain, len(found.picks)
+    if gain.low is None:
+        return (
+            False,
+            f"The rule is not used: its cross-fitted gain of {gain.value:+.4f} has no lower bound ({gain.note}).",
+        )
+    bound = f"the one-sided 80 % lower bound of its cross-fitted gain of {gain.value:+.4f} is {gain.low:+.4f}"
+    said = f"the rules chosen for {agreeing} of {counted(folds, 'fold')} agree with it"
+    if gain.low <= 0:
+        return False, f"The rule is not used: {bound}, and must be above 0."
+    if not agrees:
+        return False, f"The rule is not used: {said}, and all but one must (of two folds both)."
+    return True, f"The rule is used: {bound}, and {said}."
