@@ -60,9 +60,7 @@ def axes_of(task: Task, grid: Grid, parts: Sequence[str], slides: bool = False, 
     Raises ValueError for a part that is not known.
     """
     if unknown := [part for part in parts if part not in PARTS]:
-        raise ValueError(
-            f"there is no part {', '.join(unknown)} of a rule to tune: expected some of {', '.join(PARTS)}"
-        )
+        raise ValueError(f"a rule has no part {', '.join(unknown)} to tune: expected some of {', '.join(PARTS)}")
     competing = task.outputs > 1 and not task.overlaps
     classes = len(task.foreground)
     axes = {

@@ -53,10 +53,10 @@ def test_the_whole_search_is_repeated_on_the_other_folds():
     counts = Counts(1, spread=0.3)
     found = tune((0, 0), AXES, counts, FOLDS, GROUPS, MeanDice())
     for fold in range(5):
-        rows = np.flatnonzero(FOLDS != fold)
+        rows = np.flatnonzero(fold != FOLDS)
         assert found.picks[fold] == climb((0, 0), AXES, counts, rows, GROUPS, score_ratio)
-        held = counts([found.picks[fold]])[0][FOLDS == fold]
-        np.testing.assert_array_equal(found.counts[FOLDS == fold], held)
+        held = counts([found.picks[fold]])[0][fold == FOLDS]
+        np.testing.assert_array_equal(found.counts[fold == FOLDS], held)
 
 
 def test_a_part_that_gains_nothing_surely_stays_as_it_is():
