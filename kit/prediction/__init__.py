@@ -7,6 +7,7 @@ tiles.py       overlapping tiles of large images
 levels.py      probabilities in 256 steps, uint8
 rule.py        Rule: levels -> mask
 enlarge.py     a map at the image's own size, and where it reaches a threshold
+chosen.py      rule.json: a tuned rule, and whether it is used
 saved.py       predictor.json: a run folder's networks and rules, loaded without its data
 rebuild.py     a network made again from the source that the folder keeps (plain.py, script.py)
 store.py       the store of predictions: one PNG an image

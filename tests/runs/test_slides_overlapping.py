@@ -19,8 +19,10 @@ from kit.folds import kfold
 from kit.losses import bce_dice
 from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule
 from kit.recipe import finish
-from kit.runs import Plan, Submission, fit_fold, open_run
+from kit.runs import Plan, Submission, fit_fold, open_run, read_run
+from kit.runs.candidates import FromSlides
 from kit.runs.predict import Request, predict
+from kit.runs.tuning import tune_run
 from kit.scoring import DatasetDice, MeanDicePerClass, MeanIoU
 from kit.scoring.overlapping import class_matrices
 from kit.submission import Competition, Dialect, rle
@@ -110,6 +112,20 @@ def test_the_csv_has_a_row_a_class_and_kit_predict_writes_the_same(finished, tmp
         np.testing.assert_array_equal(rle.decode(text, mask.shape, "F"), mask)
     predict(Request(run.folder, run.folder.parents[1] / "data/test", tmp_path / "out.csv", devices=("cpu",)))
     assert (tmp_path / "out.csv").read_bytes() == path.read_bytes()
+
+
+def test_the_rule_of_slides_is_tuned_band_by_band(finished):
+    read = read_run(finished[0].folder)
+    tuned = tune_run(read)
+    assert isinstance(tuned.candidates, FromSlides)
+    assert tuned.found.tuned >= tuned.found.default_score == pytest.approx(read.scores.images["dice"].mean())
+    assert (tuned.found.best.fill_holes, tuned.found.best.top_area) == (0, 0)
+    rules = [Rule((0.4, 0.6)), replace(RULE, min_area=(100, 600)), replace(RULE, keep_largest=True)]
+    for rule, counts in zip(rules, tuned.candidates(rules), strict=True):
+        for row, id in enumerate(read.ids):
+            truth = finished[1][id][1]
+            levels = np.concatenate(list(read.levels(id).bands), axis=1)
+            np.testing.assert_allclose(counts[row], read.metric.counts(truth, rule.mask(levels, truth.shape[:2])))
 
 
 def test_without_a_competition_each_class_has_a_file(finished, tmp_path):
