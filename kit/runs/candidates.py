@@ -90,7 +90,7 @@ class FromSlides(Candidates):
 
     def count_image(self, id: str, rules: Sequence[Rule]) -> list[np.ndarray]:
         """The metric of every matrix; the levels are read for each, because bands can be taken once."""
-        truth, count = self.run.truth(id), len(self.run.classes)
+        truth, count = self.run.truth(id), len(self.run.task.classes)
         matrices = (matrix_of_mask(truth, self.run.levels(id), rule, count) for rule in rules)
         return [np.asarray(self.run.metric.counts_of_matrix(matrix), float) for matrix in matrices]
 
