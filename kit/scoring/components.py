@@ -71,7 +71,8 @@ def _of_layer(layer: np.ndarray, truth: np.ndarray, num_truths: int) -> tuple[np
     """The areas, which is the largest, and the pixels of each truth of the components of a mask."""
     if not layer.any():
         return np.zeros(0, np.int64), np.zeros(0, bool), np.zeros((0, num_truths), np.int64)
-    labels = components(layer)
+    window = tuple(slice(found[0], found[-1] + 1) for found in (np.flatnonzero(layer.any(axis)) for axis in (1, 0)))
+    labels, truth = components(layer[window]), truth[window]
     names, values, counts = label_pairs(labels, truth)
     found = np.zeros((int(labels.max()) + 1, 256), np.int64)
     found[names, values] = counts
