@@ -50,7 +50,7 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
     counts = [f"{facts[name]:,} {name}" for name in ("images", "groups")]
     folds, before = ", ".join(map(str, facts["folds"])), Rule(**facts["before"]["rule"])
     lines = [f"{facts['metric']}: {', '.join(counts)}, folds {folds}", ""]
-    lines.append(f"{label_before(before):30}{_score(facts['before']['score'])}")
+    lines.append(f"{label_before(before, classes):30}{_score(facts['before']['score'])}")
     lines.append(f"{'tuned, on the same images':30}{_score(facts['tuned'])}")
     lines.append(f"{'cross-fitted':30}{_score(facts['cross_fitted'])}")
     if facts["gap"] is not None:
@@ -67,8 +67,10 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
     return [*lines, "", *textwrap.wrap(facts["why"], WIDTH)]
 
 
-def label_before(rule: object) -> str:
-    """How the rule without tuning is called."""
+def label_before(rule: object, classes: tuple[str, ...]) -> str:
+    """How the rule without tuning is called. rule: a kit.prediction.Rule. classes: of the run."""
+    if len(classes) > 2 and not rule.separate and rule.by_pixel:
+        return "the likeliest class"
     cuts = rule.threshold if isinstance(rule.threshold, tuple) else (rule.threshold,)
     return "at 0.5" if rule.by_pixel and {*cuts} == {0.5} else "the run's own rule"
 
