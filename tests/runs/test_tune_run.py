@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -16,6 +14,7 @@ from any_data import Shapes, nearest_colour, run_recipe
 from salt_drawn import SIZE, bright_network, opened, salt_run, submitted
 from tasks_data import Objects, Overlapping
 from tiny import tiny_network
+from tiny_run import keep_trained
 
 from kit.bundle.weights import copy_run
 from kit.cli import main
@@ -23,12 +22,13 @@ from kit.data.tasks import Task
 from kit.losses import bce_dice, cross_entropy
 from kit.prediction import Predictor, Rule
 from kit.prediction.saved import read_ruled, read_saved
-from kit.runs import read_run
+from kit.report import summary
+from kit.runs import predict_oof, read_run
 from kit.runs.candidates import FromMasks, FromTables, candidates
 from kit.runs.predict import Request, predict
 from kit.runs.tried import PARTS, Grid, alike, axes_of
 from kit.runs.tuning import tune_run, write_tuned
-from kit.scoring import MeanDice
+from kit.scoring import MeanDice, PrecisionOverThresholds
 from kit.submission import rle
 
 
@@ -111,6 +111,8 @@ def test_the_report_shows_it_and_keeps_its_own_scores(salt):
     assert shown["used"]
     page = (run.folder / "report.html").read_text()
     assert "Tuned rule" in page
+    said = " ".join(summary(report).split())
+    assert f"tuned {shown['tuned']:.4f}, cross-fitted {shown['cross_fitted']:.4f}, gap {shown['gap']:.4f}" in said
     assert f"{tuned.found.score:.4f}" in page
 
 
@@ -128,6 +130,18 @@ def test_other_predictions_make_it_stale(salt, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "is not applied. It was chosen on other predictions" in out
     assert json.loads((tmp_path / "edited/mine/report.json").read_text())["tuned"]["used"] is False
+
+
+def test_a_further_fold_makes_it_stale(tmp_path):
+    run = salt_run(tmp_path / "mine", planned=[0, 1, 2])
+    submitted(run, fold=2)
+    tuned = tune_run(read_run(run.folder))
+    assert tuned.used
+    write_tuned(tuned)
+    assert read_ruled(run.folder).rule == tuned.found.best
+    keep_trained(run, 3, bright_network())
+    predict_oof(run, 3, bright_network, PrecisionOverThresholds())
+    assert read_ruled(run.folder).rule == Rule()
 
 
 def test_a_damaged_file_is_named(salt, tmp_path):
@@ -324,8 +338,3 @@ def test_when_two_rules_are_alike():
     assert alike(Rule(top=0.5, top_area=64), Rule(top=0.6, top_area=32), grid)
     assert alike(Rule(min_area=(8, 64)), Rule(min_area=(16, 64)), grid)
     assert not alike(Rule(min_area=(8, 64)), Rule(min_area=8), grid)
-
-
-def test_the_command_starts_without_torch():
-    code = "import sys; from kit.cli.tune import Tune; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
