@@ -83,6 +83,7 @@ class Predictor:
 
         folds: all that are finished, some, or "full": the networks that were trained on all images. device: "auto",
         "cpu", "cuda:1", … tta: other views than the run's own.
+        The rule is the run's own, or the tuned one of rule.json where that is used (kit.prediction.chosen).
         It executes the Python that the run folder keeps in `code`: load only runs that you trust.
         Raises FileNotFoundError or ValueError where the folder lacks what prediction needs.
         """

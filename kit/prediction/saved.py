@@ -1,6 +1,7 @@
 """predictor.json: what a run folder says of prediction, so that it needs neither the training data nor the recipe.
 
     saved = read_saved("runs/mine")                       SavedRun: task, classes, frame, views, rule, dialect, …
+    saved = read_ruled("runs/mine")                       the same with the rule of rule.json, where that is used
     network = load_network("runs/mine", fold=0)           one fold's network with its weights, on the CPU
     predictor = Predictor.load("runs/mine")               the mean of all finished folds
 

@@ -281,17 +281,20 @@ def rules_of(task):
 
 
 def test_tables_count_as_masks_do(task_run):
-    """On random levels, for every rule and every image, exactly."""
+    """On random levels, for every image, exactly: of all rules that the first steps try, and of rules of many parts."""
+    task, pixels = task_run.task, 24 * 36
+    tried = {rule for axis in axes_of(task, Grid.of(pixels, True), PARTS) for rule in axis(task_run.rule)}
+    assert len(tried) > 20
     for seed in range(2):
         run = noisy(task_run, seed)
-        rules = rules_of(run.task)
+        rules = [*rules_of(task), *tried]
         fast, slow = FromTables(run), FromMasks(run)
         changed = 0
         usual = slow(rules[:1])[0]
         for rule, one, other in zip(rules, fast(rules), slow(rules), strict=True):
             np.testing.assert_array_equal(one, other, err_msg=str(rule))
             changed += not np.array_equal(other, usual)
-        assert changed > len(rules) // 2
+        assert changed > len(rules) // 3
         assert fast.looks == len(run.ids)
 
 
