@@ -79,9 +79,7 @@ def _squares(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     return resized(grey_of(image), (side, side)).astype(np.float32), cut_off
 
 
-def _warps(
-    first: np.ndarray, second: np.ndarray, window: tuple[float, float, float, float]
-) -> Iterator[np.ndarray]:
+def _warps(first: np.ndarray, second: np.ndarray, window: tuple[float, float, float, float]) -> Iterator[np.ndarray]:
     """The affine maps from the pixels of the second square to those of the first: by the window alone, and fitted."""
     side = len(second)
     top, left, rows, columns = window
