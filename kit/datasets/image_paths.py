@@ -1,4 +1,4 @@
-"""Which files an image of a data set is made of, where the data set reads files: what else they say is read from them."""
+"""Which files an image of a data set is made of, where the data set reads files: what else these say."""
 
 from collections.abc import Mapping
 
