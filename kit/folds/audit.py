@@ -36,7 +36,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found. copies: those that leak, then those that one fold or group keeps together.
+    """The findings. copies: those that leak, then those that one fold or group keeps together.
 
     images, tests: how many. folds: how many, 0 where none were given: then groups stand for folds. has_groups: whether
     the data set says what belongs together. grouped: how many groups. groups: of each training image.
@@ -90,19 +90,18 @@ class Audit:
         kept = {
             name: getattr(self, name) for name in ("name", "images", "tests", "folds", "has_groups", "grouped", "notes")
         }
-        fails = {
-            "copies": [asdict(one) for one in self.copies if one.leaks],
-            "split": [asdict(one) for one in self.split],
-        }
-        shows = {name: [asdict(one) for one in getattr(self, name)] for name in ("sequences", "metadata", "twins")}
-        tells = {"shift": asdict(self.shift) if self.shift else None, "quality": [asdict(one) for one in self.quality]}
+        leaking = [copy for copy in self.copies if copy.leaks]
         return {
             **kept,
-            "fails": fails,
-            "kept_together": [asdict(one) for one in self.kept],
-            "shows": shows,
-            "tells": tells,
+            "fails": {"copies": _texts(leaking), "split": _texts(self.split)},
+            "kept_together": _texts(self.kept),
+            "shows": {name: _texts(getattr(self, name)) for name in ("sequences", "metadata", "twins")},
+            "tells": {"shift": asdict(self.shift) if self.shift else None, "quality": _texts(self.quality)},
         }
+
+
+def _texts(found: Sequence) -> list[dict]:
+    return [asdict(one) for one in found]
 
 
 def describe(one: Copy | Split) -> str:

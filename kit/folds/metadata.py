@@ -8,8 +8,9 @@ times of the disk are not compared: files of equal size are many, and copying or
 import contextlib
 import csv
 import io
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,7 +56,7 @@ def _same_moment(dataset: Dataset, data: DataFolder, places: Mapping[str, str]) 
     twins = []
     for (model, _), moments in taken.items():
         moments.sort()
-        for (before, one), (after, other) in zip(moments, moments[1:], strict=False):
+        for (before, one), (after, other) in itertools.pairwise(moments):
             seconds = (after - before).total_seconds()
             if seconds <= SECONDS and places[one] != places[other]:
                 when = "in the same second" if seconds == 0 else f"{seconds:.0f} s apart"
@@ -92,7 +93,7 @@ def _twins_in(name: str, rows: Sequence[dict], groups: Mapping[str, str]) -> lis
     images: dict[str, str] = {}
     for id, group in groups.items():
         images.setdefault(group, id)
-    of_key = {**{id: group for id, group in groups.items()}, **{group: group for group in images}}
+    of_key = {**groups, **{group: group for group in images}}
     of_key |= {f"{id}{suffix}": group for id, group in groups.items() for suffix in (".jpg", ".png")}
     columns = [column for column in (rows[0] if rows else ()) if column is not None]
     keys = [column for column in columns if _share(rows, column, of_key) >= 0.9 * len(images)]
@@ -123,11 +124,11 @@ def _alike(name: str, columns: list[str], rows: Mapping[str, tuple], images: Map
         expected = n * float(_product(count[value] / n for count, value in zip(counts, row, strict=True)))
         if len(same) > 1 and expected <= CHANCE:
             what = ", ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True) if value)
-            found += [(expected, one, other, what) for one, other in zip(same, same[1:], strict=False)]
+            found += [(expected, one, other, what) for one, other in itertools.pairwise(same)]
     return [Rows(a, b, f"{name}: {what[:120]}", (images[a], images[b])) for _, a, b, what in sorted(found)]
 
 
-def _product(values) -> float:
+def _product(values: Iterable[float]) -> float:
     result = 1.0
     for value in values:
         result *= value

@@ -4,7 +4,7 @@ Most limits are the data's own: an image is named where it is far from most othe
 worth a look, because a label on them often is, and a network may fail on them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,25 +43,30 @@ def _level(one: Look) -> float:
 
 
 def _limits(looks: Mapping[str, Look]) -> list[Odd]:
-    """What is odd by itself, unless most images are so."""
-    checks: list[tuple[str, Callable[[Look], bool], Callable[[Look], float], str]] = [
-        (
-            "dark",
-            lambda one: one.bright < DARK,
-            lambda one: 1 - one.bright,
-            "99 % of its pixels are below {:.0%} of white",
-        ),
-        ("light", lambda one: one.dark > LIGHT, lambda one: one.dark, "99 % of its pixels are above {:.0%} of white"),
-        ("little information", lambda one: one.entropy < POOR, lambda one: -one.entropy, "its grey has {:.1f} bits"),
+    """What is odd by itself, unless many images are so."""
+    bright, dark = ({id: getattr(one, name) for id, one in looks.items()} for name in ("bright", "dark"))
+    bits = {id: one.entropy for id, one in looks.items()}
+    below = [
+        Odd(id, "dark", f"99 % of its pixels are below {value:.0%} of white", 1 - value)
+        for id, value in bright.items()
+        if value < DARK
     ]
-    found = []
-    for kind, is_so, score, words in checks:
-        ids = [id for id, one in looks.items() if is_so(one)]
-        if len(ids) <= (1 - USUAL) * len(looks):
-            value = {"dark": lambda one: one.bright, "light": lambda one: one.dark}.get(kind, lambda one: one.entropy)
-            odd = [Odd(id, kind, words.format(value(looks[id])), score(looks[id])) for id in ids]
-            found += sorted(odd, key=lambda one: -one.score)
-    return found
+    above = [
+        Odd(id, "light", f"99 % of its pixels are above {value:.0%} of white", value)
+        for id, value in dark.items()
+        if value > LIGHT
+    ]
+    poor = [
+        Odd(id, "little information", f"its grey has {value:.1f} bits", -value)
+        for id, value in bits.items()
+        if value < POOR
+    ]
+    return [odd for kind in (below, above, poor) for odd in _unless_usual(kind, len(looks))]
+
+
+def _unless_usual(found: list[Odd], count: int) -> list[Odd]:
+    """The odd images of one kind, the oddest first; none where so many of all are of it that it is not odd."""
+    return sorted(found, key=lambda one: -one.score) if len(found) <= (1 - USUAL) * count else []
 
 
 def _far_from_most(looks: Mapping[str, Look]) -> list[Odd]:
@@ -69,16 +74,18 @@ def _far_from_most(looks: Mapping[str, Look]) -> list[Odd]:
     ids = list(looks)
     sharp = np.log([max(one.sharpness, 1e-3) for one in looks.values()])
     height, width = (np.array([one.shape[axis] for one in looks.values()], float) for axis in (0, 1))
-    odd = [
+    blurred = [
         Odd(ids[k], "blurred", f"its edges are {np.exp(sharp[k] - np.median(sharp)):.0%} as sharp as usual", -score)
         for k, score in _outliers(sharp, TIMES)
         if score < 0
     ]
+    odd = _unless_usual(blurred, len(ids))
     for kind, values in (("odd size", np.log(height * width) / 2), ("odd shape", np.log(height / width))):
-        odd += [
+        others = [
             Odd(ids[k], kind, f"{height[k]:.0f} × {width[k]:.0f} pixels", abs(score))
             for k, score in _outliers(values, TIMES)
         ]
+        odd += _unless_usual(others, len(ids))
     return odd
 
 
@@ -91,14 +98,10 @@ def _outliers(values: np.ndarray, times: float) -> list[tuple[int, float]]:
 
 
 def _other_kind(looks: Mapping[str, Look]) -> list[Odd]:
-    """Grey images among images in colour, the other way round, and other numbers of channels."""
+    """Grey images among images in colour, and the other way round."""
     found = []
     grey = {id: one.is_grey for id, one in looks.items() if one.shape[2] >= 3}
-    for kind, value, words in (
-        ("grey", True, "all channels are the same"),
-        ("in colour", False, "most others are grey"),
-    ):
-        ids = [id for id, is_grey in grey.items() if is_grey == value]
-        if 0 < len(ids) <= (1 - USUAL) * len(grey):
-            found += [Odd(id, kind, words, 1.0) for id in ids]
+    for kind, value, words in (("grey", True, "its channels are the same"), ("in colour", False, "others are grey")):
+        odd = [Odd(id, kind, words, 1.0) for id, is_grey in grey.items() if is_grey == value]
+        found += _unless_usual(odd, len(grey))
     return found

@@ -5,6 +5,7 @@ when most images are more like the next one than like the other images of the se
 in training and in validation make a score that new scenes will not reach.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def find_sequences(looks: Mapping[str, Look], places: Mapping[str, str]) -> list
     for (front, end), numbered in series.items():
         ids = tuple(id for _, id in sorted(numbered))
         if len(ids) >= LEAST and (closer := _closer(ids, looks)) is not None:
-            steps = tuple((a, b) for a, b in zip(ids, ids[1:], strict=False) if places[a] != places[b])
+            steps = tuple((a, b) for a, b in itertools.pairwise(ids) if places[a] != places[b])
             found.append(Sequence(f"{front}…{end}", ids, len({places[id] for id in ids}), closer, steps))
     return sorted(found, key=lambda one: (-len(one.steps), one.name))
 
