@@ -10,6 +10,8 @@ oof.py         out-of-fold predictions and their scores
 half.py        how far a fold's score moves in half precision, for a bundle
 testing.py     predictions of the test images
 submit.py      the submission
+allowed.py     audit_once: leaks before training; the reason for those that are allowed
+doctor.py      labels that held-out predictions contradict
 truth.py       the true masks of the held-out images, kept in the run folder
 finished.py    read_run: a finished run read from its folder alone; joining.py joins several image by image
 saving.py      predictor.json: what prediction needs without the data

@@ -80,10 +80,7 @@ class Audit:
     def check(self) -> None:
         """Raise ValueError listing what fails."""
         if lines := [describe(one) for one in self.fails]:
-            raise ValueError(
-                f"the audit of {self.name} found {counted(len(lines), 'leak')}:{list_some(lines)}\nGive the images of "
-                "each line one group, or leave copies out; groups then keep them in one fold"
-            )
+            raise leak_error(self.name, lines)
 
     def facts(self) -> dict:
         """The same for programs, as JSON holds it."""
@@ -102,6 +99,14 @@ class Audit:
 
 def _texts(found: Sequence) -> list[dict]:
     return [asdict(one) for one in found]
+
+
+def leak_error(name: str, lines: Sequence[str]) -> ValueError:
+    """The error that lists what fails, a line each."""
+    return ValueError(
+        f"the audit of {name} found {counted(len(lines), 'leak')}, so scores would be too high:{list_some(lines)}\nGive "
+        "the images of each line one group, which keeps them in one fold, or leave copies out"
+    )
 
 
 def describe(one: Copy | Split) -> str:
