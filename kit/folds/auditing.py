@@ -104,8 +104,8 @@ def _texts(found: Sequence) -> list[dict]:
 def leak_error(name: str, lines: Sequence[str]) -> ValueError:
     """The error that lists what fails, a line each."""
     return ValueError(
-        f"the audit of {name} found {counted(len(lines), 'leak')}, so scores would be too high:{list_some(lines)}\nGive "
-        "the images of each line one group, which keeps them in one fold, or leave copies out"
+        f"the audit of {name} found {counted(len(lines), 'leak')}, so scores would be too high:{list_some(lines)}\n"
+        "Give the images of each line one group, which keeps them in one fold, or leave copies out"
     )
 
 

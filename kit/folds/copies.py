@@ -12,14 +12,15 @@ import cv2
 import numpy as np
 
 from kit.data.resize import single_threaded_cv2
-from kit.folds.hashes import VIEWS, distances_of, turned
-from kit.folds.looks import Look, as_bytes, look, resized
+from kit.folds.hashes import VIEWS, distances_of, hash_views, turned
+from kit.folds.looks import Look, as_bytes, grey_of, resized
 from kit.folds.verify import compare
 from kit.system.files import spread
 from kit.system.threads import ordered_map
 
 FENCE = 2.0  # standard deviations below the median of the nearest distances, both robust
-NEAREST = 8  # candidates of an image, at most
+NEAREST = 12  # candidates of an image, at most
+BATCH = 16  # pairs whose pixels are read together
 ROWS = 128  # of the matrix of distances that a thread holds
 CHANGED = 24  # images that are changed to see how far their hashes move
 ALIKE = 0.8  # correlation of the small squares below which no pixels are read again
@@ -71,8 +72,8 @@ def find_copies(
         pairs = [(firsts[i], firsts[j], view) for i, j, view in pairs]
         pairs = [pair for pair in pairs if _agree(looks[pair[0]], looks[pair[1]], pair[2]) >= ALIKE]
         with single_threaded_cv2():
-            found = ordered_map(lambda pair: _verified(pair, looks, places, read), pairs, threads)
-            copies += filter(None, found)
+            copies += _confirmed(pairs, lambda pair: _verified(pair, looks, places, read), threads)
+    copies += _through_others(copies, places)
     return sorted(copies, key=lambda copy: (not copy.leaks, not copy.same, copy.worst, copy.first, copy.second))
 
 
@@ -88,6 +89,40 @@ def _same_pixels(
             both = places[first], places[id]
             copies.append(Copy(first, id, True, "", both, both[0] != both[1]))
     return list(firsts.values()), copies
+
+
+def _confirmed(
+    pairs: Sequence[tuple[str, str, int]], verify: Callable[[tuple[str, str, int]], Copy | None], threads: int
+) -> list[Copy]:
+    """The pairs that their pixels confirm, the nearest first; none between images that are connected already."""
+    found: list[Copy] = []
+    for first in range(0, len(pairs), BATCH):
+        known = _clusters(found)
+        open_pairs = [(a, b, view) for a, b, view in pairs[first : first + BATCH] if b not in known.get(a, ())]
+        found += filter(None, ordered_map(verify, open_pairs, threads))
+    return found
+
+
+def _clusters(copies: Sequence[Copy]) -> dict[str, set[str]]:
+    """Of each image that has copies: all that are connected to it, and itself."""
+    cluster: dict[str, set[str]] = {}
+    for one in copies:
+        merged = cluster.get(one.first, {one.first}) | cluster.get(one.second, {one.second})
+        cluster |= dict.fromkeys(merged, merged)
+    return cluster
+
+
+def _through_others(copies: Sequence[Copy], places: Mapping[str, str]) -> list[Copy]:
+    """Copies of copies that leak: an image whose confirmed copies all stand where it does, and theirs elsewhere."""
+    cluster = _clusters(copies)
+    leaking = {id for one in copies if one.leaks for id in (one.first, one.second)}
+    found = []
+    for id in sorted(cluster.keys() - leaking):
+        others = sorted(other for other in cluster[id] if places[other] != places[id])
+        if others:
+            both = places[others[0]], places[id]
+            found.append(Copy(others[0], id, False, "both are copies of a third image", both, True))
+    return found
 
 
 def _candidates(hashes: Sequence[np.ndarray], moves: float, threads: int) -> list[tuple[int, int, int]]:
@@ -108,12 +143,13 @@ def _candidates(hashes: Sequence[np.ndarray], moves: float, threads: int) -> lis
         distances[at, first + at] = np.iinfo(np.int16).max  # an image and itself
         columns = np.argpartition(distances, min(NEAREST, n - 1) - 1, axis=1)[:, :NEAREST]
         nearest[first + at] = np.minimum(nearest[first + at], distances.min(axis=1))
+        pairs = [(row, j) for row, found in enumerate(columns.tolist()) for j in found]
+        pairs += list(zip(distances.argmin(axis=0).tolist(), range(n), strict=True))  # for each image its nearest here
         nearest = np.minimum(nearest, distances.min(axis=0))
-        for row, found in enumerate(columns):
-            for j in found.tolist():
-                i, bits = first + row, int(distances[row, j])
-                if i != j and bits < kept.get((min(i, j), max(i, j)), (n * 256,))[0]:
-                    kept[min(i, j), max(i, j)] = bits, i, j, int(views[row, j])
+        for row, j in pairs:
+            i, bits = first + row, int(distances[row, j])
+            if i != j and bits < kept.get((min(i, j), max(i, j)), (n * 256,))[0]:
+                kept[min(i, j), max(i, j)] = bits, i, j, int(views[row, j])
     limit = max(moves, fence(nearest))
     return [pair[1:] for pair in sorted(kept.values()) if pair[0] <= limit]
 
@@ -131,7 +167,7 @@ def _moves(ids: Sequence[str], looks: Mapping[str, Look], read: Callable[[str], 
         image = as_bytes(read(id))
         image = image[..., :3] if image.shape[2] >= 3 else image[..., :1]
         image = resized(image, tuple(min(side, 512) for side in image.shape[:2]))
-        found += [_nearest_view(looks[id].hashes, look(changed).hashes) for changed in _changes(image)]
+        found += [_nearest_view(looks[id].hashes, changed) for changed in map(_own_hash, _changes(image))]
     return float(np.quantile(found, 0.9))
 
 
@@ -145,8 +181,13 @@ def _changes(image: np.ndarray) -> list[np.ndarray]:
     return [decoded, bright, image[top : top + round(height * 0.95), left : left + round(width * 0.95)]]
 
 
+def _own_hash(image: np.ndarray) -> np.ndarray:
+    """The hash u64 (4,) of an image u8 (H, W, C) as it is."""
+    return hash_views(grey_of(image), VIEWS[:1])[0]
+
+
 def _nearest_view(first: np.ndarray, second: np.ndarray) -> int:
-    return int(np.bitwise_count(first ^ second[0]).sum(axis=1).min())
+    return int(np.bitwise_count(first ^ second).sum(axis=1).min())
 
 
 def _agree(first: Look, second: Look, view: int) -> float:

@@ -6,6 +6,7 @@ when it is turned or cut. So an image is hashed in several views: its eight symm
 few per cent at the border. Image b is a changed copy of a when the hash of a view of a is near the hash of all of b.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -50,12 +51,12 @@ def turned(image: np.ndarray, symmetry: int) -> np.ndarray:
     return np.rot90(image[:, ::-1] if symmetry >= 4 else image, symmetry % 4)
 
 
-def hash_views(grey: np.ndarray) -> np.ndarray:
-    """The hashes u64 (V, 4) of the VIEWS of a grey image u8 (H, W)."""
+def hash_views(grey: np.ndarray, views: Sequence[View] = VIEWS) -> np.ndarray:
+    """The hashes u64 (V, 4) of views of a grey image u8 (H, W)."""
     import imagehash  # here: few commands need it
 
     hashes, smaller = [], {}
-    for view in VIEWS:
+    for view in views:
         if view.window not in smaller:
             smaller[view.window] = _input(grey, view.window)
         shown = Image.fromarray(np.ascontiguousarray(turned(smaller[view.window], view.symmetry)))

@@ -23,7 +23,8 @@ LEVELS = 32  # points of the curve between the brightness of two images
 FEW = 20  # pixels: the rest at a level of fewer is not believed
 LEAST_SPREAD = 0.5  # levels of 255: a smoother image cannot be compared
 SOFT = 10.0  # levels of 255: with less contrast than this, a difference counts as if there were as much
-WHITE, WHITE_SHARE = 250, 0.02  # a pixel is cut off where so many of those in it have a channel of this level
+WHITE, WHITE_SHARE = 253, 0.02  # a pixel is cut off where so many of those in it have a channel of this level
+BRIGHT = 170.0  # the largest channel that such a pixel has in the other image, at least: else it is another pixel
 LEAST_INSIDE = 0.12  # share of the pixels that are compared, at least
 BLOCKS = 16  # along the side of the image, in which the difference is measured
 CORRELATION, WORST = 0.98, 0.2  # what a copy must reach, and not exceed
@@ -49,14 +50,15 @@ class Match:
 def compare(first: np.ndarray, second: np.ndarray, view: View) -> Match:
     """Compare a view of the image `first` (H, W, C) with the image `second`."""
     side = min(SIDE, *first.shape[:2], *second.shape[:2])
-    (a, cut_a), (b, cut_b) = (_squares(as_bytes(image), side) for image in (first, second))
-    a, cut_a = (np.ascontiguousarray(turned(one, view.symmetry)) for one in (a, cut_a))
+    a, b = (_squares(as_bytes(image), side) for image in (first, second))
+    a = [np.ascontiguousarray(turned(one, view.symmetry)) for one in a]
     matches = []
-    for warp in _warps(a, b, turned_window(view)):
-        inside = _warp(np.ones_like(a), warp, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
-        cut_off = (_warp(cut_a, warp, cv2.INTER_LINEAR) > WHITE_SHARE) | (cut_b > WHITE_SHARE)
+    for warp in _warps(a[0], b[0], turned_window(view)):
+        inside = _warp(np.ones_like(a[0]), warp, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT) > 0
+        high, white = (_warp(one, warp, cv2.INTER_LINEAR) for one in a[1:])
+        cut_off = ((white > WHITE_SHARE) & (b[1] >= BRIGHT)) | ((b[2] > WHITE_SHARE) & (high >= BRIGHT))
         inside = inside & ~cut_off if (inside & ~cut_off).mean() >= LEAST_INSIDE else inside
-        matches.append(_measure(_warp(a, warp, cv2.INTER_CUBIC), b, inside))
+        matches.append(_measure(_warp(a[0], warp, cv2.INTER_CUBIC), b[0], inside))
     return min(matches, key=lambda match: match.worst)
 
 
@@ -70,13 +72,13 @@ def turned_window(view: View) -> tuple[float, float, float, float]:
     return top, left, rows, columns
 
 
-def _squares(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The grey square f32 (S, S) of an image u8, and the share of pixels in each whose brightness was cut off."""
-    highest = image[..., 0]
+def _squares(image: np.ndarray, side: int) -> list[np.ndarray]:
+    """Of an image u8 three squares f32 (S, S): grey, the largest channel, and the share of pixels that are cut off."""
+    largest = image[..., 0]
     for k in range(1, image.shape[2]):
-        highest = np.maximum(highest, image[..., k])
-    cut_off = resized((highest >= WHITE).astype(np.float32), (side, side))
-    return resized(grey_of(image), (side, side)).astype(np.float32), cut_off
+        largest = np.maximum(largest, image[..., k])
+    maps = grey_of(image), largest, (largest >= WHITE).astype(np.float32)
+    return [resized(np.ascontiguousarray(one), (side, side)).astype(np.float32) for one in maps]
 
 
 def _warps(first: np.ndarray, second: np.ndarray, window: tuple[float, float, float, float]) -> Iterator[np.ndarray]:
