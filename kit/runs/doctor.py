@@ -75,12 +75,9 @@ def _doubt(
     top, left, height, width = one.box
     top, height = rows[0] + top * rows[1], height * rows[1]
     box = round(top * size[0]), round(left * size[1]), max(1, round(height * size[0])), max(1, round(width * size[1]))
-    kind = "missing" if one.labelled == 0 and names[0] in NOTHING else "swapped"
-    kind = "extra" if one.predicted == 0 and names[0] in NOTHING else kind
+    has_nothing = len(names) == 2 or names[0] == "background"  # the first class
+    kind = {one.labelled: "missing", one.predicted: "extra"}.get(0, "swapped") if has_nothing else "swapped"
     return LabelDoubt(id, one.score * np.sqrt(rows[1]), kind, box, names[one.labelled], names[one.predicted])
-
-
-NOTHING = ("background", "")
 
 
 def _pieces(run: FinishedRun, id: str) -> Iterator[tuple[float, float, np.ndarray, np.ndarray, tuple[str, ...]]]:

@@ -48,9 +48,15 @@ def contradictions(truth: np.ndarray, probs: np.ndarray) -> list[Contradiction]:
     found = []
     for was, now in sorted({*zip(labelled[sure].tolist(), predicted[sure].tolist(), strict=True)}):
         here = (sure & (labelled == was) & (predicted == now)).view(np.uint8)
-        here = cv2.morphologyEx(here, cv2.MORPH_OPEN, np.ones((OPENED, OPENED), np.uint8))
-        found += _regions(here, best - own, was, now)
+        found += _regions(_opened(here), best - own, was, now)
     return sorted(found, key=lambda one: -one.score)
+
+
+def _opened(mask: np.ndarray) -> np.ndarray:
+    """The mask u8 without parts into which the square does not fit; what is outside the image is no part of it."""
+    square = np.ones((OPENED, OPENED), np.uint8)
+    core = cv2.erode(mask, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return cv2.dilate(core, square)
 
 
 def _regions(mask: np.ndarray, margin: np.ndarray, labelled: int, predicted: int) -> list[Contradiction]:

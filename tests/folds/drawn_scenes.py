@@ -11,9 +11,8 @@ def scene(seed, size=(120, 160), colours=None):
     random = np.random.default_rng(seed)
     image = np.zeros((*size, 3))
     for cells in (3, 6, 12):
-        image += cv2.resize(
-            random.normal(0, 1 / cells**0.4, (cells, cells, 3)), size[::-1], interpolation=cv2.INTER_CUBIC
-        )
+        field = random.normal(0, 1 / cells**0.4, (cells, cells, 3))
+        image += cv2.resize(field, size[::-1], interpolation=cv2.INTER_CUBIC)
     image = 128 + 45 * image
     for _ in range(8):
         centre, radius = random.uniform(0, size[::-1]).astype(int).tolist(), int(random.uniform(5, 25))
