@@ -13,6 +13,7 @@ LEAKS, SHOWN, TWINS, ODD = 20, 5, 5, 3  # lines of each kind
 
 def audit_lines(found: Audit, allowed: str = "") -> list[str]:
     """The audit of images."""
+    what = "groups" if found.has_groups else "images"
     lines = [f"{counted(found.images, 'image')} in {counted(found.grouped, 'group')}" + _more(found)]
     lines += [f"note      {note}" for note in found.notes]
     lines += _some("LEAK      ", [describe(one) for one in found.fails], LEAKS)
@@ -20,7 +21,9 @@ def audit_lines(found: Audit, allowed: str = "") -> list[str]:
     lines += _some("frames    ", [frames_line(one, bool(found.folds)) for one in found.sequences], SHOWN)
     lines += _some("metadata  ", [f"{one.first} and {one.second}: {one.what}" for one in found.metadata], SHOWN)
     lines += _some(
-        "alike     ", [f"groups {one.first} and {one.second} ({one.distance:.3f})" for one in found.twins], TWINS
+        "alike     ",
+        [f"{one.first} and {one.second}: {what} of like colours (distance {one.distance:.3f})" for one in found.twins],
+        TWINS,
     )
     lines += _shift_lines(found) + _quality_lines(found)
     leaks = len(found.fails)
