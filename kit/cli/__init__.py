@@ -3,6 +3,7 @@
 python -m kit new recipes/mine.py --data-dir DIR                      look at a folder, and write a recipe for it
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every image and mask sound?
+python -m kit audit recipes/mine.py --data-dir DIR                    copies across folds, look-alikes, doubtful labels
 python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
 python -m kit status                                                 all runs: finished, running, stopped; what is next
 python -m kit ledger                                                 all scores, here and at Kaggle; what to submit
@@ -16,6 +17,7 @@ python -m kit bench                                                  time kit ag
 
 import tyro
 
+from kit.cli.audit import Audit
 from kit.cli.bench import Bench
 from kit.cli.bundle import Bundle
 from kit.cli.compare import Compare
@@ -34,6 +36,7 @@ def main() -> int:
     commands = {
         "new": New,
         "lint": Lint,
+        "audit": Audit,
         "predict": Predict,
         "status": Status,
         "ledger": Ledger,

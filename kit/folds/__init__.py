@@ -5,6 +5,8 @@ balance.py  the assignment behind stratified groups: even, and never an empty fo
 area.py     whole groups, balanced by the share of foreground
 keeping.py  folds.csv of a run folder, frozen when the first fold begins
 naming.py   the name of a fold's folder, and of a full fit's
+auditing.py audit: leaks, look-alikes and odd images of a data set. Its parts: looks.py remembers each image; hashes.py
+            and verify.py find copies.py; twins.py, sequences.py, metadata.py; quality.py, shift.py
 """
 
 from kit.folds.area import area_group_kfold
@@ -12,7 +14,9 @@ from kit.folds.keeping import freeze_folds, is_begun, is_trained, keep_folds, re
 from kit.folds.kfold import check_leaks, group_kfold, kfold, quantile_labels, stratified_group_kfold, stratified_kfold
 
 __all__ = [
+    "Audit",
     "area_group_kfold",
+    "audit",
     "check_leaks",
     "freeze_folds",
     "group_kfold",
@@ -25,3 +29,12 @@ __all__ = [
     "stratified_group_kfold",
     "stratified_kfold",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the audit when it is first used: it reads images, and few scripts need it."""
+    if name not in ("Audit", "audit"):
+        raise AttributeError(f"module 'kit.folds' has no attribute {name!r}")
+    from kit.folds import auditing
+
+    return getattr(auditing, name)

@@ -19,6 +19,7 @@ thumbnails.py    a small drawing of every held-out image
 display.py       images of any kind as RGB
 slides.py        slides at a size that fits the page
 plots.py         the charts
+audit_page.py    the page of an audit; audit.html is its template
 """
 
 from kit.report.measure import SCORES, measure

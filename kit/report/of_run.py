@@ -15,6 +15,7 @@ from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
 from kit.report.thumbnails import thumbnails_of
+from kit.runs.allowed import leak_notes
 from kit.runs.folds import edited
 from kit.runs.oof import finished, score_again, scored, scores
 from kit.runs.provenance import merged
@@ -132,7 +133,7 @@ def _size_notes(csv_size: tuple[int, int] | None) -> list[str]:
 
 
 def _own_notes(run: Run) -> list[str]:
-    return [*_split_notes(run), *_edit_notes(run)]
+    return [*_split_notes(run), *_edit_notes(run), *leak_notes(run.folder)]
 
 
 def _slide_notes(run: Run) -> list[str]:

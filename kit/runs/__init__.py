@@ -12,6 +12,8 @@ pseudo.py      test images labelled by other runs, fold by fold
 half.py        how far a fold's score moves in half precision, for a bundle
 testing.py     predictions of the test images
 submit.py      the submission
+allowed.py     audit_once: leaks before training; the reason for those that are allowed
+doctor.py      labels that held-out predictions contradict
 truth.py       the true masks of the held-out images, kept in the run folder
 finished.py    read_run: a finished run read from its folder alone; joining.py joins several image by image
 seeds.py       which finished runs are seeds of one recipe

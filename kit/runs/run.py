@@ -35,6 +35,7 @@ from kit.prediction.rule import Rule, rule_for
 from kit.prediction.slides import store_of
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
+from kit.runs.allowed import audit_once
 from kit.runs.changes import changed_contents, changed_kit, write_contents
 from kit.runs.flags import Flags, read_flags
 from kit.runs.provenance import origin
@@ -148,6 +149,19 @@ class Run:
         return [json.loads(line) for line in (self.fold_folder(fold) / "metrics.jsonl").read_text().splitlines()]
 
 
+LOOKING: list[list] = []  # where open_run leaves data set and folds in place of opening a run
+
+
+@contextlib.contextmanager
+def looking() -> Iterator[list[tuple[Dataset, Callable[[], np.ndarray]]]]:
+    """In this block open_run opens nothing: it ends the script by SystemExit, and leaves data set and folds here."""
+    LOOKING.append([])
+    try:
+        yield LOOKING[-1]
+    finally:
+        LOOKING.pop()
+
+
 def open_run(
     config: Config,
     dataset: Dataset,
@@ -157,15 +171,21 @@ def open_run(
     recipe: str,
     *,
     rule: Rule | None = None,
+    audit: bool | str = False,
 ) -> Run:
     """Check the flags and all of the data, make the folds once, and open the run folder. recipe: the script's __file__.
 
     rule: how predictions become masks, for the report and the CSV; None: thresholds of 0.5, of task instances also the
     connected components. It may change when a run is resumed.
     A full fit belongs to the folds that are there: it needs their folder, and config.json and folds.csv stay theirs.
+    audit: True looks for copies across folds and in the test images first, once for a run folder, and raises ValueError
+    where there are any. A text allows them: it is the reason, which the report shows.
 
     Raises ValueError where flags, data or an older run in the folder do not fit; nothing is written then.
     """
+    if LOOKING:
+        LOOKING[-1].append((dataset, make_folds))
+        raise SystemExit(0)
     if has_regions(dataset):
         check_slides(frame, tta, rule_for(task_of(dataset), rule))
     flags, world, full = read_flags(config), start(config.device), config.fold == "full"
@@ -193,6 +213,8 @@ def open_run(
         rule=rule,
     )
     planned(run, config.fold)  # before config.json is written
+    if audit:
+        world.agree(lambda: audit_once(config.run_dir, dataset, run.folds, "" if audit is True else audit))
     if full:
         world.agree(lambda: check_config(run))
     else:

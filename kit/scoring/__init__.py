@@ -17,6 +17,7 @@ components.py   a table of components: the counts at every area cut
 intervals.py    an interval around a score, from groups of images
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
+contradictions.py  regions where predictions contradict labels with confidence
 validation.py   the scores of held-out samples during training
 """
 

@@ -1,0 +1,112 @@
+"""The audit on drawn scenes: changed copies and split groups fail, everything else is shown or told."""
+
+import cv2
+import numpy as np
+import pytest
+from changed_images import CHANGES, Planted, brighter, compressed, cut, half
+from drawn_scenes import Scenes, scene, scenes
+
+from kit.folds import audit
+
+ALL = {
+    **CHANGES,
+    "mirrored, half, q50": lambda image: compressed(half(image[:, ::-1])),
+    "cut, q50": lambda image: compressed(cut(image)),
+    "mirrored and cut": lambda image: cut(image[:, ::-1]),
+    "brighter and cut": lambda image: brighter(cut(image)),
+    "cut at the top": lambda image: image[6:],
+    "cut aside": lambda image: image[3:117, 5:157],
+    "gamma": lambda image: np.round(255 * (image / 255) ** 0.8).astype(np.uint8),
+}
+
+
+@pytest.fixture(scope="module")
+def originals():
+    return Scenes(scenes(30))
+
+
+def leaking(found):
+    return {id for one in found.fails for id in (one.first, one.second)}
+
+
+def test_every_changed_copy_is_found_and_nothing_else(originals):
+    """Of each image one changed copy, in another fold; the last ones are changed twice, or at one border alone."""
+    images = dict(originals.images)
+    for id, (name, change) in zip(originals.ids, ALL.items(), strict=False):
+        images[f"{id}+{name}"] = np.ascontiguousarray(change(images[id]))
+    found = audit(Scenes(images), [int("+" in id) for id in images])
+    pairs = {(one.first, one.second.partition("+")[0]) for one in found.copies}
+    assert pairs == {(id, id) for id in originals.ids[: len(ALL)]}
+    assert len(found.copies) == len(ALL)
+    assert all(one.leaks and one.places == ("fold 0", "fold 1") for one in found.copies)
+    assert [one.second for one in found.copies if one.same] == ["a0+bytes"]
+
+
+def test_copies_of_copies_are_found(originals):
+    planted = Planted(originals, originals.ids[5:6])
+    found = audit(planted, planted.folds)
+    assert leaking(found) == {originals.ids[5], *planted.planted}
+
+
+def test_a_scene_in_which_something_moved_is_no_copy(originals):
+    moved = originals.images["a0"].copy()
+    cv2.circle(moved, (80, 60), 9, (250, 30, 30), -1)
+    assert audit(Scenes({**originals.images, "zz": moved})).copies == []
+
+
+def test_originals_alone_raise_no_alarm(originals):
+    found = audit(originals, np.arange(30) % 5)
+    assert (found.copies, found.fails, found.sequences) == ([], [], [])
+    assert found.check() is None
+    assert (found.images, found.tests, found.folds, found.grouped, found.has_groups) == (30, 0, 5, 30, False)
+
+
+def test_black_images_are_odd_and_no_copies(originals):
+    black = {f"black{k}": np.zeros((120, 160, 3), np.uint8) for k in range(3)}
+    found = audit(Scenes({**originals.images, **black}))
+    assert found.copies == []
+    assert {one.id for one in found.quality if one.kind == "shows nothing"} == set(black)
+
+
+def test_copies_in_one_fold_or_group_do_not_leak(originals):
+    images = {**originals.images, "zz": half(originals.images["a0"])}
+    groups = [*map(str, range(30)), "0"]
+    found = audit(Scenes(images, groups))
+    assert found.fails == []
+    assert [(one.first, one.second, one.places) for one in found.kept] == [("a0", "zz", ("group 0", "group 0"))]
+    folds = np.arange(31) % 5  # "a0" and the last are both of fold 0, and of one group
+    assert audit(Scenes(images, groups), folds).fails == []
+    folds[30] = 1
+    found = audit(Scenes(images, groups), folds)
+    assert [one.group for one in found.split] == ["0"]
+    assert len(found.fails) == 2
+    with pytest.raises(ValueError, match=r"(?s)2 leaks.*group 0 is in fold 0, fold 1.*a0 and zz \(fold 0 and fold 1\)"):
+        found.check()
+
+
+def test_copies_in_the_test_images_and_beside_an_official_split_leak(originals):
+    data = Scenes(originals.images, tests={"t1": scene(900), "t2": half(originals.images["b0"])})
+    assert [(one.first, one.second, one.places) for one in audit(data).fails] == [("b0", "t2", ("group b0", "test"))]
+    always = np.full(31, -1)
+    always[1] = 0
+    images = dict(originals.images)
+    images["zz"] = brighter(images["b0"])
+    found = audit(Scenes(images), always)
+    assert [one.places for one in found.fails] == [("fold 0", "always trained on")]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_other_types_and_channels(dtype, channels):
+    random = np.random.default_rng(0)
+    images = {}
+    for name, image in scenes(12).items():
+        stack = np.concatenate([image, image[::-1]], axis=2)[..., :channels].astype(float)
+        images[name] = (stack * 200 + random.normal(0, 50, stack.shape)).clip(0, 65535).astype(dtype)
+    images["zz"] = cv2.resize(images["c0"], (80, 60), interpolation=cv2.INTER_AREA).reshape(60, 80, channels)
+    assert [(one.first, one.second) for one in audit(Scenes(images)).copies] == [("c0", "zz")]
+
+
+def test_folds_of_another_length_are_refused(originals):
+    with pytest.raises(ValueError, match="3 folds of 30 images"):
+        audit(originals, [0, 1, 2])

@@ -1,0 +1,144 @@
+"""python -m kit audit: what it prints, writes and returns; and the audit before training."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from changed_images import brighter
+from drawn_scenes import Scenes, scene, scenes
+from PIL import Image
+
+from kit.cli.audit import Audit
+from kit.cli.audit_data import read_fold_table
+from kit.runs.allowed import audit_once, leak_notes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twenty images with masks, of which one is a brightened copy, and folds."""
+    root = tmp_path_factory.mktemp("data")
+    images = {**scenes(19), "zz": brighter(scene(3))}  # of d0
+    for name in ("images", "masks"):
+        (root / name).mkdir()
+    for id, image in images.items():
+        Image.fromarray(image).save(root / f"images/{id}.png")
+        mask = np.zeros((120, 160), np.uint8)
+        mask[20:60, 30 : 60 + len(id)] = 255
+        Image.fromarray(mask).save(root / f"masks/{id}.png")
+    lines = ["id,fold", *(f"{id},{k % 4}" for k, id in enumerate(images))]
+    (root / "folds").mkdir()
+    (root / "folds/folds.csv").write_text("\n".join(lines))
+    return root
+
+
+def test_a_leak_is_named_and_fails(folder, capsys):
+    assert Audit(str(folder), folds=folder / "folds/folds.csv").run() == 0  # d0 is of fold 3, and so is zz
+    assert "together  d0 and zz (fold 3): a copy" in capsys.readouterr().out
+    assert Audit(data_dir=folder).run() == 1
+    said = capsys.readouterr().out
+    assert re.search(r"LEAK +d0 and zz \(group d0 and group zz\): a copy", said)
+    assert "1 leak: scores would be too high" in said
+
+
+def test_json_is_one_object_and_the_page_needs_no_network(folder, capsys, tmp_path):
+    assert Audit(str(folder), json=True, out=tmp_path).run() == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert [(one["first"], one["second"]) for one in facts["fails"]["copies"]] == [("d0", "zz")]
+    assert (facts["images"], facts["ok"], facts["allowed"], facts["labels"]) == (20, False, None, None)
+    assert json.loads((tmp_path / "audit_facts.json").read_text()) == facts
+    page = (tmp_path / "audit.html").read_text()
+    assert "1 leak: scores of these folds would be too high" in page
+    sources = re.findall(r'(?:src|href)="([^"]{0,22})', page)
+    assert len(sources) >= 2
+    assert {source.partition(",")[0] for source in sources} == {"data:image/jpeg;base64"}
+
+
+def test_a_reason_is_kept_beside_the_folds_and_shown(folder, capsys, tmp_path):
+    table = tmp_path / "folds.csv"
+    table.write_text((folder / "folds/folds.csv").read_text().replace("zz,3", "zz,0"))
+    assert Audit(str(folder), folds=table).run() == 1
+    assert not (tmp_path / "audit.json").exists()
+    assert Audit(str(folder), folds=table, allow_leak=" ").run() == 1
+    assert "for a reason" in capsys.readouterr().out
+    assert Audit(str(folder), folds=table, allow_leak="two shots of one car.").run() == 0
+    assert "1 leak, allowed: two shots of one car" in capsys.readouterr().out
+    [note] = leak_notes(tmp_path)
+    assert "The reason given: two shots of one car. Found: d0 and zz (fold 3 and fold 0)" in note
+
+
+def test_a_recipe_is_run_until_it_opens_its_run(folder, capsys, tmp_path):
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "import sys\n"
+        "from kit.datasets import Folder\n"
+        "from kit.recipe import launch\n"
+        "from kit.runs import open_run\n"
+        "def main():\n"
+        "    assert sys.argv[1] == '--data-dir' and sys.argv[3:] == ['--folds', '5']\n"
+        "    print('said by the recipe')\n"
+        "    data = Folder(sys.argv[2], images='images/*.png', masks='masks/{id}.png')\n"
+        "    open_run(None, data, lambda: [k % 5 for k in range(20)], None, None, __file__)\n"
+        "    raise RuntimeError('not reached')\n"
+        "if __name__ == '__main__':\n"
+        "    launch(main)\n"
+    )
+    before = list(sys.argv)
+    assert Audit(str(recipe), data_dir=folder, flags="--folds 5", json=True).run() == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert [one["places"] for one in facts["fails"]["copies"]] == [["fold 3", "fold 4"]]
+    assert (facts["folds"], sys.argv) == (5, before)
+    recipe.write_text("print('no run')\n")
+    assert Audit(str(recipe)).run() == 1
+    assert "opened no run" in capsys.readouterr().out
+
+
+def test_images_without_masks_are_audited_too(folder, capsys):
+    assert Audit(str(folder / "images")).run() == 1
+    said = capsys.readouterr().out
+    assert "all image files in" in said
+    assert "d0.png and zz.png" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, "name what to look at"),
+        ({"data": "nothing_there"}, "neither a folder, nor a recipe, nor one of carvana"),
+        ({"of_run": "runs/none", "folds": "folds.csv"}, "--folds needs the images too"),
+    ],
+)
+def test_what_cannot_be_audited_is_said(arguments, expected, capsys):
+    assert Audit(**arguments).run() == 1
+    assert expected in capsys.readouterr().out
+
+
+def test_a_table_of_other_images_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("id,fold\na,0\nb,1\nb,1\nd,0\n")
+    with pytest.raises(ValueError, match=r"1 id only in it: d; 1 id not in it: c; it lists an id twice"):
+        read_fold_table(tmp_path / "a.csv", ["a", "b", "c"])
+    (tmp_path / "b.csv").write_text("name,fold\na,0\n")
+    with pytest.raises(ValueError, match="has no column id"):
+        read_fold_table(tmp_path / "b.csv", ["a"])
+
+
+def test_a_run_is_audited_once(tmp_path, monkeypatch):
+    data = Scenes({**scenes(12), "zz": brighter(scene(0))})
+    together, apart = np.arange(13) % 4, np.arange(13) % 3
+    audit_once(tmp_path, data, together)
+    assert leak_notes(tmp_path) == []
+    with monkeypatch.context() as patch:
+        patch.setattr("kit.runs.allowed.audit", None)
+        audit_once(tmp_path, data, together)
+    apart[12] = 1
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"1 leak.*\n.*a0 and zz \(fold 0 and fold 1\)"):
+            audit_once(tmp_path, data, apart)
+    assert leak_notes(tmp_path) == []
+    audit_once(tmp_path, data, apart, "they are shown twice")
+    audit_once(tmp_path, data, apart)
+    assert "they are shown twice" in leak_notes(tmp_path)[0]
+    (tmp_path / "audit.json").write_text("{")
+    with pytest.raises(ValueError, match=r"audit\.json is damaged"):
+        leak_notes(tmp_path)

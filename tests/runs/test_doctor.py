@@ -1,0 +1,80 @@
+"""The label doctor on a finished run: labels that were spoilt on purpose are named, and no others."""
+
+import csv
+
+import numpy as np
+import pytest
+from test_finished import finished
+
+from kit.prediction import Store
+from kit.runs import read_run
+from kit.runs.doctor import COLUMNS, doctor, write_labels
+from kit.scoring.contradictions import contradictions
+
+
+def sure(truth):
+    """Levels of a network that agrees with the truth and is sure."""
+    return np.where(truth > 0, 250, 4).astype(np.uint8)[None]
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = finished(tmp_path / "mine")
+    for id in run.dataset.ids:
+        run.store.write(id, sure(run.dataset.read_mask(id)))
+    return run
+
+
+def test_regions_are_where_confident_predictions_contradict():
+    truth = np.zeros((60, 80), np.uint8)
+    truth[10:30, 10:30] = 1
+    probs = np.zeros((3, 60, 80), np.float32)
+    probs[0] = 1 - truth
+    probs[1] = truth
+    assert contradictions(truth, probs) == []
+    probs[:, 40:56, 40:60] = np.array([0.02, 0.03, 0.95])[:, None, None]  # not labelled
+    probs[:, 10:30, 10:20] = np.array([0.0, 0.05, 0.95])[:, None, None]  # labelled 1, looks like 2
+    probs[:, 0:3, :] = np.array([0.0, 1.0, 0.0])[:, None, None]  # a thin strip
+    probs[:, 50:60, 0:20] = np.array([0.3, 0.7, 0.0])[:, None, None]  # not sure
+    found = contradictions(truth, probs)
+    assert [(one.labelled, one.predicted) for one in found] == [(0, 2), (1, 2)]
+    np.testing.assert_allclose(found[0].box, (40 / 60, 40 / 80, 16 / 60, 20 / 80))
+    np.testing.assert_allclose(found[0].score, 0.93 * np.sqrt(16 * 20 / 4800), rtol=1e-5)
+    truth[:] = 255
+    assert contradictions(truth, probs) == []
+    with pytest.raises(ValueError, match="differ in height or width"):
+        contradictions(truth[1:], probs)
+
+
+def test_spoilt_labels_are_the_only_ones_in_doubt(run, tmp_path):
+    assert doctor(read_run(run.folder)) == []
+    missing, extra = run.held_out(0)[0], run.held_out(1)[2]
+    disc = run.dataset.read_mask(missing) > 0
+    size = run.dataset.size
+    store = Store(run.folder / "oof")
+    store.write(missing, sure(np.zeros(size, np.uint8)))  # the network sees no disc where one is labelled
+    more = run.dataset.read_mask(extra).copy()
+    more[:14, -14:] = 1
+    store.write(extra, sure(more))
+    found = doctor(read_run(run.folder))
+    regions = [one for one in found if one.kind != "image"]
+    assert {(one.id, one.kind, one.labelled, one.predicted) for one in regions} == {
+        (missing, "extra", "disc", "blue"),
+        (extra, "missing", "blue", "disc"),
+    }
+    rows, columns = np.nonzero(disc)
+    box = next(one.box for one in regions if one.id == missing)
+    expected = (rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1)
+    np.testing.assert_allclose(box, expected, atol=3)
+    assert [one.id for one in found if one.kind == "image"] == sorted(
+        [missing, extra], key=lambda id: -_best(found, id)
+    )
+    write_labels(found, tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert tuple(table[0]) == COLUMNS
+    assert [(row["id"], row["kind"]) for row in table] == [(one.id, one.kind) for one in found]
+
+
+def _best(found, id):
+    return max(one.score for one in found if one.id == id)
