@@ -64,6 +64,12 @@ def _of_data(m: dict) -> Iterator[tuple[str, str, str]]:
                 "Groups are both trained on and held out.",
                 "Give such images to one fold, or say why they may be on both sides: the score is too high.",
             )
+        if note.startswith("The audit found"):
+            yield (
+                "warn",
+                f"{note.partition(', so')[0]}.",
+                "The score may be too high; the reason why it is allowed is below.",
+            )
         if note.startswith("No groups were given"):
             yield (
                 "warn",
@@ -91,12 +97,16 @@ def _of_interval(m: dict) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_threshold(m: dict) -> Iterator[tuple[str, str, str]]:
-    found = m["threshold"]
-    if found and found["honest"]:
-        gap = found["best"]["dice_mean"]["value"] - found["honest"]["dice_mean"]["value"]
-        if gap > OPTIMISM:
-            yield (
-                "warn",
-                f"The best threshold flatters by {gap:.4f}.",
-                "Do not trust a threshold that was picked on the images that it is scored on.",
-            )
+    found, tuned = m["threshold"], m["tuned"]
+    if tuned and tuned["gap"] is not None:
+        what, gap = "tuned rule", tuned["gap"]
+    elif found and found["honest"]:
+        what, gap = "best threshold", found["best"]["dice_mean"]["value"] - found["honest"]["dice_mean"]["value"]
+    else:
+        return
+    if gap > OPTIMISM:
+        yield (
+            "warn",
+            f"On the images that it was picked on, the {what} flatters by {gap:.4f}.",
+            "Judge it by the score of the other folds alone.",
+        )

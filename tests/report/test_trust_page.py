@@ -105,7 +105,7 @@ def facts(**changes):
     plain = {
         "drawn": False, "images": 90, "groups": 9, "folds": {"planned": 3, "finished": [0, 1, 2]}, "metric": None,
         "pooled": {"dice_mean": score}, "dataset": {"mean_iou": 0.8}, "constant": {"class": "sky", "mean_iou": 0.4},
-        "conventions": [], "threshold": None,
+        "conventions": [], "threshold": None, "tuned": None,
     }  # fmt: skip
     return plain | changes
 
@@ -118,6 +118,9 @@ CASES = {
     "leak": ({"conventions": ["… Groups shared with the held-out ones: a (1)."]}, "fail", ["both trained on and held"]),
     "nothing learnt": ({"dataset": {"mean_iou": 0.405}}, "fail", ["no better than sky everywhere"]),
     "a fold": ({"folds": {"planned": 3, "finished": [1]}, "groups": 3}, "warn", ["1 of 3 folds", "3 groups"]),
+    "allowed leak": ({"conventions": ["The audit found 2 leaks, so the scores may …"]}, "warn", ["found 2 leaks."]),
+    "tuned": ({"tuned": {"gap": 0.02}}, "warn", ["tuned rule flatters by 0.0200"]),
+    "tuned well": ({"tuned": {"gap": 0.002}}, "pass", []),
     "wide": ({"pooled": {"dice_mean": {"value": 0.9, "low": 0.7, "high": 0.95, "note": ""}}}, "warn", ["0.25 wide"]),
 }
 
