@@ -7,6 +7,7 @@ import pytest
 from drawn_scenes import Scenes, scene, scenes
 from PIL import Image
 
+from kit.cli.audit_text import audit_lines
 from kit.datasets import Folder
 from kit.folds import audit
 from kit.folds.hashes import VIEWS, distances_of, hash_views
@@ -77,6 +78,7 @@ def test_frames_of_a_video_are_a_series():
     assert [(one.name, len(one.ids), len(one.steps)) for one in found.sequences] == [("video_…", 30, 29)]
     found = audit(Scenes(images, ["video"] * 30 + [f"p{k}" for k in range(30)]))
     assert [one.is_split for one in found.sequences] == [False]
+    assert "frames    1 series of neighbouring images, each in one group" in audit_lines(found)
 
 
 def test_twins_by_exif_and_by_rows_of_a_table(tmp_path):
