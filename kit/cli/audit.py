@@ -1,5 +1,6 @@
 """python -m kit audit: look for leaks, look-alikes and doubtful labels before they cost a competition."""
 
+import functools
 import json
 import sys
 from contextlib import redirect_stdout
@@ -65,9 +66,10 @@ class Audit:
         facts |= {"labels": None if run is None else [asdict(one) for one in doubts]}
         facts |= {"ok": not leaks or self.allow_leak is not None}
         if self.html or self.out:
+            from kit.folds.looks import pixels_of
             from kit.report.audit_page import audit_page
 
-            read = source.dataset.read_image if source else None
+            read = functools.partial(pixels_of, source.dataset) if source else None
             allowed = (self.allow_leak or "") if leaks else ""
             lines += self._write(audit_page(found, read, run, doubts, allowed), facts, doubts if run else None)
         return facts, lines

@@ -18,13 +18,10 @@ def audit_lines(found: Audit, allowed: str = "") -> list[str]:
     lines += [f"note      {note}" for note in found.notes]
     lines += _some("LEAK      ", [describe(one) for one in found.fails], LEAKS)
     lines += _some("together  ", [describe(one) for one in found.kept], SHOWN)
-    lines += _some("frames    ", [frames_line(one, bool(found.folds)) for one in found.sequences], SHOWN)
+    lines += _frame_lines(found)
     lines += _some("metadata  ", [f"{one.first} and {one.second}: {one.what}" for one in found.metadata], SHOWN)
-    lines += _some(
-        "alike     ",
-        [f"{one.first} and {one.second}: {what} of like colours (distance {one.distance:.3f})" for one in found.twins],
-        TWINS,
-    )
+    alike = [f"{one.first} and {one.second}: {what} of like colours ({one.distance:.3f})" for one in found.twins]
+    lines += _some("alike     ", alike, TWINS)
     lines += _shift_lines(found) + _quality_lines(found)
     leaks = len(found.fails)
     if leaks and allowed:
@@ -43,6 +40,15 @@ def _more(found: Audit) -> str:
 def _some(front: str, lines: Sequence[str], most: int) -> list[str]:
     more = [f"{front}and {len(lines) - most} more"] if len(lines) > most else []
     return [f"{front}{line}" for line in lines[:most]] + more
+
+
+def _frame_lines(found: Audit) -> list[str]:
+    """A line for each series that is split, and one for all others."""
+    place = "fold" if found.folds else "group"
+    split = [frames_line(one, bool(found.folds)) for one in found.sequences if one.is_split]
+    whole = len(found.sequences) - len(split)
+    rest = [f"frames    {whole} series of neighbouring images, each in one {place}"] if whole else []
+    return _some("frames    ", split, SHOWN) + rest
 
 
 def _shift_lines(found: Audit) -> list[str]:

@@ -113,9 +113,11 @@ def describe(one: Copy | Split) -> str:
     """A line about something that fails."""
     if isinstance(one, Split):
         return f"group {one.group} is in {', '.join(one.folds)}"
-    places = f"{one.places[0]} and {one.places[1]}" if one.leaks else one.places[0]
+    places = f" ({one.places[0]} and {one.places[1]})" if one.leaks else f" ({one.places[0]})"
+    if one.places == (f"group {one.first}", f"group {one.second}"):  # each image is its own group
+        places = ""
     what = "the same pixels" if one.same else f"a copy ({one.change})"
-    return f"{one.first} and {one.second} ({places}): {what}"
+    return f"{one.first} and {one.second}{places}: {what}"
 
 
 def audit(

@@ -5,6 +5,7 @@ An area under the curve (AUC) of 0.5 is a guess, 1 is certainty. It is cross-val
 car in training and validation would be told from all others by the car alone.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,10 @@ class Shift:
 
 
 def find_shift(train: Mapping[str, Look], test: Mapping[str, Look], groups: Sequence[str]) -> Shift | None:
-    """Compare train with test images; None without either. groups: of each training image."""
+    """Compare train with test images; None without either. groups: of each training image.
+
+    Test images have groups too where ids show them: where the ids of each training group, and of no other, begin alike.
+    """
     if not train or not test:
         return None
     channels = min(one.shape[2] for one in [*train.values(), *test.values()])
@@ -53,14 +57,15 @@ def find_shift(train: Mapping[str, Look], test: Mapping[str, Look], groups: Sequ
     names = ["height", "width", *_NAMES, *(f"{what} of channel {k + 1}" for what in _OF for k in range(channels))]
     rows = np.array([_row(one, channels) for one in [*train.values(), *test.values()]])
     is_test = np.arange(len(rows)) >= len(train)
-    auc = _auc(rows, is_test, [*map(str, groups), *(f"test\0{id}" for id in test)])
+    own = [f"test\0{name}" for name in groups_of_tests(list(train), groups, list(test))]
+    auc = _auc(rows, is_test, [*map(str, groups), *own])
     alone = [(name, _rank_auc(column, is_test)) for name, column in zip(names, rows.T, strict=True)]
     alone.sort(key=lambda one: -one[1])
     return Shift(
         len(train),
         len(test),
         auc,
-        _error(len(set(groups)), len(test)) if auc is not None else None,
+        _error(len(set(groups)), len(set(own))) if auc is not None else None,
         [_channel(train, test, k) for k in range(channels)],
         sorted(((f"{h} × {w}", count) for (h, w), count in new.items()), key=lambda one: -one[1]),
         alone[:5],
@@ -69,6 +74,18 @@ def find_shift(train: Mapping[str, Look], test: Mapping[str, Look], groups: Sequ
 
 _NAMES = ("sharpness", "entropy", "darkest", "brightest", "colour")
 _OF = ("mean", "spread")
+
+
+def groups_of_tests(ids: Sequence[str], groups: Sequence[str], tests: Sequence[str]) -> list[str]:
+    """The group of each test image: its id up to the last number where that names the training groups; else alone."""
+    pairs = {(_front(id), group) for id, group in zip(ids, groups, strict=True)}
+    fronts, named = ({pair[k] for pair in pairs} for k in (0, 1))
+    is_named = len(pairs) == len(fronts) == len(named) < len(ids)
+    return [_front(id) if is_named else id for id in tests]
+
+
+def _front(id: str) -> str:
+    return re.sub(r"\d+\D*$", "", id)
 
 
 def _row(one: Look, channels: int) -> list[float]:
@@ -86,7 +103,8 @@ def _channel(train: Mapping[str, Look], test: Mapping[str, Look], k: int) -> dic
 
 def _auc(rows: np.ndarray, is_test: np.ndarray, groups: list[str]) -> float | None:
     """The cross-validated area under the curve of a random forest; None where there is too little of either."""
-    if min(is_test.sum(), (~is_test).sum()) < LEAST or len({*np.asarray(groups)[~is_test]}) < FOLDS:
+    kinds = [len({*np.asarray(groups)[side]}) for side in (is_test, ~is_test)]
+    if min(is_test.sum(), (~is_test).sum()) < LEAST or min(kinds) < FOLDS:
         return None
     from sklearn.ensemble import RandomForestClassifier  # here: it takes a second to import
     from sklearn.metrics import roc_auc_score

@@ -11,7 +11,9 @@ import numpy as np
 import simplejpeg
 
 from kit.folds.auditing import Audit, Split, describe
+from kit.folds.copies import Copy
 from kit.folds.looks import as_bytes, resized, rgb_of
+from kit.folds.sequences import Sequence as Frames
 from kit.runs.doctor import LabelDoubt
 from kit.runs.finished import FinishedRun
 
@@ -95,17 +97,17 @@ def data_uri(image: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(packed).decode()
 
 
-def _failed(draw: _Drawer, one) -> Drawn:
+def _failed(draw: _Drawer, one: Copy | Split) -> Drawn:
     return Drawn(describe(one), () if isinstance(one, Split) else draw.all((one.first, one.second)))
 
 
-def _frames(draw: _Drawer, one, found: Audit) -> Drawn:
+def _frames(draw: _Drawer, one: Frames, found: Audit) -> Drawn:
     """A series: its neighbours in two places first, else its beginning."""
     ids = one.steps[0] if one.is_split else one.ids[:FRAMES]
     return Drawn(frames_line(one, bool(found.folds)), draw.all(ids))
 
 
-def frames_line(one, has_folds: bool) -> str:
+def frames_line(one: Frames, has_folds: bool) -> str:
     """A series in words."""
     what = f"{one.name}: {len(one.ids)} images follow each other"
     place = "fold" if has_folds else "group"

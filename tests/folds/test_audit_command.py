@@ -6,12 +6,20 @@ import sys
 
 import numpy as np
 import pytest
+from any_data import Shapes
 from changed_images import brighter
 from drawn_scenes import Scenes, scene, scenes
 from PIL import Image
+from slides_drawn import draw_slides, kidneys
 
 from kit.cli.audit import Audit
 from kit.cli.audit_data import read_fold_table
+from kit.data import Resizing
+from kit.folds import audit
+from kit.folds.looks import pixels_of
+from kit.prediction import TTA, VIEWS, Frame
+from kit.report.audit_page import audit_page
+from kit.runs import Config, open_run
 from kit.runs.allowed import audit_once, leak_notes
 
 
@@ -38,7 +46,7 @@ def test_a_leak_is_named_and_fails(folder, capsys):
     assert "together  d0 and zz (fold 3): a copy" in capsys.readouterr().out
     assert Audit(data_dir=folder).run() == 1
     said = capsys.readouterr().out
-    assert re.search(r"LEAK +d0 and zz \(group d0 and group zz\): a copy", said)
+    assert re.search(r"LEAK +d0 and zz: a copy", said)
     assert "1 leak: scores would be too high" in said
 
 
@@ -142,3 +150,36 @@ def test_a_run_is_audited_once(tmp_path, monkeypatch):
     (tmp_path / "audit.json").write_text("{")
     with pytest.raises(ValueError, match=r"audit\.json is damaged"):
         leak_notes(tmp_path)
+
+
+def test_open_run_audits_before_anything_is_written(tmp_path):
+    data = Shapes()
+    first, last = data.ids[0], data.ids[-1]
+
+    class WithCopy(Shapes):
+        def read_image(self, id):
+            return super().read_image(first if id == last else id)
+
+    folds = np.arange(len(data.ids)) % 2
+    folds[-1] = 1 - folds[0]
+
+    def opened(audit):
+        frame = Frame(Resizing((24, 24)))
+        config = Config(0, tmp_path / "mine", device="cpu", workers=0)
+        return open_run(config, WithCopy(), lambda: folds, frame, TTA(VIEWS["none"]), __file__, audit=audit)
+
+    with pytest.raises(ValueError, match=f"{first} and {last} .*: the same pixels"):
+        opened(True)
+    assert not (tmp_path / "mine/config.json").exists()
+    run = opened("one object was photographed twice")
+    assert (run.folder / "config.json").exists()
+    assert "one object was photographed twice" in leak_notes(run.folder)[0]
+
+
+def test_slides_are_audited_shrunk(tmp_path):
+    draw_slides(tmp_path)
+    data = kidneys(tmp_path)
+    found = audit(data, np.arange(len(data.ids)))
+    assert found.images == len(data.ids)
+    assert found.copies == []
+    assert "Images that may be one group" in audit_page(found, lambda id: pixels_of(data, id))

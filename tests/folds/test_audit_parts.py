@@ -7,10 +7,12 @@ import pytest
 from drawn_scenes import Scenes, scene, scenes
 from PIL import Image
 
+from kit.cli.audit_text import audit_lines
 from kit.datasets import Folder
 from kit.folds import audit
 from kit.folds.hashes import VIEWS, distances_of, hash_views
 from kit.folds.looks import look
+from kit.folds.shift import groups_of_tests
 from kit.folds.verify import turned_window
 
 
@@ -77,6 +79,7 @@ def test_frames_of_a_video_are_a_series():
     assert [(one.name, len(one.ids), len(one.steps)) for one in found.sequences] == [("video_…", 30, 29)]
     found = audit(Scenes(images, ["video"] * 30 + [f"p{k}" for k in range(30)]))
     assert [one.is_split for one in found.sequences] == [False]
+    assert "frames    1 series of neighbouring images, each in one group" in audit_lines(found)
 
 
 def test_twins_by_exif_and_by_rows_of_a_table(tmp_path):
@@ -123,6 +126,13 @@ def test_the_shift_is_clear_where_test_images_are_darker(factor):
     assert shift.is_clear == (factor < 1)
     assert (shift.train, shift.test, shift.new_sizes) == (60, 40, [])
     assert shift.auc > 0.9 or factor == 1.0
+
+
+def test_test_images_of_one_car_are_one_group():
+    ids, groups = ["a_1", "a_2", "b_1", "b_2"], ["car a", "car a", "car b", "car b"]
+    assert groups_of_tests(ids, groups, ["c_1", "c_2", "d_1"]) == ["c_", "c_", "d_"]
+    assert groups_of_tests(ids, ids, ["c_1", "c_2"]) == ["c_1", "c_2"]
+    assert groups_of_tests(ids, ["x", "y", "x", "y"], ["c_1", "c_2"]) == ["c_1", "c_2"]
 
 
 def test_looks_do_not_depend_on_the_grey_of_a_type():
