@@ -5,7 +5,9 @@ overlapping.py  the same of classes that may overlap, a matrix each
 instances.py    the precision of objects
 boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
+crossfit.py     chosen on the other folds, scored on the held-out one
 intervals.py    an interval around a score, from groups of images
+blending.py     which blend of several runs to submit (blend_pixels.py, blend_pools.py, blend_search.py)
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
 validation.py   the scores of held-out samples during training
@@ -13,6 +15,9 @@ validation.py   the scores of held-out samples during training
 
 from typing import TYPE_CHECKING
 
+from kit.scoring.blend_pixels import layer_of
+from kit.scoring.blend_pools import MaskPool, Mix, PixelPool
+from kit.scoring.blending import Blend, Costs, blend
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
 from kit.scoring.confusion import (
     binary_scores,
@@ -27,6 +32,7 @@ from kit.scoring.confusion import (
     mean_iou,
     pixel_accuracy,
 )
+from kit.scoring.crossfit import CrossFit, crossfit, crossfit_search
 from kit.scoring.instances import instance_precision
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import (
@@ -45,19 +51,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "Blend",
+    "Costs",
+    "CrossFit",
     "DatasetDice",
     "DatasetIoU",
     "InstancePrecision",
     "Interval",
+    "MaskPool",
     "MeanDice",
     "MeanDicePerClass",
     "MeanIoU",
     "Metric",
+    "Mix",
+    "PixelPool",
     "PrecisionOverThresholds",
     "Scores",
     "binary_scores",
+    "blend",
     "boundary_f1",
     "confusion_matrix",
+    "crossfit",
+    "crossfit_search",
     "dice",
     "foreground_scores",
     "frequency_weighted_iou",
@@ -66,6 +81,7 @@ __all__ = [
     "interval_of_metric",
     "interval_of_score",
     "iou",
+    "layer_of",
     "level_histogram",
     "mean_accuracy",
     "mean_boundary_f1",

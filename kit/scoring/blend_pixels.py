@@ -1,0 +1,148 @@
+"""The pixels of an image on which a blend has a say: the others are counted once, for all blends.
+
+A blend's level is a mean of the runs' levels with weights of 0 or more, so it lies between the lowest and the highest
+of them. A pixel that all runs put on one side of every threshold considered stays there, whatever the weights are.
+Weights of another sum than 1 are weights of sum 1 at another threshold, so the thresholds considered must cover these.
+About one pixel in a hundred is left; counting a blend on these is exact.
+
+All values are whole numbers (see kit.prediction.blended): the enlarged level less the cut, times four times the number
+of the image's pixels, so that a weighted sum of 0 or more is foreground. Sums stay below 2^53 and are exact in f64.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kit.system.kernels import kernel
+
+BLOCK = 1024  # pixels that are summed together: they stay in the processor's cache
+MOST = 1 << 31
+
+
+class Layer(NamedTuple):
+    """One class of one image, or its one foreground.
+
+    values: i32 or i64 (R, P), of each run at the undecided pixels. truth: u8 (P,), 0 or 1. bounds: i16 (2, P), whole
+    levels no higher than the lowest and no lower than the highest run, less the cut. near: runs disagree at the cut
+    itself at the first so many pixels. decided: i64 (2, 2) [truth, prediction], the pixels that are not here.
+    rest: i64 (2, 2), those after the first `near`, at the cut. unit: one level in `values`.
+    """
+
+    values: np.ndarray
+    truth: np.ndarray
+    bounds: np.ndarray
+    near: int
+    decided: np.ndarray
+    rest: np.ndarray
+    unit: int
+
+
+def layer_of(sums: np.ndarray, truth: np.ndarray, decided: np.ndarray, unit: int, level: int) -> Layer:
+    """The layer of a class.
+
+    sums: i64 (R, P), the enlarged levels at the undecided pixels times `unit`, which is 4HW. truth: u8 (P,) of 0, 1 and
+    255, which is in no count. decided: the counts of all other pixels. level: the lowest level of the foreground.
+    """
+    counted = truth != 255
+    values, truth = sums[:, counted] - (2 * level - 1) * (unit // 2), truth[counted]
+    low, high = values.min(axis=0, initial=MOST), values.max(axis=0, initial=-MOST)
+    far = (low >= 0) | (high < 0)
+    order = np.argsort(far, kind="stable")
+    near = int((~far).sum())
+    values, truth = np.ascontiguousarray(values[:, order]), np.ascontiguousarray(truth[order])
+    if not values.size or max(values.max(), -values.min()) < MOST:
+        values = values.astype(np.int32)
+    bounds = np.stack([low // unit, -(-high // unit)])[:, order].astype(np.int16)
+    rest = np.zeros((2, 2), np.int64)
+    np.add.at(rest, (truth[near:], (values[0, near:] >= 0).astype(int)), 1)
+    return Layer(values, truth, bounds, near, decided, rest, unit)
+
+
+def counts_at(layer: Layer, weights: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """The matrices i64 (S, 2, 2) [truth, prediction] of a blend, with the cut moved by each of `shifts`.
+
+    weights: i64 (R,), not all 0. shifts: whole levels, i64 (S,), rising, within the thresholds considered.
+    """
+    if len(shifts) == 1 and shifts[0] == 0:
+        found = np.zeros((2, 2), np.int64)
+        _add_at_cut(layer.values, layer.truth, layer.near, weights, found)
+        return (found + layer.decided + layer.rest)[None]
+    first, last = int(shifts[0]), int(shifts[-1])
+    bins = np.zeros((2, last - first + 2), np.int64)
+    _add_bins(layer.values, layer.truth, weights, float(weights.sum() * layer.unit), first, bins)
+    below = bins.cumsum(axis=1)[:, shifts - first]
+    return np.stack([below, bins.sum(axis=1)[:, None] - below], axis=2).swapaxes(0, 1) + layer.decided
+
+
+def counts_of_steps(layer: Layer, weights: np.ndarray) -> np.ndarray:
+    """The matrices i64 (R, 2, 2) at the cut, of the blends with 1 more of each run. weights: i64 (R,), may be all 0."""
+    found = np.zeros((len(layer.values), 2, 2), np.int64)
+    _add_steps(layer.values, layer.truth, layer.bounds, layer.near, weights, layer.unit, found)
+    return found + layer.decided + layer.rest
+
+
+@kernel
+def _sum_block(values, weights, begin, end, sums):
+    """Write the weighted sums of the pixels from begin to end."""
+    count = end - begin
+    sums[:count] = 0.0
+    for r in range(weights.size):
+        if weights[r]:
+            weight, row = float(weights[r]), values[r, begin:end]
+            for i in range(count):
+                sums[i] += weight * row[i]
+
+
+@kernel
+def _add_at_cut(values, truth, near, weights, found):
+    sums = np.empty(BLOCK)
+    for begin in range(0, near, BLOCK):
+        end = min(begin + BLOCK, near)
+        _sum_block(values, weights, begin, end, sums)
+        hits = above = true = 0
+        for i in range(end - begin):
+            reached = np.int64(sums[i] >= 0)
+            above += reached
+            true += truth[begin + i]
+            hits += reached & truth[begin + i]
+        found[1, 1] += hits
+        found[1, 0] += true - hits
+        found[0, 1] += above - hits
+        found[0, 0] += end - begin - true - above + hits
+
+
+@kernel
+def _add_bins(values, truth, weights, level, first, bins):
+    """Count by how many whole levels each blended value is above the cut.
+
+    Bin i holds those below a cut moved by first + i that are not in bin i - 1; the last one those above all cuts.
+    """
+    sums = np.empty(BLOCK)
+    last = bins.shape[1] - 1
+    for begin in range(0, truth.size, BLOCK):
+        end = min(begin + BLOCK, truth.size)
+        _sum_block(values, weights, begin, end, sums)
+        for i in range(end - begin):
+            place = np.int64(np.floor(sums[i] / level)) + 1 - first
+            bins[truth[begin + i], min(max(place, 0), last)] += 1
+
+
+@kernel
+def _add_steps(values, truth, bounds, near, weights, unit, found):
+    """Add the counts of each step. Only where the next run can turn the pixel are all runs looked at."""
+    sums = np.empty(BLOCK)
+    runs = values.shape[0]
+    fixed = np.zeros((2, 2), np.int64)
+    for begin in range(0, near, BLOCK):
+        end = min(begin + BLOCK, near)
+        _sum_block(values, weights, begin, end, sums)
+        for i in range(end - begin):
+            p = begin + i
+            if sums[i] + float(bounds[0, p]) * unit >= 0:
+                fixed[truth[p], 1] += 1
+            elif sums[i] + float(bounds[1, p]) * unit < 0:
+                fixed[truth[p], 0] += 1
+            else:
+                for r in range(runs):
+                    found[r, truth[p], np.int64(sums[i] + values[r, p] >= 0)] += 1
+    found += fixed
