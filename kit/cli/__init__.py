@@ -4,6 +4,7 @@ python -m kit new recipes/mine.py --data-dir DIR                      look at a 
 python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
 python -m kit lint data/carvana                                      is every image and mask sound?
 python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
+python -m kit blend runs/a runs/b --out submissions/blend.csv        choose a blend of runs, and write its CSV
 python -m kit bundle runs/mine --out DIR                             a folder that predicts without internet
 python -m kit export runs/mine --fold 0 --out net.onnx               one network as ONNX
 python -m kit download pets                                          fetch a data set; without a name, list them
@@ -13,6 +14,7 @@ python -m kit bench                                                  time kit ag
 import tyro
 
 from kit.cli.bench import Bench
+from kit.cli.blend import Blend
 from kit.cli.bundle import Bundle
 from kit.cli.download import Download
 from kit.cli.export import Export
@@ -27,6 +29,7 @@ def main() -> int:
         "new": New,
         "lint": Lint,
         "predict": Predict,
+        "blend": Blend,
         "bundle": Bundle,
         "export": Export,
         "download": Download,
