@@ -33,7 +33,7 @@ LARGEST_TOTAL = 1 << 14  # of weights, for which the map above is exact in f32
 def blended(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, int], rule: Rule) -> np.ndarray:
     """The levels of a blend, for `rule` alone: Rule.mask(levels, size) and Rule.edges give the blend's mask.
 
-    levels: of each of R runs u8 (K, h, w). weights: whole numbers, 0 or more, (R,), or (K, R) of each class where they
+    levels: of each of R runs u8 (K, h, w). weights: whole numbers, 0 or more, (R,) or (1, R), or (K, R) of each class where they
     are decided one by one. size: (H, W) of the mask. Returns f32 (K, h, w) or u8 (K, H, W); of classes that compete f32
     (K, H, W). Raises ValueError on other weights.
     """
@@ -69,8 +69,8 @@ def _checked(weights: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
     """The weights i64 (K, R)."""
     each = np.asarray(weights)
     count = len(levels[0])
-    if each.ndim == 1:
-        each = np.broadcast_to(each, (count, len(each)))
+    if each.ndim == 1 or len(each) == 1:
+        each = np.broadcast_to(each, (count, each.shape[-1]))
     is_whole = np.issubdtype(each.dtype, np.integer) and (each >= 0).all()
     if each.shape != (count, len(levels)) or not is_whole or not each.sum(axis=1).all():
         raise ValueError(

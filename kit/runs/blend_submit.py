@@ -100,8 +100,7 @@ class _Rows:
         size = self.sizes[id]
         if self.is_alone:  # as the run's own submission, to the last bit
             return self.encode(id, size, mean_levels(levels))
-        weights = self.weights[0] if len(levels[0]) > 1 and not self.rule.separate else self.weights
-        return self.encode(id, size, blended(levels, weights, self.dialect.mask_size(size), self.rule))
+        return self.encode(id, size, blended(levels, self.weights, self.dialect.mask_size(size), self.rule))
 
 
 def _check_tests(members: Iterable[FinishedRun]) -> None:

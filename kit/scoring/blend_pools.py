@@ -20,6 +20,7 @@ from kit.scoring.many_counts import counts_of_matrices
 from kit.scoring.metrics import Metric
 
 THREADS = min(4, os.cpu_count() or 1)  # the kernels release the lock of Python
+FEW = 50  # images that are counted without threads
 KEPT_BYTES = 1 << 27  # of counts that were asked for before: the searches of several folds share most of them
 
 
@@ -144,8 +145,9 @@ class PixelPool:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        parts = np.array_split(np.arange(self.n), min(self.n, 8 * THREADS))
-        counted = self._threads.map(lambda rows: [count(self.images[i]) for i in rows], parts)
+        parts = np.array_split(np.arange(self.n), 8 * THREADS if self.n > FEW else 1)
+        mapped = self._threads.map if self.n > FEW else map
+        counted = mapped(lambda rows: [count(self.images[i]) for i in rows], parts)
         found = np.stack([one for part in counted for one in part])
         self._kept[key], self._bytes = found, self._bytes + found.nbytes
         while self._bytes > KEPT_BYTES and len(self._kept) > 1:
