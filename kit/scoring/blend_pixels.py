@@ -116,15 +116,24 @@ def _add_bins(values, truth, weights, level, first, bins):
     """Count by how many whole levels each blended value is above the cut.
 
     Bin i holds those below a cut moved by first + i that are not in bin i - 1; the last one those above all cuts.
+    Neighbours are counted in two tables in turn, because a count that has just been written is slow to read again.
     """
-    sums = np.empty(BLOCK)
-    last = bins.shape[1] - 1
+    sums, places = np.empty(BLOCK), np.empty(BLOCK, np.int32)
+    shift, last = float(1 - first), float(bins.shape[1] - 1)
+    odd = np.zeros_like(bins)
     for begin in range(0, truth.size, BLOCK):
         end = min(begin + BLOCK, truth.size)
         _sum_block(values, weights, begin, end, sums)
         for i in range(end - begin):
-            place = np.int64(np.floor(sums[i] / level)) + 1 - first
-            bins[truth[begin + i], min(max(place, 0), last)] += 1
+            sums[i] = min(max(np.floor(sums[i] / level) + shift, 0.0), last)
+        for i in range(end - begin):
+            places[i] = np.int32(sums[i])
+        for i in range(0, end - begin - 1, 2):
+            bins[truth[begin + i], places[i]] += 1
+            odd[truth[begin + i + 1], places[i + 1]] += 1
+        if (end - begin) % 2:
+            bins[truth[end - 1], places[end - begin - 1]] += 1
+    bins += odd
 
 
 @kernel
