@@ -33,9 +33,9 @@ LARGEST_TOTAL = 1 << 14  # of weights, for which the map above is exact in f32
 def blended(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, int], rule: Rule) -> np.ndarray:
     """The levels of a blend, for `rule` alone: Rule.mask(levels, size) and Rule.edges give the blend's mask.
 
-    levels: of each of R runs u8 (K, h, w). weights: whole numbers, 0 or more, (R,), (1, R), or (K, R) of each class that
-    is decided by itself. size: (H, W) of the mask. Returns f32 (K, h, w) or u8 (K, H, W); of classes that compete f32
-    (K, H, W). Raises ValueError on other weights.
+    levels: of each of R runs u8 (K, h, w). weights: whole numbers, 0 or more, (R,) or (1, R); of classes that are
+    decided one by one also (K, R). size: (H, W) of the mask. Returns f32 (K, h, w) or u8 (K, H, W); of classes that
+    compete f32 (K, H, W). Raises ValueError on other weights.
     """
     each = _checked(weights, levels)
     if len(levels[0]) > 1 and not rule.separate:
@@ -111,7 +111,7 @@ def _mean_of_classes(levels: Sequence[np.ndarray], weights: np.ndarray, size: tu
         summed = np.zeros(size)
         for n, part in zip(weights, levels, strict=True):
             if n:
-                summed += float(n) * enlarged_class(part[k], size)
+                summed += np.float64(n) * enlarged_class(part[k], size)
         mean[k] = summed / total
     return mean
 

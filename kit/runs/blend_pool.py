@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from kit.data.resize import single_threaded_cv2
-from kit.prediction.blended import blended, undecided
+from kit.prediction.blended import blended, enlarged_class, undecided
 from kit.prediction.enlarge import sums_at
 from kit.prediction.rule import Rule
 from kit.runs.finished import FinishedRun
+from kit.scoring.blend_classes import ClassPool, Rivals, rivals_of
 from kit.scoring.blend_pixels import Layer, layer_of
 from kit.scoring.blend_pools import THREADS, MaskPool, PixelPool, Pool
 from kit.scoring.blend_search import SHARES, STEPS
@@ -75,12 +76,16 @@ def pool_of(runs: Sequence[FinishedRun], progress: Progress = lambda items, tota
         raise ValueError(f"{first.folder} holds predictions of slides: blends are of images that memory holds whole")
     for run in runs:
         run.check_truth()
-    if is_competing(first) or rule.objects or rule.min_area > 1 or not hasattr(first.metric, "counts_of_matrix"):
+    plain = dataclasses.replace(rule, threshold=0.5) == Rule()
+    if not (plain and hasattr(first.metric, "counts_of_matrix")):
         return _mask_pool(runs, rule)
     reach = _reach(runs, rule)
-    read = functools.partial(_layers, runs, levels_of(rule), reach)
+    one = _rivals if is_competing(first) else functools.partial(_layers, levels=levels_of(rule), reach=reach)
     with single_threaded_cv2():
-        images = list(progress(ordered_map(read, first.ids, THREADS), len(first.ids)))
+        read = ordered_map(lambda id: one(runs, id), first.ids, THREADS)
+        images = list(progress(read, len(first.ids)))
+    if is_competing(first):
+        return ClassPool(images, first.metric)
     return PixelPool(images, first.metric, reach, overlapping=rule.separate)
 
 
@@ -91,7 +96,7 @@ def _reach(runs: Sequence[FinishedRun], rule: Rule) -> tuple[int, int]:
     return int(max(low, 1 - levels.min())), int(min(high, 255 - levels.max()))
 
 
-def _layers(runs: Sequence[FinishedRun], levels: np.ndarray, reach: tuple[int, int], id: str) -> list[Layer]:
+def _layers(runs: Sequence[FinishedRun], id: str, levels: np.ndarray, reach: tuple[int, int]) -> list[Layer]:
     """The layers of an image, one a class that is decided by itself."""
     truth, maps = runs[0].truth(id), [run.levels(id) for run in runs]
     layers = np.moveaxis(truth, 2, 0) if truth.ndim == 3 else [truth]
@@ -108,6 +113,13 @@ def _layer(maps: list[np.ndarray], truth: np.ndarray, level: int, reach: tuple[i
     decided = confusion_matrix(truth, above, 2) - confusion_matrix(own, above.reshape(-1)[pixels], 2)
     sums = np.stack([sums_at(one, size, pixels) for one in maps])
     return layer_of(sums, own, decided, 4 * size[0] * size[1], level)
+
+
+def _rivals(runs: Sequence[FinishedRun], id: str) -> Rivals:
+    """The same of classes that compete."""
+    truth = runs[0].truth(id)
+    maps = [[enlarged_class(level, truth.shape) for level in run.levels(id)] for run in runs]
+    return rivals_of(np.array(maps), truth)
 
 
 def _mask_pool(runs: Sequence[FinishedRun], rule: Rule) -> MaskPool:

@@ -116,7 +116,7 @@ def test_the_command_writes_the_csv_and_the_facts(runs, tmp_path, capsys, monkey
     for part in ("best run", "equal mean", "greedy", "weights and threshold", "expected score", "alone (test.json)"):
         assert part in text
     assert [one["name"] for one in facts["runs"]] == ["one", "two"]
-    assert facts["runs"][0]["score"]["value"] == read_run(runs[0]).scores.images["dice"].mean()
+    assert facts["runs"][0]["score"]["value"] == pytest.approx(read_run(runs[0]).scores.images["dice"].mean())
     assert facts["runs"][0]["key"] == read_run(runs[0]).key
     assert facts["csv"] == "blend.csv"
     chosen = next(one for one in facts["table"] if one["name"] == facts["chosen"]["name"])
@@ -185,7 +185,7 @@ def test_every_task(dataset, network, loss, tmp_path):
     other = copy_of(run.folder, tmp_path / "two", np.random.default_rng(1), channels=run.channels)
     joined = join_runs([read_run(run.folder), read_run(other)])
     pool = pool_of(joined)
-    assert isinstance(pool, MaskPool) == (run.rule.objects)
+    assert isinstance(pool, MaskPool) == run.rule.objects
     weights = np.array([[2, 1]] * pool.layers)
     counts = pool.counts(alike([2, 1], pool.layers))
     for i, id in enumerate(joined[0].ids):

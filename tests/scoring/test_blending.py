@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kit.prediction import Rule, blended
-from kit.prediction.blended import undecided
+from kit.prediction.blended import enlarged_class, undecided
 from kit.prediction.enlarge import sums_at
 from kit.scoring import (
     Costs,
@@ -23,6 +23,7 @@ from kit.scoring import (
     confusion_matrix,
     layer_of,
 )
+from kit.scoring.blend_classes import ClassPool, rivals_of
 from kit.scoring.blend_pools import MaskPool, alike
 from kit.scoring.blend_search import Judge, greedy
 from kit.scoring.blending import enough
@@ -114,18 +115,13 @@ def plain_caruana(levels, truths, rows, steps=25):
     levels: int (R, n, P) at the images' own size. Returns the weights of the best prefix.
     """
 
-    def score(bag):
-        mean = levels[bag].sum(axis=0)  # times the number of runs in the bag
-        masks = 2 * mean >= 255 * len(bag)
-        values = []
-        for i in rows:
-            sizes = masks[i].sum() + truths[i].sum()
-            values.append(2 * (masks[i] & truths[i]).sum() / sizes if sizes else 1.0)
-        return round(sum(values) / len(values), 6)
-
+    levels, truths = levels[:, rows], truths[rows]
     bag, best, best_score = [], None, -1.0
     for _ in range(steps):
-        scores = [score([*bag, r]) for r in range(len(levels))]
+        means = levels[bag].sum(axis=0) + levels  # of the bag with each of the runs, times their number
+        masks = 2 * means >= 255 * (len(bag) + 1)
+        sizes, hits = masks.sum(axis=2) + truths.sum(axis=1), (masks & truths).sum(axis=2)
+        scores = np.round(np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), 1.0).mean(axis=1), 6).tolist()
         equal = [r for r, one in enumerate(scores) if one == max(scores)]
         bag = [*bag, next((r for r in equal if r in bag), equal[0])]
         if max(scores) > best_score:
@@ -287,6 +283,41 @@ def test_each_class_may_have_its_own_weights():
         masks = [Rule().mask(one[i][0][k][None], SIZE) for k, one in enumerate(parts)]
         brute.append(MeanDicePerClass(2).counts(np.stack([disc()] * 2, axis=2) > 0, np.stack(masks, axis=2) > 0))
     np.testing.assert_allclose(pool.counts(mix), brute, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", [MeanIoU(4), MeanDicePerClass(4), DatasetDice()])
+def test_classes_that_compete(metric):
+    """Equal to whole masks, also where two classes have the same level; most pixels are decided, others have rivals."""
+    rng = np.random.default_rng(12)
+    images, rivals = [], []
+    for _ in range(20):
+        truth = rng.integers(0, 4, (3, 4)).astype(np.uint8).repeat(12, axis=0).repeat(12, axis=1)
+        truth[:5, :5] = 255
+        maps = []
+        for shape in ((18, 24), (18, 24), (24, 32)):
+            small = cv2.resize(truth, shape[::-1], interpolation=cv2.INTER_NEAREST)
+            sharp = np.stack([cv2.GaussianBlur((small == k) * 200.0, (0, 0), 1.5) for k in range(4)])
+            maps.append((sharp + rng.integers(0, 2, sharp.shape) * 20).clip(0, 255).astype(np.uint8))
+        images.append((maps, truth))
+        rivals.append(rivals_of(np.array([[enlarged_class(k, truth.shape) for k in one] for one in maps]), truth))
+    assert np.mean([len(one.truth) for one in rivals]) < 0.7 * truth.size
+    assert max(np.diff(one.starts).max() for one in rivals) < 5
+    pool = ClassPool(rivals, metric)
+    for weights in ((1, 0, 0), (1, 1, 0), (3, 1, 7), (2, 2, 2)):
+        masks = [
+            Rule().mask(blended(maps, np.array(weights), truth.shape, Rule()), truth.shape) for maps, truth in images
+        ]
+        brute = [metric.counts(truth, mask) for (_, truth), mask in zip(images, masks, strict=True)]
+        np.testing.assert_allclose(pool.counts(alike(weights, 1)), brute, rtol=0, atol=1e-12)
+    found = blend(pool, np.arange(20) % 4, [f"g{i % 10}" for i in range(20)])
+    assert found.chosen.score >= found.candidates[0].score
+
+
+def test_rivals_of_other_levels_or_classes_are_refused():
+    with pytest.raises(ValueError, match="levels are f32"):
+        rivals_of(np.zeros((2, 3, 4, 4)), np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match=r"truth holds \[3\]; expected classes 0 to 2"):
+        rivals_of(np.zeros((2, 3, 4, 4), np.float32), np.full((4, 4), 3, np.uint8))
 
 
 def test_classes_with_few_images_or_groups_share_the_weights():
