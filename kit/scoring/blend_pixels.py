@@ -22,9 +22,9 @@ MOST = 1 << 31
 class Layer(NamedTuple):
     """One class of one image, or its one foreground.
 
-    values: i32 or i64 (R, P), of each run at the undecided pixels. truth: u8 (P,), 0 or 1. bounds: i16 (2, P), whole
-    levels no higher than the lowest and no lower than the highest run, less the cut. near: runs disagree at the cut
-    itself at the first so many pixels. decided: i64 (2, 2) [truth, prediction], the pixels that are not here.
+    values: i32 or i64 (R, P), of each run at the undecided pixels. truth: u8 (P,), 0 or 1. near: runs disagree at the
+    cut itself at the first so many pixels. bounds: i16 (2, near), whole levels no higher than the lowest and no lower
+    than the highest run there, less the cut. decided: i64 (2, 2) [truth, prediction], the pixels that are not here.
     rest: i64 (2, 2), those after the first `near`, at the cut. unit: one level in `values`.
     """
 
@@ -52,7 +52,7 @@ def layer_of(sums: np.ndarray, truth: np.ndarray, decided: np.ndarray, unit: int
     values, truth = np.ascontiguousarray(values[:, order]), np.ascontiguousarray(truth[order])
     if not values.size or max(values.max(), -values.min()) < MOST:
         values = values.astype(np.int32)
-    bounds = np.stack([low // unit, -(-high // unit)])[:, order].astype(np.int16)
+    bounds = np.stack([low // unit, -(-high // unit)])[:, order[:near]].astype(np.int16)
     rest = np.zeros((2, 2), np.int64)
     np.add.at(rest, (truth[near:], (values[0, near:] >= 0).astype(int)), 1)
     return Layer(values, truth, bounds, near, decided, rest, unit)

@@ -21,7 +21,7 @@ from kit.scoring.metrics import Metric
 
 THREADS = min(4, os.cpu_count() or 1)  # the kernels release the lock of Python
 FEW = 50  # images that are counted without threads
-KEPT_BYTES = 1 << 27  # of counts that were asked for before: the searches of several folds share most of them
+KEPT_BYTES = 1 << 25  # of counts that were asked for before: the searches of several folds share most of them
 
 
 class Mix(NamedTuple):

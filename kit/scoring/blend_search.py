@@ -5,11 +5,11 @@ greedy: Caruana, Niculescu-Mizil, Crew & Ksikes, "Ensemble selection from librar
 Scores are rounded, so that ties are ties. A tie goes to a run that is in use, because that costs no further network,
 then to the first.
 
-refine: a pattern search. The share of one member is raised or lowered, and after each move the threshold that suits it
-is looked for. Runs that greedy left out stay out.
+refine: a pattern search. The share of one member after the other is raised or lowered, and with each move the threshold
+that suits it is looked for. Runs that greedy left out stay out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,8 @@ STEPS = 25  # more gained nothing measurable in AutoGluon's TabRepo
 DIGITS = 6  # of scores that are compared
 TOTAL = 512  # of continuous weights
 SHARES = (1 / 8, 1 / 32, 1 / 128)  # of all weights that a move takes, coarse to fine
-ROUNDS = 4  # of moves of one size
+ROUNDS = 2  # over the members with moves of one size
+MOVED = 8  # members at most whose shares are moved by themselves: those with the largest
 NEAR = 8  # levels by which a move may move the threshold too
 
 Score = Callable[[np.ndarray], np.ndarray]
@@ -74,16 +75,28 @@ def refine(judge: Judge, start: Mix, layer: int | None = None) -> Mix:
     if len(members) > 1:
         fine = start._replace(shifts=best[1].shifts).with_weights(_scaled(start.weights[layer or 0]), layer)
         best = max(best, _best_shift(judge, fine, layer, NEAR), key=lambda one: one[0])
+        largest = sorted(members, key=lambda r: -start.weights[layer or 0][r])[:MOVED]
         for share in SHARES:
             for _ in range(ROUNDS):
-                moves = [_moved(best[1].weights[layer or 0], r, s) for r in members for s in (share, -share)]
-                found = [_best_shift(judge, best[1].with_weights(w, layer), layer, NEAR) for w in moves]
-                better = max(found, key=lambda one: one[0])
-                if better[0] <= best[0]:
+                before, best = best, _swept(judge, best, layer, largest, share)
+                if best == before:
                     break
-                best = better
     mix = best[1].with_weights(smallest(best[1].weights[layer or 0]), layer)
     return mix if best[0] > judge.of_mix(start) else start
+
+
+def _swept(
+    judge: Judge, best: tuple[float, Mix], layer: int | None, members: Sequence[int], share: float
+) -> tuple[float, Mix]:
+    """The score and the blend after the share of each member in turn was raised or lowered where that scores better."""
+    for r in members:
+        for by in (share, -share):
+            weights = _moved(best[1].weights[layer or 0], r, by)
+            found = _best_shift(judge, best[1].with_weights(weights, layer), layer, NEAR)
+            if found[0] > best[0]:
+                best = found
+                break
+    return best
 
 
 def _members_elsewhere(mix: Mix, layer: int | None) -> frozenset[int]:

@@ -310,6 +310,8 @@ def _without_classes(matrix: np.ndarray) -> np.ndarray:
 def _foreground_matrices(matrices: np.ndarray) -> np.ndarray:
     """The matrices (..., 2, 2) of background and foreground of (..., L, K, K)."""
     whole = np.asarray(matrices).sum(axis=-3)
+    if whole.shape[-1] == 2:
+        return whole
     parts = [[whole[..., :1, :1], whole[..., :1, 1:]], [whole[..., 1:, :1], whole[..., 1:, 1:]]]
     return np.stack([np.stack([part.sum(axis=(-2, -1)) for part in row], axis=-1) for row in parts], axis=-2)
 

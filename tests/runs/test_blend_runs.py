@@ -170,6 +170,17 @@ def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
         assert alone.value == pytest.approx(run.metric.score(run.scores.counts.sum(axis=0)))
 
 
+def test_a_search_by_whole_masks_that_would_take_too_long_is_refused(runs, tmp_path, monkeypatch):
+    own = [shutil.copytree(folder, tmp_path / folder.name) for folder in runs]
+    for folder in own:
+        path = folder / "predictor.json"
+        path.write_text(path.read_text().replace('"min_area": 0', '"min_area": 7'))
+    assert isinstance(pool_of(join_runs([read_run(folder) for folder in own])), MaskPool)
+    monkeypatch.setattr("kit.runs.blend_pool.LONGEST", 0.01)
+    with pytest.raises(ValueError, match="needs the whole mask of every image of every blend that is tried: about 0 h"):
+        blend_runs(own)
+
+
 @pytest.mark.parametrize(
     ("dataset", "network", "loss"),
     [
