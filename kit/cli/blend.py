@@ -161,8 +161,11 @@ def _shares(parts: dict[str, float]) -> str:
 
 def _verdict(blended: "RunsBlend", names: list[str]) -> str:
     found, members = blended.found, blended.mix.members
+    if len(names) == 1:
+        return f"one run: {_weights(blended, found.chosen)}"
     if len(members) == 1:
-        return f"{names[members[0]]} alone: no blend scores better than the best single run on images not chosen on"
+        alone = _weights(blended, found.chosen)
+        return f"{alone}: no blend scores better than the best single run on images that it was not chosen on"
     gain = f"{found.gain.value:+.5f}{_within(found.gain, sign='+')}"
     return f"{found.chosen.name}, of {len(members)} runs: {gain} over the best run"
 

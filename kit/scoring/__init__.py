@@ -7,7 +7,8 @@ boundary.py     F1 of the outlines
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
 crossfit.py     chosen on the other folds, scored on the held-out one
 intervals.py    an interval around a score, from groups of images
-blending.py     which blend of several runs to submit (blend_pixels.py, blend_pools.py, blend_search.py)
+blending.py     which blend of several runs to submit (blend_pixels.py, blend_classes.py, blend_pools.py,
+                blend_search.py)
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
 validation.py   the scores of held-out samples during training
@@ -15,6 +16,7 @@ validation.py   the scores of held-out samples during training
 
 from typing import TYPE_CHECKING
 
+from kit.scoring.blend_classes import ClassPool, rivals_of
 from kit.scoring.blend_pixels import layer_of
 from kit.scoring.blend_pools import MaskPool, Mix, PixelPool
 from kit.scoring.blending import Blend, Costs, blend
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "Blend",
+    "ClassPool",
     "Costs",
     "CrossFit",
     "DatasetDice",
@@ -89,6 +92,7 @@ __all__ = [
     "mean_iou",
     "pixel_accuracy",
     "read_oof_csv",
+    "rivals_of",
     "score",
 ]
 

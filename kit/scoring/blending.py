@@ -10,7 +10,7 @@ weights of each class. Each is chosen anew on the other folds of every fold and 
 one with the highest cross-fitted score is the answer, the simpler one where they score alike: a blend of one is an
 answer too.
 
-blend_pixels.py   the pixels that a blend can change
+blend_pixels.py   the pixels that a blend can change; blend_classes.py: of classes that compete
 blend_pools.py    what a blend counts
 blend_search.py   greedy selection, continuous weights
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from kit.scoring.blend_pools import Mix, Pool, alike
 from kit.scoring.blend_search import DIGITS, STEPS, Judge, Score, greedy, refine
-from kit.scoring.crossfit import crossfit_search
+from kit.scoring.crossfit import crossfit_search, score_over
 from kit.scoring.intervals import Interval, interval_of_metric, interval_of_score
 
 PARTS = 5  # of groups, where there are no folds to cross-fit
@@ -104,7 +104,8 @@ def blend(
     costs = costs or Costs([None] * pool.runs)
     lone = _lone(pool, shifts)
     ways = _Ways(pool, lone, costs, steps, classes)
-    parts, score = _parts(pool, folds, groups), _score_of(pool)
+    parts = _parts(pool, folds, groups)
+    score = score_over(pool.metric, pool.counts(alike([1] * pool.runs, pool.layers)))
     candidates = []
     for name, choose in ways.by_name().items():
         found = crossfit_search(
@@ -230,9 +231,3 @@ def _difference(counts: np.ndarray, base: np.ndarray, groups: Sequence[Hashable]
     return interval_of_score(
         np.hstack([counts, base]), groups, lambda sums: score(sums[..., :width]) - score(sums[..., width:])
     )
-
-
-def _score_of(pool: Pool) -> Score:
-    """The metric's score; of a mean over classes over those of all images, in every part."""
-    fix = getattr(pool.metric, "fix_classes", None)
-    return fix(pool.counts(alike([1] * pool.runs, pool.layers)).sum(axis=0)) if fix else pool.metric.score

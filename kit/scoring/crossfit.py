@@ -16,11 +16,14 @@ low, because each pick is made on fewer images than the last one, which is used.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from kit.scoring.intervals import Interval, interval_of_score
+
+if TYPE_CHECKING:
+    from kit.scoring.metrics import Metric
 
 Pick = TypeVar("Pick")
 Score = Callable[[np.ndarray], np.ndarray]
@@ -150,6 +153,15 @@ def gain_of(counts: np.ndarray, base: np.ndarray, groups: Sequence[Hashable], sc
         return np.asarray(score(sums[..., :width])) - np.asarray(score(sums[..., width:]))
 
     return interval_of_score(np.hstack([counts, base]), groups, difference, level=2 * ONE_SIDED - 1)
+
+
+def score_over(metric: "Metric", counts: np.ndarray) -> Score:
+    """The metric's score of sums, for `crossfit`: of a mean over classes always over those of all images.
+
+    counts: f64 (n, M), of all images.
+    """
+    fix = getattr(metric, "fix_classes", None)
+    return metric.score if fix is None else fix(np.asarray(counts, float).sum(axis=0))
 
 
 def best_of(scores: np.ndarray, distances: np.ndarray) -> int:
