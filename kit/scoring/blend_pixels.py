@@ -23,14 +23,12 @@ class Layer(NamedTuple):
     """One class of one image, or its one foreground.
 
     values: i32 or i64 (R, P), of each run at the undecided pixels. truth: u8 (P,), 0 or 1. near: runs disagree at the
-    cut itself at the first so many pixels. bounds: i16 (2, near), whole levels no higher than the lowest and no lower
-    than the highest run there, less the cut. decided: i64 (2, 2) [truth, prediction], the pixels that are not here.
+    cut itself at the first so many pixels. decided: i64 (2, 2) [truth, prediction], the pixels that are not here.
     rest: i64 (2, 2), those after the first `near`, at the cut. unit: one level in `values`.
     """
 
     values: np.ndarray
     truth: np.ndarray
-    bounds: np.ndarray
     near: int
     decided: np.ndarray
     rest: np.ndarray
@@ -52,10 +50,26 @@ def layer_of(sums: np.ndarray, truth: np.ndarray, decided: np.ndarray, unit: int
     values, truth = np.ascontiguousarray(values[:, order]), np.ascontiguousarray(truth[order])
     if not values.size or max(values.max(), -values.min()) < MOST:
         values = values.astype(np.int32)
-    bounds = np.stack([low // unit, -(-high // unit)])[:, order[:near]].astype(np.int16)
     rest = np.zeros((2, 2), np.int64)
     np.add.at(rest, (truth[near:], (values[0, near:] >= 0).astype(int)), 1)
-    return Layer(values, truth, bounds, near, decided, rest, unit)
+    return Layer(values, truth, near, decided, rest, unit)
+
+
+def layer_around(layer: Layer, weights: np.ndarray, share: float, shifts: tuple[int, int]) -> Layer:
+    """The layer with the pixels alone that blends close to one blend can change.
+
+    weights: i64 (R,), of that blend. Close are those of the same runs that take at most `share` of all weight from some
+    and give it to others, with the cut moved by `shifts`, from the lowest to the highest.
+    """
+    sides = np.empty(layer.truth.size, np.uint8)
+    floor, ceiling = (float(shift) * layer.unit for shift in shifts)
+    _sides(layer.values, weights, share, floor, ceiling, layer.unit * 1e-6, sides)
+    kept, decided = np.flatnonzero(sides == 2), layer.decided.copy()
+    for t in (0, 1):
+        for side in (0, 1):
+            decided[t, side] += np.count_nonzero((layer.truth == t) & (sides == side))
+    values = np.ascontiguousarray(layer.values[:, kept])
+    return Layer(values, layer.truth[kept], len(kept), decided, np.zeros((2, 2), np.int64), layer.unit)
 
 
 def counts_at(layer: Layer, weights: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -77,7 +91,7 @@ def counts_at(layer: Layer, weights: np.ndarray, shifts: np.ndarray) -> np.ndarr
 def counts_of_steps(layer: Layer, weights: np.ndarray) -> np.ndarray:
     """The matrices i64 (R, 2, 2) at the cut, of the blends with 1 more of each run. weights: i64 (R,), may be all 0."""
     found = np.zeros((len(layer.values), 2, 2), np.int64)
-    _add_steps(layer.values, layer.truth, layer.bounds, layer.near, weights, layer.unit, found)
+    _add_steps(layer.values, layer.truth, layer.near, weights, found)
     return found + layer.decided + layer.rest
 
 
@@ -91,6 +105,36 @@ def _sum_block(values, weights, begin, end, sums):
             weight, row = float(weights[r]), values[r, begin:end]
             for i in range(count):
                 sums[i] += weight * row[i]
+
+
+@kernel
+def _ends_of_block(values, weights, begin, end, low, high):
+    """Write the lowest and the highest value of each pixel, of the runs that have a weight."""
+    count = end - begin
+    low[:count], high[:count] = np.inf, -np.inf
+    for r in range(weights.size):
+        if weights[r]:
+            row = values[r, begin:end]
+            for i in range(count):
+                low[i] = min(low[i], float(row[i]))
+                high[i] = max(high[i], float(row[i]))
+
+
+@kernel
+def _sides(values, weights, share, floor, ceiling, margin, sides):
+    """Write for each pixel 0 or 1, its side while the blend stays close, or 2 where it may change.
+
+    floor, ceiling: the lowest and the highest cut, in units of `values`.
+    """
+    sums, low, high = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    total = float(weights.sum())
+    for begin in range(0, sides.size, BLOCK):
+        end = min(begin + BLOCK, sides.size)
+        _sum_block(values, weights, begin, end, sums)
+        _ends_of_block(values, weights, begin, end, low, high)
+        for i in range(end - begin):
+            mean, way = sums[i] / total, share * (high[i] - low[i]) + margin
+            sides[begin + i] = 1 if mean - way >= ceiling else 0 if mean + way < floor else 2
 
 
 @kernel
@@ -137,21 +181,34 @@ def _add_bins(values, truth, weights, level, first, bins):
 
 
 @kernel
-def _add_steps(values, truth, bounds, near, weights, unit, found):
+def _add_steps(values, truth, near, weights, found):
     """Add the counts of each step. Only where the next run can turn the pixel are all runs looked at."""
-    sums = np.empty(BLOCK)
-    runs = values.shape[0]
+    sums, low, high = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    places, marks, all_runs = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.ones_like(weights)
     fixed = np.zeros((2, 2), np.int64)
     for begin in range(0, near, BLOCK):
         end = min(begin + BLOCK, near)
         _sum_block(values, weights, begin, end, sums)
+        _ends_of_block(values, all_runs, begin, end, low, high)
+        count = true = 0
         for i in range(end - begin):
-            p = begin + i
-            if sums[i] + float(bounds[0, p]) * unit >= 0:
-                fixed[truth[p], 1] += 1
-            elif sums[i] + float(bounds[1, p]) * unit < 0:
-                fixed[truth[p], 0] += 1
+            own = truth[begin + i]
+            if sums[i] + low[i] >= 0:
+                fixed[own, 1] += 1
+            elif sums[i] + high[i] < 0:
+                fixed[own, 0] += 1
             else:
-                for r in range(runs):
-                    found[r, truth[p], np.int64(sums[i] + values[r, p] >= 0)] += 1
+                sums[count], places[count], marks[count] = sums[i], begin + i, own
+                true += own
+                count += 1
+        for r in range(values.shape[0]):
+            above = hits = 0
+            for i in range(count):
+                reached = np.int64(sums[i] + values[r, places[i]] >= 0)
+                above += reached
+                hits += reached & marks[i]
+            found[r, 1, 1] += hits
+            found[r, 1, 0] += true - hits
+            found[r, 0, 1] += above - hits
+            found[r, 0, 0] += count - true - above + hits
     found += fixed

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kit.scoring.blend_pixels import Layer, counts_at, counts_of_steps
+from kit.scoring.blend_pixels import Layer, counts_at, counts_of_steps, layer_around
 from kit.scoring.many_counts import counts_of_matrices
 from kit.scoring.metrics import Metric
 
@@ -74,6 +74,11 @@ class Pool(Protocol):
         """By how many levels the cuts are moved, S numbers, and the counts (S, n, M)."""
         ...
 
+    def around(self, mix: Mix, layer: int | None, share: float, reach: int) -> "Pool":
+        """A pool of the blends close to one, which may be faster: at most `share` of the weight of `layer` is moved
+        among its members, and its cut by `reach` levels."""
+        ...
+
 
 class PixelPool:
     """Blends counted on the undecided pixels alone: exact, and hundreds of times faster than making masks.
@@ -94,7 +99,6 @@ class PixelPool:
         self.n, self.layers, self.runs = len(images), len(images[0]), len(images[0][0].values)
         self._kept, self._bytes = OrderedDict(), 0
         self._threads = ThreadPoolExecutor(THREADS)
-        self.counts(alike([1] * self.runs, self.layers))  # refuses a metric that needs whole masks
 
     def counts(self, mix: Mix) -> np.ndarray:
         """The metric's counts of each image, f64 (n, M)."""
@@ -122,6 +126,19 @@ class PixelPool:
             for k in range(self.layers)
         ]
         return list(shifts), self._counts(parts)
+
+    def around(self, mix: Mix, layer: int | None, share: float, reach: int) -> "PixelPool":
+        """The pool of blends close to one, on fewer pixels: of the same runs, see layer_around."""
+        own = [k for k in range(self.layers) if layer in (None, k)]
+        low, high = (max(self.reach[0], mix.shifts[own[0]] - reach), min(self.reach[1], mix.shifts[own[0]] + reach))
+
+        def narrowed(layers: Sequence[Layer]) -> list[Layer]:
+            return [
+                layer_around(one, np.array(mix.weights[k]), share, (low, high)) if k in own else one
+                for k, one in enumerate(layers)
+            ]
+
+        return PixelPool(list(self._threads.map(narrowed, self.images)), self.metric, (low, high), self.overlapping)
 
     def _counts(self, parts: list[np.ndarray]) -> np.ndarray:
         """The counts (..., M) of each layer's matrices (..., 2, 2)."""
@@ -194,6 +211,10 @@ class MaskPool:
         steps = sorted({0, *(sign * reach // part for sign in (-1, 1) for part in (1, 2, 4))})
         shifts = [s for s in steps if self.reach[0] - min(moved) <= s <= self.reach[1] - max(moved)]
         return shifts, np.stack([self.counts(self._plain(mix.with_shift(s, layer))) for s in shifts])
+
+    def around(self, mix: Mix, layer: int | None, share: float, reach: int) -> "MaskPool":
+        """The pool itself."""
+        return self
 
     @staticmethod
     def _plain(mix: Mix) -> Mix:

@@ -6,10 +6,11 @@ Scores are rounded, so that ties are ties. A tie goes to a run that is in use, b
 then to the first.
 
 refine: a pattern search. The share of one member after the other is raised or lowered, and with each move the threshold
-that suits it is looked for. Runs that greedy left out stay out.
+that suits it is looked for. Runs that greedy left out stay out, and at most FARTHEST of all weight is moved: greedy
+selection has found about where the best weights are, and so few pixels are left that the moves can change.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +20,11 @@ from kit.scoring.blend_pools import Mix, Pool, smallest
 STEPS = 25  # more gained nothing measurable in AutoGluon's TabRepo
 DIGITS = 6  # of scores that are compared
 TOTAL = 512  # of continuous weights
-SHARES = (1 / 8, 1 / 32, 1 / 128)  # of all weights that a move takes, coarse to fine
+FARTHEST = 1 / 8  # of all weights that the moves together take
+SHARES = (1 / 16, 1 / 32, 1 / 128)  # of all weights that a move takes, coarse to fine
 ROUNDS = 2  # over the members with moves of one size
-MOVED = 8  # members at most whose shares are moved by themselves: those with the largest
-NEAR = 8  # levels by which a move may move the threshold too
+MOVED = 5  # members at most whose shares are moved by themselves: those with the largest
+NEAR = 8  # levels by which the moves may move the threshold too
 
 Score = Callable[[np.ndarray], np.ndarray]
 
@@ -75,28 +77,38 @@ def refine(judge: Judge, start: Mix, layer: int | None = None) -> Mix:
     if len(members) > 1:
         fine = start._replace(shifts=best[1].shifts).with_weights(_scaled(start.weights[layer or 0]), layer)
         best = max(best, _best_shift(judge, fine, layer, NEAR), key=lambda one: one[0])
-        largest = sorted(members, key=lambda r: -start.weights[layer or 0][r])[:MOVED]
+        close = _Close(judge._replace(pool=pool.around(best[1], layer, FARTHEST, NEAR)), best[1], layer)
         for share in SHARES:
             for _ in range(ROUNDS):
-                before, best = best, _swept(judge, best, layer, largest, share)
+                before, best = best, close.swept(best, share)
                 if best == before:
                     break
     mix = best[1].with_weights(smallest(best[1].weights[layer or 0]), layer)
     return mix if best[0] > judge.of_mix(start) else start
 
 
-def _swept(
-    judge: Judge, best: tuple[float, Mix], layer: int | None, members: Sequence[int], share: float
-) -> tuple[float, Mix]:
-    """The score and the blend after the share of each member in turn was raised or lowered where that scores better."""
-    for r in members:
-        for by in (share, -share):
-            weights = _moved(best[1].weights[layer or 0], r, by)
-            found = _best_shift(judge, best[1].with_weights(weights, layer), layer, NEAR)
-            if found[0] > best[0]:
-                best = found
-                break
-    return best
+class _Close(NamedTuple):
+    """The blends close to one, `centre`."""
+
+    judge: Judge
+    centre: Mix
+    layer: int | None
+
+    def swept(self, best: tuple[float, Mix], share: float) -> tuple[float, Mix]:
+        """The score and the blend after the share of each member in turn was raised or lowered where that is better."""
+        k = self.layer or 0
+        centre = np.array(self.centre.weights[k])
+        largest = sorted(np.flatnonzero(centre), key=lambda r: -centre[r])[:MOVED]
+        for r in largest:
+            for by in (share, -share):
+                weights = _moved(best[1].weights[k], r, by)
+                if np.abs(weights / weights.sum() - centre / centre.sum()).sum() / 2 > FARTHEST:
+                    continue
+                found = _best_shift(self.judge, best[1].with_weights(weights, self.layer), self.layer, NEAR)
+                if found[0] > best[0]:
+                    best = found
+                    break
+        return best
 
 
 def _members_elsewhere(mix: Mix, layer: int | None) -> frozenset[int]:

@@ -97,6 +97,24 @@ def test_steps_and_shifts_are_the_blends_that_they_stand_for():
         np.testing.assert_array_equal(found, pool.counts(mix.with_shift(shift)))
 
 
+@pytest.mark.parametrize("weights", [(1, 0, 0), (5, 3, 2)])
+def test_blends_close_to_one_are_counted_on_fewer_pixels(weights):
+    pool, rng = pool_of(drawn_images(), MeanDice()), np.random.default_rng(3)
+    centre = alike(weights, 1).with_shift(-20)
+    close = pool.around(centre, None, 1 / 8, 8)
+    assert close.reach == (-28, -12)
+    assert sum(one[0].truth.size for one in close.images) < 0.6 * sum(one[0].truth.size for one in pool.images)
+    members = np.flatnonzero(weights)
+    for _ in range(20):
+        moved = 512 * np.array(weights) // sum(weights)
+        one, other = rng.choice(members, 2)
+        part = int(rng.integers(0, min(64, moved[one]) + 1))
+        moved[one] -= part
+        moved[other] += part
+        mix = alike(moved, 1).with_shift(int(rng.integers(-28, -11)))
+        np.testing.assert_array_equal(close.counts(mix), pool.counts(mix))
+
+
 def test_large_images_are_counted_in_wide_numbers():
     maps = [np.array([[0, 255]], np.uint8), np.array([[255, 0]], np.uint8)]
     truth = np.zeros((1, 2), np.uint8)
