@@ -203,5 +203,15 @@ def test_every_task(dataset, network, loss, tmp_path):
         truth, levels = joined[0].truth(id), [one.levels(id) for one in joined]
         mask = run.rule.mask(blended(levels, weights, truth.shape[:2], run.rule), truth.shape[:2])
         np.testing.assert_array_equal(counts[i], joined[0].metric.counts(truth, mask))
-    found = blend_runs([run.folder, other]).found
-    assert np.isfinite(found.chosen.score)
+    result = blend_runs([run.folder, other])
+    assert np.isfinite(result.found.chosen.score)
+    facts = json.loads(json.dumps(result.facts()))
+    assert facts["chosen"] == {"name": result.found.chosen.name, **json.loads(json.dumps(result.mix_facts(result.mix)))}
+    if run.rule.separate:
+        first, *others = run.dataset.classes
+        own = result.mix_facts(Mix(((1, 0), *[(1, 3)] * len(others)), (3, *[0] * len(others))))
+        assert own["weights"][first] == {result.runs[0].name: 1}
+        assert own["weights"][others[0]] == {result.runs[0].name: 0.25, result.runs[1].name: 0.75}
+        assert own["threshold"][:2] == (131 / 256, 0.5)
+    elif not run.rule.objects:
+        assert facts["chosen"]["threshold"] is None
