@@ -1,24 +1,26 @@
 """python -m kit: the small jobs around a recipe.
 
 python -m kit new recipes/mine.py --data-dir DIR                      look at a folder, and write a recipe for it
-python -m kit lint submission.csv --sample sample_submission.csv    is this CSV what the competition accepts?
-python -m kit lint data/carvana                                      is every image and mask sound?
+python -m kit lint submission.csv --sample sample_submission.csv      is this CSV what the competition accepts?
+python -m kit lint data/carvana                                       is every image and mask sound?
 python -m kit audit recipes/mine.py --data-dir DIR                    copies across folds, look-alikes, doubtful labels
-python -m kit predict runs/mine --images DIR --out submission.csv    predict images with a run folder, without its data
-python -m kit status                                                 all runs: finished, running, stopped; what is next
-python -m kit ledger                                                 all scores, here and at Kaggle; what to submit
-python -m kit tune runs/mine                                         choose thresholds and areas, scored honestly
-python -m kit bundle runs/mine --out DIR                             a folder that predicts without internet
-python -m kit export runs/mine --fold 0 --out net.onnx               one network as ONNX
-python -m kit compare runs/a runs/b                                  is one run better than another, or is it luck?
-python -m kit download pets                                          fetch a data set; without a name, list them
-python -m kit bench                                                  time kit against other packages, on this machine
+python -m kit compare runs/a runs/b                                   is one run better than another, or is it luck?
+python -m kit tune runs/mine                                          choose thresholds and areas, scored honestly
+python -m kit blend runs/a runs/b --out submissions/blend.csv         choose a blend of runs, and write its CSV
+python -m kit status                                                  all runs: finished, running, stopped; what is next
+python -m kit ledger                                                  all scores, here and at Kaggle; what to submit
+python -m kit predict runs/mine --images DIR --out submission.csv     predict images with a run folder, without its data
+python -m kit bundle runs/mine --out DIR                              a folder that predicts without internet
+python -m kit export runs/mine --fold 0 --out net.onnx                one network as ONNX
+python -m kit download pets                                           fetch a data set; without a name, list them
+python -m kit bench                                                   time kit against other packages, on this machine
 """
 
 import tyro
 
 from kit.cli.audit import Audit
 from kit.cli.bench import Bench
+from kit.cli.blend import Blend
 from kit.cli.bundle import Bundle
 from kit.cli.compare import Compare
 from kit.cli.download import Download
@@ -37,13 +39,14 @@ def main() -> int:
         "new": New,
         "lint": Lint,
         "audit": Audit,
-        "predict": Predict,
+        "compare": Compare,
+        "tune": Tune,
+        "blend": Blend,
         "status": Status,
         "ledger": Ledger,
-        "tune": Tune,
+        "predict": Predict,
         "bundle": Bundle,
         "export": Export,
-        "compare": Compare,
         "download": Download,
         "bench": Bench,
     }

@@ -15,6 +15,8 @@ crossfit.py     chosen on the other folds, scored on the held-out one
 tune.py         a rule searched part by part, cross-fitted as a whole
 components.py   a table of components: the counts at every area cut
 intervals.py    an interval around a score, from groups of images
+blending.py     which blend of several runs to submit (blend_pixels.py, blend_classes.py, blend_pools.py,
+                blend_search.py)
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
 contradictions.py  regions where predictions contradict labels with confidence
@@ -23,6 +25,10 @@ validation.py   the scores of held-out samples during training
 
 from typing import TYPE_CHECKING
 
+from kit.scoring.blend_classes import ClassPool, rivals_of
+from kit.scoring.blend_pixels import layer_of
+from kit.scoring.blend_pools import MaskPool, Mix, PixelPool
+from kit.scoring.blending import Blend, Costs, blend
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
 from kit.scoring.boundary_iou import MeanBoundaryIoU, boundary_iou
 from kit.scoring.calibration import band_histogram, calibration_error, interval_of_calibration, reliability
@@ -61,22 +67,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "Blend",
+    "ClassPool",
     "Comparison",
+    "Costs",
     "CrossFit",
     "DatasetDice",
     "DatasetIoU",
     "InstancePrecision",
     "Interval",
+    "MaskPool",
     "MeanBoundaryIoU",
     "MeanDice",
     "MeanDicePerClass",
     "MeanIoU",
     "MeanSurfaceDice",
     "Metric",
+    "Mix",
+    "PixelPool",
     "PrecisionOverThresholds",
     "Scores",
     "band_histogram",
     "binary_scores",
+    "blend",
     "boundary_f1",
     "boundary_iou",
     "calibration_error",
@@ -96,6 +109,7 @@ __all__ = [
     "interval_of_metric",
     "interval_of_score",
     "iou",
+    "layer_of",
     "level_histogram",
     "mean_accuracy",
     "mean_boundary_f1",
@@ -105,6 +119,7 @@ __all__ = [
     "pixel_accuracy",
     "read_oof_csv",
     "reliability",
+    "rivals_of",
     "score",
     "seed_spread",
     "surface_dice",

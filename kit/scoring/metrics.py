@@ -23,7 +23,8 @@ Conventions of the metrics here:
 
 Slides are too large for two masks in memory: there a metric counts from the confusion matrix of the image, by a further
 method counts_of_matrix(matrix), i64 (K, K), rows = truth; of classes that overlap (K, 2, 2), one of each. Metrics that
-look at borders or objects have none.
+look at borders or objects have none. counts_of_matrices, the same of many matrices (..., L, K, K) -> (..., M), saves
+time where thousands of masks are compared: L is the number of classes that overlap, each with a matrix, else 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,6 +76,11 @@ class MeanDice:
         """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
         return np.array([foreground_scores(_without_classes(matrix))[1], 1.0])
 
+    def counts_of_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """The same of many: (..., L, K, K) -> (..., 2)."""
+        scores = foreground_scores(_foreground_matrices(matrices))[1]
+        return np.stack([scores, np.ones_like(scores)], axis=-1)
+
 
 @dataclass(frozen=True)
 class DatasetDice:
@@ -93,6 +99,11 @@ class DatasetDice:
         (_, false), (missed, hits) = _without_classes(matrix)
         return np.array([2.0 * hits, 2.0 * hits + false + missed])
 
+    def counts_of_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """The same of many: (..., L, K, K) -> (..., 2)."""
+        hits, wrong = _hits_and_errors(matrices)
+        return np.stack([2.0 * hits, 2.0 * hits + wrong], axis=-1)
+
 
 @dataclass(frozen=True)
 class DatasetIoU:
@@ -110,6 +121,11 @@ class DatasetIoU:
         """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
         (_, false), (missed, hits) = _without_classes(matrix)
         return np.array([float(hits), float(hits + false + missed)])
+
+    def counts_of_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """The same of many: (..., L, K, K) -> (..., 2)."""
+        hits, wrong = _hits_and_errors(matrices)
+        return np.stack([hits, hits + wrong], axis=-1).astype(float)
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,10 @@ class MeanIoU:
     def counts_of_matrix(self, matrix: np.ndarray) -> np.ndarray:
         """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
         return matrix.reshape(-1).astype(float)
+
+    def counts_of_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """The same of many: (..., L, K, K) -> (..., M)."""
+        return np.reshape(matrices, (*np.shape(matrices)[:-3], -1)).astype(float)
 
     def score(self, sums: np.ndarray) -> np.ndarray:
         """(..., M) -> (...): the mean over the classes in truth or prediction; NaN where there is none."""
@@ -182,6 +202,12 @@ class MeanDicePerClass:
         """The same from the confusion matrix i64 (K, K) of the image: slides are counted so."""
         return self._counts(overlapping.dice(matrix) if matrix.ndim == 3 else dice(matrix)[1:])
 
+    def counts_of_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """The same of many: (..., L, K, K) -> (..., 2)."""
+        each = dice(matrices)[..., 1:]
+        each = np.where(np.isnan(each), 1.0, each).reshape(*each.shape[:-2], -1)
+        return np.stack([each.sum(axis=-1), np.full(each.shape[:-1], float(each.shape[-1]))], axis=-1)
+
     def _counts(self, each: np.ndarray) -> np.ndarray:
         return np.array([np.where(np.isnan(each), 1.0, each).sum(), float(len(each))])
 
@@ -207,6 +233,13 @@ class PrecisionOverThresholds:
         union = hits + false + missed
         twentieths = np.arange(10, 20)  # in whole numbers, because 0.55 is no exact float
         return np.array([np.mean(20 * hits > twentieths * union) if union else 1.0, 1.0])
+
+    def counts_of_matrices(self, matrices: np.ndarray) -> np.ndarray:
+        """The same of many: (..., L, K, K) -> (..., 2)."""
+        hits, wrong = _hits_and_errors(matrices)
+        exceeded = 20 * hits[..., None] > np.arange(10, 20) * (hits + wrong)[..., None]
+        precision = np.where(hits + wrong > 0, exceeded.mean(axis=-1), 1.0)
+        return np.stack([precision, np.ones_like(precision)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -272,6 +305,20 @@ def _without_classes(matrix: np.ndarray) -> np.ndarray:
     if len(matrix) == 2:
         return matrix
     return np.array([[matrix[:1, :1].sum(), matrix[:1, 1:].sum()], [matrix[1:, :1].sum(), matrix[1:, 1:].sum()]])
+
+
+def _foreground_matrices(matrices: np.ndarray) -> np.ndarray:
+    """The matrices (..., 2, 2) of background and foreground of (..., L, K, K)."""
+    whole = np.asarray(matrices).sum(axis=-3)
+    if whole.shape[-1] == 2:
+        return whole
+    parts = [[whole[..., :1, :1], whole[..., :1, 1:]], [whole[..., 1:, :1], whole[..., 1:, 1:]]]
+    return np.stack([np.stack([part.sum(axis=(-2, -1)) for part in row], axis=-1) for row in parts], axis=-2)
+
+
+def _hits_and_errors(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = _foreground_matrices(matrices)
+    return found[..., 1, 1], found[..., 0, 1] + found[..., 1, 0]
 
 
 def _foreground_matrix(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

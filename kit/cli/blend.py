@@ -1,0 +1,183 @@
+"""python -m kit blend: choose a blend of finished runs, and write its submission."""
+
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from kit.cli.flags import unzipped
+
+if TYPE_CHECKING:
+    from kit.runs.blend import RunsBlend
+    from kit.scoring.blending import Candidate
+    from kit.scoring.intervals import Interval
+
+HEADS = ("", "score", "95 % interval", "tuned", "seconds", "weights")
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Choose a blend of finished runs by their out-of-fold predictions, and write its CSV from kept test predictions.
+
+    The runs are joined by id; runs with another truth, other folds or groups are refused. Each way to blend is chosen
+    on the other folds and scored on the held-out one, by the competition's metric. A blend of one run is an answer too.
+    A JSON file beside the CSV holds the weights, the table and the expected score.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folders
+    out: Path = Path("submissions/blend.csv")  # the CSV; the JSON file has the same name
+    sample: Path | None = None  # the sample submission: its keys, all of them, in its order
+    budget: str | None = None  # what all members may cost on the test images: seconds, or 2x the best run's
+    json: bool = False  # one JSON object instead of text
+
+    def run(self) -> int:
+        """Blend; 1 where the runs cannot be blended, or where there is no valid CSV."""
+        try:
+            budget = _budget(self.budget)
+        except ValueError as error:
+            return self._end({}, [str(error)])
+        from kit.runs.blend import blend_runs, write_facts  # imported here: PyTorch takes seconds
+        from kit.runs.blend_submit import lacking_tests, write_blend
+
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                blended = blend_runs(self.runs, budget, _progress("reading"))
+        except (ValueError, OSError) as error:
+            return self._end({}, [str(error)])
+        if not self.json:
+            print("\n".join(_lines(blended)), flush=True)
+        csv, errors = None, []
+        lacking = [text for r in blended.mix.members if (text := lacking_tests(blended.runs[r]))]
+        if any(run.dialect is not None for run in blended.runs):
+            errors = [f"{text}{_flag(blended, text)}" for text in lacking]
+        if not lacking:
+            try:
+                problems = write_blend(
+                    blended.runs, blended.mix, blended.rule, self.out, unzipped(self.sample), _progress("test")
+                )
+                csv, errors = self.out, [str(one) for one in problems if one.severity == "error"]
+                self._say(*(str(one) for one in problems if one.severity != "error"))
+            except (ValueError, OSError) as error:
+                errors = [str(error)]
+        elif not errors:
+            self._say(*lacking[:1])
+        write_facts(self.out.with_suffix(".json"), blended, csv)
+        self._say(f"{csv or 'no CSV was written'}, {self.out.with_suffix('.json')}")
+        return self._end({**blended.facts(), "csv": csv and str(csv)}, errors)
+
+    def _say(self, *lines: str) -> None:
+        for line in lines if not self.json else ():
+            print(line, flush=True)
+
+    def _end(self, facts: dict, errors: list[str]) -> int:
+        if self.json:
+            print(json.dumps({**facts, "errors": errors}))
+        for error in errors if not self.json else ():
+            print(f"error: {error}")
+        return int(bool(errors))
+
+
+def _budget(text: str | None) -> float | str | None:
+    """Seconds, or a text as "2x"."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?x?", text) or not float(text.removesuffix("x")) > 0:
+        raise ValueError(f"--budget is a number of seconds, or a factor of the best run's cost as 2x; got {text!r}")
+    return text if text.endswith("x") else float(text)
+
+
+def _progress(what: str) -> object:
+    def bar(items: Iterable, total: int) -> Iterable:
+        from tqdm import tqdm
+
+        return tqdm(items, what, total=total, leave=False, disable=None)
+
+    return bar
+
+
+def _flag(blended: "RunsBlend", text: str) -> str:
+    """The flag that keeps test predictions, where the recipe of the run that a message is about has it."""
+    from kit.runs.run import read_json
+
+    run = next(run for run in blended.runs if text.startswith(str(run.folder)))
+    has = "keep_test" in json.dumps(read_json(run.folder / "config.json"))
+    return " (its recipe has --keep-test)" if has and "keep_test" in text else ""
+
+
+def _lines(blended: "RunsBlend") -> list[str]:
+    """What was found, as text."""
+    first, found = blended.joined[0], blended.found
+    names = [run.name for run in blended.runs]
+    rows = [
+        (name, f"{score.value:.5f}", _ends(score), "", _seconds(cost.seconds), f"alone ({cost.source})")
+        for name, score, cost in zip(names, found.runs, blended.costs, strict=True)
+    ]
+    rows += [_row(blended, one, names) for one in found.candidates]
+    widths = [max(len(row[i]) for row in [HEADS, *rows]) for i in range(len(HEADS))]
+    lines = [
+        f"{len(names)} runs, {len(first.ids)} held-out images in {len(set(first.groups))} groups, folds "
+        f"{', '.join(map(str, first.folds))}; {first.metric.name}",
+        "below the runs, each score is of choices made on the other folds; tuned ones are of those made on all",
+        *(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [HEADS, *rows]
+        ),
+        "",
+        _verdict(blended, names),
+        f"expected score of new groups: {found.chosen.score:.5f}{_within(found.chosen.interval)}",
+    ]
+    notes = {found.chosen.interval.note} - {""}
+    return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def _row(blended: "RunsBlend", one: "Candidate", names: list[str]) -> tuple[str, ...]:
+    seconds = _seconds(one.cost) + ("" if one.is_affordable else " (over)")
+    return (one.name, f"{one.score:.5f}", _ends(one.interval), f"{one.tuned:.5f}", seconds, _weights(blended, one))
+
+
+def _weights(blended: "RunsBlend", one: "Candidate") -> str:
+    """The weights, and the threshold where it is not the runs' own."""
+    facts = blended.mix_facts(one.mix)
+    parts = facts["weights"]
+    if len(set(one.mix.weights)) > 1:
+        text = "; ".join(f"{name}: {_shares(own)}" for name, own in parts.items())
+    else:
+        text = _shares(parts)
+    if not any(one.mix.shifts):
+        return text
+    cut = facts["threshold"]
+    return f"{text}, at {', '.join(f'{each:.3f}' for each in (cut if isinstance(cut, tuple) else [cut]))}"
+
+
+def _shares(parts: dict[str, float]) -> str:
+    return " + ".join(f"{share:.3g} {name}" for name, share in parts.items())
+
+
+def _verdict(blended: "RunsBlend", names: list[str]) -> str:
+    found, members = blended.found, blended.mix.members
+    if len(names) == 1:
+        return f"one run: {_weights(blended, found.chosen)}"
+    if len(members) == 1:
+        alone = _weights(blended, found.chosen)
+        return f"{alone}: no blend scores better than the best single run on images that it was not chosen on"
+    gain = f"{found.gain.value:+.5f}{_within(found.gain, sign='+')}"
+    return f"{found.chosen.name}, of {len(members)} runs: {gain} over the best run"
+
+
+def _ends(score: "Interval", sign: str = "") -> str:
+    return "" if score.low is None else f"{score.low:{sign}.5f} … {score.high:{sign}.5f}"
+
+
+def _within(score: "Interval", sign: str = "") -> str:
+    ends = _ends(score, sign)
+    return f" ({ends})" if ends else ""
+
+
+def _seconds(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds:.1f}"

@@ -1,0 +1,160 @@
+"""Blends of finished runs: the work behind `python -m kit blend`.
+
+blend_pool.py     the out-of-fold predictions, made ready to be blended
+blend_submit.py   the submission, from kept test predictions
+
+    submissions/blend.csv, and blend.json beside it: runs, weights, thresholds, the table, the expected score
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kit.prediction.rule import Rule
+from kit.runs.blend_pool import Progress, common_rule, is_competing, moved_rule, own_shifts, pool_of
+from kit.runs.finished import FinishedRun, read_run
+from kit.runs.joining import join_runs
+from kit.runs.run import read_json
+from kit.scoring.blend_pools import Mix
+from kit.scoring.blending import Blend, Costs, blend, enough
+from kit.scoring.intervals import Interval
+from kit.system.files import write_atomic
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What predicting the test images costs. seconds: of all networks of a run; None if unknown. source: where from."""
+
+    seconds: float | None
+    images: int
+    source: str
+
+
+@dataclass(frozen=True)
+class RunsBlend:
+    """What was found for some runs. runs: as given, with all their folds; joined: with their common ones."""
+
+    runs: tuple[FinishedRun, ...]
+    joined: tuple[FinishedRun, ...]
+    costs: tuple[Cost, ...]
+    rule: Rule
+    found: Blend
+
+    @property
+    def mix(self) -> Mix:
+        """The weights and thresholds to use."""
+        return self.found.chosen.mix
+
+    def facts(self) -> dict:
+        """All of it as plain values, for a JSON file."""
+        first, found = self.joined[0], self.found
+        return {
+            "metric": first.metric.name,
+            "images": len(first.ids),
+            "groups": len(set(first.groups)),
+            "folds": list(first.folds),
+            "runs": [
+                {
+                    "name": run.name, "folder": str(run.folder), "key": joined.key, "folds": list(joined.folds),
+                    "score": _interval(score), "seconds": cost.seconds, "test_images": cost.images,
+                    "timed_by": cost.source,
+                }
+                for run, joined, score, cost in zip(self.runs, self.joined, found.runs, self.costs, strict=True)
+            ],
+            "table": [
+                {
+                    "name": one.name, "score": _interval(one.interval), "tuned": one.tuned, "seconds": one.cost,
+                    "within_budget": one.is_affordable, **self.mix_facts(one.mix),
+                    "picks": {str(fold): self.mix_facts(mix) for fold, mix in one.picks.items()},
+                }
+                for one in found.candidates
+            ],
+            "chosen": {"name": found.chosen.name, **self.mix_facts(self.mix)},
+            "gain_over_best_run": _interval(found.gain),
+            "expected": _interval(found.chosen.interval),
+        }  # fmt: skip
+
+    def mix_facts(self, mix: Mix) -> dict:
+        """The weights and the threshold of a blend, as plain values."""
+        rule = moved_rule(self.rule, mix.shifts)
+        names = list(self.joined[0].task.classes) if self.rule.separate else ["all"]
+        parts = {
+            name: {run.name: n / sum(own) for run, n in zip(self.runs, own, strict=True) if n}
+            for name, own in zip(names, mix.weights, strict=True)
+        }
+        shared = len(set(mix.weights)) == 1
+        return {
+            "weights": next(iter(parts.values())) if shared else parts,
+            "whole_weights": [list(own) for own in mix.weights],
+            "threshold": None if is_competing(self.joined[0]) else rule.threshold,
+        }
+
+
+def blend_runs(
+    folders: Sequence[Path], budget: float | str | None = None, progress: Progress = lambda items, total: items
+) -> RunsBlend:
+    """Choose a blend of the runs in some folders.
+
+    budget: seconds that predicting the test images may cost; a text "2x": so many times the cost of the best run.
+    Raises ValueError where runs cannot be joined (see join_runs), are named alike, or are not timed and have a budget.
+    """
+    runs = [read_run(folder) for folder in folders]
+    if len({run.name for run in runs}) < len(runs):
+        raise ValueError(f"each run is given once, by a name of its own; got {', '.join(run.name for run in runs)}")
+    joined = join_runs(runs)
+    costs = [cost_of(run) for run in runs]
+    limit = _limit(budget, joined, costs)
+    pool = pool_of(joined, progress)
+    found = blend(
+        pool, joined[0].fold_of, joined[0].groups, shifts=_shifts(joined, pool.layers),
+        costs=Costs([cost.seconds for cost in costs], limit), classes=_own_classes(joined[0]) if len(runs) > 1 else (),
+    )  # fmt: skip
+    return RunsBlend(tuple(runs), tuple(joined), tuple(costs), common_rule(joined), found)
+
+
+def cost_of(run: FinishedRun) -> Cost:
+    """What the run's networks take for its test images, or where it has none for as many as were held out."""
+    images = len(run.test_ids) or len(run.ids)
+    timed = read_json(run.folder / "test.json")
+    if timed.get("images"):
+        return Cost(round(timed["seconds"] / timed["images"] * images, 2), images, "test.json")
+    folds = [read_json(run.folder / f"fold{fold}/finished.json").get("seconds") for fold in run.folds]
+    if None in folds:
+        return Cost(None, images, "not timed")
+    return Cost(round(sum(folds) / len(run.ids) * images * len(folds), 2), images, "finished.json")
+
+
+def write_facts(path: Path, blended: RunsBlend, csv: Path | None) -> None:
+    """Write what was found beside the CSV. csv: None where it was not written."""
+    write_atomic(path, json.dumps({**blended.facts(), "csv": None if csv is None else csv.name}, indent=2) + "\n")
+
+
+def _limit(budget: float | str | None, runs: Sequence[FinishedRun], costs: Sequence[Cost]) -> float | None:
+    if budget is None:
+        return None
+    if unknown := [str(run.folder) for run, cost in zip(runs, costs, strict=True) if cost.seconds is None]:
+        raise ValueError(
+            f"a budget needs the time of every run, and {', '.join(unknown)} has none: run its recipe again"
+        )
+    if not isinstance(budget, str):
+        return float(budget)
+    scores = [float(run.metric.score(run.scores.counts.sum(axis=0))) for run in runs]
+    return float(budget.removesuffix("x")) * costs[int(np.argmax(scores))].seconds
+
+
+def _shifts(runs: Sequence[FinishedRun], layers: int) -> np.ndarray:
+    return np.zeros((len(runs), layers), int) if is_competing(runs[0]) else own_shifts(runs)
+
+
+def _own_classes(run: FinishedRun) -> list[int]:
+    """The classes that may have weights of their own."""
+    if not run.rule.separate:
+        return []
+    return enough(run.scores.matrices[:, :, 1].sum(axis=-1) > 0, run.groups)
+
+
+def _interval(found: Interval) -> dict:
+    return {"value": found.value, "low": found.low, "high": found.high, "note": found.note}

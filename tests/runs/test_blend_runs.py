@@ -1,0 +1,217 @@
+"""Finished runs blended from their folders alone, up to the CSV."""
+
+import json
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from any_data import Shapes, nearest_colour, run_recipe
+from tasks_data import Objects, Overlapping
+from tiny import TinyDataset, tiny_competition, tiny_network
+from tiny_run import finish_two_folds, new_run
+
+from kit.__main__ import main
+from kit.losses import bce_dice, cross_entropy
+from kit.prediction import Rule, Store, blended
+from kit.recipe import finish
+from kit.runs import Submission, join_runs, read_run
+from kit.runs.blend import blend_runs
+from kit.runs.blend_pool import moved_rule, own_shifts, pool_of
+from kit.runs.blend_submit import write_blend
+from kit.scoring import Mix
+from kit.scoring.blend_pools import MaskPool, PixelPool, alike
+from kit.submission import rle
+
+SIZE = TinyDataset().size
+
+
+def finished(folder, keep_test=True, **changes):
+    """A run of two folds with a submission."""
+    run = new_run(finish_two_folds(folder), **changes)
+    finish(run, "all", None, tiny_network, Submission(tiny_competition(), folder=folder.parent, keep_test=keep_test))
+    return run
+
+
+def copy_of(folder, to, rng, size=None, channels=1):
+    """The same run with noisy predictions, of another size."""
+    other = shutil.copytree(folder, to)
+    for store in (Store(path, channels) for path in [other / "oof", *other.glob("test/fold*")]):
+        for path in store.folder.glob("*.png"):
+            levels = np.stack([cv2.resize(one, size[::-1]) if size else one for one in store.read(path.stem)])
+            store.write(path.stem, (levels + rng.normal(0, 25, levels.shape)).clip(0, 255).astype(np.uint8))
+    return other
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of one data set; the second one's predictions are of another size."""
+    folder, rng = tmp_path_factory.mktemp("blended"), np.random.default_rng(0)
+    one = finished(folder / "one").folder
+    return one, copy_of(one, folder / "two", rng, (18, 30))
+
+
+def cli(monkeypatch, *args):
+    monkeypatch.setattr(sys, "argv", ["kit", *map(str, args)])
+    return main()
+
+
+def rows_of(csv):
+    lines = csv.read_text().splitlines()[1:]
+    return dict(line.split(",") for line in lines)
+
+
+def test_the_counts_are_those_of_whole_masks(runs):
+    joined = join_runs([read_run(folder) for folder in runs])
+    pool = pool_of(joined)
+    assert isinstance(pool, PixelPool)
+    for mix in (Mix(((1, 3),), (9,)), Mix(((0, 1),), (0,))):
+        rule = moved_rule(Rule(), mix.shifts)
+        for i, id in enumerate(joined[0].ids):
+            mask = rule.mask(blended([run.levels(id) for run in joined], np.array(mix.weights), SIZE, rule), SIZE)
+            counts = joined[0].metric.counts(joined[0].truth(id), mask)
+            np.testing.assert_array_equal(pool.counts(mix)[i], counts)
+    np.testing.assert_array_equal(pool.counts(alike([1, 0], 1)), joined[0].scores.counts)
+
+
+def test_the_csv_is_that_of_the_blended_test_predictions(runs, tmp_path):
+    read = [read_run(folder) for folder in runs]
+    mix = Mix(((3, 2),), (-20,))
+    assert not [one for one in write_blend(read, mix, Rule(), tmp_path / "b.csv") if one.severity == "error"]
+    rows, rule = rows_of(tmp_path / "b.csv"), Rule(108 / 256)
+    assert [*rows] == [f"{id}.jpg" for id in TinyDataset().test_ids]
+    for id in TinyDataset().test_ids:
+        levels = [run.tests(fold).read(id) for run in read for fold in (0, 1)]
+        mask = rule.mask(blended(levels, np.array([3, 3, 2, 2]), SIZE, rule), SIZE)
+        np.testing.assert_array_equal(rle.decode(rows[f"{id}.jpg"], SIZE), mask)
+
+
+def test_a_blend_of_one_is_the_submission_of_the_run(runs, tmp_path):
+    write_blend([read_run(folder) for folder in runs], Mix(((1, 0),), (0,)), Rule(), tmp_path / "b.csv")
+    assert (tmp_path / "b.csv").read_bytes() == (runs[0].parent / "tiny_one.csv").read_bytes()
+
+
+def test_the_rows_are_those_of_the_sample_and_unreadable_images_are_empty(runs, tmp_path):
+    unreadable = shutil.copytree(runs[0], tmp_path / "one")
+    sizes = unreadable / "test/sizes.csv"
+    sizes.write_text("\n".join(line for line in sizes.read_text().splitlines() if "test_03" not in line) + "\n")
+    sample = tmp_path / "sample.csv"
+    sample.write_text("img,rle_mask\ntest_03.jpg,\ntest_01.jpg,\n")
+    write_blend([read_run(unreadable)], Mix(((1,),), (0,)), Rule(), tmp_path / "b.csv", sample)
+    rows = rows_of(tmp_path / "b.csv")
+    assert [*rows] == ["test_03.jpg", "test_01.jpg"]
+    assert rows["test_03.jpg"] == ""
+    assert rows["test_01.jpg"]
+    sample.write_text("img,rle_mask\nother.jpg,\n")
+    with pytest.raises(ValueError, match=r"1 image of .*sample.csv are no test images"):
+        write_blend([read_run(unreadable)], Mix(((1,),), (0,)), Rule(), tmp_path / "b.csv", sample)
+
+
+def test_the_command_writes_the_csv_and_the_facts(runs, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "new/blend.csv"
+    assert cli(monkeypatch, "blend", *runs, "--out", out) == 0
+    text = capsys.readouterr().out
+    facts = json.loads(out.with_suffix(".json").read_text())
+    for part in ("best run", "equal mean", "greedy", "weights and threshold", "expected score", "alone (test.json)"):
+        assert part in text
+    assert [one["name"] for one in facts["runs"]] == ["one", "two"]
+    assert facts["runs"][0]["score"]["value"] == pytest.approx(read_run(runs[0]).scores.images["dice"].mean())
+    assert facts["runs"][0]["key"] == read_run(runs[0]).key
+    assert facts["csv"] == "blend.csv"
+    chosen = next(one for one in facts["table"] if one["name"] == facts["chosen"]["name"])
+    assert facts["expected"] == chosen["score"]
+    assert chosen["score"]["value"] == max(one["score"]["value"] for one in facts["table"])
+    assert cli(monkeypatch, "blend", *runs, "--out", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {**facts, "csv": str(out), "errors": []}
+
+
+def test_a_budget_in_seconds_and_as_a_factor(runs, tmp_path, capsys, monkeypatch):
+    cost = json.loads((runs[0] / "test.json").read_text())["seconds"]
+    for budget in ("1.5x", f"{1.5 * cost:.4f}"):
+        assert cli(monkeypatch, "blend", *runs, "--out", tmp_path / "b.csv", "--budget", budget, "--json") == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert len(facts["chosen"]["weights"]) == 1
+        assert not next(one for one in facts["table"] if one["name"] == "equal mean")["within_budget"]
+    assert cli(monkeypatch, "blend", *runs, "--budget", "much") == 1
+    assert "--budget is a number of seconds" in capsys.readouterr().out
+
+
+def test_without_kept_predictions_the_command_says_how_to_keep_them(runs, tmp_path, capsys, monkeypatch):
+    lacking = [shutil.copytree(folder, tmp_path / folder.name) for folder in runs]
+    for folder in lacking:
+        shutil.rmtree(folder / "test")
+    assert cli(monkeypatch, "blend", *lacking, "--out", tmp_path / "b.csv") == 1
+    text = capsys.readouterr().out
+    assert "has not kept the test predictions of folds 0, 1 of its networks. Run its recipe again" in text
+    assert not (tmp_path / "b.csv").exists()
+    assert json.loads((tmp_path / "b.json").read_text())["csv"] is None
+
+
+def test_what_cannot_be_blended_is_refused(runs, tmp_path):
+    with pytest.raises(ValueError, match="each run is given once, by a name of its own; got one, one"):
+        blend_runs([runs[0], runs[0]])
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    path = other / "predictor.json"
+    path.write_text(path.read_text().replace('"min_area": 0', '"min_area": 7'))
+    with pytest.raises(ValueError, match="make masks by other rules"):
+        blend_runs([runs[0], other])
+    (other / "fold0/oof.csv").write_text((other / "fold0/oof.csv").read_text().replace("car0_01,car0", "car0_01,car7"))
+    with pytest.raises(ValueError, match="cannot be joined: another group of 1 image"):
+        blend_runs([runs[0], other])
+
+
+def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
+    one = finished(tmp_path / "low", rule=Rule(0.3)).folder
+    joined = join_runs([read_run(runs[0]), read_run(one)])
+    np.testing.assert_array_equal(own_shifts(joined), [[0], [77 - 128]])
+    found = blend_runs([runs[0], one]).found
+    for run, alone in zip(joined, found.runs, strict=True):
+        assert alone.value == pytest.approx(run.metric.score(run.scores.counts.sum(axis=0)))
+
+
+def test_a_search_by_whole_masks_that_would_take_too_long_is_refused(runs, tmp_path, monkeypatch):
+    own = [shutil.copytree(folder, tmp_path / folder.name) for folder in runs]
+    for folder in own:
+        path = folder / "predictor.json"
+        path.write_text(path.read_text().replace('"min_area": 0', '"min_area": 7'))
+    assert isinstance(pool_of(join_runs([read_run(folder) for folder in own])), MaskPool)
+    monkeypatch.setattr("kit.runs.blend_pool.LONGEST", 0.01)
+    with pytest.raises(ValueError, match="needs the whole mask of every image of every blend that is tried: about 0 h"):
+        blend_runs(own)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "network", "loss"),
+    [
+        (Shapes(), nearest_colour, cross_entropy),
+        (Overlapping(3), lambda: tiny_network(3), bce_dice),
+        (Objects(), tiny_network, bce_dice),
+    ],
+    ids=["multiclass", "multilabel", "instances"],
+)
+def test_every_task(dataset, network, loss, tmp_path):
+    """The counts of a blend are those of the masks that the same blend makes of test images."""
+    run = run_recipe(dataset, tmp_path / "one", network, loss)
+    other = copy_of(run.folder, tmp_path / "two", np.random.default_rng(1), channels=run.channels)
+    joined = join_runs([read_run(run.folder), read_run(other)])
+    pool = pool_of(joined)
+    assert isinstance(pool, MaskPool) == run.rule.objects
+    weights = np.array([[2, 1]] * pool.layers)
+    counts = pool.counts(alike([2, 1], pool.layers))
+    for i, id in enumerate(joined[0].ids):
+        truth, levels = joined[0].truth(id), [one.levels(id) for one in joined]
+        mask = run.rule.mask(blended(levels, weights, truth.shape[:2], run.rule), truth.shape[:2])
+        np.testing.assert_array_equal(counts[i], joined[0].metric.counts(truth, mask))
+    result = blend_runs([run.folder, other])
+    assert np.isfinite(result.found.chosen.score)
+    facts = json.loads(json.dumps(result.facts()))
+    assert facts["chosen"] == {"name": result.found.chosen.name, **json.loads(json.dumps(result.mix_facts(result.mix)))}
+    if run.rule.separate:
+        first, *others = run.dataset.classes
+        own = result.mix_facts(Mix(((1, 0), *[(1, 3)] * len(others)), (3, *[0] * len(others))))
+        assert own["weights"][first] == {result.runs[0].name: 1}
+        assert own["weights"][others[0]] == {result.runs[0].name: 0.25, result.runs[1].name: 0.75}
+        assert own["threshold"][:2] == (131 / 256, 0.5)
+    elif not run.rule.objects:
+        assert facts["chosen"]["threshold"] is None
