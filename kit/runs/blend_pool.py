@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -20,6 +21,8 @@ from kit.scoring.confusion import confusion_matrix
 from kit.system.threads import ordered_map
 
 REACH = 64  # levels by which a threshold may move, down or up: from 0.5 to 0.25 and 0.75
+TRIED = 16  # images after which the memory that all of them will take is known
+MOST_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # bytes
 LONGEST = 3600.0  # seconds that a search by whole masks may take
 
 Progress = Callable[[Iterable, int], Iterable]
@@ -83,7 +86,11 @@ def pool_of(runs: Sequence[FinishedRun], progress: Progress = lambda items, tota
     one = _rivals if is_competing(first) else functools.partial(_layers, levels=levels_of(rule), reach=reach)
     with single_threaded_cv2():
         read = ordered_map(lambda id: one(runs, id), first.ids, THREADS)
-        images = list(progress(read, len(first.ids)))
+        images = []
+        for image in progress(read, len(first.ids)):
+            images.append(image)
+            if len(images) == TRIED:
+                _check_memory(runs, images)
     if is_competing(first):
         return ClassPool(images, first.metric)
     return PixelPool(images, first.metric, reach, overlapping=rule.separate)
@@ -120,6 +127,23 @@ def _rivals(runs: Sequence[FinishedRun], id: str) -> Rivals:
     truth = runs[0].truth(id)
     maps = [[enlarged_class(level, truth.shape) for level in run.levels(id)] for run in runs]
     return rivals_of(np.array(maps), truth)
+
+
+def _check_memory(runs: Sequence[FinishedRun], images: Sequence[list[Layer] | Rivals]) -> None:
+    """Raise ValueError where the undecided pixels of all images need too much memory, saying which runs leave many."""
+    layers = [part for image in images for part in ([image] if isinstance(image, Rivals) else image)]
+    taken = sum(part.values.nbytes + part.truth.nbytes for part in layers) / len(images) * len(runs[0].ids)
+    if taken <= MOST_MEMORY:
+        return
+    shares = []
+    for run in runs:
+        levels = np.concatenate([run.levels(id).reshape(-1) for id in run.ids[:TRIED]])
+        shares.append(f"{run.folder} {np.mean((levels >= 128 - REACH) & (levels < 128 + REACH)):.1%}")
+    raise ValueError(
+        f"the pixels on which these runs differ, or are unsure, would take {taken / 1e9:.1f} GB of memory, more than "
+        f"half of what this machine has. Of each run's pixels these have a probability between 0.25 and 0.75: "
+        f"{', '.join(shares)}. Leave out a run that is unsure of most pixels: it does not help a blend"
+    )
 
 
 def _mask_pool(runs: Sequence[FinishedRun], rule: Rule) -> MaskPool:

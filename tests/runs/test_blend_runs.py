@@ -170,6 +170,13 @@ def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
         assert alone.value == pytest.approx(run.metric.score(run.scores.counts.sum(axis=0)))
 
 
+def test_runs_that_leave_too_many_pixels_undecided_are_refused(runs, monkeypatch):
+    monkeypatch.setattr("kit.runs.blend_pool.TRIED", 4)
+    monkeypatch.setattr("kit.runs.blend_pool.MOST_MEMORY", 1000)
+    with pytest.raises(ValueError, match=r"would take 0.0 GB of memory.*one \d+.\d%, .*two \d+.\d%. Leave out a run"):
+        blend_runs(runs)
+
+
 def test_a_search_by_whole_masks_that_would_take_too_long_is_refused(runs, tmp_path, monkeypatch):
     own = [shutil.copytree(folder, tmp_path / folder.name) for folder in runs]
     for folder in own:
