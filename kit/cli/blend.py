@@ -50,8 +50,7 @@ class Blend:
                 blended = blend_runs(self.runs, budget, _progress("reading"))
         except (ValueError, OSError) as error:
             return self._end({}, [str(error)])
-        if not self.json:
-            print("\n".join(_lines(blended)), flush=True)
+        self._say(*_lines(blended), *(f"note: {note}" for note in blended.notes))
         csv, errors = None, []
         lacking = [text for r in blended.mix.members if (text := lacking_tests(blended.runs[r]))]
         if any(run.dialect is not None for run in blended.runs):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.prediction.chosen import read_chosen
 from kit.prediction.rule import Rule
 from kit.runs.blend_pool import Progress, common_rule, is_competing, moved_rule, own_shifts, pool_of
 from kit.runs.finished import FinishedRun, read_run
@@ -48,6 +49,16 @@ class RunsBlend:
         """The weights and thresholds to use."""
         return self.found.chosen.mix
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know beside the table: tuned rules take no part."""
+        chosen = {run.folder: read_chosen(run.folder, lambda run=run: run.folds) for run in self.runs}
+        return [
+            f"{folder / 'rule.json'} is not applied: a blend has the rule of the recipes, and a threshold of its own"
+            for folder, one in chosen.items()
+            if one and one.rule
+        ]
+
     def facts(self) -> dict:
         """All of it as plain values, for a JSON file."""
         first, found = self.joined[0], self.found
@@ -73,6 +84,7 @@ class RunsBlend:
                 for one in found.candidates
             ],
             "chosen": {"name": found.chosen.name, **self.mix_facts(self.mix)},
+            "notes": self.notes,
             "gain_over_best_run": _interval(found.gain),
             "expected": _interval(found.chosen.interval),
         }  # fmt: skip

@@ -15,6 +15,7 @@ from tiny_run import finish_two_folds, new_run
 from kit.__main__ import main
 from kit.losses import bce_dice, cross_entropy
 from kit.prediction import Rule, Store, blended
+from kit.prediction.chosen import chosen_on
 from kit.recipe import finish
 from kit.runs import Submission, join_runs, read_run
 from kit.runs.blend import blend_runs
@@ -222,3 +223,14 @@ def test_every_task(dataset, network, loss, tmp_path):
         assert own["threshold"][:2] == (131 / 256, 0.5)
     elif not run.rule.objects:
         assert facts["chosen"]["threshold"] is None
+
+
+def test_a_tuned_rule_of_a_run_takes_no_part_and_is_named(runs, tmp_path):
+    tuned = shutil.copytree(runs[0], tmp_path / "tuned")
+    facts = {"format": 1, "rule": {"threshold": 0.3}, "used": True, "why": "", "key": chosen_on(tuned, [0, 1])}
+    (tuned / "rule.json").write_text(json.dumps(facts))
+    blended = blend_runs([tuned, runs[1]])
+    assert blended.rule == read_run(runs[0]).rule
+    [note] = blended.facts()["notes"]
+    assert note.startswith(f"{tuned / 'rule.json'} is not applied")
+    assert blend_runs(runs[:2]).notes == []
