@@ -178,6 +178,7 @@ def test_scores_against_a_csv_of_true_masks(bare, tmp_path):
     assert (code, "--truth needs the sizes of the images" in told) == (1, True)
 
 
+@pytest.mark.slow  # a new interpreter
 def test_lint_of_a_csv_does_not_wait_for_torch(tmp_path):
     csv(tmp_path / "s.csv", "img,rle_mask", "a,1 4")
     code = "import sys; sys.argv[1:] = ['lint', 's.csv', '--shape', '3', '4']; from kit.cli import main; main(); "

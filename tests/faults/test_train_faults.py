@@ -95,6 +95,7 @@ def test_fault_32_kill_at_any_byte_of_a_checkpoint_leaves_the_old_one(tmp_path, 
     assert list(load_state(tmp_path / "last.pt")) == ["new", "lr"]
 
 
+@pytest.mark.slow
 def test_fault_32_kill_at_each_step_of_writing_an_epochs_files(tmp_path):
     command = {"epochs": 1, "save_minutes": -1}
     train_tiny.start(tmp_path / "whole", **command)

@@ -119,7 +119,7 @@ def test_odd_images_are_named_by_what_is_odd():
     assert {id for id, _ in found} == {"blurred", "dark", "large", "long", "grey"}
 
 
-@pytest.mark.parametrize("factor", [1.0, 0.7])
+@pytest.mark.parametrize("factor", [pytest.param(1.0, marks=pytest.mark.slow), 0.7])
 def test_the_shift_is_clear_where_test_images_are_darker(factor):
     tests = {f"t{k}": (scene(500 + k) * factor).astype(np.uint8) for k in range(40)}
     shift = audit(Scenes(scenes(60), tests=tests)).shift

@@ -56,6 +56,7 @@ def partitions(count, k):
     return extend([], 0)
 
 
+@pytest.mark.slow
 def test_no_fold_is_ever_empty_and_valid_folds_stay_scikit_learns():
     emptied = 0
     for seed in range(1000):

@@ -58,6 +58,7 @@ def test_stratified_groups_are_more_alike_than_groups_alone():
     assert np.mean(both) < np.mean(alone) / 2
 
 
+@pytest.mark.slow
 def test_folds_do_not_depend_on_the_process():
     """Sets of strings come in another order in every process; folds must not."""
     code = "import test_folds; print([split(5).tolist() for split, _ in test_folds.SPLITS.values()])"

@@ -58,6 +58,7 @@ def test_what_goes_wrong_is_a_note(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "tiny_mine.csv").exists()
 
 
+@pytest.mark.slow
 def test_other_flags_make_a_child_of_the_run(tmp_path):
     for name, lr in (("a", 0.1), ("b", 0.2), ("c", 0.2)):
         folder = finish_two_folds(tmp_path / name)
@@ -141,6 +142,7 @@ def test_the_cross_fitted_score_counts_while_the_tuned_rule_is_in_use(tmp_path):
         assert crossfit_of(tmp_path, "of other predictions") is None
 
 
+@pytest.mark.slow
 def test_runs_of_one_split_are_paired(tmp_path):
     a, b = (finished(tmp_path / name).folder for name in ("a", "b"))
     first, second = (record(folder, Ledger(tmp_path / "other.jsonl")) for folder in (a, b))

@@ -96,7 +96,13 @@ def test_parameters_counted_by_hand():
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    ("name", "channels"), [("mobilenet_v2", 4), ("vgg11", 3), ("tu-convnext_atto", 3), ("tu-mobilenetv3_small_050", 1)]
+    ("name", "channels"),
+    [
+        ("mobilenet_v2", 4),
+        ("tu-convnext_atto", 3),
+        ("tu-mobilenetv3_small_050", 1),
+        pytest.param("vgg11", 3, marks=pytest.mark.slow),
+    ],
 )
 def test_any_encoder_any_size(name, channels):
     """VGG's first map has the image's size, ConvNeXt's second has no channels."""

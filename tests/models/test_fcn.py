@@ -245,6 +245,7 @@ def test_small_images(trunk, size):
         assert logits.isfinite().all()
 
 
+@pytest.mark.slow
 def test_from_scratch_the_signal_arrives_and_the_logits_start_at_zero():
     torch.manual_seed(0)
     net = FCN16s(num_classes=2, dropout=0)

@@ -44,6 +44,8 @@ SUBMISSIONS = {
     "carvana_effunet": "carvana_effunet_run_fold0_drawn.csv",
 }
 
+QUICK = ("camvid_segnet", "carvana_effunet", "pets_unet", "pets_fpn")  # the others are slow
+
 STAGES = {"voc_deconvnet": ("--stage 1", "--stage 2"), "voc_fcn": ("--stage 32s", "--stage 16s", "--stage 8s")}
 
 
@@ -59,7 +61,9 @@ def write_vgg16(path):
     torch.save({f"features.{name}": value for name, value in nn.Sequential(*layers).state_dict().items()}, path)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "recipe", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+)
 def test_the_readme_line_runs_to_the_report(recipe, tmp_path, run, request):
     data, small, images = RECIPES[recipe]
     folder = request.getfixturevalue(data) if data == FEW_CARS else data(tmp_path / "data")
@@ -98,6 +102,7 @@ def blood(run, tmp_path, flags):
     return run(f"python recipes/blood_deconvnet.py --data-dir {shlex.quote(str(folder))} {small} {flags}", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_papers_own_training_of_the_blood_cells(tmp_path, run):
     done = blood(run, tmp_path, "--paper")
     assert (done.returncode, done.stderr) == (0, "")
@@ -106,6 +111,7 @@ def test_the_papers_own_training_of_the_blood_cells(tmp_path, run):
     assert "share of images over 0.97 in pixel accuracy" in report["further"]
 
 
+@pytest.mark.slow
 def test_the_sweep_of_learning_rates_draws_a_plot_and_goes_on(tmp_path, run):
     for trained in (3, 0):
         done = blood(run, tmp_path, "--lr-sweep")

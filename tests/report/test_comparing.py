@@ -174,6 +174,7 @@ def test_of_more_runs_the_best_two_are_shown_and_p_is_corrected(folders):
     assert all(pair["holm"] >= pair["p"] for pair in facts["pairs"])
 
 
+@pytest.mark.slow
 def test_other_folds_are_compared_image_by_image_with_a_note(folders, tmp_path):
     order = np.arange(24) // 3 % 2
     order = np.where(np.arange(24) < 12, order, 1 - order)
@@ -203,6 +204,7 @@ def changed_scores(run, matrices, folder):
     return dataclasses.replace(run, scores=scores, folder=shutil.copytree(run.folder, folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "network", "loss"),
     [(Shapes(), nearest_colour, cross_entropy), (Overlapping(3), lambda: tiny_network(3), bce_dice)],

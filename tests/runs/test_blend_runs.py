@@ -189,6 +189,7 @@ def test_a_search_by_whole_masks_that_would_take_too_long_is_refused(runs, tmp_p
         blend_runs(own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "network", "loss"),
     [

@@ -172,6 +172,7 @@ def stopping_loss(logits, masks):
     return bce_dice(logits, masks)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_of_overlapping_classes_resumes_bit_for_bit(tmp_path):
     dataset = Overlapping(2, images=12)
 

@@ -155,9 +155,10 @@ def small_store(rng):
     return levels.astype(np.uint8), truths
 
 
-def test_greedy_is_a_plain_caruana():
+@pytest.mark.parametrize("stores", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_greedy_is_a_plain_caruana(stores):
     rng, uneven = np.random.default_rng(2), 0
-    for _ in range(1000):
+    for _ in range(stores):
         levels, truths = small_store(rng)
         images = [([own[i][None] for own in levels], truths[i][None].astype(np.uint8)) for i in range(len(truths))]
         pool = pool_of(images, MeanDice())
@@ -167,7 +168,7 @@ def test_greedy_is_a_plain_caruana():
         expected = plain_caruana(levels.astype(int), truths, rows)
         assert found.weights[0] == tuple((expected // np.gcd.reduce(expected)).tolist())
         uneven += len(set(expected) - {0}) > 1
-    assert uneven > 100  # many of them are more than an equal mean
+    assert uneven > stores / 10  # many of them are more than an equal mean
 
 
 def noisy_images(rng, count, noise):
