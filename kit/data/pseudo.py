@@ -62,7 +62,7 @@ class PseudoSamples(TorchDataset):
     def __repr__(self) -> str:
         """The settings: a run compares them when it is resumed, and all but the labels between folds."""
         low, high = self.undecided
-        return f"Pseudo({self.share:g}, {low:g} to {high:g}, u8 ({len(self.ids)},) {self.key})"
+        return f"Pseudo({self.share:.3g}, {low:.3g} to {high:.3g}, u8 ({len(self.ids)},) {self.key})"
 
     def __len__(self) -> int:
         return round(len(self.labelled) / (1 - self.share))

@@ -10,6 +10,7 @@ A mask says by its dtype what it is: u8, bool or int32. How levels become a mask
 `kit.prediction.Rule`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,11 @@ class Task:
         if self.has_objects:
             return (mask > 0).view(np.uint8)
         return mask.view(np.uint8) if self.overlaps else mask
+
+
+def has_background(classes: Sequence[str], task: str | None = None) -> bool:
+    """Whether class 0 is a background: of two classes always, of more by its name; classes that overlap have one."""
+    return len(classes) == 2 or task == "multilabel" or classes[0] == "background"
 
 
 def task_of(dataset: object) -> Task:

@@ -109,10 +109,12 @@ class Rule:
         """The same rule for a mask with `factor` times as many pixels."""
         if factor == 1:
             return self
+
+        def at(area: int) -> int:  # a part that is on stays on
+            return max(1, round(area * factor)) if area else 0
+
         areas = [getattr(self, name) for name in AREAS]
-        scaled = [
-            tuple(round(k * factor) for k in one) if isinstance(one, tuple) else round(one * factor) for one in areas
-        ]
+        scaled = [tuple(map(at, one)) if isinstance(one, tuple) else at(one) for one in areas]
         return dataclasses.replace(self, **dict(zip(AREAS, scaled, strict=True)))
 
     def mask(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

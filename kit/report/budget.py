@@ -17,7 +17,7 @@ WORDS = {
     "extra": "extra: background taken for foreground",
     "swapped": "a foreground class taken for another one",
     "empty": "something predicted where there is nothing, or nothing where there is something",
-    "objects": "objects that are split, merged or shifted, without a wrong pixel",
+    "other": "without a wrong pixel",
 }
 
 
@@ -27,7 +27,7 @@ def loss_budget(results: Results) -> dict | None:
         return None
     name, losses = image_losses(results)
     lost = float(losses.sum())
-    kinds = _by_kind(losses, results.errors)
+    kinds = {} if results.task == "instances" else _by_kind(losses, results.errors)  # objects are no pixels
     worst = np.argsort(-losses, kind="stable")[:SHOWN]
     ids = results.images["id"].tolist()
     rows = [
@@ -57,11 +57,11 @@ def image_losses(results: Results) -> tuple[str, np.ndarray]:
 
 
 def _by_kind(losses: np.ndarray, errors: np.ndarray) -> dict[str, float]:
-    """What is lost by each kind. An image that loses without a wrong pixel has objects that are not as in the truth."""
+    """What is lost by each kind; "other" is lost by images without a wrong pixel, as a metric of borders may."""
     wrong = errors.sum(axis=1)
     shares = errors / np.maximum(wrong, 1)[:, None]
     found = dict(zip(KINDS, (losses[:, None] * shares).sum(axis=0).tolist(), strict=True))
-    return found | {"objects": float(losses[wrong == 0].sum())}
+    return found | {"other": float(losses[wrong == 0].sum())}
 
 
 def _share(part: float, whole: float) -> float:

@@ -15,7 +15,7 @@ def doubtful_images(results: Results) -> list[dict]:
         return []
     levels = results.levels if results.levels.ndim == 4 else results.levels[:, None]
     added, missed = levels[:, :, 0, SURE:].sum(axis=(1, 2)), levels[:, :, 1, : 256 - SURE].sum(axis=(1, 2))
-    pixels = np.maximum(levels[:, 0].sum(axis=(1, 2)), 1)
+    pixels = np.maximum(levels.sum(axis=(1, 2, 3)), 1)  # of classes that overlap each pixel counts once a class
     share = (added + missed) / pixels
     rows, ids = np.argsort(-share, kind="stable")[:SHOWN], results.images["id"].tolist()
     return [

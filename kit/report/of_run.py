@@ -1,5 +1,6 @@
 """The report of a run: its finished folds pooled into oof.csv, report.json and report.html."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable
@@ -56,6 +57,10 @@ def report(
 
 def write_run_report(run: Run, metric: Metric | None = None, csv_size: tuple[int, int] | None = None) -> dict:
     """Write oof.csv, report.json and report.html anew. Returns the content of report.json."""
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # kept for the page; each is drawn again there, and what fails is said
+        thumbnails_of(run, finished(run))  # before the lock: it may take minutes
     with run_lock(run.folder / "report.lock", wait=600):  # another fold may finish at the same time
         found = scores(run)
         write_atomic(run.folder / "oof.csv", found.images.to_csv(index=False))
@@ -68,7 +73,7 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
     begun = [read_json(run.fold_folder(fold) / "origin.json") for fold in folds]
     origins = [*filter(None, begun), run.origin]
     own = read_json(run.folder / "further.json")
-    drawn = thumbnails_of(run, folds)
+    drawn = _thumbnails(run, folds)
     return Results(
         title=run.name,
         drawn=run.dataset.drawn,
@@ -99,6 +104,15 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
         folds=run.num_folds,
         **_readers(run),
     )
+
+
+def _thumbnails(run: Run, folds: list[int]) -> tuple[dict[str, bytes], dict[str, float]] | None:
+    """Those of the page; None, and a line on the screen, where they cannot be drawn: the report does without."""
+    try:
+        return thumbnails_of(run, folds)
+    except (OSError, ValueError) as error:
+        print(f"note: the page has no gallery: {error}", flush=True)
+        return None
 
 
 def tuned_facts(run: Run) -> dict | None:

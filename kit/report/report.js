@@ -4,22 +4,27 @@ const gallery = document.getElementById("gallery"), viewer = document.getElement
 if (gallery) {
   const items = [...gallery.children], byId = new Map(items.map(item => [item.dataset.id, item]));
   const control = name => document.getElementById("g-" + name);
-  const number = (item, key) => item.dataset[key] === "" ? -1 : Number(item.dataset[key]);
+  const number = (item, key) => item.dataset[key] === "" ? null : Number(item.dataset[key]);
+  const scores = items.map(item => number(item, "score")).filter(score => score !== null);
+  const [lowest, highest] = [Math.min(0, ...scores), Math.max(1, ...scores)];
 
   function shown() { return [...gallery.children].filter(item => !item.hidden); }
 
   function update() {
     const [key, sign] = control("sort").value.split(" "), text = control("text").value.trim().toLowerCase();
-    const fold = control("fold").value, below = Number(control("below").value);
-    const order = key === "id" ? (a, b) => a.dataset.id.localeCompare(b.dataset.id, "en", { numeric: true })
-      : (a, b) => sign * (number(a, key) - number(b, key));
+    const fold = control("fold").value, below = Number(control("below").value), all = below >= highest;
+    const byNumber = (a, b) => {  // images without one come last
+      const [one, other] = [number(a, key), number(b, key)];
+      return one === null || other === null ? (one === null) - (other === null) : sign * (one - other);
+    };
+    const order = key === "id" ? (a, b) => a.dataset.id.localeCompare(b.dataset.id, "en", { numeric: true }) : byNumber;
     for (const item of items) {
       const words = (item.dataset.id + " " + item.dataset.group).toLowerCase();
       item.hidden = !(words.includes(text) && (fold === "" || item.dataset.fold === fold)
-        && (below >= 1 || number(item, "score") <= below));
+        && (all || (number(item, "score") !== null && number(item, "score") <= below)));
     }
     gallery.append(...items.toSorted(order));
-    control("limit").textContent = below >= 1 ? "all" : "≤ " + below.toFixed(2);
+    control("limit").textContent = all ? "all" : "≤ " + below.toFixed(2);
     control("count").textContent = shown().length + " of " + items.length + " images";
   }
 
@@ -105,6 +110,7 @@ if (gallery) {
   part("out").addEventListener("click", () => magnify(0.5));
   part("close").addEventListener("click", () => viewer.close());
   addEventListener("hashchange", follow);
+  Object.assign(control("below"), { min: lowest, max: highest, step: (highest - lowest) / 100, value: highest });
   document.documentElement.classList.add("scripted");
   update();
   follow();

@@ -7,6 +7,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
+from kit.data.tasks import has_background
 from kit.prediction.rule import Rule
 from kit.scoring import confusion, overlapping
 from kit.scoring.confusion import foreground_scores
@@ -84,6 +85,11 @@ class Results:
     def averaged(self) -> bool:
         """Whether scores are means over classes, and not those of the one foreground."""
         return len(self.classes) > (1 if self.overlaps else 2)
+
+    @property
+    def has_background(self) -> bool:
+        """Whether class 0 is a background, so that the images have a foreground."""
+        return has_background(self.classes, self.task)
 
     @property
     def of_classes(self) -> ModuleType:

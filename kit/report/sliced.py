@@ -10,12 +10,14 @@ FAMILIES = {  # kinds of slices that the page has no table of its own for
     "border": "foreground at the image's border",
     "brightness": "brightness of the image",
 }
+OF_FOREGROUND = {"area", "border"}
 
 
 def sliced_scores(results: Results) -> list[dict]:
     """Return the content of "slices" in report.json, see kit.report.measure."""
     slices = slices_of(results.images, results.touches, results.brightness)
-    large = [one for one in slices if one.kind in FAMILIES and len(one.rows) >= LEAST]
+    kinds = FAMILIES.keys() - (() if results.has_background else OF_FOREGROUND)
+    large = [one for one in slices if one.kind in kinds and len(one.rows) >= LEAST]
     several = {one.kind for one in large if sum(other.kind == one.kind for other in large) > 1}
     return [
         {"family": FAMILIES[one.kind], "name": one.name, **_scored(results, one.rows)}

@@ -13,6 +13,7 @@ import numpy as np
 
 from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
+from kit.data.tasks import has_background
 from kit.report.cards import BLUE, ORANGE
 from kit.report.display import as_rgb
 from kit.runs.run import Run, read_json, read_only_allowed
@@ -33,19 +34,24 @@ def thumbnails_of(run: Run, folds: list[int]) -> tuple[dict[str, bytes], dict[st
 
 
 def draw_thumbnail(
-    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, channels: tuple[str, ...] | None = None
+    image: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    channels: tuple[str, ...] | None = None,
+    background: bool = True,
 ) -> tuple[bytes, float]:
     """The WebP file, and the mean of the image as a person sees it, 0..1.
 
     image (H, W, C); truth, prediction: masks of the task's kind. Wrong pixels are blue where foreground was missed and
-    orange elsewhere; a pixel of the drawing is coloured where an eighth of those behind it are wrong.
+    orange elsewhere; a pixel of the drawing is coloured where an eighth of those behind it are wrong. background:
+    whether class 0 is one.
     """
     height, width = image.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     drawing = cv2.resize(as_rgb(image, channels), size, interpolation=cv2.INTER_AREA)
     brightness = float(drawing.mean() / 255)
-    missed, wrong = _wrong(truth, prediction)
+    missed, wrong = _wrong(truth, prediction, background)
     for mask, colour in ((wrong & ~missed, ORANGE), (missed, BLUE)):
         share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         drawing[share >= 1 / 8] = colour
@@ -53,7 +59,7 @@ def draw_thumbnail(
     return webp.tobytes(), brightness
 
 
-def _wrong(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _wrong(truth: np.ndarray, prediction: np.ndarray, background: bool) -> tuple[np.ndarray, np.ndarray]:
     """Where foreground was missed, and where anything is wrong, bool (H, W)."""
     if truth.ndim == 3:
         missed = (truth & ~prediction).any(axis=2)
@@ -61,7 +67,7 @@ def _wrong(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.nd
     if truth.dtype == np.int32:
         return (truth > 0) & (prediction == 0), (truth > 0) != (prediction > 0)
     wrong = (truth != prediction) & (truth != 255)
-    return wrong & (truth > 0) & (prediction == 0), wrong
+    return wrong & (truth > 0) & (prediction == 0) & background, wrong
 
 
 def _of_fold(run: Run, fold: int) -> tuple[dict[str, bytes], dict[str, float]]:
@@ -74,7 +80,8 @@ def _of_fold(run: Run, fold: int) -> tuple[dict[str, bytes], dict[str, float]]:
     def draw(id: str) -> tuple[bytes, float]:
         truth = run.dataset.read_mask(id)
         prediction = run.store.mask(id, truth.shape[:2])
-        return draw_thumbnail(run.dataset.read_image(id), truth, prediction, tuple(run.dataset.channels))
+        background = has_background(run.dataset.classes, run.task.name)
+        return draw_thumbnail(run.dataset.read_image(id), truth, prediction, tuple(run.dataset.channels), background)
 
     with ThreadPoolExecutor(THREADS) as pool, single_threaded_cv2():
         drawn = list(pool.map(draw, ids))

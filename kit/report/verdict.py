@@ -80,6 +80,8 @@ def _of_data(m: dict) -> Iterator[tuple[str, str, str]]:
 
 def _of_interval(m: dict) -> Iterator[tuple[str, str, str]]:
     score = m["metric"] or m["pooled"]["dice_mean"]
+    if score["value"] is None:
+        yield "fail", "There is no score.", "Look at the masks: they may hold nothing to score."
     if m["groups"] < FEW_GROUPS:
         yield (
             "warn",

@@ -22,12 +22,12 @@ from kit.prediction.saved import CODE, SavedRun, finished_folds, read_saved
 from kit.prediction.slides import SlideLevels, SlideStore
 from kit.prediction.store import Store
 from kit.runs.run import read_json
-from kit.runs.testing import read_sizes
+from kit.runs.testing import STORES, read_sizes
 from kit.runs.truth import Truth
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import MeanDice, MeanDicePerClass, Metric
 from kit.submission.dialect import Dialect
-from kit.system.files import counted, digest, list_some
+from kit.system.files import counted, list_some
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,10 @@ class FinishedRun:
         return replace(self, scores=self.scores.take(rows))
 
     def tests(self, fold: int) -> Store | None:
-        """The kept test predictions of a fold's network of now; None where there are none."""
-        weights = self.folder / f"fold{fold}/last.safetensors"
-        found = weights.is_file() and [*self.folder.glob(f"test/fold{fold}-{digest(weights)[:8]}-*")]
-        return self._store(max(found, key=lambda path: path.stat().st_mtime)) if found else None
+        """The test predictions of a fold by the run's settings of now; None where they are not kept."""
+        name = read_json(self.folder / STORES).get(str(fold))
+        folder = self.folder / "test" / (name or "none")
+        return self._store(folder) if folder.is_dir() else None
 
     @functools.cached_property
     def test_sizes(self) -> dict[str, tuple[int, int]]:

@@ -90,6 +90,7 @@ def submit(
                 seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
                 write_atomic(run.folder / "test.json", json.dumps(seconds))
             _write(path, parts, competition, unreadable)
+            predictions.name_stores()
             if submission.keep_test:
                 predictions.write_sizes(unreadable)
             predictions.forget_older()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from kit.prediction.predictor import Take, UnreadableImages
 from kit.prediction.slides import mean_of_levels, store_of, stream
 from kit.prediction.store import Store
 from kit.runs.oof import prediction_key, predictor
-from kit.runs.run import Run
+from kit.runs.run import Run, read_json
 from kit.runs.training import load
 from kit.submission.competition import Competition
 from kit.system.files import digest, short_hash, write_atomic
 from kit.system.threads import Result
 
 SIZES = "test/sizes.csv"  # id,height,width of the test images, beside kept predictions of them
+STORES = "test/stores.json"  # {fold: the folder of its predictions by the settings, networks and test images of now}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ class TestPredictions:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("id", "height", "width"), *rows])
         write_atomic(self.run.folder / SIZES, text.getvalue())
+
+    def name_stores(self) -> None:
+        """Note which folders hold, or would hold, the predictions of now: others are of other views or test images."""
+        named = {str(fold): self.store(fold).folder.name for fold in self.folds}
+        kept = read_json(self.run.folder / STORES)
+        if {**kept, **named} != kept:
+            write_atomic(self.run.folder / STORES, json.dumps({**kept, **named}))
 
     def forget_older(self) -> None:
         """Remove what networks predicted whose folds have other weights now."""

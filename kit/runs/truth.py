@@ -18,11 +18,12 @@ import numpy as np
 from kit.data.resize import single_threaded_cv2
 from kit.data.run_masks import RunMask
 from kit.data.tasks import Task
-from kit.system.files import check_id, file_name, write_atomic
+from kit.system.files import check_id, file_name, run_lock, write_atomic
 
 FOLDER = "truth"
 PACKED = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-MOST_OBJECTS = 65535  # of an image: labels are kept in 16 bits
+HALF = 1 << 16  # labels of objects are kept in 16 bits; of more objects in two halves, as two channels
+LOCK = ".truth"  # a folder that is locked while masks of other data are removed
 KEY = "key"  # a file beside the masks: a name of the data that they are of
 THREADS = 4  # that read and write masks
 
@@ -48,26 +49,24 @@ class Truth:
     def keep(self, ids: Sequence[str], read: Callable[[str], np.ndarray | RunMask], key: str) -> None:
         """Keep the masks of `ids` that are not there. key: a name of the data; masks of other data are removed."""
         path = self.folder / KEY
-        if self.folder.is_dir() and not (path.is_file() and path.read_text() == key):
-            for kept in self.folder.iterdir():
-                kept.unlink(missing_ok=True)  # another fold's process may do it too
+        with run_lock(self.folder.with_name(LOCK), wait=600):  # two folds may end at the same time
+            if not (path.is_file() and path.read_text() == key):
+                for kept in self.folder.iterdir() if self.folder.is_dir() else ():
+                    kept.unlink()
+                write_atomic(path, key)
         if missing := self.missing(ids):
-            write_atomic(path, key)
             with ThreadPoolExecutor(THREADS) as pool, single_threaded_cv2():
                 list(pool.map(lambda id: self.write(id, read(id)), missing))
 
     def write(self, id: str, mask: np.ndarray | RunMask) -> None:
-        """Keep a mask of the task's kind. Labels of objects become 1, 2, … in their order.
-
-        Raises ValueError for an image of more than MOST_OBJECTS objects.
-        """
+        """Keep a mask of the task's kind. Labels of objects become 1, 2, … in their order."""
         if isinstance(mask, RunMask):
             write_atomic(self.path(id), lambda file: _write_runs(file, mask))
             return
         if self.task.overlaps:
             mask = np.moveaxis(mask, 2, 0).reshape(-1, mask.shape[1]).astype(np.uint8)
         elif self.task.has_objects:
-            mask = _numbered(id, mask)
+            mask = _numbered(mask)
         write_atomic(self.path(id), cv2.imencode(".png", np.ascontiguousarray(mask), PACKED)[1].tobytes())
 
     def read(self, id: str) -> np.ndarray | RunMask:
@@ -77,6 +76,8 @@ class Truth:
             return _read_runs(self.path(id), data)
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
         layers = len(self.task.classes) if self.task.overlaps else 1
+        if mask is not None and mask.ndim == 3 and self.task.has_objects:
+            mask = mask[..., 0] + HALF * mask[..., 1].astype(np.int32)
         if mask is None or mask.ndim != 2 or len(mask) % layers:
             raise _damaged(self.path(id))
         if self.task.overlaps:
@@ -84,13 +85,13 @@ class Truth:
         return mask.astype(np.int32) if self.task.has_objects else mask
 
 
-def _numbered(id: str, labels: np.ndarray) -> np.ndarray:
-    """The labels u16 (H, W) of an image, without gaps."""
+def _numbered(labels: np.ndarray) -> np.ndarray:
+    """The labels of an image without gaps: u16 (H, W), of HALF objects or more (H, W, 3), the low half first."""
     names, places = np.unique(labels, return_inverse=True)
-    numbers = np.cumsum(names != 0)
-    if numbers[-1] > MOST_OBJECTS:
-        raise ValueError(f"{id} has {numbers[-1]:,} objects, and at most {MOST_OBJECTS:,} can be kept: cut it in tiles")
-    return np.where(names == 0, 0, numbers).astype(np.uint16)[places.reshape(labels.shape)]
+    numbers = np.where(names == 0, 0, np.cumsum(names != 0))[places.reshape(labels.shape)]
+    if numbers.max(initial=0) < HALF:
+        return numbers.astype(np.uint16)
+    return np.stack([numbers % HALF, numbers // HALF, np.zeros_like(numbers)], axis=2).astype(np.uint16)
 
 
 def _write_runs(file: io.BufferedIOBase, mask: RunMask) -> None:

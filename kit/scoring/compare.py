@@ -123,13 +123,20 @@ def compare(
         raise ValueError(f"margin is 0 or more, got {margin}")
     spread = spread or seed_spread([a, b], score)
     scorers = [score_function(score, run.sum(axis=0)) for run in (*a, *b)]
-    found = interval_of_score(
-        np.concatenate([*a, *b], axis=1), groups, lambda sums: _difference(sums, scorers, len(a)), LEVEL
-    )
+    counts, sizes = np.concatenate([*a, *b], axis=1), _sizes(score, a, b)
+    found = interval_of_score(counts, groups, lambda sums: _difference(sums, scorers, len(a)), LEVEL, sizes=sizes)
     names, sums = sum_groups(np.concatenate([a.mean(axis=0), b.mean(axis=0)], axis=1), groups)
+    sums = sums[(sums != 0).any(axis=1)]  # a group with nothing to score says nothing
     parts = np.split(sums, 2, axis=1)
-    flipped = flip_groups(*parts, score_function(score, sums.sum(axis=0).reshape(2, -1).sum(axis=0))) if flips else None
-    facts = {"margin": margin, "groups": len(names), "flips": flipped, "spread": spread, "note": found.note}
+    pooled = score_function(score, sums.sum(axis=0).reshape(2, -1).sum(axis=0))
+    flipped = flip_groups(*parts, pooled) if flips else None
+    facts = {
+        "margin": margin,
+        "groups": len(sums) or len(names),
+        "flips": flipped,
+        "spread": spread,
+        "note": found.note,
+    }
     value, low, high, df = found[:4]
     if low is None:
         return Comparison(value, *[None] * 9, **facts)
@@ -137,6 +144,13 @@ def compare(
     of_seeds = spread.variance * (1 / len(a) + 1 / len(b)) if spread else 0.0
     law = _Law(np.sqrt(variance + of_seeds), (df, spread.df if spread else df), of_seeds)
     return Comparison(**_conclusions(value, law, margin), df=df, **facts)
+
+
+def _sizes(score: "Metric | Score", a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    """What each image weighs, (n,): the denominators of a ratio; None where the score is none."""
+    if not getattr(score, "ratio", False):
+        return None
+    return a[..., 1].mean(axis=0) + b[..., 1].mean(axis=0)
 
 
 def compare_all(

@@ -23,7 +23,7 @@ import pandas as pd
 from kit.data.dataset import Dataset
 from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
-from kit.data.tasks import is_label_image
+from kit.data.tasks import has_background, is_label_image
 from kit.prediction.enlarge import enlarge
 from kit.prediction.rule import Rule
 from kit.prediction.store import Store
@@ -151,7 +151,8 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
     counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
     share = _share(matrix) if share is None else share
     scores = (*map(float, _scores_of(matrix, rule)), share)
-    return _Counted(scores, matrix, levels, counts, error_kinds(truth, prediction), touches_edge(truth))
+    errors = error_kinds(truth, prediction, has_background(dataset.classes, getattr(dataset, "task", None)))
+    return _Counted(scores, matrix, levels, counts, errors, touches_edge(truth))
 
 
 def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

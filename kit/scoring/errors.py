@@ -15,28 +15,39 @@ NEAR = 3  # pixels, Euclidean, from the nearest pixel beside the border
 IGNORED = 255
 
 
-def error_kinds(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def error_kinds(truth: np.ndarray, prediction: np.ndarray, background: bool = True) -> np.ndarray:
     """Count the wrong pixels of each of KINDS in one image: i64 (5,).
 
     truth, prediction: masks of the task's kind, u8 (H, W) of classes with truth 255 ignored, bool (H, W, K), or int32
     (H, W) of labels. Of classes that overlap each class is counted by itself, "empty" too. Of objects only foreground
     and background are compared, and the borders between touching objects count as borders.
+    background: whether class 0 is one. Without one a wrong pixel is of the kind "boundary" or "swapped".
+    A connected part of the foreground that the other mask does not touch is missed, or extra, as a whole.
     """
     if truth.ndim == 3:
         layers = zip(np.moveaxis(truth, 2, 0), np.moveaxis(prediction, 2, 0), strict=True)
         return sum((error_kinds(*(layer.astype(np.uint8) for layer in pair)) for pair in layers), np.zeros(5, np.int64))
     has_objects = truth.dtype == np.int32
     counted = np.ones(truth.shape, bool) if has_objects else truth != IGNORED
-    of_truth, of_prediction = counted & (truth > 0), counted & (prediction > 0)
+    of_truth, of_prediction = (counted & ((mask > 0) | (not background)) for mask in (truth, prediction))
     wrong = of_truth != of_prediction if has_objects else counted & (truth != prediction)
     if not wrong.any():
         return np.zeros(5, np.int64)
     if of_truth.any() != of_prediction.any():
         return np.array([0, 0, 0, 0, np.count_nonzero(wrong)])
-    near = wrong & _near_borders(truth, counted)
+    alone = _untouched(of_truth, of_prediction) | _untouched(of_prediction, of_truth)
+    near = wrong & ~alone & _near_borders(truth, counted)
     far = wrong & ~near
     found = [near, far & ~of_prediction, far & ~of_truth, far & of_truth & of_prediction]
     return np.array([*map(np.count_nonzero, found), 0])
+
+
+def _untouched(mask: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The connected parts (8 neighbours) of a mask without a pixel of the other one, bool (H, W)."""
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    is_touched = np.zeros(count, bool)
+    is_touched[labels[other]] = True
+    return mask & ~is_touched[labels]
 
 
 def touches_edge(truth: np.ndarray) -> bool:

@@ -96,17 +96,21 @@ def interval_of_score(
     score: Callable[[np.ndarray], np.ndarray],
     level: float = 0.95,
     logit: bool = False,
+    sizes: np.ndarray | None = None,
 ) -> Interval:
     """Return the interval of a score that is no ratio of two sums: the jackknife over the score itself.
 
     counts: (n, M), one row an image. score: maps sums of rows (..., M) to scores (...). It is called once, with the
-    sum over all images first and then the sums without each group. The degrees of freedom weigh a group by its number
-    of images. logit: take the jackknife on the logit scale where all of these scores are between 0 and 1. Leave it
-    out for a difference of scores, whose interval must be able to hold 0.
+    sum over all images first and then the sums without each group. logit: take the jackknife on the logit scale where
+    all of these scores are between 0 and 1. Leave it out for a difference of scores, whose interval must be able to
+    hold 0. sizes: (n,), how much each image weighs in the degrees of freedom, as the denominators of a ratio; None: all
+    the same. A group whose counts are all 0, or without weight, holds nothing to score: it is left out and not counted.
     """
     counts = np.asarray(counts, float)
     _check(counts, groups, level)
-    names, sums = sum_groups(np.column_stack([np.ones(len(counts)), counts]), groups)
+    weights = np.ones(len(counts)) if sizes is None else np.asarray(sizes, float)
+    names, sums = sum_groups(np.column_stack([weights, counts]), groups)
+    names, sums = _with_something(names, sums)
     parts = [sums.sum(axis=0)[None], *([_leave_one_out(sums)] if len(names) > 2 else [])]
     with np.errstate(divide="ignore", invalid="ignore"):  # a group may hold all that there is to score
         whole, *without = np.asarray(score(np.concatenate(parts)[:, 1:]), float)
@@ -127,6 +131,14 @@ def interval_of_score(
         notes = ["one group alone decides whether the score is 0 or 1: cut there, rough"]
         return _around(whole, (whole, values[1:]), df, level, notes, back=lambda ends: np.clip(ends, 0, 1))
     return _around(whole, (whole, values[1:]), df, level, [])
+
+
+def _with_something(names: list[Hashable], sums: np.ndarray) -> tuple[list[Hashable], np.ndarray]:
+    """The groups that have weight and counts; all where none has."""
+    kept = (sums[:, 0] > 0) & (sums[:, 1:] != 0).any(axis=1)
+    if not kept.any():
+        return names, sums
+    return [name for name, one in zip(names, kept, strict=True) if one], sums[kept]
 
 
 def interval_of_metric(

@@ -9,6 +9,7 @@ import pytest
 from discs import class_results, classes, drawn_run, with_metric
 
 from kit import report
+from kit.prediction import Rule
 from kit.report.page import page as page_of
 from kit.report.thumbnails import draw_thumbnail
 from kit.report.verdict import verdict
@@ -100,6 +101,32 @@ def test_labels_that_the_network_contradicts(results):
     assert report.measure(class_results(drawn, *classes()))["doubtful"] == []
 
 
+def test_objects_have_no_kinds_and_classes_without_a_background_no_foreground(results):
+    labels = dataclasses.replace(results, task="instances", rule=Rule(objects=True))
+    assert report.measure(labels)["budget"]["kinds"] == []
+    assert len(report.measure(labels)["budget"]["images"]) == 10
+    drawn = class_results(drawn_run(), *classes())
+    touches, brightness = np.arange(10) % 2 == 0, np.linspace(0, 1, 10)
+    of_classes = dataclasses.replace(drawn, touches=touches, brightness=brightness)
+    families = {row["family"] for row in report.measure(of_classes)["slices"]}
+    named = dataclasses.replace(of_classes, classes=("background", *of_classes.classes[1:]))
+    more = {row["family"] for row in report.measure(named)["slices"]} - families
+    assert more == {"foreground at the image's border"}
+
+
+def test_shares_of_classes_that_overlap_are_at_most_one(results):
+    levels = np.zeros((4, 3, 2, 256), np.int64)
+    levels[:, :, 1, 0] = 100  # all of every class is there, and is surely denied
+    images = results.images.head(4).assign(dice=0.0, iou=0.0)
+    matrices = np.zeros((4, 3, 2, 2), np.int64)
+    matrices[:, :, 1, 0] = 100
+    own = dataclasses.replace(
+        results, task="multilabel", classes=("a", "b", "c"), rule=Rule((0.5,) * 3), images=images, matrices=matrices,
+        levels=levels, errors=None, touches=None, brightness=None, thumbnails=None, history={},
+    )  # fmt: skip
+    assert [row["share"] for row in report.measure(own)["doubtful"]] == [1.0] * 4
+
+
 def facts(**changes):
     score = {"value": 0.9, "low": 0.88, "high": 0.92, "note": ""}
     plain = {
@@ -110,6 +137,7 @@ def facts(**changes):
     return plain | changes
 
 
+NONE = {"value": None, "low": None, "high": None, "note": ""}
 CASES = {
     "nothing": ({}, "pass", []),
     "drawn": ({"drawn": True}, "warn", ["drawn by kit"]),
@@ -118,6 +146,7 @@ CASES = {
     "leak": ({"conventions": ["… Groups shared with the held-out ones: a (1)."]}, "fail", ["both trained on and held"]),
     "nothing learnt": ({"dataset": {"mean_iou": 0.405}}, "fail", ["no better than sky everywhere"]),
     "a fold": ({"folds": {"planned": 3, "finished": [1]}, "groups": 3}, "warn", ["1 of 3 folds", "3 groups"]),
+    "no score": ({"pooled": {"dice_mean": NONE}}, "fail", ["no score"]),
     "allowed leak": ({"conventions": ["The audit found 2 leaks, so the scores may …"]}, "warn", ["found 2 leaks."]),
     "tuned": ({"tuned": {"gap": 0.02}}, "warn", ["tuned rule flatters by 0.0200"]),
     "tuned well": ({"tuned": {"gap": 0.002}}, "pass", []),
@@ -225,6 +254,29 @@ def test_the_gallery_is_sorted_filtered_and_copied(visit, written):
     header, *rows = copied.strip().split("\n")
     assert header == "id,group,fold,score,dice,area"
     assert [row.split(",")[0] for row in rows] == ids_shown(page)
+
+
+@pytest.mark.browser
+def test_images_without_a_score_come_last_and_are_in_no_part_by_score(visit, results, tmp_path):
+    counts = np.ones((len(results.images), 2))
+    counts[::2, 0], counts[3] = 0.5, 0  # half of the scores are one half; one image holds nothing to score
+
+    class Own:
+        name, ratio = "own", True
+
+        def score(self, sums):
+            with np.errstate(invalid="ignore"):
+                return sums[..., 0] / sums[..., 1]
+
+    own = dataclasses.replace(results, metric=Own(), counts=counts)
+    report.write_report(own, tmp_path)
+    page = visit(tmp_path / "report.html")
+    without = results.images["id"].iloc[3]
+    for order in ("score 1", "score -1"):
+        page.select_option("#g-sort", order)
+        assert ids_shown(page)[-1] == without
+    page.locator("#g-below").fill("0.6")
+    assert set(ids_shown(page)) == set(results.images["id"].iloc[::2])
 
 
 @pytest.mark.browser

@@ -1,11 +1,13 @@
 """The true masks in a run folder: of every kind as the data set gave them, whole or not at all, never of other data."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from kit.data.run_masks import RunMask
 from kit.data.tasks import Task
-from kit.runs.truth import MOST_OBJECTS, Truth
+from kit.runs.truth import Truth
 
 TASKS = {
     "binary": Task("binary", ("background", "a")),
@@ -46,13 +48,25 @@ def test_objects_keep_their_pixels_and_their_order(background, tmp_path):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_more_objects_than_can_be_kept_are_refused(tmp_path):
-    labels = np.arange(MOST_OBJECTS + 2, dtype=np.int32)[None]
+@pytest.mark.parametrize("most", [65_535, 65_536, 200_000])
+def test_any_number_of_objects_is_kept(most, tmp_path):
+    labels = np.arange(most + 1, dtype=np.int32)[None].repeat(2, axis=0)
     truth = Truth(tmp_path, Task("instances", ("background", "cell")))
-    with pytest.raises(ValueError, match=r"one has 65,536 objects, and at most 65,535 can be kept: cut it in tiles"):
-        truth.write("one", labels)
-    truth.write("two", labels[:, :-1])
-    np.testing.assert_array_equal(truth.read("two"), labels[:, :-1])
+    truth.write("one", labels)
+    found = truth.read("one")
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_two_processes_that_keep_at_once_remove_nothing_of_one_another(tmp_path):
+    rng, task = np.random.default_rng(3), TASKS["binary"]
+    masks = {f"{part}{number}": drawn(task, rng) for part in "ab" for number in range(20)}
+    for attempt in range(20):
+        folder = tmp_path / str(attempt)
+        halves = [[id for id in masks if id[0] == part] for part in "ab"]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda ids, folder=folder: Truth(folder, task).keep(ids, masks.__getitem__, "key"), halves))
+        assert Truth(folder, task).missing(list(masks)) == []
 
 
 def test_runs_of_a_slide_come_back(tmp_path):

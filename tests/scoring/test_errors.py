@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from kit.scoring.errors import KINDS, NEAR, error_kinds, touches_edge
+
+
+def untouched(mask, other):
+    """The pixels of connected parts of a mask that hold no pixel of the other one."""
+    parts, count = scipy.ndimage.label(mask, np.ones((3, 3)))
+    alone = [k for k in range(1, count + 1) if not (other & (parts == k)).any()]
+    return np.isin(parts, alone)
 
 
 def by_hand(truth, prediction, has_objects=False):
@@ -18,6 +26,8 @@ def by_hand(truth, prediction, has_objects=False):
         if truth[y, x] != truth[y + dy, x + dx]
     ]
     found = dict.fromkeys(KINDS, 0)
+    one, other = ((mask > 0) & counted for mask in (truth, prediction))
+    alone = untouched(one, other) | untouched(other, one)
     full = [bool(((mask > 0) & counted).any()) for mask in (truth, prediction)]
     for y in range(height):
         for x in range(width):
@@ -26,7 +36,7 @@ def by_hand(truth, prediction, has_objects=False):
                 t, p = int(t > 0), int(p > 0)
             if not counted[y, x] or t == p:
                 continue
-            near = any((y - v) ** 2 + (x - u) ** 2 <= (NEAR - 1) ** 2 for v, u in beside)
+            near = not alone[y, x] and any((y - v) ** 2 + (x - u) ** 2 <= (NEAR - 1) ** 2 for v, u in beside)
             kind = (
                 "empty"
                 if full[0] != full[1]
@@ -92,3 +102,21 @@ def test_the_edge_of_the_image():
     assert not touches_edge(layers)
     layers[5, 4, 1] = True
     assert touches_edge(layers)
+
+
+def test_small_objects_that_are_missed_whole_are_missed_and_not_near_a_border():
+    truth = np.zeros((40, 60), np.uint8)
+    for left in (5, 25, 45):
+        truth[10:16, left : left + 6] = 1
+    prediction = np.where(np.arange(60) < 20, truth, 0).astype(np.uint8)
+    prediction[30:34, 50:54] = 1
+    assert error_kinds(truth, prediction).tolist() == [0, 2 * 36, 16, 0, 0]
+
+
+def test_without_a_background_no_class_is_missed():
+    truth, prediction = np.zeros((2, 20, 30), np.uint8)
+    truth[:, 15:] = 1
+    prediction[:, 11:] = 1
+    assert error_kinds(truth, prediction, background=False).tolist() == [20 * 3, 0, 0, 20, 0]
+    assert error_kinds(truth, prediction).tolist() == [20 * 3, 0, 20, 0, 0]
+    assert error_kinds(truth, truth * 0 + 2, background=False)[[1, 2, 4]].tolist() == [0, 0, 0]

@@ -16,6 +16,7 @@ from kit.scoring import (
     interval_of_score,
     iou,
 )
+from kit.scoring.compare import compare
 from kit.scoring.intervals import degrees_of_freedom
 
 
@@ -185,11 +186,16 @@ def test_a_score_that_one_group_keeps_from_one_ends_there():
 
 
 def test_a_score_that_a_group_alone_carries_has_no_interval():
-    counts = np.array([[3.0, 5], [0, 0], [0, 0], [0, 0]])
-    found = interval_of_score(
-        counts, list("abcd"), lambda sums: sums[..., 0] / np.where(sums[..., 1] > 0, sums[..., 1], np.nan)
-    )
+    counts = np.array([[3.0, 5], [0, 0.01], [0, 0.01], [0, 0.01]])
+
+    def score(sums):
+        return sums[..., 0] / np.where(sums[..., 1] > 1, 5, np.nan)
+
+    found = interval_of_score(counts, list("abcd"), score)
     assert found == Interval(0.6, None, None, None, "none: without group a there is no score")
+    counts[1:] = 0
+    found = interval_of_score(counts, list("abcd"), score)
+    assert found == Interval(0.6, None, None, None, "none: one group only, an interval needs three")
 
 
 def test_mean_iou_keeps_the_classes_of_the_whole_data_when_a_group_is_left_out():
@@ -244,3 +250,21 @@ def test_five_thousand_images_in_groups_of_their_own_are_fast():
     interval(scores, np.ones(5000), range(5000))
     interval_of_metric(MeanIoU(21), matrices, range(5000))
     assert time.perf_counter() - began < 3  # about 0.3 s
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.01])
+def test_groups_with_nothing_to_score_give_no_degrees_of_freedom(rest):
+    rng = np.random.default_rng(0)
+    sizes = np.repeat([100.0, 100.0, 100.0, *[rest] * 27], 2)
+    counts = np.column_stack([sizes * rng.uniform(0.5, 0.9, 60), sizes])
+    groups = np.repeat(np.arange(30), 2).tolist()
+
+    def score(sums):
+        return sums[..., 0] / sums[..., 1]
+
+    found = interval_of_score(counts, groups, score, sizes=sizes)
+    alone = interval_of_score(counts[:6], groups[:6], score)
+    assert found.df == pytest.approx(2, abs=0.01)
+    if rest == 0:
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+    assert compare(counts, counts[:, [1, 1]] * [0.5, 1], groups, DatasetDice()).df == pytest.approx(2, abs=0.01)
