@@ -22,7 +22,7 @@ from kit.system.files import digest, short_hash, write_atomic
 from kit.system.threads import Result
 
 SIZES = "test/sizes.csv"  # id,height,width of the test images, beside kept predictions of them
-STORES = "test/stores.json"  # {fold: the folder of its predictions by the settings, networks and test images of now}
+STORES = "test_stores.json"  # {fold: the folder of its predictions by the settings, networks and test images of now}
 
 
 @dataclass(frozen=True)
