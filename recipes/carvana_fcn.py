@@ -48,6 +48,7 @@ class Config:
     encoder_weights: Weights = "imagenet"  # of torchvision's vgg16: imagenet, none, or a file
     folds: int = 5
     test: Free[bool] = True  # predict the test images and write the submission
+    keep_test: Free[bool] = False  # keep every fold's predictions of the test images, to blend runs
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def main() -> None:
     frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["hflip"])
     folds = lambda: known.carvana_folds(carvana, config.folds, config.seed)  # noqa: E731
     run = open_run(config, carvana, folds, frame, tta, __file__)
-    submission = Submission(known.carvana(carvana), write=config.test)
+    submission = Submission(known.carvana(carvana), config.test, keep_test=config.keep_test)
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)
 
 

@@ -62,7 +62,7 @@ class Config:
     cache: Free[bool] = True  # keep the training images at --image-size on the disk
     compile: Free[bool] = False  # torch.compile the network
     test: Free[bool] = True  # predict the test images and write the submission
-    keep_test: Free[bool] = False  # keep every fold's predictions of the test images
+    keep_test: Free[bool] = False  # keep every fold's predictions of the test images, to blend runs
     pseudo: Free[tuple[Path, ...]] = ()  # runs with the same folds and --keep-test, which label the test images
     on_bad_image: Free[Literal["stop", "empty"]] = "stop"  # a test image that cannot be read: stop, or an empty mask
 

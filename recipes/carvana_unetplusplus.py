@@ -45,6 +45,7 @@ class Config:
     encoder_weights: Weights = "imagenet"  # imagenet, none, or a file
     folds: int = 5
     test: Free[bool] = True  # predict the test images and write the submission
+    keep_test: Free[bool] = False  # keep every fold's predictions of the test images, to blend runs
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
     frame = Frame(Resizing(config.image_size), statistics(config.encoder, config.encoder_weights))
     folds = lambda: known.carvana_folds(carvana, config.folds, config.seed)  # noqa: E731
     run = open_run(config, carvana, folds, frame, TTA(VIEWS["hflip"]), __file__)
-    submission = Submission(known.carvana(carvana), write=config.test)
+    submission = Submission(known.carvana(carvana), config.test, keep_test=config.keep_test)
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)
 
 
