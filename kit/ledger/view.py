@@ -106,7 +106,9 @@ def _newest(facts: Sequence[dict]) -> list[dict]:
     found: dict[object, dict] = {}
     for fact in facts:
         if fact["fact"] == "score":
-            found[fact.get("ref") or fact["key"]] = fact
+            name = fact.get("ref") or fact["key"]
+            found.pop(name, None)  # a correction back to an earlier value comes last
+            found[name] = fact
     return list(found.values())
 
 
