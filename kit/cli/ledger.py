@@ -14,7 +14,7 @@ from kit.ledger.kaggle import read_submissions
 from kit.ledger.recording import record
 from kit.ledger.status import run_folders
 from kit.ledger.table import text_of
-from kit.ledger.view import CSV, latest, view
+from kit.ledger.view import CSV, view
 from kit.system.files import counted
 
 
@@ -123,7 +123,7 @@ class Ledger:
 
     def _id(self, name: str, facts: list[dict]) -> str:
         """The id of a run that is named by its folder, its name or the first digits of its id. ValueError without."""
-        runs = latest([fact for fact in facts if fact["fact"] == "run"])
+        runs = [fact for fact in facts if fact["fact"] == "run"]
         called = Path(name).name if Path(name).name else name
         own = [run for run in runs if run["run"] == called] or [run for run in runs if run["id"].startswith(name)]
         if not own:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.ledger.recording import planned_of, read_facts
+from kit.ledger.recording import finished_of, planned_of, predictions_of, read_facts
 from kit.system.files import counted, is_locked
 
 RECENT = 3  # epochs whose mean time is that of the next ones
@@ -146,11 +146,21 @@ def _next(folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus])
         return f"resumes {of['stopped'][0]}", command_of(folder, "full", str(of["stopped"][0]).removeprefix("full"))
     if not folds:
         return "", ""
-    if not (folder / "rule.json").exists() and importlib.util.find_spec("kit.cli.tune"):
-        return "all folds are finished: chooses the threshold", f"python -m kit tune {shlex.quote(str(folder))}"
+    if (why := _untuned(folder)) and importlib.util.find_spec("kit.cli.tune"):
+        return f"all folds are finished: {why}", f"python -m kit tune {shlex.quote(str(folder))}"
     if not full and read_facts(folder / "predictor.json").get("dialect"):
         return "all folds are finished: trains on all data", command_of(folder, "full")
     return "all folds are finished: which run to submit", "python -m kit ledger"
+
+
+def _untuned(folder: Path) -> str:
+    """What tuning would do; "" where rule.json was chosen on the predictions of now, whether it is used or not."""
+    if not (folder / "rule.json").exists():
+        return "chooses the threshold"
+    now = predictions_of(finished_of(folder, read_facts(folder / "predictor.json").get("recipe")))
+    if read_facts(folder / "rule.json").get("key") == now:
+        return ""
+    return "chooses the threshold again; rule.json is of other predictions than those of now"
 
 
 def command_of(folder: Path, fold: int | str, seed: str | None = None) -> str:

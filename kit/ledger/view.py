@@ -97,8 +97,16 @@ def run_of(name: str, date: str, recorded: Sequence[dict], description: str = ""
     exact = [one for one in found if one[0] == min(way for way, _, _ in found)]
     moment = date.replace(" ", "T")[:19]
     before = [one for one in exact if one[1]["time"][:19] <= moment]
-    _, fact, kind = before[-1] if before else exact[0]
+    written = [one for one in before if not _is_stale(*one[1:])]
+    _, fact, kind = (written or before or exact[:1])[-1]
     return fact["id"], kind
+
+
+def _is_stale(fact: dict, kind: str) -> bool:
+    """Whether the CSV of this kind was written with another rule than that of the fact."""
+    stem, end = fact["csv"]
+    pattern = re.compile(re.escape(stem) + (r"_fold\d+" if kind == "_fold" else kind) + re.escape(end))
+    return any(map(pattern.fullmatch, fact.get("stale") or ()))
 
 
 def _newest(facts: Sequence[dict]) -> list[dict]:
