@@ -12,6 +12,7 @@ passed over, and the next one begins on a line of its own.
 
 import datetime
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -46,12 +47,12 @@ class Ledger:
         with filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=WAIT):
             content = self.path.read_bytes() if self.path.is_file() else b""
             last, new = {subject_of(fact): fact["key"] for fact in _read(content)}, []
-            for fact in facts:
+            for fact in map(finite, facts):
                 key, subject = key_of(fact), subject_of(fact)
                 if last.get(subject) != key:
                     last[subject] = key
                     new.append({"time": now(), **fact, "key": key})
-            lines = "".join(json.dumps(fact) + "\n" for fact in new).encode()
+            lines = "".join(json.dumps(fact, allow_nan=False) + "\n" for fact in new).encode()
             if new:
                 self._append(lines if content.endswith(b"\n") or not content else b"\n" + lines)
             if new and not content:
@@ -101,6 +102,15 @@ def subject_of(fact: dict) -> tuple:
     return (kind,)
 
 
+def finite(value: object) -> object:
+    """The value with None for each NaN and infinity in it, which JSON has not."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(finite, value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def now() -> str:
     """The time, as UTC to the second."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -114,7 +124,7 @@ def _read(content: bytes) -> list[dict]:
         except ValueError:
             continue
         if isinstance(fact, dict) and {"fact", "key"} <= fact.keys():
-            found.append(fact)
+            found.append(finite(fact))
     last, kept = {}, []
     for fact in sorted(found, key=lambda fact: str(fact.get("time", ""))):
         subject = subject_of(fact)

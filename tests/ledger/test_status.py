@@ -140,3 +140,16 @@ def test_spans_of_time():
     assert [duration(s) for s in (5, 119, 600, 7300, 200_000, None)] == [
         "5 s", "119 s", "10 min", "2 h", "2 days", "some time",
     ]  # fmt: skip
+
+
+def test_json_without_nan(folder, monkeypatch, capsys):
+    begin(folder, 1, 4, seconds=float("nan"))
+    write(folder / "report.json", '{"metric": {"name": "precision", "value": NaN, "low": null, "high": null}}')
+    monkeypatch.setattr("sys.argv", ["kit", "status", str(folder.parent), "--json"])
+    with filelock.FileLock(folder / "fold1/lock"):
+        assert main() == 0
+    text = capsys.readouterr().out
+    assert "NaN" not in text
+    (run,) = json.loads(text)["runs"]
+    assert (run["score"]["value"], run["folds"][1]["seconds_left"]) == (None, None)
+    assert "precision none" in text_of([status_of(folder, NOW)])
