@@ -1,6 +1,7 @@
 """python -m kit ledger: every run with its score here and on the leaderboard, and what follows from them."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Annotated, Literal
 import tyro
 
 from kit.ledger.facts import Ledger as File
-from kit.ledger.facts import ledger_of
+from kit.ledger.facts import finite, ledger_of
 from kit.ledger.kaggle import read_submissions
 from kit.ledger.recording import record
 from kit.ledger.status import run_folders
 from kit.ledger.table import text_of
-from kit.ledger.view import CSV, latest, view
+from kit.ledger.view import CSV, view
 from kit.system.files import counted
 
 
@@ -59,7 +60,8 @@ class Ledger:
             print(json.dumps({"error": str(error)}) if self.json else f"error: {error}")
             return 1
         text = done.pop("text")
-        print(json.dumps({"ledger": str(self._file.path), **done}) if self.json else text)
+        found = finite({"ledger": str(self._file.path), **done})
+        print(json.dumps(found, allow_nan=False) if self.json else text)
         return 0
 
     @property
@@ -104,7 +106,7 @@ class Ledger:
             raise ValueError("state --share (of the test images, as 0.3), or --groups, or both")
         if self.share is not None and not 0 < self.share <= 1:
             raise ValueError(f"--share {self.share}: expected a share above 0 and at most 1, as 0.3 for 30 %")
-        if self.groups is not None and not self.groups >= 1:
+        if self.groups is not None and not 1 <= self.groups < math.inf:
             raise ValueError(f"--groups {self.groups}: expected 1 or more")
         new = self._file.add([{"fact": "public", "share": self.share, "groups": self.groups}])
         return {"added": len(new), "text": "noted" if new else "known already"}
@@ -123,7 +125,7 @@ class Ledger:
 
     def _id(self, name: str, facts: list[dict]) -> str:
         """The id of a run that is named by its folder, its name or the first digits of its id. ValueError without."""
-        runs = latest([fact for fact in facts if fact["fact"] == "run"])
+        runs = [fact for fact in facts if fact["fact"] == "run"]
         called = Path(name).name if Path(name).name else name
         own = [run for run in runs if run["run"] == called] or [run for run in runs if run["id"].startswith(name)]
         if not own:
@@ -135,9 +137,12 @@ class Ledger:
 def number(text: str, what: str) -> float:
     """The number that a text holds. Raises ValueError."""
     try:
-        return float(text.replace(",", "."))
+        found = float(text.replace(",", "."))
     except ValueError:
-        raise ValueError(f"{what} is a number as 0.9971, got {text!r}") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{what} is a number as 0.9971, got {text!r}")
+    return found
 
 
 def _of_kaggle(row: dict) -> dict:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from kit.ledger.facts import finite
 from kit.ledger.status import run_folders, status_of, text_of
 
 
@@ -29,7 +30,8 @@ class Status:
         if not folders:
             errors.append(f"no run in {self.folder}: expected run folders, each with config.json and folds.csv")
         if self.json:
-            print(json.dumps({"folder": str(self.folder), "runs": [run.plain() for run in found], "errors": errors}))
+            seen = {"folder": str(self.folder), "runs": [run.plain() for run in found], "errors": errors}
+            print(json.dumps(finite(seen), allow_nan=False))
         else:
             print("\n".join(filter(None, [text_of(found), *(f"error: {error}" for error in errors)])))
         return int(bool(errors))

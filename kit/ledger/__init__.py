@@ -5,6 +5,7 @@ recording.py  record: a run folder as a fact; the parent, and what changed since
 kaggle.py     public scores through Kaggle's own client
 shifts.py     differences between runs, on the leaderboard less in cross-validation
 finals.py     which two submissions to choose
+naming.py     what names a run beside its flags: views, rule, metric; values without paths of a disk
 view.py       all of it as one plain object; table.py: as text
 status.py     all runs in a folder: what is finished, running or stopped, and what to do next
 """

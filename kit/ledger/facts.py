@@ -4,16 +4,19 @@
     ledger.add([{"fact": "score", "csv": "mine.csv", "public": 0.9971}])    only what is not there yet
     ledger.facts()
 
-Each line has a `key`, a hash of its content without the time: a fact that is written twice, or that git's union merge
-brings from two branches, counts once. Several processes may add lines at once. A line that was cut short by a kill is
+Each line has a `key`, a hash of its content without the time: a fact that says what the last one of its subject said
+(a run folder, a submission), as git's union merge brings it from two branches, counts once. A correction back to an
+earlier value is a new fact. Several processes may add lines at once. A line that was cut short by a kill is
 passed over, and the next one begins on a line of its own.
 """
 
 import datetime
 import json
+import math
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,21 +42,21 @@ class Ledger:
         return _read(self.path.read_bytes()) if self.path.is_file() else []
 
     def add(self, facts: Iterable[dict]) -> list[dict]:
-        """Add facts that are not there yet; return these. A fact without a time gets that of now."""
+        """Add facts that say something new of their subject; return these. A fact without a time gets that of now."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=WAIT):
             content = self.path.read_bytes() if self.path.is_file() else b""
-            known, new = {fact["key"] for fact in _read(content)}, []
-            for fact in facts:
-                key = key_of(fact)
-                if key not in known:
-                    known.add(key)
+            last, new = {subject_of(fact): fact["key"] for fact in _read(content)}, []
+            for fact in map(finite, facts):
+                key, subject = key_of(fact), subject_of(fact)
+                if last.get(subject) != key:
+                    last[subject] = key
                     new.append({"time": now(), **fact, "key": key})
-            lines = "".join(json.dumps(fact) + "\n" for fact in new).encode()
+            lines = "".join(json.dumps(fact, allow_nan=False) + "\n" for fact in new).encode()
             if new:
                 self._append(lines if content.endswith(b"\n") or not content else b"\n" + lines)
             if new and not content:
-                merge_by_union(self.path)
+                _try_to_merge_by_union(self.path)
         return new
 
     def _append(self, lines: bytes) -> None:
@@ -66,12 +69,14 @@ class Ledger:
 def place_of(folder: Path) -> Path:
     """Where the runs of `folder`, a run folder, are recorded: $KIT_LEDGER, else ledger.jsonl beside the run folders.
 
-    A run folder may lie deeper, as runs/voc/32s: then the ledger lies in the folder named runs.
+    A run folder may lie one folder deeper, as runs/voc/32s: then the ledger lies in the folder named runs. Folders
+    above the current one do not count.
     """
     if os.environ.get(PLACE):
         return Path(os.environ[PLACE])
-    above = [*folder.absolute().parents][:3]
-    return next((parent for parent in above if parent.name == RUNS), above[0]) / NAME
+    here, above = Path.cwd(), [*folder.absolute().parents][:2]
+    inside = [parent for parent in above if parent == here or here in parent.parents] or above
+    return next((parent for parent in inside if parent.name == RUNS), above[0]) / NAME
 
 
 def ledger_of(folder: Path) -> Path:
@@ -84,21 +89,56 @@ def key_of(fact: dict) -> str:
     return short_hash(json.dumps({k: v for k, v in fact.items() if k not in OF_THE_MOMENT}, sort_keys=True))
 
 
+def subject_of(fact: dict) -> tuple:
+    """What a fact is about. A later fact of the same subject takes the place of an earlier one."""
+    kind = fact["fact"]
+    if kind == "run":
+        return kind, fact.get("folder", fact.get("run")), str(fact.get("csv"))
+    if kind == "score" and fact.get("ref") is not None:
+        return kind, fact["ref"]
+    if kind == "score":
+        boards = tuple(fact.get(board) is not None for board in ("public", "private"))
+        return kind, fact.get("csv"), fact.get("run"), fact.get("date"), fact.get("source"), boards
+    return (kind,)
+
+
+def finite(value: object) -> object:
+    """The value with None for each NaN and infinity in it, which JSON has not."""
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(finite, value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def now() -> str:
     """The time, as UTC to the second."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read(content: bytes) -> list[dict]:
-    found = {}
+    found = []
     for line in content.splitlines():
         try:
             fact = json.loads(line)
         except ValueError:
             continue
         if isinstance(fact, dict) and {"fact", "key"} <= fact.keys():
-            found.setdefault(fact["key"], fact)
-    return sorted(found.values(), key=lambda fact: str(fact.get("time", "")))
+            found.append(finite(fact))
+    last, kept = {}, []
+    for fact in sorted(found, key=lambda fact: str(fact.get("time", ""))):
+        subject = subject_of(fact)
+        if last.get(subject) != fact["key"]:
+            last[subject] = fact["key"]
+            kept.append(fact)
+    return kept
+
+
+def _try_to_merge_by_union(path: Path) -> None:
+    try:
+        merge_by_union(path)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:  # the facts are in the ledger all the same
+        print(f"note: git will not merge {path} by itself ({type(error).__name__}: {error})", file=sys.stderr)
 
 
 def merge_by_union(path: Path) -> None:

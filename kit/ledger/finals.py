@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kit.ledger.shifts import Public, difference, is_paired, seed_variance
+from kit.ledger.shifts import Public, difference, honest, is_paired, seed_variance
 
 Value = Callable[[dict], float]  # of a run
 Error = Callable[[dict, dict], float | None]  # of the difference of two runs; None where it is not known
@@ -27,11 +27,6 @@ class Final:
     reason: str
     value: float | None
     error: float | None
-
-
-def honest(run: dict) -> float:
-    """The cross-fitted CV where a tuned rule is in use, else the CV."""
-    return run["crossfit"]["value"] if run.get("crossfit") else run["cv"]["value"]
 
 
 def comparable(runs: Sequence[dict]) -> list[dict]:

@@ -8,14 +8,17 @@ already adds nothing.
 
 A fact of a run, one line:
 
-    id          of configuration, code of the recipe, commit of kit and data: two trainings of one thing share it
+    id          of configuration, code of the recipe, commit of kit, data, views, metric, rule, and the tuned rule while
+                it is in use: two trainings of one thing share it; a run is another one once it is tuned, as its CSV is
     run, recipe, drawn, commit, code, data, config
+    folder      the run folder, from the ledger's own folder on
     folds, of   the finished folds, and how many there are
     metric, cv  {"value", "low", "high", "df", "note", "images", "groups"}; of the held-out images of the folds
     without     the score without each of at most 64 blocks of whole groups: differences between two runs are tested
                 on them; `images` is a hash of ids and blocks, which must be the same for that
     predictions the name of all out-of-fold predictions and of how they were scored, as `key` in rule.json
     crossfit    {"value"} of the tuned rule, each fold scored with one chosen on the others; null where none is in use
+    stale       the CSVs there that were written with another rule than that of now, without their ending
     csv         how the names of its submissions begin, and end where the data is drawn
     parent      the id of the earlier run that differs least; changed: {name: [there, here]} is how
 """
@@ -27,7 +30,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kit.ledger.facts import Ledger, place_of
+from kit.ledger.facts import Ledger, place_of, subject_of
+from kit.ledger.naming import naming_values, without_places
 from kit.scoring.intervals import degrees_of_freedom, interval_of_metric
 from kit.submission.names import csv_stem
 from kit.system.files import short_hash
@@ -53,8 +57,10 @@ def record(
     about = facts_of(folder)
     if about is None:
         return None
+    about["folder"] = place_in(folder, ledger.path.parent)
     runs = [fact for fact in ledger.facts() if fact["fact"] == "run"]
-    if any(all(fact.get(name) == value for name, value in about.items()) for fact in runs):
+    last = next((fact for fact in reversed(runs) if subject_of(fact) == subject_of(about)), {})
+    if all(last.get(name) == value for name, value in about.items()):
         return None
     from kit.runs.finished import read_run  # imported here: PyTorch takes seconds
 
@@ -81,13 +87,14 @@ def facts_of(folder: Path) -> dict | None:
     commit = begun.get("versions", config.get("versions", {})).get("commit", "unknown")
     identity = config.get("identity", {})
     settings = {k: v for k, v in read_facts(folder / "settings.json").items() if k not in APART}
+    predictions, scored = predictions_of(folds), next(iter(folds.values())).get("metric")
+    rule = tuned_of(folder, predictions)
     values = {k: v for k, v in identity.items() if not k.startswith("data.")} | settings
+    values |= naming_values(saved, scored, rule and rule.get("rule"))
     data = short_hash(sorted((k, v) for k, v in identity.items() if k.startswith("data.")))
     code = begun.get("recipe", config.get("recipe", "unknown"))
     drawn = bool(saved.get("drawn"))
     stem = csv_stem(folder, saved.get("name") or "", drawn)
-    scored = [(fold, *(folds[fold].get(name) for name in ("key", "recipe", "metric"))) for fold in sorted(folds)]
-    predictions = short_hash(scored)
     return {
         "fact": "run",
         "id": short_hash((sorted((k, str(v)) for k, v in values.items()), code, commit, data)),
@@ -97,11 +104,12 @@ def facts_of(folder: Path) -> dict | None:
         "commit": commit,
         "code": code,
         "data": data,
-        "config": values,
+        "config": without_places(values),
         "folds": sorted(folds),
         "of": planned_of(folder),
         "predictions": predictions,
-        "crossfit": crossfit_of(folder, predictions),
+        "crossfit": crossfit_of(rule),
+        "stale": stale_of(folder, rule and rule.get("rule")),
         "csv": [stem, "_drawn" * drawn],
         "tests": len(saved.get("ids") or ()),
     }
@@ -174,11 +182,33 @@ def planned_of(folder: Path) -> int:
     return 1 + max((int(line.rpartition(",")[2]) for line in lines if line), default=-1)
 
 
-def crossfit_of(folder: Path, predictions: str) -> dict | None:
-    """The cross-fitted score of the tuned rule, where rule.json says that it is used, and was chosen on these."""
+def predictions_of(folds: dict[int, dict]) -> str:
+    """The name of the predictions of folds, {fold: finished.json}: kit.prediction.chosen.chosen_on, without PyTorch."""
+    return short_hash([(fold, *map(folds[fold].get, ("key", "recipe", "metric"))) for fold in sorted(folds)])
+
+
+def tuned_of(folder: Path, predictions: str) -> dict | None:
+    """rule.json, where it says that the rule is used, and was chosen on these predictions."""
     kept = read_facts(folder / "rule.json")
-    found = kept.get("cross_fitted") if kept.get("used") and kept.get("key") == predictions else None
+    return kept if kept.get("used") and kept.get("key") == predictions else None
+
+
+def crossfit_of(rule: dict | None) -> dict | None:
+    """The cross-fitted score of the tuned rule in use. rule: of tuned_of."""
+    found = rule and rule.get("cross_fitted")
     return None if found is None else {"value": rounded(float(found))}
+
+
+def stale_of(folder: Path, tuned: dict | None) -> list[str]:
+    """The run's CSVs, without their ending, that were written with another rule. tuned: fields of the tuned one."""
+    written = {path.name.partition(".csv.")[0]: read_facts(path) for path in folder.glob("submitted/*.csv.json")}
+    return sorted(name for name, facts in written.items() if facts.get("tuned") != tuned)
+
+
+def place_in(folder: Path, ledgers: Path) -> str:
+    """The run folder's path from the ledger's folder on; of one that lies elsewhere the last two parts."""
+    own, above = folder.resolve(), ledgers.resolve()
+    return own.relative_to(above).as_posix() if own.is_relative_to(above) else "/".join(own.parts[-2:])
 
 
 def read_facts(path: Path) -> dict:

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from kit.ledger.naming import TUNED
+
 SHARE = 0.3  # of the test images behind the public leaderboard, where nobody stated it
 LEVEL = 0.05
 
@@ -69,9 +71,17 @@ class Verdict:
     alarm: bool = False
 
 
+def honest(run: dict) -> float:
+    """The cross-fitted CV where a tuned rule is in use, else the CV: of the masks that were submitted."""
+    return run["crossfit"]["value"] if run.get("crossfit") else run["cv"]["value"]
+
+
 def difference(run: dict, base: dict) -> Difference:
-    """CV of `run` less that of `base`, two facts of the ledger, with the variance of the paired jackknife."""
-    value = run["cv"]["value"] - base["cv"]["value"]
+    """CV of `run` less that of `base`, two facts of the ledger, with the variance of the paired jackknife.
+
+    A tuned rule counts in the value; the variance is that of the runs' own rules.
+    """
+    value = honest(run) - honest(base)
     if not is_paired(run, base):
         return Difference(value, None, 0.0)
     own = np.subtract(run["without"], base["without"])
@@ -89,7 +99,7 @@ def seed_variance(runs: Sequence[dict]) -> float | None:
     """σ_seed²: the variance of CV within sets of runs that differ in their seed alone; None without such runs."""
     sets: dict[str, dict[str, float]] = {}
     for run in runs:
-        rest = {k: v for k, v in run["config"].items() if k != "seed" and not _is_seeded(k)}
+        rest = {k: v for k, v in run["config"].items() if k not in {"seed", TUNED} and not _is_seeded(k)}
         name = repr((sorted((k, str(v)) for k, v in rest.items()), run["code"], run["data"], run["metric"]))
         sets.setdefault(name, {})[str(run["config"].get("seed"))] = run["cv"]["value"]
     squares = [(np.var([*found.values()], ddof=1), len(found) - 1) for found in sets.values() if len(found) > 1]
@@ -109,13 +119,19 @@ def judge(runs: Sequence[dict], scores: dict[str, float], base: dict, public: Pu
         if run["id"] not in scores or run["id"] == base["id"]:
             continue
         own = difference(run, base)
-        if own.variance is None:
+        if own.variance is None or _is_one_training(run, base):
             continue
         value = scores[run["id"]] - scores[base["id"]] - own.value
         error = math.sqrt(own.variance * (1 + run["cv"]["groups"] / public.groups_of(run)) + 2 * seed)
         p = 2 * float(stdtr(own.df, -abs(value) / error)) if error > 0 else float(value == 0)
         found.append(Verdict(run["id"], base["id"], value, error, own.df, p))
     return _holm(found)
+
+
+def _is_one_training(run: dict, base: dict) -> bool:
+    """Whether two runs differ in their tuned rule alone: the variance of their difference is not known."""
+    own, other = (one.get("predictions") for one in (run, base))
+    return own is not None and own == other and run["config"].get(TUNED) != base["config"].get(TUNED)
 
 
 def _holm(tests: list[Verdict]) -> list[Verdict]:
@@ -137,7 +153,7 @@ def shift(runs: Sequence[dict], scores: dict[str, float], public: Public) -> dic
     both = [run for run in runs if run["id"] in scores]
     if not both:
         return None
-    offsets = [scores[run["id"]] - run["cv"]["value"] for run in both]
+    offsets = [scores[run["id"]] - honest(run) for run in both]
     errors = [error for run in both if (error := _level_error(run, public)) is not None]
     error = max(errors, default=None)
     df = min((run["df"] for run in both if run["without"]), default=None)

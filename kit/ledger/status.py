@@ -11,13 +11,16 @@ Only small files are read and locks looked at; nothing is imported that needs se
 import dataclasses
 import importlib.util
 import json
+import math
 import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.ledger.recording import planned_of, read_facts
+from kit.ledger.facts import finite
+from kit.ledger.recording import finished_of, planned_of, predictions_of, read_facts
+from kit.ledger.table import with_ends
 from kit.system.files import counted, is_locked
 
 RECENT = 3  # epochs whose mean time is that of the next ones
@@ -113,6 +116,8 @@ def _left(lines: Sequence[dict], epochs: int | None, folder: Path, now: float) -
         return None
     last = lines[-RECENT:]
     each = sum(line.get("seconds", 0) + line.get("val_seconds", 0) for line in last) / len(last)
+    if not math.isfinite(each):
+        return None
     since = now - (folder / "metrics.jsonl").stat().st_mtime
     return max(0.0, (epochs - int(lines[-1].get("epoch", 0))) * each - since)
 
@@ -129,7 +134,7 @@ def _score(folder: Path) -> dict | None:
     report = read_facts(folder / "report.json")
     metric, dice = report.get("metric"), report.get("pooled", {}).get("dice_mean")
     found = metric or (dice and {"name": "mean Dice over images", **dice})
-    return found and {name: found.get(name) for name in ("name", "value", "low", "high")}
+    return found and finite({name: found.get(name) for name in ("name", "value", "low", "high")})
 
 
 def _next(folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus]) -> tuple[str, str]:
@@ -146,11 +151,21 @@ def _next(folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus])
         return f"resumes {of['stopped'][0]}", command_of(folder, "full", str(of["stopped"][0]).removeprefix("full"))
     if not folds:
         return "", ""
-    if not (folder / "rule.json").exists() and importlib.util.find_spec("kit.cli.tune"):
-        return "all folds are finished: chooses the threshold", f"python -m kit tune {shlex.quote(str(folder))}"
+    if (why := _untuned(folder)) and importlib.util.find_spec("kit.cli.tune"):
+        return f"all folds are finished: {why}", f"python -m kit tune {shlex.quote(str(folder))}"
     if not full and read_facts(folder / "predictor.json").get("dialect"):
         return "all folds are finished: trains on all data", command_of(folder, "full")
     return "all folds are finished: which run to submit", "python -m kit ledger"
+
+
+def _untuned(folder: Path) -> str:
+    """What tuning would do; "" where rule.json was chosen on the predictions of now, whether it is used or not."""
+    if not (folder / "rule.json").exists():
+        return "chooses the threshold"
+    now = predictions_of(finished_of(folder, read_facts(folder / "predictor.json").get("recipe")))
+    if read_facts(folder / "rule.json").get("key") == now:
+        return ""
+    return "chooses the threshold again; rule.json is of other predictions than those of now"
 
 
 def command_of(folder: Path, fold: int | str, seed: str | None = None) -> str:
@@ -181,8 +196,7 @@ def text_of(runs: Sequence[RunStatus]) -> str:
 def _run_text(run: RunStatus) -> str:
     score = "no fold is scored yet"
     if found := run.score:
-        ends = "" if found["low"] is None else f" ({found['low']:.4f} to {found['high']:.4f})"
-        score = f"{found['name']} {found['value']:.4f}{ends}"
+        score = f"{found['name']} {with_ends(found)}"
     done = sum(one.state == "finished" for one in run.folds)
     lines = [f"{run.folder}: {done} of {counted(len(run.folds), 'fold')} finished, {score}"]
     lines += [f"  {_fold_text(one)}" for one in (*run.folds, *run.full) if one.state in {"running", "stopped"}]

@@ -30,7 +30,9 @@ def short_names(runs: Sequence[dict]) -> dict[str, str]:
 
 
 def with_ends(found: dict) -> str:
-    """A score and its interval."""
+    """A score and its interval; "none" where there is no number."""
+    if found["value"] is None:
+        return "none"
     if found.get("low") is None:
         return f"{found['value']:.4f}"
     return f"{found['value']:.4f} ({found['low']:.4f} to {found['high']:.4f})"

@@ -32,16 +32,17 @@ KINDS = ("", "_fold", "_full")  # of CSVs, the first one leads: all folds, one f
 def view(facts: Sequence[dict], base: str | None = None) -> dict:
     """See above. base: the id of the run that differences are taken to; the first one with a public score."""
     recorded = [fact for fact in facts if fact["fact"] == "run"]
-    runs, public = latest(recorded), public_of(facts)
+    every, public = latest(recorded), public_of(facts)
+    runs = [run for run in every if run["cv"]["value"] is not None]  # a metric may give no number
     submissions = [_submission(fact, recorded) for fact in _newest(facts)]
-    best = {run["id"]: _own(run, submissions) for run in runs}
-    scores = {id: own["public"] for id, own in best.items() if own and own["public"] is not None}
+    best = {run["id"]: _own(run, submissions) for run in every}
+    scores = {run["id"]: own["public"] for run in runs if (own := best[run["id"]]) and own["public"] is not None}
     zero = next((run for run in runs if run["id"] in scores and base in {None, run["id"]}), None)
     looks = _looks(submissions)
     seed = seed_variance(runs)
     tests = judge(runs, scores, zero, public) if zero else []
     return {
-        "runs": [_row(run, best[run["id"]]) for run in runs],
+        "runs": [_row(run, best[run["id"]]) for run in every],
         "submissions": submissions,
         "looks": {"count": len(looks), "best": max(looks, default=None), "noise": noise(runs, public)},
         "public": dataclasses.asdict(public),
@@ -50,7 +51,7 @@ def view(facts: Sequence[dict], base: str | None = None) -> dict:
         "base": zero and zero["id"],
         "tests": [dataclasses.asdict(test) for test in tests],
         "finals": [dataclasses.asdict(final) for final in propose(runs, scores, public)],
-        "notes": _notes(runs, submissions, scores, zero),
+        "notes": [*_unscored(every), *_notes(runs, submissions, scores, zero)],
     }
 
 
@@ -97,8 +98,16 @@ def run_of(name: str, date: str, recorded: Sequence[dict], description: str = ""
     exact = [one for one in found if one[0] == min(way for way, _, _ in found)]
     moment = date.replace(" ", "T")[:19]
     before = [one for one in exact if one[1]["time"][:19] <= moment]
-    _, fact, kind = before[-1] if before else exact[0]
+    written = [one for one in before if not _is_stale(*one[1:])]
+    _, fact, kind = (written or before or exact[:1])[-1]
     return fact["id"], kind
+
+
+def _is_stale(fact: dict, kind: str) -> bool:
+    """Whether the CSV of this kind was written with another rule than that of the fact."""
+    stem, end = fact["csv"]
+    pattern = re.compile(re.escape(stem) + (r"_fold\d+" if kind == "_fold" else kind) + re.escape(end))
+    return any(map(pattern.fullmatch, fact.get("stale") or ()))
 
 
 def _newest(facts: Sequence[dict]) -> list[dict]:
@@ -106,7 +115,9 @@ def _newest(facts: Sequence[dict]) -> list[dict]:
     found: dict[object, dict] = {}
     for fact in facts:
         if fact["fact"] == "score":
-            found[fact.get("ref") or fact["key"]] = fact
+            name = fact.get("ref") or fact["key"]
+            found.pop(name, None)  # a correction back to an earlier value comes last
+            found[name] = fact
     return list(found.values())
 
 
@@ -139,6 +150,11 @@ def _row(run: dict, own: dict | None) -> dict:
         "private": own and own["private"],
         "submission": own and own["csv"],
     }
+
+
+def _unscored(every: Sequence[dict]) -> list[str]:
+    names = [run["run"] for run in every if run["cv"]["value"] is None]
+    return [f"without a score, so not compared: {', '.join(names)}"] if names else []
 
 
 def _notes(runs: Sequence[dict], submissions: Sequence[dict], scores: dict[str, float], zero: dict | None) -> list[str]:

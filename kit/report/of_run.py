@@ -120,7 +120,9 @@ def tuned_facts(run: Run) -> dict | None:
     chosen = read_chosen(run.folder, lambda: finished_folds(run.folder))
     if chosen is None:
         return None
-    facts = {name: chosen.facts[name] for name in TUNED}
+    facts = {name: chosen.facts.get(name) for name in TUNED}  # one that was written by hand may hold the rule alone
+    facts["before"] = {"rule": None, "score": None} | (facts["before"] or {})
+    facts["gain"] = facts["gain"] and {"value": None, "low": None} | facts["gain"]
     return facts | {"used": chosen.rule is not None, "why": chosen.why, "text": repr(Rule(**facts["rule"]))}
 
 

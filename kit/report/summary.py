@@ -109,8 +109,8 @@ def _tuned(m: dict) -> list[str]:
         return []
     scores = [f"as above {_rounded(tuned['before']['score'])}", f"tuned {_rounded(tuned['tuned'])}"]
     if tuned["cross_fitted"] is not None:
-        scores += [f"cross-fitted {_rounded(tuned['cross_fitted'])}", f"gap {tuned['gap']:.4f}"]
-    return ["", *textwrap.wrap(f"tuned rule, {tuned['metric']}: {', '.join(scores)}. {tuned['why']}", WIDTH)]
+        scores += [f"cross-fitted {_rounded(tuned['cross_fitted'])}", f"gap {_rounded(tuned['gap'])}"]
+    return ["", *textwrap.wrap(f"tuned rule, {tuned['metric'] or 'score'}: {', '.join(scores)}. {tuned['why']}", WIDTH)]
 
 
 def _thresholds(m: dict) -> list[str]:

@@ -100,7 +100,7 @@ def _of_interval(m: dict) -> Iterator[tuple[str, str, str]]:
 
 def _of_threshold(m: dict) -> Iterator[tuple[str, str, str]]:
     found, tuned = m["threshold"], m["tuned"]
-    if tuned and tuned["gap"] is not None:
+    if tuned and tuned["used"] and tuned["gap"] is not None:
         what, gap = "tuned rule", tuned["gap"]
     elif found and found["honest"]:
         what, gap = "best threshold", found["best"]["dice_mean"]["value"] - found["honest"]["dice_mean"]["value"]

@@ -166,7 +166,15 @@ def read_run(folder: Path | str, metric: Metric | None = None) -> FinishedRun:
 def _metric_of(folder: Path, saved: SavedRun, scores: Scores) -> Metric | None:
     """The run's metric; None where it has none."""
     if saved.metric is not None:
-        return rebuild(saved.metric, folder.resolve() / CODE)()
+        try:
+            return rebuild(saved.metric, folder.resolve() / CODE)()
+        except Exception as error:  # whatever the user's code raises
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise ValueError(
+                f"the metric of {folder} could not be made from the code in {folder / CODE} ({what}). Install what it "
+                "imports; or run the recipe with this run folder once more, which keeps the metric and its code anew: "
+                "finished folds are not trained again"
+            ) from error
     if scores.counts is not None:
         raise ValueError(
             f"{folder} does not say how its metric is made. Run the recipe with this run folder once more: it keeps "

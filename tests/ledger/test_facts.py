@@ -106,3 +106,52 @@ def test_where_the_ledger_lies(tmp_path, monkeypatch):
     assert ledger_of(tmp_path / "out") == tmp_path / "out/ledger.jsonl"
     monkeypatch.setenv("KIT_LEDGER", str(tmp_path / "own.jsonl"))
     assert place_of(tmp_path / "runs/mine") == ledger_of(tmp_path / "runs") == tmp_path / "own.jsonl"
+
+
+def subjects():
+    typed = {"fact": "score", "csv": "a.csv", "run": None, "private": None, "source": "typed"}
+    run = {"fact": "run", "run": "mine", "folder": "mine", "csv": ["mine", ""]}
+    return [
+        [{"fact": "public", "share": share, "groups": None} for share in (0.3, 0.5)],
+        [{**typed, "public": public} for public in (0.97, 0.79)],
+        [{**run, "id": id, "folds": [0]} for id in ("own", "tuned")],
+        [{**typed, "ref": "7", "public": public} for public in (None, 0.7)],
+    ]
+
+
+@pytest.mark.parametrize(("one", "other"), subjects())
+def test_a_correction_back_counts(one, other, tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    added = [len(ledger.add([fact])) for fact in (one, one, other, other, one, one)]
+    assert added == [1, 0, 1, 0, 1, 0]
+    assert ledger.facts() == [*map(json.loads, ledger.path.read_text().splitlines())]
+    assert all(ledger.facts()[-1][name] == value for name, value in one.items())
+
+
+def test_lines_that_a_merge_brings_twice_count_once(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.add([{**score("a.csv", 0.5), "time": "2026-01-01T00:00:00Z"}])
+    line = json.loads(ledger.path.read_text())
+    with ledger.path.open("a") as file:
+        file.write(json.dumps(line) + "\n" + json.dumps({**line, "time": "2026-01-02T00:00:00Z"}) + "\n")
+    assert [fact["time"] for fact in ledger.facts()] == ["2026-01-01T00:00:00Z"]
+
+
+def test_a_failure_beside_the_ledger_is_a_note_of_its_own(tmp_path, capsys):
+    git(tmp_path, "init")
+    (tmp_path / ".gitattributes").write_bytes(b"\xff\xfe")
+    assert len(Ledger(tmp_path / "ledger.jsonl").add([score("a.csv", 0.5)])) == 1
+    said = capsys.readouterr()
+    assert "git will not merge" in said.err
+    assert said.out == ""  # where a program reads JSON
+
+
+def test_a_folder_named_runs_far_above_is_not_the_place(tmp_path, monkeypatch):
+    monkeypatch.delenv("KIT_LEDGER", raising=False)
+    project = tmp_path / "runs/project"
+    project.mkdir(parents=True)
+    assert place_of(project / "out/mine") == project / "out/ledger.jsonl"
+    monkeypatch.chdir(project)
+    assert place_of(project / "mine") == project / "ledger.jsonl"
+    monkeypatch.chdir(project.parent)
+    assert place_of(project.relative_to(project.parent) / "mine") == project.parent / "ledger.jsonl"

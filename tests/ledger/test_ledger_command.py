@@ -4,10 +4,14 @@ import json
 
 import pytest
 from ledger_facts import run_fact
+from tiny import tiny_competition, tiny_network
+from tiny_run import finish_two_folds, new_run
 
 from kit.cli import main
 from kit.ledger import kaggle
 from kit.ledger.facts import Ledger
+from kit.recipe import finish
+from kit.runs import Submission
 
 
 @pytest.fixture
@@ -76,6 +80,8 @@ def test_scores_from_kaggle(ledger, monkeypatch):
     [
         (["score", "mine.csv", "0.7"], "--public or --private"),
         (["score", "mine.csv", "high", "--public"], "the score is a number as 0.9971, got 'high'"),
+        (["score", "mine.csv", "nan", "--public"], "the score is a number as 0.9971, got 'nan'"),
+        (["public", "--groups", "inf"], "expected 1 or more"),
         (["score", "mine.csv", "--public"], "kit ledger score takes a CSV or a run, and its score"),
         (["score", "nobody", "0.7", "--public"], "has no run nobody. Known: mine, other"),
         (["public"], "state --share"),
@@ -108,3 +114,59 @@ def test_a_run_folder_that_cannot_be_read_is_a_note(ledger, tmp_path):
     code, text = ledger()
     assert code == 0
     assert "note: runs/broken could not be recorded" in text
+
+
+def strict(text):
+    """Parse JSON as other languages do: NaN and Infinity are none."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_score_that_is_none_stays_in_the_table(ledger, tmp_path):
+    """Of a metric that gives NaN: the fact holds null; a ledger that was edited by hand may hold NaN."""
+    for number, value in enumerate((None, float("nan")), start=2):
+        odd = run_fact(f"odd{number}", [0.8, 0.9, 0.85, 0.95], number=number, without=[], df=None)
+        odd["cv"] |= {"value": value, "low": None, "high": None, "df": float("nan")}
+        Ledger(tmp_path / "runs/ledger.jsonl").add([odd])
+    for name in ("odd2", "mine"):
+        assert ledger("score", f"{name}.csv", "0.7", "--public")[0] == 0
+    code, text = ledger()
+    assert code == 0
+    assert "odd2" in text
+    assert "without a score, so not compared: odd2, odd3" in text
+    code, text = ledger("--json")
+    assert code == 0
+    seen = strict(text)
+    assert [run["cv"]["value"] for run in seen["runs"]][2:] == [None, None]
+    assert {final["run"] for final in seen["finals"]} == {run["id"] for run in seen["runs"][:2]}
+
+
+def test_the_ledger_holds_no_nan(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.add([{"fact": "score", "csv": "a.csv", "public": float("nan"), "more": [float("inf")]}])
+    assert strict(ledger.path.read_text())["more"] == [None]
+
+
+def test_one_run_whose_metric_is_lost_leaves_the_others(ledger, tmp_path, monkeypatch, capsys):
+    for name in ("lost", "whole"):
+        run = new_run(finish_two_folds(tmp_path / "runs" / name))
+        finish(run, "all", None, tiny_network, Submission(tiny_competition(), folder=tmp_path))
+    (tmp_path / "runs/ledger.jsonl").unlink()
+    saved = json.loads((tmp_path / "runs/lost/predictor.json").read_text())
+    saved["metric"] |= {"call": {"name": "no_such_module:Metric"}}
+    (tmp_path / "runs/lost/predictor.json").write_text(json.dumps(saved))
+    capsys.readouterr()
+    code, text = ledger("--json")
+    assert code == 0
+    seen = json.loads(text)
+    assert [run["run"] for run in seen["runs"]] == ["whole"]
+    (note,) = [note for note in seen["notes"] if "lost" in note]
+    assert "runs/lost could not be recorded" in note
+    assert "ModuleNotFoundError: No module named 'no_such_module'" in note
+    assert "Install what it imports" in note
+    monkeypatch.setattr("sys.argv", ["kit", "tune", "runs/lost"])
+    assert main() == 1
+    assert "error: the metric of runs/lost could not be made" in capsys.readouterr().out

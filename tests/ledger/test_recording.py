@@ -1,7 +1,10 @@
 """A run as a fact: what it says, its parent, and that it is recorded by itself and once."""
 
+import copy
+import functools
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +12,29 @@ from tiny import tiny_competition, tiny_network
 from tiny_run import ALONE, finish_two_folds, new_run
 
 from kit.folds.keeping import keep_folds
+from kit.ledger import facts, view
 from kit.ledger.facts import Ledger
-from kit.ledger.recording import BLOCKS, blocks_of, changes, crossfit_of, lineage, record
+from kit.ledger.naming import METRIC as METRIC_TEXT
+from kit.ledger.naming import RULE as RULE_TEXT
+from kit.ledger.naming import VIEWS as VIEWS_TEXT
+from kit.ledger.naming import without_places
+from kit.ledger.recording import (
+    BLOCKS,
+    blocks_of,
+    changes,
+    crossfit_of,
+    facts_of,
+    lineage,
+    read_facts,
+    record,
+    tuned_of,
+)
+from kit.prediction import TTA, VIEWS, Rule
+from kit.prediction.rebuild import keep
+from kit.prediction.saved import read_saved, write_saved
 from kit.recipe import finish
 from kit.runs import Submission, join_runs, read_run
-from kit.scoring import MeanDice, interval_of_metric
+from kit.scoring import MeanDice, MeanDicePerClass, interval_of_metric
 
 
 def finished(folder):
@@ -135,11 +156,86 @@ def test_the_variance_over_blocks_is_that_over_groups(tmp_path):
 
 
 def test_the_cross_fitted_score_counts_while_the_tuned_rule_is_in_use(tmp_path):
-    assert crossfit_of(tmp_path, "k") is None
+    assert tuned_of(tmp_path, "k") is None
     for used in (True, False):
         (tmp_path / "rule.json").write_text(json.dumps({"used": used, "key": "k", "cross_fitted": 0.9}))
-        assert crossfit_of(tmp_path, "k") == ({"value": 0.9} if used else None)
-        assert crossfit_of(tmp_path, "of other predictions") is None
+        assert crossfit_of(tuned_of(tmp_path, "k")) == ({"value": 0.9} if used else None)
+        assert crossfit_of(tuned_of(tmp_path, "of other predictions")) is None
+
+
+def test_views_rule_and_metric_name_a_run(tmp_path):
+    """Three folders of one training that differ in what no flag says."""
+    first = finished(tmp_path / "a").folder
+    for name, other in (("b", {"tta": TTA(VIEWS["none"])}), ("c", {"rule": Rule(0.3)}), ("d", {})):
+        shutil.copytree(first, tmp_path / name)
+        metric = MeanDicePerClass(2) if name == "d" else MeanDice()
+        saved = replace(read_saved(first), **other, metric=keep(functools.partial(copy.copy, metric)))
+        write_saved(tmp_path / name, saved)
+    found = [facts_of(tmp_path / name) for name in "abcd"]
+    assert len({fact["id"] for fact in found}) == 4
+    assert changes(found[0], found[1]) == {VIEWS_TEXT: ["plain, h", "plain"]}
+    assert changes(found[0], found[2]) == {RULE_TEXT: ["Rule(threshold=0.5)", "Rule(threshold=0.3)"]}
+    assert changes(found[0], found[3]) == {METRIC_TEXT: ["MeanDice()", "MeanDicePerClass(num_classes=2)"]}
+
+
+def test_a_public_score_belongs_to_the_csv_that_was_sent(tmp_path, monkeypatch):
+    """Sent before tuning, after tuning while the CSV is the old one, with the tuned rule, and after its end."""
+    clock = iter(f"2026-01-01T00:{minute:02}:00Z" for minute in range(60))
+    monkeypatch.setattr(facts, "now", lambda: next(clock))
+    run = finished(tmp_path / "runs/mine")
+    ledger = Ledger(tmp_path / "runs/ledger.jsonl")
+
+    def send(public):
+        fact = {"fact": "score", "csv": "tiny_mine.csv", "run": None, "public": public, "private": None}
+        ledger.add([{**fact, "source": "typed"}])
+
+    send(0.41)
+    rule = {"format": 1, "rule": Rule(0.3).facts, "used": True, "why": "", "key": read_run(run.folder).key}
+    (run.folder / "rule.json").write_text(json.dumps({**rule, "cross_fitted": 0.6}))
+    assert record(run.folder)["stale"] == ["tiny_mine"]
+    assert record(run.folder) is None
+    send(0.42)
+    finish(run, "all", None, tiny_network, Submission(tiny_competition(), folder=run.folder.parent))
+    send(0.51)
+    (run.folder / "rule.json").unlink()
+    assert record(run.folder)["crossfit"] is None
+    send(0.52)
+    seen = view(ledger.facts())
+    own, tuned = (one["id"] for one in seen["runs"])
+    assert [(one["public"], one["run"]) for one in seen["submissions"]] == [
+        (0.41, own), (0.42, own), (0.51, tuned), (0.52, tuned),
+    ]  # fmt: skip
+    assert [one["crossfit"] for one in seen["runs"]] == [None, {"value": 0.6}]
+    assert seen["runs"][1]["parent"] == own
+    assert seen["runs"][1]["changed"] == {"prediction.tuned": [None, "Rule(threshold=0.3)"]}
+    assert seen["tests"] == []  # one training with two rules: no variance is known
+
+
+def test_no_path_of_a_disk_is_in_the_ledger(tmp_path):
+    folder = finished(tmp_path / "mine").folder
+    config = read_facts(folder / "config.json")
+    ids = []
+    for place in ("/home/me/a", "/home/me/b"):
+        own = {"masks": f"{place}/masks", "more": [f"{place}/x.pt", 1], "text": f"Mine(path='{place}/y.png', n=1/2)"}
+        config["identity"] |= own
+        (folder / "config.json").write_text(json.dumps(config))
+        fact = facts_of(folder)
+        assert [fact["config"][name] for name in own] == ["masks", ["x.pt", 1], "Mine(path='y.png', n=1/2)"]
+        assert str(tmp_path) not in json.dumps(fact)
+        ids.append(fact["id"])
+    assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("C:\\me\\x.pt", "x.pt"), ("~/x/y z.pt", "y z.pt"), ("a/b", "a/b"), ("1/2", "1/2"), (0.5, 0.5),
+        ("https://a.org/b/c", "https://a.org/b/c"), ("/", "/"), ({"k": "/a/b"}, {"k": "b"}),
+        ("two: [/a/b/c, ~/d/e]", "two: [c, e]"), ("facebook/sam", "facebook/sam"),
+    ],
+)  # fmt: skip
+def test_paths_lose_their_folders(value, expected):
+    assert without_places(value) == expected
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from kit.cli import main
 from kit.ledger.status import command_of, duration, run_folders, status_of, text_of
+from kit.prediction.chosen import chosen_on
 
 NOW = 1_800_000_000.0
 
@@ -81,7 +82,12 @@ def test_all_folds_finished(folder):
     for fold in range(3):
         begin(folder, fold, 10)
         write(folder / f"fold{fold}/finished.json", {"key": "k"})
-    write(folder / "rule.json", {})
+    assert status_of(folder, NOW).next == f"python -m kit tune {folder}"
+    write(folder / "rule.json", {"key": chosen_on(folder, (0, 1))})  # before fold 2 was finished
+    found = status_of(folder, NOW)
+    assert found.next == f"python -m kit tune {folder}"
+    assert "again; rule.json is of other predictions" in found.why
+    write(folder / "rule.json", {"key": chosen_on(folder, (0, 1, 2)), "used": False})
     write(folder / "report.json", {"metric": {"name": "precision", "value": 0.7, "low": 0.6, "high": 0.8, "note": ""}})
     found = status_of(folder, NOW)
     assert found.score == {"name": "precision", "value": 0.7, "low": 0.6, "high": 0.8}
@@ -134,3 +140,16 @@ def test_spans_of_time():
     assert [duration(s) for s in (5, 119, 600, 7300, 200_000, None)] == [
         "5 s", "119 s", "10 min", "2 h", "2 days", "some time",
     ]  # fmt: skip
+
+
+def test_json_without_nan(folder, monkeypatch, capsys):
+    begin(folder, 1, 4, seconds=float("nan"))
+    write(folder / "report.json", '{"metric": {"name": "precision", "value": NaN, "low": null, "high": null}}')
+    monkeypatch.setattr("sys.argv", ["kit", "status", str(folder.parent), "--json"])
+    with filelock.FileLock(folder / "fold1/lock"):
+        assert main() == 0
+    text = capsys.readouterr().out
+    assert "NaN" not in text
+    (run,) = json.loads(text)["runs"]
+    assert (run["score"]["value"], run["folds"][1]["seconds_left"]) == (None, None)
+    assert "precision none" in text_of([status_of(folder, NOW)])

@@ -148,8 +148,9 @@ CASES = {
     "a fold": ({"folds": {"planned": 3, "finished": [1]}, "groups": 3}, "warn", ["1 of 3 folds", "3 groups"]),
     "no score": ({"pooled": {"dice_mean": NONE}}, "fail", ["no score"]),
     "allowed leak": ({"conventions": ["The audit found 2 leaks, so the scores may …"]}, "warn", ["found 2 leaks."]),
-    "tuned": ({"tuned": {"gap": 0.02}}, "warn", ["tuned rule flatters by 0.0200"]),
-    "tuned well": ({"tuned": {"gap": 0.002}}, "pass", []),
+    "tuned": ({"tuned": {"gap": 0.02, "used": True}}, "warn", ["tuned rule flatters by 0.0200"]),
+    "tuned well": ({"tuned": {"gap": 0.002, "used": True}}, "pass", []),
+    "tuned, stale or not used": ({"tuned": {"gap": 0.02, "used": False}}, "pass", []),
     "wide": ({"pooled": {"dice_mean": {"value": 0.9, "low": 0.7, "high": 0.95, "note": ""}}}, "warn", ["0.25 wide"]),
 }
 
