@@ -20,6 +20,7 @@ from kit.system.threads import ordered_map
 
 FENCE = 2.0  # standard deviations below the median of the nearest distances, both robust
 NEAREST = 12  # candidates of an image, at most
+UNLABELLED = "without a mask"  # the place of images that are neither trained on nor predicted
 BATCH = 16  # pairs whose pixels are read together
 ROWS = 128  # of the matrix of distances that a thread holds
 CHANGED = 24  # images that are changed to see how far their hashes move
@@ -41,7 +42,8 @@ class Copy:
     """Two images of which one is a copy of the other.
 
     same: pixel by pixel. change: what was done to it, in words. places: where the two stand, as "fold 0", "test".
-    leaks: the places differ, so that a score would be taken on an image that was trained on.
+    leaks: the places differ, so that a score would be taken on an image that was trained on; not where one of them has
+    no mask.
     """
 
     first: str
@@ -87,8 +89,13 @@ def _same_pixels(
         first = firsts.setdefault(looks[id].content, id)
         if first != id:
             both = places[first], places[id]
-            copies.append(Copy(first, id, True, "", both, both[0] != both[1]))
+            copies.append(Copy(first, id, True, "", both, _leaks(*both)))
     return list(firsts.values()), copies
+
+
+def _leaks(one: str, other: str) -> bool:
+    """Whether a copy in two places makes a score too high."""
+    return one != other and UNLABELLED not in (one, other)
 
 
 def _confirmed(
@@ -118,7 +125,7 @@ def _through_others(copies: Sequence[Copy], places: Mapping[str, str]) -> list[C
     leaking = {id for one in copies if one.leaks for id in (one.first, one.second)}
     found = []
     for id in sorted(cluster.keys() - leaking):
-        others = sorted(other for other in cluster[id] if places[other] != places[id])
+        others = sorted(other for other in cluster[id] if _leaks(places[other], places[id]))
         if others:
             both = places[others[0]], places[id]
             found.append(Copy(others[0], id, False, "both are copies of a third image", both, True))
@@ -221,4 +228,4 @@ def _verified(
     words = [WAYS[shown.symmetry], "cut" if shown.window != VIEWS[0].window else ""]
     words += [f"{sizes[0]} and {sizes[1]} pixels" if sizes[0] != sizes[1] else ""]
     change = ", ".join(filter(None, words)) or "the same view, other pixels"
-    return Copy(first, second, False, change, (one, other), one != other, match.correlation, match.worst)
+    return Copy(first, second, False, change, (one, other), _leaks(one, other), match.correlation, match.worst)

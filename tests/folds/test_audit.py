@@ -6,7 +6,10 @@ import pytest
 from changed_images import CHANGES, Planted, brighter, compressed, cut, half
 from drawn_scenes import Scenes, scene, scenes
 
+from kit.cli.audit_text import audit_lines
 from kit.folds import audit
+from kit.folds.auditing import describe
+from kit.report.audit_page import audit_page
 
 ALL = {
     **CHANGES,
@@ -110,3 +113,36 @@ def test_other_types_and_channels(dtype, channels):
 def test_folds_of_another_length_are_refused(originals):
     with pytest.raises(ValueError, match="3 folds of 30 images"):
         audit(originals, [0, 1, 2])
+
+
+def test_a_test_image_that_is_trained_on_fails_and_keeps_its_place(originals):
+    images = {**originals.images, "zz": originals.images["c0"].copy()}
+    data = Scenes(images)
+    found = audit(data, np.arange(31) % 5, tests=["b0", "c0"])
+    assert [describe(one) for one in found.fails] == [
+        "b0 is a training image (fold 1) and a test image",
+        "c0 is a training image (fold 2) and a test image",
+        "c0 and zz (fold 2 and fold 0): the same pixels",
+    ]
+    assert found.facts()["fails"]["shared"][0] == {"id": "b0", "place": "fold 1"}
+    assert "b0 is a training image (fold 1) and a test image" in audit_page(found, data.read_image)
+    with pytest.raises(ValueError, match="b0 is a training image"):
+        found.check()
+
+
+def test_the_audit_says_where_no_test_images_are_known(originals):
+    note = "No test images are known: copies in them were not looked for."
+    assert note in audit(Scenes(scenes(3))).notes
+    assert note not in audit(Scenes(scenes(3), tests={"t": scene(900)})).notes
+
+
+def test_a_copy_without_a_mask_does_not_leak_and_is_named_apart(originals):
+    more = {"zz0": half(originals.images["b0"]), "zz1": brighter(originals.images["c0"]), "zz2": scene(901)}
+    data = Scenes(originals.images, tests={**more, "t": compressed(originals.images["c0"])})
+    found = audit(data, np.arange(30) % 5, tests=["t"], unlabelled=list(more))
+    assert [(one.first, one.second, one.places) for one in found.fails] == [("c0", "t", ("fold 2", "test"))]
+    apart = {(one.first, one.second, one.places) for one in found.kept}
+    assert ("b0", "zz0", ("fold 1", "without a mask")) in apart
+    assert (found.tests, found.unlabelled) == (1, 3)
+    assert "1 test image, 3 images without a mask" in audit_lines(found)[0]
+    assert any(line.startswith("copy      b0 and zz0 (fold 1 and without a mask)") for line in audit_lines(found))
