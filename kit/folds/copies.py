@@ -140,7 +140,12 @@ def _candidates(hashes: Sequence[np.ndarray], moves: float, threads: int) -> lis
     every = np.stack(hashes)
     n = len(every)
     nearest = np.full(n, every.shape[1] * 256)
+    best, best_row, best_view = np.full(n, n * 256), np.zeros(n, int), np.zeros(n, int)  # of each column
     kept: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+
+    def keep(bits: int, i: int, j: int, view: int) -> None:
+        if bits < kept.get((min(i, j), max(i, j)), (n * 256,))[0]:
+            kept[min(i, j), max(i, j)] = bits, i, j, view
 
     def rows(first: int) -> tuple[int, np.ndarray, np.ndarray]:
         return first, *distances_of(every, first, min(first + ROWS, n))
@@ -150,13 +155,17 @@ def _candidates(hashes: Sequence[np.ndarray], moves: float, threads: int) -> lis
         distances[at, first + at] = np.iinfo(np.int16).max  # an image and itself
         columns = np.argpartition(distances, min(NEAREST, n - 1) - 1, axis=1)[:, :NEAREST]
         nearest[first + at] = np.minimum(nearest[first + at], distances.min(axis=1))
-        pairs = [(row, j) for row, found in enumerate(columns.tolist()) for j in found]
-        pairs += list(zip(distances.argmin(axis=0).tolist(), range(n), strict=True))  # for each image its nearest here
-        nearest = np.minimum(nearest, distances.min(axis=0))
-        for row, j in pairs:
-            i, bits = first + row, int(distances[row, j])
-            if i != j and bits < kept.get((min(i, j), max(i, j)), (n * 256,))[0]:
-                kept[min(i, j), max(i, j)] = bits, i, j, int(views[row, j])
+        for row, found in enumerate(columns.tolist()):
+            for j in found:
+                if first + row != j:
+                    keep(int(distances[row, j]), first + row, j, int(views[row, j]))
+        rows_of = distances.argmin(axis=0)
+        closer = np.flatnonzero(distances[rows_of, np.arange(n)] < best)
+        best[closer] = distances[rows_of[closer], closer]
+        best_row[closer], best_view[closer] = first + rows_of[closer], views[rows_of[closer], closer]
+    nearest = np.minimum(nearest, best)
+    for j in range(n):
+        keep(int(best[j]), int(best_row[j]), j, int(best_view[j]))
     limit = max(moves, fence(nearest))
     return [pair[1:] for pair in sorted(kept.values()) if pair[0] <= limit]
 
