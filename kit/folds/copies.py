@@ -64,11 +64,12 @@ def find_copies(
 ) -> list[Copy]:
     """All copies among the images of `looks`; those that leak first.
 
-    places: of each image, where it stands. read: gives the image (H, W, C) of an id. Images that show nothing are left
-    out: two black images are no leak.
+    places: of each image, where it stands. read: gives the image (H, W, C) of an id. Constant images are left out: two
+    black images are no leak. Of images with little contrast only the same pixels are found.
     """
-    ids = [id for id, one in looks.items() if not one.is_flat]
+    ids = [id for id, one in looks.items() if not one.is_constant]
     firsts, copies = _same_pixels(ids, looks, places)
+    firsts = [id for id in firsts if not looks[id].is_flat]
     if len(firsts) > 1:
         pairs = _candidates([looks[id].hashes for id in firsts], _moves(firsts, looks, read), threads)
         pairs = [(firsts[i], firsts[j], view) for i, j, view in pairs]

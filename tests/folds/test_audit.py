@@ -71,6 +71,22 @@ def test_black_images_are_odd_and_no_copies(originals):
     assert {one.id for one in found.quality if one.kind == "shows nothing"} == set(black)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_equal_dim_images_are_copies_and_constant_ones_are_none(originals, dtype):
+    """Spots of 14 levels on 3, as in fluorescence: the spread is below 2 of 255; and images of one colour."""
+    random = np.random.default_rng(3)
+    dim = np.full((256, 256, 3), 3)
+    for y, x in random.integers(5, 250, (25, 2)):
+        dim[y : y + 4, x : x + 4] = 14
+    other = np.roll(dim, 40, axis=0)
+    plain = np.broadcast_to([10, 200, 30], dim.shape)
+    images = {**originals.images, "dim": dim, "same": dim.copy(), "other": other, "plain": plain, "plain too": plain}
+    images = {id: image.astype(dtype) / dtype(255 if dtype == np.float32 else 1) for id, image in images.items()}
+    images = {id: image.astype(dtype) for id, image in images.items()}
+    found = audit(Scenes(images), np.arange(35) % 5)
+    assert [(one.first, one.second, one.same) for one in found.fails] == [("dim", "same", True)]
+
+
 def test_copies_in_one_fold_or_group_do_not_leak(originals):
     images = {**originals.images, "zz": half(originals.images["a0"])}
     groups = [*map(str, range(30)), "0"]
