@@ -57,6 +57,26 @@ def test_a_scene_in_which_something_moved_is_no_copy(originals):
     assert audit(Scenes({**originals.images, "zz": moved})).copies == []
 
 
+def test_images_of_one_grey_and_other_channels_are_no_copies(originals):
+    """Two images of the same luma with other colours, and two of six bands of the same mean."""
+    wave = np.add.outer(np.sin(np.arange(120) / 9), np.cos(np.arange(160) / 11)) * 15
+    image = originals.images["a0"] * 0.5 + 60
+    other = image + np.stack([wave, -wave * 0.299 / 0.587, 0 * wave], axis=2)
+    moved = {"first": image.astype(np.uint8), "second": np.round(other).astype(np.uint8)}
+    grey = np.repeat(cv2.cvtColor(moved["first"], cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    assert np.abs(cv2.cvtColor(moved["second"], cv2.COLOR_RGB2GRAY).astype(int) - grey[..., 0]).max() <= 2
+    few = dict(list(originals.images.items())[1:9])
+    assert audit(Scenes({**few, **moved})).copies == []
+    found = audit(Scenes({**few, "first": moved["first"], "grey": grey})).copies  # without its colours it is a copy
+    assert [(one.first, one.second) for one in found] == [("first", "grey")]
+    bands = {id: np.concatenate([image, image[::-1]], axis=2) for id, image in {**few, "first": moved["first"]}.items()}
+    bands["half"] = half(bands["first"][..., :3]), half(bands["first"][..., 3:])
+    bands["half"] = np.concatenate(bands["half"], axis=2)
+    signs = np.array([1, -1, 1, -1, 0, 0])
+    bands["second"] = np.round(bands["first"] + wave[..., None] * signs).astype(np.uint8)
+    assert [(one.first, one.second) for one in audit(Scenes(bands)).copies] == [("first", "half")]
+
+
 def test_originals_alone_raise_no_alarm(originals):
     found = audit(originals, np.arange(30) % 5)
     assert (found.copies, found.fails, found.sequences) == ([], [], [])
