@@ -49,7 +49,10 @@ class Audit:
     def _look(self) -> tuple[dict, list[str]]:
         """The facts and the lines; writes the files that were asked for."""
         from kit.cli.audit_text import audit_lines, label_lines
+        from kit.runs.allowed import check_reason
 
+        if self.allow_leak is not None:
+            check_reason(self.allow_leak)
         data, run_folder = self._sources()
         source = found = run = None
         lines, facts, doubts = [], {}, []
@@ -96,7 +99,8 @@ class Audit:
         table = self.folds or (run_folder / "folds.csv" if run_folder else None)
         folds = source.folds if table is None else read_fold_table(table, source.dataset.ids)
         of = f", folds of {table}" if table else ", folds of the recipe" if folds is not None else ""
-        return source, audit(source.dataset, folds), f"{source.words}{of}"
+        found = audit(source.dataset, folds, unlabelled=getattr(source.dataset, "unlabelled", ()))
+        return source, found, f"{source.words}{of}"
 
     def _keep_reason(self, leaks: list, run_folder: Path | None) -> list[str]:
         """Keep the reason beside the folds; a line that says where."""

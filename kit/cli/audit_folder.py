@@ -13,13 +13,14 @@ from kit.data.regions import open_regions
 from kit.data.scaled import ScaledRegions
 from kit.datasets.files import DataFolder
 from kit.datasets.reading import read_size
+from kit.folds.copies import UNLABELLED
 
 LARGE = 64_000_000  # pixels from which an image is read in parts
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy")
 
 
 class FoundImages(Dataset):
-    """Images by id, and test images, read as they are stored. groups: of each id, or none.
+    """Images by id, test images, and images without a mask, read as they are stored. groups: of each id, or none.
 
     grouped_by: what decides the groups, in words; "" without. split: the ids that a split of the data's own holds out.
     """
@@ -33,10 +34,15 @@ class FoundImages(Dataset):
         tests: Mapping[str, str],
         groups: list[str] | None = None,
         grouped_by: str = "",
+        unlabelled: Mapping[str, str] | None = None,
     ):
         self.data, self.name = data, data.root.resolve().name
         self.ids, self.test_ids = list(images), [id if id not in images else f"test: {id}" for id in tests]
         self._images = {**images, **dict(zip(self.test_ids, tests.values(), strict=True))}
+        self.unlabelled = []
+        for id, path in (unlabelled or {}).items():
+            self.unlabelled.append(id if id not in self._images else f"{UNLABELLED}: {id}")
+            self._images[self.unlabelled[-1]] = path
         self.grouped_by, self.split = grouped_by, frozenset()
         if groups is not None:
             self.groups = groups
@@ -76,13 +82,14 @@ def look(root: Path) -> FoundImages | None:
         return None
     ids, problems = found.ids, []
     groups = None if choices.groups is None else group_ids(ids, choices.groups, found.data, problems)
-    tests = {**found.lonely, **found.tests}
+    unlabelled = {id: path for id, path in found.lonely.items() if id not in found.images}  # else taken for empty
     images = FoundImages(
         found.data,
         {id: found.images[id] for id in ids},
-        tests,
+        found.tests,
         [str(group) for group in groups] if groups and not problems else None,
         grouping.words if grouping else "",
+        unlabelled,
     )
     images.split = frozenset(found.split)
     return images

@@ -17,7 +17,9 @@ def audit_lines(found: Audit, allowed: str = "") -> list[str]:
     lines = [f"{counted(found.images, 'image')} in {counted(found.grouped, 'group')}" + _more(found)]
     lines += [f"note      {note}" for note in found.notes]
     lines += _some("LEAK      ", [describe(one) for one in found.fails], LEAKS)
-    lines += _some("together  ", [describe(one) for one in found.kept], SHOWN)
+    together = [describe(one) for one in found.kept if one.places[0] == one.places[1]]
+    lines += _some("together  ", together, SHOWN)
+    lines += _some("copy      ", [describe(one) for one in found.kept if one.places[0] != one.places[1]], SHOWN)
     lines += _frame_lines(found)
     lines += _some("metadata  ", [f"{one.first} and {one.second}: {one.what}" for one in found.metadata], SHOWN)
     alike = [f"{one.first} and {one.second}: {what} of like colours ({one.distance:.3f})" for one in found.twins]
@@ -34,7 +36,8 @@ def audit_lines(found: Audit, allowed: str = "") -> list[str]:
 
 def _more(found: Audit) -> str:
     tests = f", {counted(found.tests, 'test image')}" if found.tests else ""
-    return (f", {counted(found.folds, 'fold')}" if found.folds else "") + tests
+    unlabelled = f", {counted(found.unlabelled, 'image')} without a mask" if found.unlabelled else ""
+    return (f", {counted(found.folds, 'fold')}" if found.folds else "") + tests + unlabelled
 
 
 def _some(front: str, lines: Sequence[str], most: int) -> list[str]:

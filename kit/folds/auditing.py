@@ -1,7 +1,7 @@
 """The audit of a data set before training: what fails it, what is shown to a person, what is worth knowing.
 
 found = audit(dataset, folds, tests=dataset.test_ids)
-found.fails          copies across folds or in the test images, groups in two folds
+found.fails          copies across folds or in the test images, groups in two folds, ids in training and test
 found.shows          groups that look like one group, neighbouring frames, twins by metadata
 found.tells          images of odd quality, the shift between train and test
 found.check()        raises ValueError where something fails
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from kit.data.dataset import Dataset, has_groups
-from kit.folds.copies import Copy, find_copies
+from kit.folds.copies import UNLABELLED, Copy, find_copies
 from kit.folds.looks import look_at, pixels_of
 from kit.folds.metadata import Rows, metadata_twins
 from kit.folds.quality import Odd, odd_images
@@ -35,11 +35,20 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """The findings. copies: those that leak, then those that one fold or group keeps together.
+class Shared:
+    """An image that is a test image too. place: where it stands among the training images."""
 
-    images, tests: how many. folds: how many, 0 where none were given: then groups stand for folds. has_groups: whether
-    the data set says what belongs together. grouped: how many groups. groups: of each training image.
+    id: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The findings. copies: those that leak, then those that do not.
+
+    images, tests, unlabelled: how many. shared: training images that are test images too. folds: how many, 0 where
+    none were given: then groups stand for folds. has_groups: whether the data set says what belongs together.
+    grouped: how many groups.
     """
 
     name: str
@@ -48,6 +57,7 @@ class Audit:
     folds: int
     has_groups: bool
     grouped: int
+    shared: list[Shared]
     copies: list[Copy]
     split: list[Split]
     twins: list[Twins]
@@ -55,16 +65,17 @@ class Audit:
     metadata: list[Rows]
     quality: list[Odd]
     shift: Shift | None
+    unlabelled: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
-    def fails(self) -> list[Copy | Split]:
-        """What makes a score too high: groups in two folds, then copies across folds or in the test images."""
-        return [*self.split, *(copy for copy in self.copies if copy.leaks)]
+    def fails(self) -> list[Copy | Split | Shared]:
+        """What makes a score too high: groups in two folds, ids in training and test, copies across places."""
+        return [*self.split, *self.shared, *(copy for copy in self.copies if copy.leaks)]
 
     @property
     def kept(self) -> list[Copy]:
-        """Copies that one fold or group keeps together."""
+        """Copies that do not leak: one fold or group keeps them together, or one of the two has no mask."""
         return [copy for copy in self.copies if not copy.leaks]
 
     @property
@@ -84,13 +95,12 @@ class Audit:
 
     def facts(self) -> dict:
         """The same for programs, as JSON holds it."""
-        kept = {
-            name: getattr(self, name) for name in ("name", "images", "tests", "folds", "has_groups", "grouped", "notes")
-        }
+        names = ("name", "images", "tests", "unlabelled", "folds", "has_groups", "grouped", "notes")
+        kept = {name: getattr(self, name) for name in names}
         leaking = [copy for copy in self.copies if copy.leaks]
         return {
             **kept,
-            "fails": {"copies": _texts(leaking), "split": _texts(self.split)},
+            "fails": {"copies": _texts(leaking), "split": _texts(self.split), "shared": _texts(self.shared)},
             "kept_together": _texts(self.kept),
             "shows": {name: _texts(getattr(self, name)) for name in ("sequences", "metadata", "twins")},
             "tells": {"shift": asdict(self.shift) if self.shift else None, "quality": _texts(self.quality)},
@@ -109,11 +119,13 @@ def leak_error(name: str, lines: Sequence[str]) -> ValueError:
     )
 
 
-def describe(one: Copy | Split) -> str:
-    """A line about something that fails."""
+def describe(one: Copy | Split | Shared) -> str:
+    """A line about something that fails, or about a copy."""
+    if isinstance(one, Shared):
+        return f"{one.id} is a training image ({one.place}) and a test image"
     if isinstance(one, Split):
         return f"group {one.group} is in {', '.join(one.folds)}"
-    places = f" ({one.places[0]} and {one.places[1]})" if one.leaks else f" ({one.places[0]})"
+    places = f" ({one.places[0]} and {one.places[1]})" if one.places[0] != one.places[1] else f" ({one.places[0]})"
     if one.places == (f"group {one.first}", f"group {one.second}"):  # each image is its own group
         places = ""
     what = "the same pixels" if one.same else f"a copy ({one.change})"
@@ -121,12 +133,18 @@ def describe(one: Copy | Split) -> str:
 
 
 def audit(
-    dataset: Dataset, folds: Sequence[int] | None = None, *, tests: Sequence[str] | None = None, threads: int = 4
+    dataset: Dataset,
+    folds: Sequence[int] | None = None,
+    *,
+    tests: Sequence[str] | None = None,
+    unlabelled: Sequence[str] = (),
+    threads: int = 4,
 ) -> Audit:
     """Look at all images of a data set and compare them.
 
     folds: int (n,), the fold that holds out each of dataset.ids, -1: always trained on. None: copies are looked for
     across groups. tests: ids of test images that read_image knows; None: dataset.test_ids where there are any.
+    unlabelled: ids of images without a mask, which are neither trained on nor predicted: a copy of one does not leak.
     Raises ValueError for folds of another length, and whatever read_image raises.
     """
     ids, tests = list(dataset.ids), list(getattr(dataset, "test_ids", ()) if tests is None else tests)
@@ -134,25 +152,29 @@ def audit(
     if folds is not None and len(folds) != len(ids):
         raise ValueError(f"{len(folds)} folds of {len(ids)} images: expected a fold for each of dataset.ids")
     places = dict(groups) if folds is None else {id: place(fold) for id, fold in zip(ids, folds, strict=True)}
-    looks = look_at(dataset, [*ids, *tests], threads)
+    looks = look_at(dataset, list(dict.fromkeys([*ids, *tests, *unlabelled])), threads)
     trained = {id: looks[id] for id in ids}
     everywhere = {**{id: f"group {name}" for id, name in places.items()}} if folds is None else dict(places)
-    everywhere |= dict.fromkeys(tests, TEST)
+    shared = [Shared(id, everywhere[id]) for id in dict.fromkeys(tests) if id in everywhere]
+    everywhere = {**dict.fromkeys(unlabelled, UNLABELLED), **dict.fromkeys(tests, TEST), **everywhere}
+    everywhere = {id: everywhere[id] for id in looks}
     return Audit(
         name=dataset.name,
         images=len(ids),
         tests=len(tests),
+        unlabelled=len(unlabelled),
         folds=0 if folds is None else len({*map(int, folds)} - {-1}),
         has_groups=has_groups(dataset),
         grouped=len(set(groups.values())),
+        shared=shared,
         copies=find_copies(looks, everywhere, lambda id: pixels_of(dataset, id), threads),
         split=[] if folds is None else split_groups(groups.values(), folds),
         twins=group_twins(trained, groups),
         sequences=find_sequences(trained, places),
         metadata=metadata_twins(dataset, everywhere, groups),
-        quality=odd_images(looks),
+        quality=odd_images({id: looks[id] for id in [*ids, *tests]}),
         shift=find_shift(trained, {id: looks[id] for id in tests}, list(groups.values())),
-        notes=_notes(dataset, folds, groups),
+        notes=_notes(dataset, folds, groups, bool(tests)),
     )
 
 
@@ -170,14 +192,16 @@ def split_groups(groups: Sequence[str], folds: Sequence[int]) -> list[Split]:
     return [Split(group, tuple(map(place, sorted(found)))) for group, found in seen.items() if len(found) > 1]
 
 
-def _notes(dataset: Dataset, folds: Sequence[int] | None, groups: Mapping[str, str]) -> list[str]:
+def _notes(dataset: Dataset, folds: Sequence[int] | None, groups: Mapping[str, str], has_tests: bool) -> list[str]:
     """What the audit could not see."""
     notes = []
     if folds is None:
         what = "groups" if has_groups(dataset) else "images, as no groups are given"
-        notes.append(f"No folds are given: copies are looked for across {what}, and in the test images.")
+        notes.append(f"No folds are given: copies are looked for across {what}.")
     elif not has_groups(dataset):
         notes.append("No groups are given: images of one patient, car or scene may stand in several folds.")
+    if not has_tests:
+        notes.append("No test images are known: copies in them were not looked for.")
     if folds is not None and (np.asarray(folds) < 0).any():
         always = {group for group, fold in zip(groups.values(), folds, strict=True) if fold < 0}
         held = {group for group, fold in zip(groups.values(), folds, strict=True) if fold >= 0}

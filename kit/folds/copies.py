@@ -20,6 +20,7 @@ from kit.system.threads import ordered_map
 
 FENCE = 2.0  # standard deviations below the median of the nearest distances, both robust
 NEAREST = 12  # candidates of an image, at most
+UNLABELLED = "without a mask"  # the place of images that are neither trained on nor predicted
 BATCH = 16  # pairs whose pixels are read together
 ROWS = 128  # of the matrix of distances that a thread holds
 CHANGED = 24  # images that are changed to see how far their hashes move
@@ -41,7 +42,8 @@ class Copy:
     """Two images of which one is a copy of the other.
 
     same: pixel by pixel. change: what was done to it, in words. places: where the two stand, as "fold 0", "test".
-    leaks: the places differ, so that a score would be taken on an image that was trained on.
+    leaks: the places differ, so that a score would be taken on an image that was trained on; not where one of them has
+    no mask.
     """
 
     first: str
@@ -62,11 +64,12 @@ def find_copies(
 ) -> list[Copy]:
     """All copies among the images of `looks`; those that leak first.
 
-    places: of each image, where it stands. read: gives the image (H, W, C) of an id. Images that show nothing are left
-    out: two black images are no leak.
+    places: of each image, where it stands. read: gives the image (H, W, C) of an id. Constant images are left out: two
+    black images are no leak. Of images with little contrast only the same pixels are found.
     """
-    ids = [id for id, one in looks.items() if not one.is_flat]
+    ids = [id for id, one in looks.items() if not one.is_constant]
     firsts, copies = _same_pixels(ids, looks, places)
+    firsts = [id for id in firsts if not looks[id].is_flat]
     if len(firsts) > 1:
         pairs = _candidates([looks[id].hashes for id in firsts], _moves(firsts, looks, read), threads)
         pairs = [(firsts[i], firsts[j], view) for i, j, view in pairs]
@@ -87,8 +90,13 @@ def _same_pixels(
         first = firsts.setdefault(looks[id].content, id)
         if first != id:
             both = places[first], places[id]
-            copies.append(Copy(first, id, True, "", both, both[0] != both[1]))
+            copies.append(Copy(first, id, True, "", both, _leaks(*both)))
     return list(firsts.values()), copies
+
+
+def _leaks(one: str, other: str) -> bool:
+    """Whether a copy in two places makes a score too high."""
+    return one != other and UNLABELLED not in (one, other)
 
 
 def _confirmed(
@@ -118,7 +126,7 @@ def _through_others(copies: Sequence[Copy], places: Mapping[str, str]) -> list[C
     leaking = {id for one in copies if one.leaks for id in (one.first, one.second)}
     found = []
     for id in sorted(cluster.keys() - leaking):
-        others = sorted(other for other in cluster[id] if places[other] != places[id])
+        others = sorted(other for other in cluster[id] if _leaks(places[other], places[id]))
         if others:
             both = places[others[0]], places[id]
             found.append(Copy(others[0], id, False, "both are copies of a third image", both, True))
@@ -133,7 +141,12 @@ def _candidates(hashes: Sequence[np.ndarray], moves: float, threads: int) -> lis
     every = np.stack(hashes)
     n = len(every)
     nearest = np.full(n, every.shape[1] * 256)
+    best, best_row, best_view = np.full(n, n * 256), np.zeros(n, int), np.zeros(n, int)  # of each column
     kept: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+
+    def keep(bits: int, i: int, j: int, view: int) -> None:
+        if bits < kept.get((min(i, j), max(i, j)), (n * 256,))[0]:
+            kept[min(i, j), max(i, j)] = bits, i, j, view
 
     def rows(first: int) -> tuple[int, np.ndarray, np.ndarray]:
         return first, *distances_of(every, first, min(first + ROWS, n))
@@ -143,13 +156,17 @@ def _candidates(hashes: Sequence[np.ndarray], moves: float, threads: int) -> lis
         distances[at, first + at] = np.iinfo(np.int16).max  # an image and itself
         columns = np.argpartition(distances, min(NEAREST, n - 1) - 1, axis=1)[:, :NEAREST]
         nearest[first + at] = np.minimum(nearest[first + at], distances.min(axis=1))
-        pairs = [(row, j) for row, found in enumerate(columns.tolist()) for j in found]
-        pairs += list(zip(distances.argmin(axis=0).tolist(), range(n), strict=True))  # for each image its nearest here
-        nearest = np.minimum(nearest, distances.min(axis=0))
-        for row, j in pairs:
-            i, bits = first + row, int(distances[row, j])
-            if i != j and bits < kept.get((min(i, j), max(i, j)), (n * 256,))[0]:
-                kept[min(i, j), max(i, j)] = bits, i, j, int(views[row, j])
+        for row, found in enumerate(columns.tolist()):
+            for j in found:
+                if first + row != j:
+                    keep(int(distances[row, j]), first + row, j, int(views[row, j]))
+        rows_of = distances.argmin(axis=0)
+        closer = np.flatnonzero(distances[rows_of, np.arange(n)] < best)
+        best[closer] = distances[rows_of[closer], closer]
+        best_row[closer], best_view[closer] = first + rows_of[closer], views[rows_of[closer], closer]
+    nearest = np.minimum(nearest, best)
+    for j in range(n):
+        keep(int(best[j]), int(best_row[j]), j, int(best_view[j]))
     limit = max(moves, fence(nearest))
     return [pair[1:] for pair in sorted(kept.values()) if pair[0] <= limit]
 
@@ -221,4 +238,4 @@ def _verified(
     words = [WAYS[shown.symmetry], "cut" if shown.window != VIEWS[0].window else ""]
     words += [f"{sizes[0]} and {sizes[1]} pixels" if sizes[0] != sizes[1] else ""]
     change = ", ".join(filter(None, words)) or "the same view, other pixels"
-    return Copy(first, second, False, change, (one, other), one != other, match.correlation, match.worst)
+    return Copy(first, second, False, change, (one, other), _leaks(one, other), match.correlation, match.worst)

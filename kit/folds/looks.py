@@ -25,7 +25,8 @@ LARGEST = 2000  # pixels of the longer side to which slides are shrunk while the
 COLOUR_BINS = (12, 6, 8)  # of hue, saturation and value
 GREY_BINS = 64
 LEVEL_BINS = 16
-FLAT = 2.0  # levels of 255: an image whose grey has a smaller standard deviation shows nothing
+FLAT = 2.0  # levels of 255: an image whose grey has a smaller standard deviation shows too little to be hashed
+EVEN = 2  # levels of an integer type: an image whose channels range over no more is constant
 PLAIN = 0.01  # mean difference of the channels, 0..1, below which an image is grey
 
 
@@ -33,7 +34,8 @@ PLAIN = 0.01  # mean difference of the channels, 0..1, below which an image is g
 class Look:
     """One image of shape (H, W, C).
 
-    content: a hash of its pixels, their type and the shape. hashes: u64 (V, 4), see kit.folds.hashes.
+    content: a hash of its pixels, their type and the shape. is_constant: whether no channel ranges over more than EVEN
+    levels of an integer type, or over any of f32, at full size. hashes: u64 (V, 4), see kit.folds.hashes.
     square: u8 (SIDE, SIDE), grey. colours: f32 (576,), greys: f32 (64,), the square roots of histograms of hue,
     saturation and value, and of grey: the length of a difference is the Hellinger distance times √2.
     means, spreads: f32 (C,), of each channel in units of the type's largest value, of f32 in its own.
@@ -44,6 +46,7 @@ class Look:
 
     shape: tuple[int, int, int]
     content: bytes
+    is_constant: bool
     hashes: np.ndarray
     square: np.ndarray
     colours: np.ndarray
@@ -94,6 +97,7 @@ def look(image: np.ndarray) -> Look:
     return Look(
         shape=image.shape,
         content=_content(image),
+        is_constant=_is_constant(image),
         hashes=hash_views(grey),
         square=resized(grey, (SIDE, SIDE)),
         colours=np.sqrt(_colours(shown)),
@@ -165,6 +169,15 @@ def _channels(small: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         levels = np.stack([np.bincount(column, minlength=LEVEL_BINS) / len(bins) for column in bins.T])
     pixels = np.nan_to_num(pixels, posinf=0, neginf=0)
     return pixels.mean(axis=0), pixels.std(axis=0), levels.astype(np.float32)
+
+
+def _is_constant(image: np.ndarray) -> bool:
+    """Whether each channel has nearly one value; of f32 exactly one, or none that is finite."""
+    for channel in np.moveaxis(image, 2, 0):
+        values = channel if image.dtype.kind == "u" else channel[np.isfinite(channel)]
+        if values.size and float(values.max()) - float(values.min()) > (EVEN if image.dtype.kind == "u" else 0):
+            return False
+    return True
 
 
 def _content(image: np.ndarray) -> bytes:

@@ -2,12 +2,14 @@
 
 Two photographs of one scene may correlate to .99: a standing camera, another car on the same studio floor. They differ
 by much in one place. A copy that was compressed, resized or brightened differs everywhere by little. So two numbers
-count: the correlation of all pixels, and the difference in the block where it is largest.
+count: the correlation of all pixels, and the difference in the block where it is largest. Both are of the grey image.
+Images of the same grey may differ in their channels, so those must correlate too; unless one of the images has one
+channel, or channels that are the same: it may be the other one without colours.
 """
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,6 +30,8 @@ BRIGHT = 170.0  # the largest channel that such a pixel has in the other image, 
 LEAST_INSIDE = 0.12  # share of the pixels that are compared, at least
 BLOCKS = 16  # along the side of the image, in which the difference is measured
 CORRELATION, WORST = 0.98, 0.2  # what a copy must reach, and not exceed
+CHANNEL = 0.95  # correlation of each channel that a copy must reach: JPEG keeps less of colours than of grey
+GREY = 2.0  # levels of 255: an image whose channels differ by less, on average, has no colours
 
 
 @dataclass(frozen=True)
@@ -35,22 +39,25 @@ class Match:
     """How well two images agree.
 
     correlation: of the pixels, after a curve was fitted to the brightness. worst: the root mean square of the
-    difference in the worst block, in standard deviations of the image's pixels.
+    difference in the worst block, in standard deviations of the image's pixels. channel: the correlation of the channel
+    that agrees least, where both have colours.
     """
 
     correlation: float
     worst: float
+    channel: float = 1.0
 
     @property
     def is_copy(self) -> bool:
         """Whether one image was made from the other."""
-        return self.correlation >= CORRELATION and self.worst <= WORST
+        return self.correlation >= CORRELATION and self.worst <= WORST and self.channel >= CHANNEL
 
 
 def compare(first: np.ndarray, second: np.ndarray, view: View) -> Match:
     """Compare a view of the image `first` (H, W, C) with the image `second`."""
     side = min(SIDE, *first.shape[:2], *second.shape[:2])
-    a, b = (_squares(as_bytes(image), side) for image in (first, second))
+    first, second = as_bytes(first), as_bytes(second)
+    a, b = (_squares(image, side) for image in (first, second))
     a = [np.ascontiguousarray(turned(one, view.symmetry)) for one in a]
     matches = []
     for warp in _warps(a[0], b[0], turned_window(view)):
@@ -58,8 +65,34 @@ def compare(first: np.ndarray, second: np.ndarray, view: View) -> Match:
         high, white = (_warp(one, warp, cv2.INTER_LINEAR) for one in a[1:])
         cut_off = ((white > WHITE_SHARE) & (b[1] >= BRIGHT)) | ((b[2] > WHITE_SHARE) & (high >= BRIGHT))
         inside = inside & ~cut_off if (inside & ~cut_off).mean() >= LEAST_INSIDE else inside
-        matches.append(_measure(_warp(a[0], warp, cv2.INTER_CUBIC), b[0], inside))
-    return min(matches, key=lambda match: match.worst)
+        matches.append((_measure(_warp(a[0], warp, cv2.INTER_CUBIC), b[0], inside), warp, inside))
+    match, warp, inside = min(matches, key=lambda one: one[0].worst)
+    if not match.is_copy or first.shape[2] != second.shape[2] or min(map(_colour, (first, second))) < GREY:
+        return match
+    return replace(match, channel=min(_channels(first, second, view, warp, inside)))
+
+
+def _channels(
+    first: np.ndarray, second: np.ndarray, view: View, warp: np.ndarray, inside: np.ndarray
+) -> Iterator[float]:
+    """The correlation of each channel of two images u8 (H, W, C), aligned by `warp`, where `inside` is true."""
+    side = len(inside)
+    for k in range(first.shape[2]):
+        a, b = (resized(np.ascontiguousarray(one[..., k]), (side, side)).astype(np.float32) for one in (first, second))
+        moved = _warp(np.ascontiguousarray(turned(a, view.symmetry)), warp, cv2.INTER_CUBIC)
+        a, b = (cv2.GaussianBlur(one, (0, 0), SMOOTH) for one in (moved, b))
+        yield max(_channel(a, b, inside), _channel(b, a, inside))
+
+
+def _channel(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> float:
+    """The correlation after the curve; a channel of less contrast than SOFT counts as if it had as much."""
+    rest, spread = _rest(a, b, inside), max(float(b[inside].std()), SOFT)
+    return float(np.sqrt(max(0.0, 1 - float((rest[inside] ** 2).mean()) / spread**2)))
+
+
+def _colour(image: np.ndarray) -> float:
+    """How far the channels of an image u8 (H, W, C) differ from the first, on average, in levels of 255."""
+    return float(np.abs(image[..., 1:].astype(np.int16) - image[..., :1]).mean()) if image.shape[2] > 1 else 0.0
 
 
 def turned_window(view: View) -> tuple[float, float, float, float]:
@@ -114,13 +147,19 @@ def _agreement(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> Match:
     spread = float(y.std())
     if min(spread, float(x.std())) < LEAST_SPREAD:
         return Match(0.0, np.inf)
-    slope = float(np.cov(x, y, bias=True)[0, 1] / x.var())
-    rest = np.where(inside, b - y.mean() - slope * (a - x.mean()), 0)
-    bins = np.minimum(((a - x.min()) * (LEVELS / (x.max() - x.min()))).clip(0), LEVELS - 1).astype(int)
-    counts = np.bincount(bins[inside], minlength=LEVELS)
-    means = np.bincount(bins[inside], weights=rest[inside], minlength=LEVELS) / (counts + FEW)
-    centres = x.min() + (np.arange(LEVELS) + 0.5) * (x.max() - x.min()) / LEVELS
-    rest -= np.where(inside, np.interp(a, centres, means), 0)
+    rest = _rest(a, b, inside)
     block = max(1, len(a) // BLOCKS)
     worst = float(np.sqrt(max(0.0, cv2.blur(rest * rest, (block, block)).max()))) / max(spread, SOFT)
     return Match(float(np.sqrt(max(0.0, 1 - float((rest[inside] ** 2).mean()) / spread**2))), worst)
+
+
+def _rest(a: np.ndarray, b: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """What the curve leaves of `b` (S, S); 0 outside."""
+    x, y = a[inside], b[inside]
+    slope = float(np.cov(x, y, bias=True)[0, 1] / max(float(x.var()), 1e-6))
+    rest = np.where(inside, b - y.mean() - slope * (a - x.mean()), 0)
+    bins = np.minimum(((a - x.min()) * (LEVELS / max(x.max() - x.min(), 1e-6))).clip(0), LEVELS - 1).astype(int)
+    counts = np.bincount(bins[inside], minlength=LEVELS)
+    means = np.bincount(bins[inside], weights=rest[inside], minlength=LEVELS) / (counts + FEW)
+    centres = x.min() + (np.arange(LEVELS) + 0.5) * (x.max() - x.min()) / LEVELS
+    return rest - np.where(inside, np.interp(a, centres, means), 0)

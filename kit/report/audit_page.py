@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 import simplejpeg
 
-from kit.folds.auditing import Audit, Split, describe
+from kit.folds.auditing import Audit, Shared, Split, describe
 from kit.folds.copies import Copy
 from kit.folds.looks import as_bytes, resized, rgb_of
 from kit.folds.sequences import Sequence as Frames
@@ -97,8 +97,10 @@ def data_uri(image: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(packed).decode()
 
 
-def _failed(draw: _Drawer, one: Copy | Split) -> Drawn:
-    return Drawn(describe(one), () if isinstance(one, Split) else draw.all((one.first, one.second)))
+def _failed(draw: _Drawer, one: Copy | Split | Shared) -> Drawn:
+    if isinstance(one, Copy):
+        return Drawn(describe(one), draw.all((one.first, one.second)))
+    return Drawn(describe(one), draw.all((one.id,)) if isinstance(one, Shared) else ())
 
 
 def _frames(draw: _Drawer, one: Frames, found: Audit) -> Drawn:

@@ -178,8 +178,8 @@ def open_run(
     rule: how predictions become masks, for the report and the CSV; None: thresholds of 0.5, of task instances also the
     connected components. It may change when a run is resumed.
     A full fit belongs to the folds that are there: it needs their folder, and config.json and folds.csv stay theirs.
-    audit: True looks for copies across folds and in the test images first, once for a run folder, and raises ValueError
-    where there are any. A text allows them: it is the reason, which the report shows.
+    audit: True looks for copies across folds and in dataset.test_ids first, once for a run folder, and raises
+    ValueError where there are any. A text allows them: it is the reason, which the report shows.
 
     Raises ValueError where flags, data or an older run in the folder do not fit; nothing is written then.
     """

@@ -76,6 +76,23 @@ def test_a_reason_is_kept_beside_the_folds_and_shown(folder, capsys, tmp_path):
     assert "The reason given: two shots of one car. Found: d0 and zz (fold 3 and fold 0)" in note
 
 
+def test_an_empty_reason_is_refused_also_where_it_would_be_kept_nowhere(folder, capsys):
+    assert Audit(str(folder), allow_leak="").run() == 1
+    assert "for a reason" in capsys.readouterr().out
+
+
+def test_images_without_a_mask_are_no_test_images(folder, capsys, tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        for file in (folder / name).iterdir():
+            if file.stem != "zz" or name == "images":
+                (tmp_path / name / file.name).write_bytes(file.read_bytes())
+    assert Audit(str(tmp_path)).run() == 0
+    said = capsys.readouterr().out
+    assert "19 images in 19 groups, 1 image without a mask" in said
+    assert "copy      d0 and zz (group d0 and without a mask): a copy" in said
+
+
 def test_a_recipe_is_run_until_it_opens_its_run(folder, capsys, tmp_path):
     recipe = tmp_path / "mine.py"
     recipe.write_text(

@@ -10,6 +10,7 @@ from PIL import Image
 from kit.cli.audit_text import audit_lines
 from kit.datasets import Folder
 from kit.folds import audit
+from kit.folds.copies import NEAREST, _candidates
 from kit.folds.hashes import VIEWS, distances_of, hash_views
 from kit.folds.looks import look
 from kit.folds.shift import groups_of_tests
@@ -38,6 +39,20 @@ def test_distances_are_those_of_counted_bits():
         for j in range(9):
             all_views = [np.count_nonzero(bits(view) != bits(hashes[j, 0])) for view in hashes[i]]
             assert (distances[i - 2, j], views[i - 2, j]) == (min(all_views), int(np.argmin(all_views)))
+
+
+def test_candidates_are_the_nearest_of_each_image_and_grow_with_the_number_of_images():
+    """Each image gives a dozen, and the one image that is nearest to it; none for each block of rows."""
+    count = 1500
+    hashes = np.random.default_rng(1).integers(0, 2**64, (count, 2, 4), np.uint64)
+    found = _candidates(list(hashes), 1e9, 1)
+    distances = distances_of(hashes, 0, count)[0].astype(int) + 9999 * np.eye(count, dtype=int)
+    pairs = {frozenset(pair[:2]) for pair in found}
+    assert len(pairs) == len(found) <= (NEAREST + 1) * count
+    for j in range(count):
+        assert any(frozenset((int(i), j)) in pairs for i in np.flatnonzero(distances[:, j] == distances[:, j].min()))
+        near = np.flatnonzero(distances[j] < np.sort(distances[j])[NEAREST - 1])
+        assert all(frozenset((int(i), j)) in pairs for i in near)
 
 
 def test_windows_are_turned_as_images_are():
