@@ -10,7 +10,7 @@ from kit.data.dataset import has_groups
 from kit.data.regions import has_regions
 from kit.prediction.chosen import read_chosen
 from kit.prediction.rule import Rule
-from kit.prediction.saved import finished_folds
+from kit.prediction.saved import scored_folds
 from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
@@ -103,7 +103,7 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
 
 def tuned_facts(run: Run) -> dict | None:
     """What the report says of rule.json; None without one. The scores of the report are those of the run's own rule."""
-    chosen = read_chosen(run.folder, lambda: finished_folds(run.folder))
+    chosen = read_chosen(run.folder, lambda: scored_folds(run.folder))
     if chosen is None:
         return None
     facts = {name: chosen.facts[name] for name in TUNED}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit.prediction.chosen import read_chosen
+from kit.prediction.saved import scored_folds
 from kit.runs.finished import with_metric
 from kit.runs.oof import finished, prediction_key
 from kit.runs.run import Run, read_json
@@ -76,7 +77,7 @@ def expectation(run: Run, metric: Metric | None) -> dict | None:
 
 def _cross_fitted(run: Run) -> float | None:
     """The cross-fitted score of the tuned rule, where it is in use."""
-    chosen = read_chosen(run.folder, lambda: finished(run))
+    chosen = read_chosen(run.folder, lambda: scored_folds(run.folder))
     return chosen.facts["cross_fitted"] if chosen and chosen.rule else None
 
 
