@@ -224,12 +224,22 @@ def _of_kept_code(folder: Path | str, found: dict[int, dict], saved: SavedRun | 
 
 
 def full_fits(folder: Path | str, saved: SavedRun | None = None) -> list[str]:
-    """The full fits that are finished: ["full0", "full1"]; of several versions of the recipe those that it keeps."""
+    """The full fits that are finished: ["full0", "full1"]; of several versions of the recipe those that it keeps.
+
+    Raises ValueError where all are of other code than the folder keeps: that might make another network of them.
+    """
     saved, found = saved or read_saved(folder), {}
     for path in sorted(Path(folder).glob("full*/finished.json")):
         if path.with_name("last.safetensors").is_file():
             found[path.parent.name] = json.loads(path.read_text()).get("recipe")
-    return [name for name, recipe in found.items() if recipe == saved.recipe] or list(found)
+    own = [name for name, recipe in found.items() if recipe == saved.recipe]
+    if found and not own:
+        raise ValueError(
+            f"the networks on all images in {folder} ({', '.join(found)}) were made by other code of the recipe than "
+            f"{Path(folder) / CODE} keeps. Run the recipe for a fold, then on all images with each seed: what is "
+            "trained already is not trained again"
+        )
+    return own
 
 
 def wanted_folds(

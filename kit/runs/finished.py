@@ -1,4 +1,4 @@
-"""A finished run, read from its folder alone: neither the data set nor the recipe nor a network is needed; weights may be gone.
+"""A finished run, read from its folder alone: neither data set, recipe nor weights are needed.
 
     run = read_run("runs/mine")
     run.scores.counts                                   (n, M) the metric's counts of each held-out image

@@ -150,12 +150,12 @@ def test_scores_need_no_weights(one, tmp_path):
     (folder / "fold0/last.safetensors").rename(folder / "full7/last.safetensors")
     shutil.copy(folder / "fold0/finished.json", folder / "full7")
     assert read_run(folder).folds == (0, 1)
-    with pytest.raises(ValueError, match="no finished fold of .* has weights"):
+    with pytest.raises(ValueError, match=r"no finished fold of .* has weights"):
         finished_folds(folder)
     for fold in (0, 1):
         shutil.rmtree(folder / f"fold{fold}")
     assert Predictor.load(folder, "full", device="cpu").rule == Rule(**rule)
-    with pytest.raises(ValueError, match="no fold of .* is finished"):
+    with pytest.raises(ValueError, match=r"no fold of .* is finished"):
         read_run(folder)
 
 
