@@ -14,9 +14,9 @@ from kit.ledger.recording import record_run
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
 from kit.runs.folds import has_only_weights, unfinished
-from kit.runs.full import describe, expectation, finish_full
+from kit.runs.full import check_folds, describe, expectation, finish_full
 from kit.runs.half import measure_half
-from kit.runs.oof import predict_oof, up_to_date
+from kit.runs.oof import predict_oof, score_again, up_to_date
 from kit.runs.run import Run, planned
 from kit.runs.saving import save_predictor, saved_run
 from kit.runs.submit import Submission, submit, test_time
@@ -48,6 +48,9 @@ def finish(
         for line in check_numbers(submission.competition):
             run.world.say(f"warning: {line}")
         check_tests(run, submission.competition)
+    if fold == "full":
+        run.world.agree(lambda: check_folds(run))
+        run.world.agree(lambda: score_again(run, metric))  # what to expect is by this metric and rule
     saved = saved_run(run, network, goal.competition if isinstance(goal, Submission) else None, metric)
     for number in unfinished(run, fold):
         if not has_only_weights(run, number):

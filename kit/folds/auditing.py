@@ -14,7 +14,7 @@ import numpy as np
 
 from kit.data.dataset import Dataset, has_groups
 from kit.folds.copies import UNLABELLED, Copy, find_copies
-from kit.folds.looks import look_at, pixels_of
+from kit.folds.looks import look_at, look_at_readable, pixels_of
 from kit.folds.metadata import Rows, metadata_twins
 from kit.folds.quality import Odd, odd_images
 from kit.folds.sequences import Sequence as Frames
@@ -24,6 +24,7 @@ from kit.folds.twins import Twins, group_twins
 from kit.system.files import counted, list_some
 
 TEST, ALWAYS = "test", "always trained on"
+SHOWN = 3  # unreadable images in a note
 
 
 @dataclass(frozen=True)
@@ -145,15 +146,19 @@ def audit(
     folds: int (n,), the fold that holds out each of dataset.ids, -1: always trained on. None: copies are looked for
     across groups. tests: ids of test images that read_image knows; None: dataset.test_ids where there are any.
     unlabelled: ids of images without a mask, which are neither trained on nor predicted: a copy of one does not leak.
-    Raises ValueError for folds of another length, and whatever read_image raises.
+    A test image, or one without a mask, that cannot be read is left out, with a note. Raises ValueError for folds of
+    another length, and whatever read_image raises of a training image.
     """
     ids, tests = list(dataset.ids), list(getattr(dataset, "test_ids", ()) if tests is None else tests)
     groups = dict(zip(ids, map(str, dataset.groups), strict=True))
     if folds is not None and len(folds) != len(ids):
         raise ValueError(f"{len(folds)} folds of {len(ids)} images: expected a fold for each of dataset.ids")
     places = dict(groups) if folds is None else {id: place(fold) for id, fold in zip(ids, folds, strict=True)}
-    looks = look_at(dataset, list(dict.fromkeys([*ids, *tests, *unlabelled])), threads)
-    trained = {id: looks[id] for id in ids}
+    trained = look_at(dataset, ids, threads)
+    others = [id for id in dict.fromkeys([*tests, *unlabelled]) if id not in trained]
+    found, unreadable = look_at_readable(dataset, others, threads)
+    looks = trained | found
+    tests = [id for id in tests if id in looks]
     everywhere = {**{id: f"group {name}" for id, name in places.items()}} if folds is None else dict(places)
     shared = [Shared(id, everywhere[id]) for id in dict.fromkeys(tests) if id in everywhere]
     everywhere = {**dict.fromkeys(unlabelled, UNLABELLED), **dict.fromkeys(tests, TEST), **everywhere}
@@ -172,10 +177,19 @@ def audit(
         twins=group_twins(trained, groups),
         sequences=find_sequences(trained, places),
         metadata=metadata_twins(dataset, everywhere, groups),
-        quality=odd_images({id: looks[id] for id in [*ids, *tests]}),
+        quality=odd_images({id: looks[id] for id in dict.fromkeys([*ids, *tests])}),
         shift=find_shift(trained, {id: looks[id] for id in tests}, list(groups.values())),
-        notes=_notes(dataset, folds, groups, bool(tests)),
+        notes=[*_unreadable_notes(unreadable), *_notes(dataset, folds, groups, bool(tests))],
     )
+
+
+def _unreadable_notes(problems: Mapping[str, str]) -> list[str]:
+    """A note on test images that cannot be read."""
+    if not problems:
+        return []
+    shown = "; ".join(f"{id} ({problem})" for id, problem in list(problems.items())[:SHOWN])
+    verbs = "cannot be read and is left out" if len(problems) == 1 else "cannot be read and are left out"
+    return [f"{counted(len(problems), 'test image')} {verbs}: {shown}{'; …' * (len(problems) > SHOWN)}"]
 
 
 def place(fold: int) -> str:

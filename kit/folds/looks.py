@@ -15,6 +15,7 @@ import numpy as np
 from kit.data.dataset import Dataset
 from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
+from kit.data.sample_checks import describe_error
 from kit.data.scaled import ScaledRegions
 from kit.folds.hashes import hash_views
 from kit.system.threads import ordered_map
@@ -75,6 +76,21 @@ def look_at(dataset: Dataset, ids: Sequence[str], threads: int = 4) -> dict[str,
     """Look at every image of `ids`, in threads. Raises what read_image raises."""
     with single_threaded_cv2():
         return dict(zip(ids, ordered_map(lambda id: look(pixels_of(dataset, id)), ids, threads), strict=True))
+
+
+def look_at_readable(dataset: Dataset, ids: Sequence[str], threads: int = 4) -> tuple[dict[str, Look], dict[str, str]]:
+    """Look at the images of `ids` that can be read. Returns their looks, and the problems of the others, by id."""
+
+    def tried(id: str) -> Look | str:
+        try:
+            return look(pixels_of(dataset, id))
+        except Exception as error:  # whatever the data set's own code raises
+            return describe_error(error)
+
+    with single_threaded_cv2():
+        found = dict(zip(ids, ordered_map(tried, ids, threads), strict=True))
+    problems = {id: one for id, one in found.items() if isinstance(one, str)}
+    return {id: one for id, one in found.items() if id not in problems}, problems
 
 
 def pixels_of(dataset: Dataset, id: str) -> np.ndarray:

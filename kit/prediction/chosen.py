@@ -32,8 +32,9 @@ class Chosen:
 
 
 def read_chosen(folder: Path | str, folds: Callable[[], Sequence[int]]) -> Chosen | None:
-    """Read rule.json; None where there is none. folds(): the finished folds of now.
+    """Read rule.json; None where there is none. folds(): the scored folds of now.
 
+    In a folder that holds no fold, as where full fits alone were brought, the rule holds as it is.
     Raises ValueError for a damaged file or one of a newer kit.
     """
     path = Path(folder) / FILE
@@ -46,7 +47,7 @@ def read_chosen(folder: Path | str, folds: Callable[[], Sequence[int]]) -> Chose
         rule, used, why, key = Rule(**facts["rule"]), facts["used"], facts["why"], facts["key"]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Delete it, and tune the run again") from error
-    if used and chosen_on(folder, folds()) != key:
+    if used and any(one.is_dir() for one in path.parent.glob("fold*")) and chosen_on(folder, folds()) != key:
         return Chosen(None, STALE, facts)
     return Chosen(rule if used else None, why, facts)
 

@@ -133,7 +133,7 @@ def read_saved(folder: Path | str) -> SavedRun:
 def read_ruled(folder: Path | str) -> SavedRun:
     """read_saved with the rule of rule.json, where that is used: how the run predicts new images."""
     saved = read_saved(folder)
-    chosen = read_chosen(folder, lambda: finished_folds(folder, saved))
+    chosen = read_chosen(folder, lambda: scored_folds(folder, saved))
     return dataclasses.replace(saved, rule=chosen.rule, tuned=True) if chosen and chosen.rule else saved
 
 
@@ -190,25 +190,56 @@ def trained_folds(folder: Path | str) -> list[int]:
 
 
 def finished_folds(folder: Path | str, saved: SavedRun | None = None) -> list[int]:
-    """The folds that are trained and predicted by the code that the folder keeps; ValueError where there is none."""
-    saved, found = saved or read_saved(folder), {}
-    for fold in trained_folds(folder):
-        path = Path(folder) / f"fold{fold}/finished.json"
-        if path.is_file():
-            found[fold] = json.loads(path.read_text()).get("recipe")
-    own = [fold for fold, recipe in found.items() if recipe == saved.recipe]
-    if not found:
-        raise ValueError(f"no fold of {folder} is finished; run the recipe")
-    return own or list(found)
+    """The folds that can predict: with weights, and predicted by the code that the folder keeps.
+
+    Raises ValueError where there is none.
+    """
+    found, trained = _finished(folder), trained_folds(folder)
+    if own := _of_kept_code(folder, {fold: facts for fold, facts in found.items() if fold in trained}, saved):
+        return own
+    if found:
+        raise ValueError(f"no finished fold of {folder} has weights (last.safetensors), and a prediction needs them")
+    raise ValueError(f"no fold of {folder} is finished; run the recipe")
+
+
+def scored_folds(folder: Path | str, saved: SavedRun | None = None) -> list[int]:
+    """The folds whose held-out images are predicted and scored by the code that the folder keeps, [] without any.
+
+    Weights are not needed: they may have been removed, or left on another machine.
+    """
+    return _of_kept_code(folder, {fold: facts for fold, facts in _finished(folder).items() if "key" in facts}, saved)
+
+
+def _finished(folder: Path | str) -> dict[int, dict]:
+    """finished.json of each fold that has one."""
+    paths = {path.parent.name.removeprefix("fold"): path for path in Path(folder).glob("fold*/finished.json")}
+    numbered = sorted((int(number), path) for number, path in paths.items() if number.isdecimal())
+    return {number: json.loads(path.read_text()) for number, path in numbered}
+
+
+def _of_kept_code(folder: Path | str, found: dict[int, dict], saved: SavedRun | None) -> list[int]:
+    """Those that were predicted by the code that the folder keeps; all where none was."""
+    recipe = (saved or read_saved(folder)).recipe
+    return [fold for fold, facts in found.items() if facts.get("recipe") == recipe] or list(found)
 
 
 def full_fits(folder: Path | str, saved: SavedRun | None = None) -> list[str]:
-    """The full fits that are finished: ["full0", "full1"]; of several versions of the recipe those that it keeps."""
+    """The full fits that are finished: ["full0", "full1"]; of several versions of the recipe those that it keeps.
+
+    Raises ValueError where all are of other code than the folder keeps: that might make another network of them.
+    """
     saved, found = saved or read_saved(folder), {}
     for path in sorted(Path(folder).glob("full*/finished.json")):
         if path.with_name("last.safetensors").is_file():
             found[path.parent.name] = json.loads(path.read_text()).get("recipe")
-    return [name for name, recipe in found.items() if recipe == saved.recipe] or list(found)
+    own = [name for name, recipe in found.items() if recipe == saved.recipe]
+    if found and not own:
+        raise ValueError(
+            f"the networks on all images in {folder} ({', '.join(found)}) were made by other code of the recipe than "
+            f"{Path(folder) / CODE} keeps. Run the recipe for a fold, then on all images with each seed: what is "
+            "trained already is not trained again"
+        )
+    return own
 
 
 def wanted_folds(

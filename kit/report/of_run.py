@@ -11,7 +11,7 @@ from kit.data.dataset import has_groups
 from kit.data.regions import has_regions
 from kit.prediction.chosen import read_chosen
 from kit.prediction.rule import Rule
-from kit.prediction.saved import finished_folds
+from kit.prediction.saved import scored_folds
 from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
@@ -117,7 +117,7 @@ def _thumbnails(run: Run, folds: list[int]) -> tuple[dict[str, bytes], dict[str,
 
 def tuned_facts(run: Run) -> dict | None:
     """What the report says of rule.json; None without one. The scores of the report are those of the run's own rule."""
-    chosen = read_chosen(run.folder, lambda: finished_folds(run.folder))
+    chosen = read_chosen(run.folder, lambda: scored_folds(run.folder))
     if chosen is None:
         return None
     facts = {name: chosen.facts.get(name) for name in TUNED}  # one that was written by hand may hold the rule alone

@@ -6,34 +6,45 @@ competition whose own split has copies, the reason is kept here, and the report 
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kit.data.dataset import Dataset, data_key
+from kit.data.dataset import Dataset
 from kit.folds.auditing import audit, describe, leak_error
+from kit.submission.competition import fingerprint_of_tests
 from kit.system.files import counted, short_hash, write_atomic
 
 NAME = "audit.json"
 SHOWN = 3  # leaks in a note
 
 
-def audit_once(folder: Path, dataset: Dataset, folds: np.ndarray, allowed: str = "") -> None:
+def audit_once(folder: Path, dataset: Dataset, folds: np.ndarray, data: Mapping[str, str], allowed: str = "") -> None:
     """Audit data and folds before training, unless audit.json says that these have been looked at.
 
-    allowed: the reason why leaks are accepted; "" raises ValueError where there are any. audit.json is written first.
+    data: what names the content of all training images, as kit.data.check.data_identity does. allowed: the reason why
+    leaks are accepted. Raises ValueError where there are leaks that neither it nor an earlier reason is about.
+    audit.json is written first.
     """
-    of = short_hash((data_key(dataset), dataset.test_fingerprint(), folds.tolist()))
-    kept = _read(folder)
+    tests = fingerprint_of_tests(dataset, list(getattr(dataset, "test_ids", ())))
+    of = short_hash((sorted(data.items()), tests, folds.tolist()))
+    before = _read(folder)
+    kept = {"allowed": None, "covers": [], **before}
     if kept.get("of") != of:
-        leaks = [describe(one) for one in audit(dataset, folds).fails]
-        kept = {"of": of, "allowed": None, "leaks": leaks}
-    kept["allowed"] = allowed or kept["allowed"]
-    if kept != _read(folder):
+        found = audit(dataset, folds)
+        for note in found.notes:
+            print(f"note: {note}", flush=True)
+        kept |= {"of": of, "leaks": [describe(one) for one in found.fails]}
+    if allowed:
+        kept |= {"allowed": allowed, "covers": kept["leaks"]}
+    if kept != before:
         _write(folder, kept)
-    if kept["leaks"] and not kept["allowed"]:
-        raise leak_error(dataset.name, kept["leaks"])
+    if not _is_allowed(kept):
+        raise ValueError(
+            f"{leak_error(dataset.name, kept['leaks'])}\nWhere all of them are meant, "
+            'open_run(…, audit="the reason, in words") allows them, and the report shows the reason'
+        )
 
 
 def keep_reason(folder: Path, reason: str, leaks: Sequence[str]) -> Path:
@@ -42,7 +53,8 @@ def keep_reason(folder: Path, reason: str, leaks: Sequence[str]) -> Path:
     kept = {}
     with contextlib.suppress(ValueError):
         kept = _read(folder)
-    return _write(folder, {"of": kept.get("of"), "allowed": reason.strip(), "leaks": list(leaks)})
+    found = list(leaks)
+    return _write(folder, {"of": kept.get("of"), "allowed": reason.strip(), "leaks": found, "covers": found})
 
 
 def check_reason(reason: str) -> None:
@@ -54,7 +66,7 @@ def check_reason(reason: str) -> None:
 def leak_notes(folder: Path) -> list[str]:
     """A sentence for the report where leaks were allowed."""
     kept = _read(folder)
-    if not kept.get("leaks") or not kept.get("allowed"):
+    if not kept.get("leaks") or not _is_allowed(kept):
         return []
     reason, leaks = kept["allowed"].rstrip("."), kept["leaks"]
     more = f"; and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
@@ -63,6 +75,11 @@ def leak_notes(folder: Path) -> list[str]:
         f"The audit found {counted(len(leaks), 'leak')}, so the scores may be too high. They were allowed. The reason "
         f"given: {reason}. Found: {shown}."
     ]
+
+
+def _is_allowed(kept: dict) -> bool:
+    """Whether there are no leaks, or the reason was given for each of them."""
+    return bool(kept["allowed"] and set(kept["leaks"]) <= set(kept["covers"])) or not kept["leaks"]
 
 
 def _write(folder: Path, kept: dict) -> Path:
@@ -78,6 +95,8 @@ def _read(folder: Path) -> dict:
         return {}
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return {"of": kept.get("of"), "allowed": kept["allowed"], "leaks": [str(line) for line in kept["leaks"]]}
+        allowed, leaks = kept["allowed"], [str(line) for line in kept["leaks"]]
+        covers = [str(line) for line in kept.get("covers", leaks if allowed else [])]
+        return {"of": kept.get("of"), "allowed": allowed, "leaks": leaks, "covers": covers}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}); run the audit again, or delete it") from error

@@ -1,4 +1,4 @@
-"""A finished run, read from its folder alone: neither the data set nor the recipe nor a network is needed.
+"""A finished run, read from its folder alone: neither data set, recipe nor weights are needed.
 
     run = read_run("runs/mine")
     run.scores.counts                                   (n, M) the metric's counts of each held-out image
@@ -18,7 +18,7 @@ from kit.data.tasks import Task
 from kit.prediction.chosen import chosen_on
 from kit.prediction.rebuild import rebuild
 from kit.prediction.rule import Rule
-from kit.prediction.saved import CODE, SavedRun, finished_folds, read_saved
+from kit.prediction.saved import CODE, SavedRun, read_saved, scored_folds
 from kit.prediction.slides import SlideLevels, SlideStore
 from kit.prediction.store import Store
 from kit.runs.run import read_json
@@ -153,7 +153,9 @@ def read_run(folder: Path | str, metric: Metric | None = None) -> FinishedRun:
     """
     folder = Path(folder)
     saved = read_saved(folder)
-    folds = tuple(finished_folds(folder, saved))
+    folds = tuple(scored_folds(folder, saved))
+    if not folds:
+        raise ValueError(f"no fold of {folder} is finished; run the recipe")
     scored = {read_json(folder / f"fold{fold}/finished.json").get("metric") for fold in folds}
     if len(scored) > 1:
         raise ValueError(f"the folds of {folder} were scored by several metrics or rules: run the recipe once more")

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit.prediction.chosen import read_chosen
+from kit.prediction.saved import scored_folds
 from kit.runs.finished import with_metric
-from kit.runs.oof import finished, prediction_key
+from kit.runs.oof import finished, prediction_key, up_to_date
 from kit.runs.run import Run, read_json
 from kit.scoring.counts import Scores
 from kit.scoring.intervals import interval_of_metric
@@ -34,6 +35,20 @@ def finished_full(run: Run) -> list[str]:
         if is_there and facts.get("recipe") == recipe != "unknown" and facts.get("key") == prediction_key(run, [name]):
             done.append(name)
     return done
+
+
+def check_folds(run: Run) -> None:
+    """Raise ValueError unless a finished fold was predicted by the recipe and settings of now.
+
+    Else its score would be that of another network, and the folder would keep that network's code. The code in a
+    notebook has no name to compare.
+    """
+    if run.origin["recipe"] != "unknown" and not up_to_date(run):
+        raise ValueError(
+            f"no fold of {run.folder} is finished by the recipe and settings of now, and a network on all images is "
+            "trained as the folds were. Run the recipe for a fold first: what is trained already is only predicted "
+            "again. To train an edited network, give its folds and it another run folder"
+        )
 
 
 def finish_full(run: Run, fold: str) -> None:
@@ -76,7 +91,7 @@ def expectation(run: Run, metric: Metric | None) -> dict | None:
 
 def _cross_fitted(run: Run) -> float | None:
     """The cross-fitted score of the tuned rule, where it is in use."""
-    chosen = read_chosen(run.folder, lambda: finished(run))
+    chosen = read_chosen(run.folder, lambda: scored_folds(run.folder))
     return chosen.facts["cross_fitted"] if chosen and chosen.rule else None
 
 

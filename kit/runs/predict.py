@@ -16,7 +16,7 @@ from kit.datasets.images_alone import describe_left_out, open_images
 from kit.datasets.names import nfc
 from kit.datasets.slides_alone import SlidesAlone
 from kit.prediction.chosen import describe_chosen, read_chosen
-from kit.prediction.saved import SavedRun, finished_folds, read_ruled, wanted_folds
+from kit.prediction.saved import SavedRun, read_ruled, scored_folds, wanted_folds
 from kit.runs.outputs import MasksIn, SlideMasksIn, Table
 from kit.runs.passes import Budget
 from kit.runs.submit import RowsOf
@@ -167,7 +167,7 @@ def _wanted_ids(request: Request, saved: SavedRun, images: Dataset) -> list[str]
 
 
 def _notes(request: Request, saved: SavedRun, images: Dataset) -> Iterator[str]:
-    if line := describe_chosen(request.run, read_chosen(request.run, lambda: finished_folds(request.run, saved))):
+    if line := describe_chosen(request.run, read_chosen(request.run, lambda: scored_folds(request.run, saved))):
         yield line.removeprefix("note: ")
     yield from describe_left_out(images, request.images)
     if saved.reads != "files":

@@ -214,12 +214,19 @@ def open_run(
     )
     planned(run, config.fold)  # before config.json is written
     if audit:
-        world.agree(lambda: audit_once(config.run_dir, dataset, run.folds, "" if audit is True else audit))
+        world.agree(lambda: _audit(run, "" if audit is True else audit))
     if full:
         world.agree(lambda: check_config(run))
     else:
         begin(run)
     return run
+
+
+def _audit(run: Run, allowed: str) -> None:
+    """Audit the data once. A folder of another run raises ValueError first: its audit.json stays."""
+    if is_trained(run.folder) or is_at_work(run.folder):
+        check_config(run)
+    audit_once(run.folder, run.dataset, run.folds, run.data, allowed)
 
 
 def _flags_of_folds(folder: Path, flags: Flags) -> Flags:

@@ -21,7 +21,7 @@ from kit.folds.naming import Fold, is_full
 from kit.prediction.chosen import describe_chosen, read_chosen
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
-from kit.prediction.saved import finished_folds
+from kit.prediction.saved import scored_folds
 from kit.prediction.slides import SlideLevels
 from kit.runs.full import finished_full, write_expectation
 from kit.runs.oof import prediction_key, up_to_date
@@ -74,7 +74,7 @@ def submit(
         return None
     tests = run.world.agree(competition.test_fingerprint)
     asked = competition.fingerprint(tests)
-    chosen = run.world.agree(lambda: read_chosen(run.folder, lambda: finished_folds(run.folder)))
+    chosen = run.world.agree(lambda: read_chosen(run.folder, lambda: scored_folds(run.folder)))
     rule = chosen.rule if chosen else None
     parts = run.world.agree(lambda: _rows_folder(run, asked, folds, rule))
     rows_of = RowsOf(competition.dialect, rule or run.rule, tuned=rule is not None)

@@ -111,12 +111,13 @@ def _keep_settings(run: Run, fold: Fold, facts: dict[str, str]) -> None:
     The package of the first weights counts where a fold begins: "imagenet" may be the hub's in one place and a
     package's in another, and the folds of a run begin alike. A fold that is resumed has its weights in its checkpoint.
     Arrays do not count, because weights of classes or of images come from the masks that a fold trains on. A full fit
-    is trained as the folds were; its seed, which is a part of hashes, may be another.
+    is trained as the folds were; its seed may be another, which is a part of hashes, and of the texts of augmentation
+    and samples that hold it.
     """
     path = run.folder / "settings.json"
     if is_full(fold):
         if then := read_json(path):
-            check_identity(path, *(_of_any_fold(one, HASH) for one in (facts, then)))
+            check_identity(path, *(_of_any_fold(_without_samples(one), HASH) for one in (facts, then)))
         return
     others = [run.fold_folder(k) for k in range(run.num_folds) if k != fold]
     with locked_folds(run.folder):
@@ -131,6 +132,11 @@ def _keep_settings(run: Run, fold: Fold, facts: dict[str, str]) -> None:
 def _of_any_fold(facts: dict[str, str], differing: str, left_out: Collection[str] = (PACKAGE,)) -> dict[str, str]:
     """The settings that all folds of a run share. differing: a pattern of what does not count in their texts."""
     return {name: re.sub(differing, "…", text) for name, text in facts.items() if name not in {"network", *left_out}}
+
+
+def _without_samples(facts: dict[str, str]) -> dict[str, str]:
+    """The settings but for the augmentation and the samples of a plan."""
+    return {name: text for name, text in facts.items() if not re.match(r"plan\.(augment|samples)\b", name)}
 
 
 def train_loader(run: Run, fold: Fold, plan: Plan) -> DataLoader:

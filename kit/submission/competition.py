@@ -61,14 +61,19 @@ class Competition:
 
     def test_fingerprint(self) -> str:
         """The data set's hash of its test images. Where it has none of its own, some of the images are read for it."""
-        own = self.dataset.test_fingerprint()
-        if getattr(type(self.dataset), "test_fingerprint", None) is not Dataset.test_fingerprint:
-            return own
-        return short_hash((own, [image_digest(self.dataset, id) for id in sample_ids(self.test_ids)]))
+        return fingerprint_of_tests(self.dataset, self.test_ids)
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of the submitted mask of a test image: the image's own, or the dialect's size."""
         return self.dialect.size or self.dataset.shape(id)
+
+
+def fingerprint_of_tests(dataset: Dataset, ids: Sequence[str]) -> str:
+    """A hash of a data set's test images: its own; where it has none, of some of them that are read for it."""
+    own = dataset.test_fingerprint()
+    if getattr(type(dataset), "test_fingerprint", None) is not Dataset.test_fingerprint:
+        return own
+    return short_hash((own, [image_digest(dataset, id) for id in sample_ids(ids)]))
 
 
 def rules_of(rules: "Competition | Dialect") -> tuple[Dialect, "Competition | None"]:

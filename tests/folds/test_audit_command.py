@@ -14,13 +14,14 @@ from slides_drawn import draw_slides, kidneys
 
 from kit.cli.audit import Audit
 from kit.cli.audit_data import read_fold_table
-from kit.data import Resizing
+from kit.data import Dataset, Resizing
 from kit.folds import audit
+from kit.folds.auditing import describe
 from kit.folds.looks import pixels_of
 from kit.prediction import TTA, VIEWS, Frame
 from kit.report.audit_page import audit_page
 from kit.runs import Config, open_run
-from kit.runs.allowed import audit_once, leak_notes
+from kit.runs.allowed import audit_once, keep_reason, leak_notes
 
 
 @pytest.fixture(scope="module")
@@ -151,22 +152,118 @@ def test_a_table_of_other_images_is_refused(tmp_path):
 def test_a_run_is_audited_once(tmp_path, monkeypatch):
     data = Scenes({**scenes(12), "zz": brighter(scene(0))})
     together, apart = np.arange(13) % 4, np.arange(13) % 3
-    audit_once(tmp_path, data, together)
+    names = {"data.images and masks": "a"}
+    audit_once(tmp_path, data, together, names)
     assert leak_notes(tmp_path) == []
     with monkeypatch.context() as patch:
         patch.setattr("kit.runs.allowed.audit", None)
-        audit_once(tmp_path, data, together)
+        audit_once(tmp_path, data, together, names)
     apart[12] = 1
     for _ in range(2):
         with pytest.raises(ValueError, match=r"1 leak.*\n.*a0 and zz \(fold 0 and fold 1\)"):
-            audit_once(tmp_path, data, apart)
+            audit_once(tmp_path, data, apart, names)
     assert leak_notes(tmp_path) == []
-    audit_once(tmp_path, data, apart, "they are shown twice")
-    audit_once(tmp_path, data, apart)
+    audit_once(tmp_path, data, apart, names, "they are shown twice")
+    audit_once(tmp_path, data, apart, names)
     assert "they are shown twice" in leak_notes(tmp_path)[0]
     (tmp_path / "audit.json").write_text("{")
     with pytest.raises(ValueError, match=r"audit\.json is damaged"):
         leak_notes(tmp_path)
+
+
+class Files:
+    """Stands for a folder, which is no value of the data set."""
+
+    def __init__(self, content):
+        self.content = content
+
+
+class InFiles(Dataset):
+    """Scenes whose content changes while the data set's own name stays."""
+
+    name, classes = "in_files", ("background", "scene")
+
+    def __init__(self, shown, tests):
+        self.files, self.ids, self.test_ids = Files({**shown, **tests}), list(shown), list(tests)
+        self.groups = self.ids
+
+    @property
+    def shown(self):
+        return self.files.content
+
+    def read_image(self, id):
+        if self.shown[id] is None:
+            raise ValueError(f"{id}.png: damaged or cut short")
+        return self.shown[id]
+
+    def read_mask(self, id):
+        return np.eye(*self.shown[id].shape[:2], dtype=np.uint8)
+
+
+def opened(folder, data, audit=True):
+    config = Config(0, folder, device="cpu", workers=0)
+    folds = np.arange(len(data.ids)) % 2
+    return open_run(config, data, lambda: folds, Frame(Resizing((24, 24))), TTA(VIEWS["none"]), __file__, audit=audit)
+
+
+def test_changed_files_are_audited_again(tmp_path):
+    shown, tests = scenes(8), {"t0": scene(50)}
+    first, *_, last = shown
+    data = InFiles(shown, tests)
+    opened(tmp_path, data)
+    for name, copied in ((last, first), ("t0", last)):
+        kept, data.shown[name] = data.shown[name], data.shown[copied]
+        with pytest.raises(ValueError, match=r"found 1 leak.*\n(.*\n)*.*audit=.* allows them"):
+            opened(tmp_path, data)
+        data.shown[name] = kept
+        opened(tmp_path, data)
+
+
+def test_a_test_image_that_cannot_be_read_is_a_note(tmp_path, capsys):
+    shown = scenes(8)
+    data = InFiles(shown, {"t0": None, "t1": shown["a0"]})
+    with pytest.raises(ValueError, match=r"a0 and t1"):
+        opened(tmp_path / "one", data)
+    data.shown["t1"] = scene(50)
+    opened(tmp_path / "two", data)
+    assert "1 test image cannot be read and is left out: t0 (" in capsys.readouterr().out
+    assert audit(data).tests == 1
+
+
+def test_the_reason_of_the_command_holds_for_these_leaks_alone(tmp_path):
+    shown = scenes(8)
+    data = InFiles({**shown, "b": shown["a0"], "c": shown["b0"]}, {})
+    folds, names = np.arange(10) % 4, {"data": "a"}
+    folds[8:] = 3
+    lines = [describe(one) for one in audit(data, folds).fails]
+    assert len(lines) == 2
+    keep_reason(tmp_path, "meant", lines[:1])
+    with pytest.raises(ValueError, match="found 2 leaks"):
+        audit_once(tmp_path, data, folds, names)
+    keep_reason(tmp_path, "meant", lines)
+    audit_once(tmp_path, data, folds, names)
+    assert "meant" in leak_notes(tmp_path)[0]
+    data.shown["c"] = scene(60)
+    audit_once(tmp_path, data, folds, {"data": "b"})
+    assert "found 1 leak," in leak_notes(tmp_path)[0]
+    data.shown["c"] = shown["b0"]
+    audit_once(tmp_path, data, folds, {"data": "c"})
+    data.shown["d0"] = shown["e0"]
+    with pytest.raises(ValueError, match="found 3 leaks"):
+        audit_once(tmp_path, data, folds, {"data": "d"})
+    assert leak_notes(tmp_path) == []
+
+
+def test_the_audit_of_another_run_stays(tmp_path):
+    data = InFiles(scenes(8), {})
+    run = opened(tmp_path, data)
+    (run.folder / "fold0").mkdir()
+    (run.folder / "fold0/finished.json").write_text("{}")
+    before = (tmp_path / "audit.json").read_bytes()
+    data.shown["a0"] = data.shown["b0"]
+    with pytest.raises(ValueError, match="images and masks"):
+        opened(tmp_path, data, "another's")
+    assert (tmp_path / "audit.json").read_bytes() == before
 
 
 def test_open_run_audits_before_anything_is_written(tmp_path):

@@ -13,6 +13,8 @@ from tiny import TinyDataset, tiny_competition, tiny_network
 from tiny_run import finish_two_folds, new_run, train
 
 from kit.losses import bce_dice, cross_entropy
+from kit.prediction import Predictor, Rule
+from kit.prediction.saved import finished_folds
 from kit.recipe import finish
 from kit.runs import Submission, join_runs, predict_oof, read_run
 from kit.scoring import MeanDice
@@ -130,6 +132,41 @@ def test_lost_truth_is_counted(tmp_path):
     (folder / "truth/car0_01.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks the true masks of 1 held-out image: ?\s*car0_01"):
         read_run(folder).check_truth()
+
+
+def test_scores_need_no_weights(one, tmp_path):
+    """Neither the scores of a fold nor the rule that was chosen on it go with its weights."""
+    folder = shutil.copytree(one, tmp_path / "moved")
+    before, rule = read_run(folder), {"threshold": 0.3, "min_area": 2}
+    chosen = {"format": 1, "rule": rule, "used": True, "why": "", "key": before.key, "cross_fitted": 0.5}
+    (folder / "rule.json").write_text(json.dumps(chosen))
+    (folder / "fold1/last.safetensors").unlink()
+    found = read_run(folder)
+    assert (found.folds, found.ids, found.key) == ((0, 1), before.ids, before.key)
+    assert found.tests(1) is None
+    assert finished_folds(folder) == [0]
+    assert Predictor.load(folder, device="cpu").rule == Rule(**rule)
+    (folder / "full7").mkdir()
+    (folder / "fold0/last.safetensors").rename(folder / "full7/last.safetensors")
+    shutil.copy(folder / "fold0/finished.json", folder / "full7")
+    assert read_run(folder).folds == (0, 1)
+    with pytest.raises(ValueError, match=r"no finished fold of .* has weights"):
+        finished_folds(folder)
+    for fold in (0, 1):
+        shutil.rmtree(folder / f"fold{fold}")
+    assert Predictor.load(folder, "full", device="cpu").rule == Rule(**rule)
+    with pytest.raises(ValueError, match=r"no fold of .* is finished"):
+        read_run(folder)
+
+
+def test_a_rule_is_left_where_a_fold_is_no_longer_finished(one, tmp_path):
+    folder = shutil.copytree(one, tmp_path / "partly")
+    chosen = {"format": 1, "rule": {"threshold": 0.3}, "used": True, "why": "", "key": read_run(folder).key}
+    (folder / "rule.json").write_text(json.dumps(chosen))
+    assert Predictor.load(folder, 0, "cpu").rule == Rule(0.3)
+    for fold in (0, 1):
+        (folder / f"fold{fold}/finished.json").unlink()
+        assert Predictor.load(folder, 0, "cpu").rule == Rule()
 
 
 @pytest.fixture(scope="module")

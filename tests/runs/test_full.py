@@ -1,7 +1,9 @@
 """A full fit: trained on all images after the folds, resumed bit for bit, submitted with the score to expect."""
 
+import importlib
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from kit.prediction import TTA, VIEWS, Frame, Predictor
 from kit.prediction.saved import read_saved, wanted_folds
 from kit.recipe import finish
 from kit.runs import Plan, Submission, fit_fold, open_run
-from kit.scoring import MeanDice, interval_of_metric
+from kit.scoring import MeanDice, MeanIoU, interval_of_metric
 from kit.submission import Dialect, rle
 from kit.system.files import short_hash
 from kit.training import adamw, repeat_factors, supervised, warmup_cosine
@@ -32,7 +34,7 @@ class Stop(Exception):
     """Stands for a kill."""
 
 
-def recipe(folder, fold, seed=0, goal="submission", data=None, **changes):
+def recipe(folder, fold, seed=0, goal="submission", data=None, augment=photo_augment, network=tiny_network, **changes):
     """A recipe with augmentation. Returns the run and the ids that it trained on."""
     data = data or TinyDataset()
     config = Config(folder / "runs/full", fold, seed=seed, **changes)
@@ -49,12 +51,12 @@ def recipe(folder, fold, seed=0, goal="submission", data=None, **changes):
     def train(fold):
         model = tiny_network(seed=int(torch.initial_seed()))
         often = repeat_factors(run.dataset.read_mask(id) for id in run.trained_on(fold))
-        plan = Plan(config.epochs, 4, warmup_cosine, photo_augment(config.seed), weights=often)
+        plan = Plan(config.epochs, 4, warmup_cosine, augment(config.seed), weights=often)
         fit_fold(run, fold, model, adamw(model, lr=1e-2), loss, plan)
 
     competition = tiny_competition(data)
     goals = {"submission": Submission(competition, folder=folder / "csv"), "metric": MeanDice(), "none": None}
-    finish(run, fold, train, tiny_network, goals[goal])
+    finish(run, fold, train, network, goals.get(goal, goal))
     return run, seen
 
 
@@ -199,6 +201,83 @@ def test_without_a_competition_the_score_to_expect_is_printed(tmp_path, capsys):
         groups = [id.split("_")[0] for id in run.held_out(0)]
         value = interval_of_metric(MeanDice(), arrays["counts"], groups).value
     assert f"{value:.4f}" in said
+
+
+def own_augment(seed):
+    def augment(image, mask, epoch, index):
+        rng = np.random.default_rng([seed, epoch, index])
+        return (image[:, ::-1].copy(), mask[:, ::-1].copy()) if rng.random() < 0.5 else (image, mask)
+
+    return augment
+
+
+def test_an_augmentation_of_the_users_may_hold_the_seed(tmp_path):
+    recipe(tmp_path, 0, goal="none", augment=own_augment)
+    run, seen = recipe(tmp_path, "full", 1, goal="none", augment=own_augment)
+    assert len(seen) == 2 * 3
+    assert (run.folder / "full1/finished.json").exists()
+
+
+def test_what_to_expect_is_by_the_metric_of_now(fits, tmp_path, capsys):
+    folder = shutil.copytree(fits[0], tmp_path / "copied")
+    metric = MeanIoU(2)
+    recipe(folder, "full", 0, goal=metric)
+    said = capsys.readouterr().out
+    matrix = np.zeros((2, 2))
+    for fold in (0, 1):
+        with np.load(folder / f"runs/full/fold{fold}/scores.npz") as arrays:
+            matrix += arrays["matrices"].sum(axis=0)
+    hits = np.diag(matrix)
+    value = np.mean(hits / (matrix.sum(axis=0) + matrix.sum(axis=1) - hits))
+    assert f"expected score: {metric.name} {value:.4f}" in said
+
+
+NETWORK = """
+from torch import nn
+
+
+class Net(nn.Conv2d):
+    def forward(self, x):
+        return {sign} * super().forward(x)
+
+
+def network():
+    return Net(3, 1, 3, padding=1)
+"""
+
+
+@pytest.fixture
+def edit_network(tmp_path, monkeypatch):
+    """Writes a module with a network and imports it anew."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def edit(sign):
+        (tmp_path / "edited_network.py").write_text(NETWORK.format(sign=sign))
+        sys.modules.pop("edited_network", None)
+        importlib.invalidate_caches()
+        return importlib.import_module("edited_network").network
+
+    yield edit
+    sys.modules.pop("edited_network", None)
+
+
+def test_an_edited_network_belongs_to_the_folds_first(edit_network, tmp_path):
+    network, data = edit_network(1), TinyDataset()
+    recipe(tmp_path, 0, network=network)
+    recipe(tmp_path, "full", 0, network=network)
+    network = edit_network(-1)
+    with pytest.raises(ValueError, match=r"no fold of .*full is finished by the recipe and settings of now"):
+        recipe(tmp_path, "full", 1, network=network)
+    assert not (tmp_path / "runs/full/full1").exists()
+    assert recipe(tmp_path, 0, network=network)[1] == []  # predicted again
+    with pytest.raises(ValueError, match=r"full0\) were made by other code of the recipe than"):
+        Predictor.load(tmp_path / "runs/full", "full", "cpu")
+    assert recipe(tmp_path, "full", 0, network=network)[1] == []
+    assert wanted_folds(tmp_path / "runs/full", "full") == ["full0"]
+    predictor = Predictor.load(tmp_path / "runs/full", "full", "cpu")
+    for id, mask in zip(data.test_ids, csv_masks(tmp_path), strict=True):
+        np.testing.assert_array_equal(predictor.predict(data.read_image(id)), mask)
 
 
 def test_a_tuned_rule_in_use_moves_what_to_expect(fits):
