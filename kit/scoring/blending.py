@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.scoring.blend_pools import Mix, Pool, alike
-from kit.scoring.blend_search import DIGITS, STEPS, Judge, Score, greedy, refine
-from kit.scoring.crossfit import crossfit_search, score_over
-from kit.scoring.intervals import Interval, interval_of_metric, interval_of_score
+from kit.scoring.blend_search import DIGITS, STEPS, Judge, greedy, refine
+from kit.scoring.crossfit import crossfit_search, gain_of
+from kit.scoring.intervals import Interval, interval_of_metric
 
 PARTS = 5  # of groups, where there are no folds to cross-fit
 ENOUGH_IMAGES, ENOUGH_GROUPS = 20, 5  # that hold a class, for weights of its own
@@ -105,19 +105,18 @@ def blend(
     lone = _lone(pool, shifts)
     ways = _Ways(pool, lone, costs, steps, classes)
     parts = _parts(pool, folds, groups)
-    score = score_over(pool.metric, pool.counts(alike([1] * pool.runs, pool.layers)))
     candidates = []
     for name, choose in ways.by_name().items():
         found = crossfit_search(
-            lambda rows, choose=choose: choose(Judge(pool, rows, score, costs.allow)),
-            pool.counts, parts, groups, score, default=lone[0],
+            lambda rows, choose=choose: choose(Judge(pool, rows, pool.metric.score, costs.allow)),
+            pool.counts, parts, groups, pool.metric, default=lone[0],
         )  # fmt: skip
         members = found.best.members
         scored = interval_of_metric(pool.metric, found.counts, groups)
         facts = found.best, found.tuned, found.picks, found.counts, scored, costs.of(members), costs.allow(members)
         candidates.append(Candidate(name, *facts))
     chosen = max((one for one in candidates if one.is_affordable), key=lambda one: round(one.score, DIGITS))
-    gain = _difference(chosen.counts, candidates[0].counts, groups, score)
+    gain = gain_of(chosen.counts, candidates[0].counts, groups, pool.metric, level=0.95)
     runs = tuple(interval_of_metric(pool.metric, pool.counts(mix), groups) for mix in lone)
     return Blend(runs, tuple(candidates), chosen, gain)
 
@@ -223,11 +222,3 @@ def _parts(pool: Pool, folds: Sequence[int], groups: Sequence[Hashable]) -> np.n
             "is scored on: finish a second fold in all runs"
         )
     return np.array([places[group] % PARTS for group in groups])
-
-
-def _difference(counts: np.ndarray, base: np.ndarray, groups: Sequence[Hashable], score: Score) -> Interval:
-    """The score of `counts` less that of `base`, (n, M) each, with its interval: the images are the same."""
-    width = counts.shape[1]
-    return interval_of_score(
-        np.hstack([counts, base]), groups, lambda sums: score(sums[..., :width]) - score(sums[..., width:])
-    )

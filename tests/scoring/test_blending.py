@@ -332,6 +332,26 @@ def test_classes_that_compete(metric):
     assert found.chosen.score >= found.candidates[0].score
 
 
+def certain(classes, of, level):
+    """Levels f32 (of, H, W) that are highest for the class of each pixel."""
+    return np.where(classes == np.arange(of)[:, None, None], level, (255 - level) / 2).astype(np.float32)
+
+
+def test_a_class_that_no_truth_holds_counts_only_against_runs_that_predict_it():
+    """Run 1 errs less, but sees a third class everywhere, which costs it a third of its score."""
+    rng, rivals = np.random.default_rng(0), []
+    for _ in range(24):
+        truth = (rng.random((16, 16)) < 0.4).astype(np.uint8)
+        one, other = (np.where(rng.random(truth.shape) < share, 1 - truth, truth) for share in (0.1, 0.04))
+        other[0, 0] = 2
+        rivals.append(rivals_of(np.stack([certain(one, 3, 150.0), certain(other, 3, 200.0)]), truth))
+    found = blend(ClassPool(rivals, MeanIoU(3)), np.arange(24) % 4, [f"g{i}" for i in range(24)])
+    best = found.candidates[0]
+    assert {best.mix, *best.picks.values()} == {alike([1, 0], 1)}
+    assert best.score == best.tuned == found.runs[0].value > found.runs[1].value + 0.1
+    assert found.chosen.score >= max(one.value for one in found.runs)
+
+
 def test_rivals_of_other_levels_or_classes_are_refused():
     with pytest.raises(ValueError, match="levels are f32"):
         rivals_of(np.zeros((2, 3, 4, 4)), np.zeros((4, 4), np.uint8))
