@@ -129,9 +129,9 @@ def _lines(blended: "RunsBlend") -> list[str]:
         ),
         "",
         _verdict(blended, names),
-        f"expected score of new groups: {found.chosen.score:.5f}{_within(found.chosen.interval)}",
+        f"expected score of new groups: {found.expected.value:.5f}{_within(found.expected)}",
     ]
-    notes = {found.chosen.interval.note} - {""}
+    notes = {found.expected.note} - {""}
     return [*lines, *(f"note: {note}" for note in notes)]
 
 

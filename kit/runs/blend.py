@@ -86,7 +86,7 @@ class RunsBlend:
             "chosen": {"name": found.chosen.name, **self.mix_facts(self.mix)},
             "notes": self.notes,
             "gain_over_best_run": _interval(found.gain),
-            "expected": _interval(found.chosen.interval),
+            "expected": _interval(found.expected),
         }  # fmt: skip
 
     def mix_facts(self, mix: Mix) -> dict:

@@ -17,6 +17,7 @@ from kit.scoring.blend_classes import ClassPool, Rivals, rivals_of
 from kit.scoring.blend_pixels import Layer, layer_of
 from kit.scoring.blend_pools import THREADS, MaskPool, PixelPool, Pool
 from kit.scoring.blend_search import SHARES, STEPS
+from kit.scoring.blending import searches
 from kit.scoring.confusion import confusion_matrix
 from kit.system.threads import ordered_map
 
@@ -172,8 +173,9 @@ def _check_time(runs: Sequence[FinishedRun], pool: MaskPool, count: Callable) ->
     for i in tried:
         count(i, weights, shifts)
     each = (time.perf_counter() - started) / len(tried)
-    searches = 1 + len(runs[0].folds)
-    blends = searches * pool.runs * (STEPS / 2 + 6 * len(SHARES))  # the searches share about half of what they try
+    blends = (
+        searches(len(runs[0].folds)) * pool.runs * (STEPS / 2 + 6 * len(SHARES))
+    )  # the searches share about half of what they try
     seconds = blends * pool.n * each / THREADS
     if seconds > LONGEST:
         raise ValueError(
