@@ -148,9 +148,9 @@ def _weights(blended: "RunsBlend", one: "Candidate") -> str:
         text = "; ".join(f"{name}: {_shares(own)}" for name, own in parts.items())
     else:
         text = _shares(parts)
-    if not any(one.mix.shifts):
+    cut, own = facts["threshold"], {run.rule.threshold for run in blended.joined}
+    if cut is None or (not any(one.mix.shifts) and len(own) == 1):
         return text
-    cut = facts["threshold"]
     return f"{text}, at {', '.join(f'{each:.3f}' for each in (cut if isinstance(cut, tuple) else [cut]))}"
 
 
