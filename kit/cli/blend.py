@@ -15,6 +15,7 @@ from kit.cli.flags import unzipped
 
 if TYPE_CHECKING:
     from kit.runs.blend import RunsBlend
+    from kit.runs.finished import FinishedRun
     from kit.scoring.blending import Candidate
     from kit.scoring.intervals import Interval
 
@@ -26,7 +27,9 @@ class Blend:
     """Choose a blend of finished runs by their out-of-fold predictions, and write its CSV from kept test predictions.
 
     The runs are joined by id; runs with another truth, other folds or groups are refused. Each way to blend is chosen
-    on the other folds and scored on the held-out one, by the competition's metric. A blend of one run is an answer too.
+    on the other folds and scored on the held-out one, by the competition's metric; with one finished fold parts of its
+    groups stand in for folds. For the expected score the way is chosen on the other folds too. A blend of one run is an
+    answer too.
     A JSON file beside the CSV holds the weights, the table and the expected score.
     """
 
@@ -76,7 +79,7 @@ class Blend:
 
     def _end(self, facts: dict, errors: list[str]) -> int:
         if self.json:
-            print(json.dumps({**facts, "errors": errors}))
+            print(json.dumps({**facts, "errors": errors}, allow_nan=False))
         for error in errors if not self.json else ():
             print(f"error: {error}")
         return int(bool(errors))
@@ -122,17 +125,22 @@ def _lines(blended: "RunsBlend") -> list[str]:
     lines = [
         f"{len(names)} runs, {len(first.ids)} held-out images in {len(set(first.groups))} groups, folds "
         f"{', '.join(map(str, first.folds))}; {first.metric.name}",
-        "below the runs, each score is of choices made on the other folds; tuned ones are of those made on all",
+        f"below the runs, each score is of choices made on {_others(first)}; tuned ones are of those made on all",
         *(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in [HEADS, *rows]
         ),
         "",
         _verdict(blended, names),
-        f"expected score of new groups: {found.chosen.score:.5f}{_within(found.chosen.interval)}",
+        f"expected score of new groups: {found.expected.value:.5f}{_within(found.expected)}",
     ]
-    notes = {found.chosen.interval.note} - {""}
+    notes = {found.expected.note} - {""}
     return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def _others(run: "FinishedRun") -> str:
+    """Where the choices of the table were made."""
+    return "the other folds" if len(run.folds) > 1 else "other groups, because one fold is finished in all runs"
 
 
 def _row(blended: "RunsBlend", one: "Candidate", names: list[str]) -> tuple[str, ...]:
@@ -148,9 +156,9 @@ def _weights(blended: "RunsBlend", one: "Candidate") -> str:
         text = "; ".join(f"{name}: {_shares(own)}" for name, own in parts.items())
     else:
         text = _shares(parts)
-    if not any(one.mix.shifts):
+    cut, own = facts["threshold"], {run.rule.threshold for run in blended.joined}
+    if cut is None or (not any(one.mix.shifts) and len(own) == 1):
         return text
-    cut = facts["threshold"]
     return f"{text}, at {', '.join(f'{each:.3f}' for each in (cut if isinstance(cut, tuple) else [cut]))}"
 
 

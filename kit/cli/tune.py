@@ -38,7 +38,11 @@ class Tune:
         except (ValueError, OSError) as error:
             print(json.dumps({"error": str(error)}) if self.json else f"error: {error}")
             return 1
-        print(json.dumps(tuned.facts) if self.json else "\n".join(table(tuned.facts, tuned.run.task.classes)))
+        print(
+            json.dumps(tuned.facts, allow_nan=False)
+            if self.json
+            else "\n".join(table(tuned.facts, tuned.run.task.classes))
+        )
         return 0
 
 

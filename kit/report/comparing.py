@@ -27,6 +27,7 @@ from kit.runs.joining import join_runs
 from kit.runs.seeds import are_seeds, seeds_of
 from kit.scoring.compare import Comparison, Pair, compare, compare_all, score_function
 from kit.scoring.metrics import DatasetDice, Metric
+from kit.system.plain import number
 
 Recipes = Mapping[str, Sequence[FinishedRun]]  # of one recipe the runs with several seeds
 
@@ -119,9 +120,9 @@ def _changed(run: FinishedRun, a: np.ndarray, b: np.ndarray) -> list[dict]:
             "id": run.ids[row],
             "group": run.groups[row],
             "fold": int(folds[row]),
-            "a": _number(own[0][row]),
-            "b": _number(own[1][row]),
-            "effect": _number(effects[row]),
+            "a": number(own[0][row]),
+            "b": number(own[1][row]),
+            "effect": number(effects[row]),
         }
         for row in order.tolist()
     ]
@@ -140,10 +141,10 @@ def _slices(run: FinishedRun, recipes: Sequence[Sequence[FinishedRun]]) -> list[
 
 def _slice(kind: str, name: str, counts: Sequence[np.ndarray], groups: np.ndarray, metric: Metric) -> dict:
     found: Comparison = compare(*counts, groups.tolist(), metric, flips=False)
-    scores = [_number(np.mean([_total(metric, one) for one in own])) for own in counts]
+    scores = [number(np.mean([_total(metric, one) for one in own])) for own in counts]
     facts = {"kind": kind, "name": name, "images": len(groups), "groups": found.groups, "a": scores[0], "b": scores[1]}
     ends = {name: getattr(found, name) for name in ("low", "high", "p")}
-    return facts | {"difference": _number(found.difference)} | ends | {"note": found.note}
+    return facts | {"difference": number(found.difference)} | ends | {"note": found.note}
 
 
 def _classes(run: FinishedRun, recipes: Sequence[Sequence[FinishedRun]], groups: np.ndarray) -> list[dict]:
@@ -165,8 +166,3 @@ def _of_class(matrices: np.ndarray, k: int, overlaps: bool) -> np.ndarray:
         matrices, k = matrices[:, :, k], 1
     hits, true, predicted = matrices[..., k, k], matrices[..., k, :].sum(axis=-1), matrices[..., :, k].sum(axis=-1)
     return np.stack([2.0 * hits, (true + predicted).astype(float)], axis=-1)
-
-
-def _number(value: float) -> float | None:
-    """As JSON holds it: None for NaN."""
-    return float(value) if np.isfinite(value) else None

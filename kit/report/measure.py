@@ -56,6 +56,7 @@ from kit.report.volumes import volume_scores
 from kit.scoring.counts import COLUMNS
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
 from kit.scoring.metrics import DatasetDice, DatasetIoU
+from kit.system.plain import plain
 
 SCORES = ("dice_mean", "dice_dataset", "iou_mean", "iou_dataset")
 EVERY = ("id", "group", "fold", "score", "dice", "area")
@@ -66,7 +67,7 @@ def measure(results: Results) -> dict:
     """Return the content of report.json, see above: plain values only, null where a number does not exist."""
     images, every = results.images, np.ones(len(results.images), bool)
     one_curve = results.levels is not None and not results.overlaps
-    found = _plain({
+    found = plain({
         **_about(results),
         "metric": _metric(results, every),
         "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
@@ -217,16 +218,3 @@ def _examples(results: Results) -> dict[str, str | list[dict]]:
         "by_group": groups.to_dict("records"),
         "every_image": ranked.assign(score=ranked[own])[list(EVERY)].to_dict("records"),
     }
-
-
-def _plain(value: object) -> object:
-    """The same value for JSON: NaN and infinities as None, NumPy's and other types as Python's or as text."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

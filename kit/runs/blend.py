@@ -23,6 +23,7 @@ from kit.scoring.blend_pools import Mix
 from kit.scoring.blending import Blend, Costs, blend, enough
 from kit.scoring.intervals import Interval
 from kit.system.files import write_atomic
+from kit.system.plain import plain
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class RunsBlend:
-    """What was found for some runs. runs: as given, with all their folds; joined: with their common ones."""
+    """What was found for some runs, by name. runs: with all their folds; joined: with their common ones."""
 
     runs: tuple[FinishedRun, ...]
     joined: tuple[FinishedRun, ...]
@@ -62,7 +63,7 @@ class RunsBlend:
     def facts(self) -> dict:
         """All of it as plain values, for a JSON file."""
         first, found = self.joined[0], self.found
-        return {
+        return plain({
             "metric": first.metric.name,
             "images": len(first.ids),
             "groups": len(set(first.groups)),
@@ -86,8 +87,9 @@ class RunsBlend:
             "chosen": {"name": found.chosen.name, **self.mix_facts(self.mix)},
             "notes": self.notes,
             "gain_over_best_run": _interval(found.gain),
-            "expected": _interval(found.chosen.interval),
-        }  # fmt: skip
+            "left_out": "folds" if len(first.folds) > 1 else "parts of the groups",
+            "expected": _interval(found.expected),
+        })  # fmt: skip
 
     def mix_facts(self, mix: Mix) -> dict:
         """The weights and the threshold of a blend, as plain values."""
@@ -108,12 +110,12 @@ class RunsBlend:
 def blend_runs(
     folders: Sequence[Path], budget: float | str | None = None, progress: Progress = lambda items, total: items
 ) -> RunsBlend:
-    """Choose a blend of the runs in some folders.
+    """Choose a blend of the runs in some folders; in the order of their names, so that ties are broken alike.
 
     budget: seconds that predicting the test images may cost; a text "2x": so many times the cost of the best run.
     Raises ValueError where runs cannot be joined (see join_runs), are named alike, or are not timed and have a budget.
     """
-    runs = [read_run(folder) for folder in folders]
+    runs = sorted((read_run(folder) for folder in folders), key=lambda run: run.name)
     if len({run.name for run in runs}) < len(runs):
         raise ValueError(f"each run is given once, by a name of its own; got {', '.join(run.name for run in runs)}")
     joined = join_runs(runs)
@@ -132,7 +134,11 @@ def cost_of(run: FinishedRun) -> Cost:
     images = len(run.test_ids) or len(run.ids)
     timed = read_json(run.folder / "test.json")
     if timed.get("images"):
-        return Cost(round(timed["seconds"] / timed["images"] * images, 2), images, "test.json")
+        networks, source = timed.get("networks"), "test.json"
+        if networks is None:  # written by an older kit
+            networks, source = len(run.folds), "test.json, which does not say of how many networks"
+        seconds = timed["seconds"] / timed["images"] / networks * len(run.folds) * images
+        return Cost(round(seconds, 2), images, source)
     folds = [read_json(run.folder / f"fold{fold}/finished.json").get("seconds") for fold in run.folds]
     if None in folds:
         return Cost(None, images, "not timed")
@@ -141,7 +147,10 @@ def cost_of(run: FinishedRun) -> Cost:
 
 def write_facts(path: Path, blended: RunsBlend, csv: Path | None) -> None:
     """Write what was found beside the CSV. csv: None where it was not written."""
-    write_atomic(path, json.dumps({**blended.facts(), "csv": None if csv is None else csv.name}, indent=2) + "\n")
+    write_atomic(
+        path,
+        json.dumps({**blended.facts(), "csv": None if csv is None else csv.name}, indent=2, allow_nan=False) + "\n",
+    )
 
 
 def _limit(budget: float | str | None, runs: Sequence[FinishedRun], costs: Sequence[Cost]) -> float | None:

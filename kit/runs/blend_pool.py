@@ -17,6 +17,7 @@ from kit.scoring.blend_classes import ClassPool, Rivals, rivals_of
 from kit.scoring.blend_pixels import Layer, layer_of
 from kit.scoring.blend_pools import THREADS, MaskPool, PixelPool, Pool
 from kit.scoring.blend_search import SHARES, STEPS
+from kit.scoring.blending import searches
 from kit.scoring.confusion import confusion_matrix
 from kit.system.threads import ordered_map
 
@@ -29,7 +30,7 @@ Progress = Callable[[Iterable, int], Iterable]
 
 
 def common_rule(runs: Sequence[FinishedRun]) -> Rule:
-    """The rule of a blend: that of the first run, whose threshold may move.
+    """The rule of a blend: that of the runs, whose threshold may move. Where theirs differ it begins at their mean.
 
     Raises ValueError where the rules of two runs differ in more than the threshold.
     """
@@ -41,7 +42,12 @@ def common_rule(runs: Sequence[FinishedRun]) -> Rule:
                 "has one, and they may differ in the threshold alone. Give the recipes the same Rule and run them "
                 "again; finished folds are not trained again"
             )
-    return runs[0].rule
+    first = runs[0].rule
+    if is_competing(runs[0]) or {run.rule.threshold for run in runs} == {first.threshold}:
+        return first
+    total = np.sum([levels_of(run.rule) for run in runs], axis=0)
+    mean = (2 * total + len(runs)) // (2 * len(runs))  # rounded, a half up
+    return _at_levels(first, mean)
 
 
 def is_competing(run: FinishedRun) -> bool:
@@ -59,13 +65,19 @@ def moved_rule(rule: Rule, shifts: Sequence[int]) -> Rule:
     """The rule with its thresholds moved by so many levels, (K,)."""
     if not any(shifts):
         return rule
-    moved = tuple(float(level) / 256 for level in levels_of(rule) + np.array(shifts))
+    return _at_levels(rule, levels_of(rule) + np.array(shifts))
+
+
+def _at_levels(rule: Rule, levels: np.ndarray) -> Rule:
+    """The rule with these lowest levels of the foreground, int (K,)."""
+    moved = tuple(float(level) / 256 for level in levels)
     return dataclasses.replace(rule, threshold=moved if rule.separate else moved[0])
 
 
 def own_shifts(runs: Sequence[FinishedRun]) -> np.ndarray:
-    """By how many levels the thresholds of each run are away from the first one's: int (R, K)."""
-    return np.stack([levels_of(run.rule) - levels_of(runs[0].rule) for run in runs])
+    """By how many levels the thresholds of each run are away from those of the common rule: int (R, K)."""
+    common = levels_of(common_rule(runs))
+    return np.stack([levels_of(run.rule) - common for run in runs])
 
 
 def pool_of(runs: Sequence[FinishedRun], progress: Progress = lambda items, total: items) -> Pool:
@@ -172,8 +184,9 @@ def _check_time(runs: Sequence[FinishedRun], pool: MaskPool, count: Callable) ->
     for i in tried:
         count(i, weights, shifts)
     each = (time.perf_counter() - started) / len(tried)
-    searches = 1 + len(runs[0].folds)
-    blends = searches * pool.runs * (STEPS / 2 + 6 * len(SHARES))  # the searches share about half of what they try
+    blends = (
+        searches(len(runs[0].folds)) * pool.runs * (STEPS / 2 + 6 * len(SHARES))
+    )  # the searches share about half of what they try
     seconds = blends * pool.n * each / THREADS
     if seconds > LONGEST:
         raise ValueError(

@@ -82,14 +82,15 @@ def submit(
     path = submission.folder / _csv_name(run, folds)
     with _alone(run, parts):
         left = run.world.agree(lambda: _left(predictions, parts, competition.test_ids))
+        passes = run.world.agree(lambda: predictions.passes(left))
         with RowParts(parts, run.world.rank) as kept:
             own = _predict_rows(predictions, run.world.share(left), kept, rows_of)
         unreadable = run.world.gather(own)  # once all rows are there
         if run.world.main:
             _report_unreadable(unreadable, submission.on_bad_image)
-            if left and fold != "full":  # else all was done by an earlier command, and timed there
-                seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
-                write_atomic(run.folder / "test.json", json.dumps(seconds))
+            if passes and fold != "full":  # else all was predicted by an earlier command, and timed there
+                facts = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
+                write_atomic(run.folder / "test.json", json.dumps({**facts, "networks": passes / len(left)}))
             _write(path, parts, competition, unreadable)
             predictions.name_stores()
             write_atomic(run.folder / f"submitted/{path.name}.json", json.dumps({"tuned": rule and rule.facts}))
@@ -129,7 +130,10 @@ def _left(predictions: TestPredictions, parts: Path, ids: Sequence[str]) -> list
 
 
 def test_time(run: Run) -> dict:
-    """The seconds and the number of images of the last command that predicted test images; {} before the first."""
+    """The seconds of the last command that predicted test images; {} before the first.
+
+    Also how many images it had left to do, and how many networks predicted one, on average: "images", "networks".
+    """
     return read_json(run.folder / "test.json")
 
 

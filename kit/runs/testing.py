@@ -62,6 +62,10 @@ class TestPredictions:
         lacking = {id for fold in self.folds for id in self.store(fold).missing(ids)} if self.keep else set()
         return [id for id in ids if id in lacking]
 
+    def passes(self, ids: Sequence[str]) -> int:
+        """How many predictions of one network of one image `ids` still need."""
+        return sum(len(self.store(fold).missing(ids)) if self.keep else len(ids) for fold in self.folds)
+
     def write_sizes(self, unreadable: Collection[str]) -> None:
         """Keep the sizes of the test images beside their predictions, so that masks need no image later."""
         ids = [id for id in self.competition.test_ids if id not in unreadable]

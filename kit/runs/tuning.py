@@ -21,6 +21,7 @@ from kit.runs.tried import PARTS, Grid, alike, axes_of
 from kit.scoring.crossfit import ONE_SIDED, CrossFit
 from kit.scoring.tune import tune
 from kit.system.files import counted, write_atomic
+from kit.system.plain import number
 
 SAMPLED = 50  # images whose sizes are looked at
 
@@ -40,9 +41,9 @@ class Tuned:
 
     @property
     def facts(self) -> dict:
-        """The content of rule.json; scores are of the run's metric, and null where there is one fold alone."""
+        """The content of rule.json; scores are of the run's metric, null where there is none, or one fold alone."""
         found, gain = self.found, self.found.gain
-        bound = {"value": gain.value, "low": gain.low, "df": gain.df, "note": gain.note} if gain else None
+        bound = {name: number(getattr(gain, name)) for name in ("value", "low", "df")} if gain else None
         return {
             "format": FORMAT,
             "rule": found.best.facts,
@@ -50,11 +51,11 @@ class Tuned:
             "why": self.why,
             "key": chosen_on(self.run.folder, self.run.folds),
             "metric": self.run.metric.name,
-            "before": {"rule": found.default.facts, "score": found.default_score},
-            "tuned": found.tuned,
-            "cross_fitted": found.score,
-            "gap": found.optimism,
-            "gain": bound and {**bound, "one_sided": ONE_SIDED},
+            "before": {"rule": found.default.facts, "score": number(found.default_score)},
+            "tuned": number(found.tuned),
+            "cross_fitted": number(found.score),
+            "gap": number(found.optimism),
+            "gain": bound and {**bound, "note": gain.note, "one_sided": ONE_SIDED},
             "picks": {str(fold): rule.facts for fold, rule in found.picks.items()},
             "agreeing": list(self.agreeing),
             "images": len(self.run.ids),

@@ -16,7 +16,7 @@ tune.py         a rule searched part by part, cross-fitted as a whole
 components.py   a table of components: the counts at every area cut
 intervals.py    an interval around a score, from groups of images
 blending.py     which blend of several runs to submit (blend_pixels.py, blend_classes.py, blend_pools.py,
-                blend_search.py)
+                blend_search.py, blend_ways.py)
 counts.py       the counts of all held-out images of a fold, kept in its folder
 slides.py       the counts of a slide, band by band
 contradictions.py  regions where predictions contradict labels with confidence

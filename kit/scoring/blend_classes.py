@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kit.scoring.blend_pools import THREADS, Mix, smallest
+from kit.scoring.blend_pools import THREADS, Kept, Mix, smallest
 from kit.scoring.many_counts import counts_of_matrices
 from kit.scoring.metrics import Metric
 from kit.system.kernels import kernel
@@ -70,17 +70,19 @@ class ClassPool:
     def __init__(self, images: Sequence[Rivals], metric: Metric) -> None:
         self.images, self.metric = images, metric
         self.n, self.runs = len(images), len(images[0].values)
-        self._kept: dict[tuple[int, ...], np.ndarray] = {}
+        self._kept = Kept()
         self._threads = ThreadPoolExecutor(THREADS)
 
     def counts(self, mix: Mix) -> np.ndarray:
         """The metric's counts of each image, f64 (n, M)."""
         own = smallest(mix.weights[0])
-        if own not in self._kept:
+
+        def make() -> np.ndarray:
             weights = np.array(own)
             matrices = np.stack(list(self._threads.map(lambda image: matrix_of(image, weights), self.images)))
-            self._kept[own] = counts_of_matrices(self.metric, matrices)
-        return self._kept[own]
+            return counts_of_matrices(self.metric, matrices)
+
+        return self._kept.once(own, make)
 
     def steps(self, mix: Mix, layer: int | None = None) -> np.ndarray:
         """The same with 1 more of each run, (R, n, M)."""

@@ -9,7 +9,7 @@ layer: the class that is changed, where classes are decided one by one; None cha
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -80,6 +80,25 @@ class Pool(Protocol):
         ...
 
 
+class Kept:
+    """Arrays that were asked for before, while they take less than KEPT_BYTES; the last used are kept."""
+
+    def __init__(self) -> None:
+        self._arrays: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def once(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The array of a key, made where it is not kept."""
+        if key in self._arrays:
+            self._arrays.move_to_end(key)
+            return self._arrays[key]
+        found = make()
+        self._arrays[key], self._bytes = found, self._bytes + found.nbytes
+        while self._bytes > KEPT_BYTES and len(self._arrays) > 1:
+            self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+        return found
+
+
 class PixelPool:
     """Blends counted on the undecided pixels alone: exact, and hundreds of times faster than making masks.
 
@@ -97,7 +116,7 @@ class PixelPool:
     ) -> None:
         self.images, self.metric, self.reach, self.overlapping = images, metric, reach, overlapping
         self.n, self.layers, self.runs = len(images), len(images[0]), len(images[0][0].values)
-        self._kept, self._bytes = OrderedDict(), 0
+        self._kept = Kept()
         self._threads = ThreadPoolExecutor(THREADS)
 
     def counts(self, mix: Mix) -> np.ndarray:
@@ -159,17 +178,14 @@ class PixelPool:
 
     def _once(self, key: tuple, count: Callable[[Sequence[Layer]], np.ndarray]) -> np.ndarray:
         """What is counted in every image, (n, ...), in threads; kept while there is room."""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        parts = np.array_split(np.arange(self.n), 8 * THREADS if self.n > FEW else 1)
-        mapped = self._threads.map if self.n > FEW else map
-        counted = mapped(lambda rows: [count(self.images[i]) for i in rows], parts)
-        found = np.stack([one for part in counted for one in part])
-        self._kept[key], self._bytes = found, self._bytes + found.nbytes
-        while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        return found
+
+        def make() -> np.ndarray:
+            parts = np.array_split(np.arange(self.n), 8 * THREADS if self.n > FEW else 1)
+            mapped = self._threads.map if self.n > FEW else map
+            counted = mapped(lambda rows: [count(self.images[i]) for i in rows], parts)
+            return np.stack([one for part in counted for one in part])
+
+        return self._kept.once(key, make)
 
 
 class MaskPool:
@@ -187,17 +203,17 @@ class MaskPool:
     ) -> None:
         self._count, self.metric, self.reach = count, metric, reach
         self.n, self.layers, self.runs = sizes
-        self._kept: dict[Mix, np.ndarray] = {}
+        self._kept = Kept()
         self._threads = ThreadPoolExecutor(THREADS)
 
     def counts(self, mix: Mix) -> np.ndarray:
         """The metric's counts of each image, f64 (n, M)."""
-        if mix not in self._kept:
-            weights = np.array(mix.weights)
-            self._kept[mix] = np.stack(
-                list(self._threads.map(lambda i: self._count(i, weights, mix.shifts), range(self.n)))
-            )
-        return self._kept[mix]
+        weights = np.array(mix.weights)
+
+        def make() -> np.ndarray:
+            return np.stack(list(self._threads.map(lambda i: self._count(i, weights, mix.shifts), range(self.n))))
+
+        return self._kept.once(mix, make)
 
     def steps(self, mix: Mix, layer: int | None = None) -> np.ndarray:
         """The same with 1 more of each run, (R, n, M), at the cuts themselves."""

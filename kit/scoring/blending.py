@@ -2,7 +2,7 @@
 
     pool = PixelPool(images, metric)                 the runs' levels on the undecided pixels, see blend_pools.py
     found = blend(pool, folds, groups)
-    found.chosen.mix.weights, found.chosen.interval
+    found.chosen.mix.weights, found.expected
 
 Five ways to blend stand side by side, from the simplest on: the best run alone; the equal mean; the equal mean of the
 best k; greedy selection; continuous weights with a threshold, from there; and where classes are decided one by one,
@@ -10,20 +10,25 @@ weights of each class. Each is chosen anew on the other folds of every fold and 
 one with the highest cross-fitted score is the answer, the simpler one where they score alike: a blend of one is an
 answer too.
 
+The highest of several scores flatters. So what to expect of the answer is nested: for each fold the way too is chosen
+on the other folds, by cross-fitting among these, and the mix that it chooses there is scored on the fold.
+
+blend_ways.py     the ways to blend
 blend_pixels.py   the pixels that a blend can change; blend_classes.py: of classes that compete
 blend_pools.py    what a blend counts
 blend_search.py   greedy selection, continuous weights
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from kit.scoring.blend_pools import Mix, Pool, alike
-from kit.scoring.blend_search import DIGITS, STEPS, Judge, Score, greedy, refine
-from kit.scoring.crossfit import crossfit_search, score_over
-from kit.scoring.intervals import Interval, interval_of_metric, interval_of_score
+from kit.scoring.blend_pools import Mix, Pool
+from kit.scoring.blend_search import DIGITS, STEPS
+from kit.scoring.blend_ways import Costs, Ways, lone_runs
+from kit.scoring.crossfit import crossfit_search, gain_of
+from kit.scoring.intervals import Interval, interval_of_metric
 
 PARTS = 5  # of groups, where there are no folds to cross-fit
 ENOUGH_IMAGES, ENOUGH_GROUPS = 20, 5  # that hold a class, for weights of its own
@@ -56,30 +61,15 @@ class Blend(NamedTuple):
     """What `blend` found.
 
     runs: of each run alone its score; nothing is chosen there. candidates: the ways to blend, the simplest first.
-    chosen: the answer. gain: its cross-fitted score less that of the best run, with the interval of the difference.
+    chosen: the answer. expected: the nested score, which the choice among the candidates does not flatter. gain: this
+    score less the cross-fitted one of the best run, with the interval of the difference.
     """
 
     runs: tuple[Interval, ...]
     candidates: tuple[Candidate, ...]
     chosen: Candidate
+    expected: Interval
     gain: Interval
-
-
-class Costs(NamedTuple):
-    """seconds: of each run, None if unknown. budget: seconds that all members together may cost; None: no limit."""
-
-    seconds: Sequence[float | None]
-    budget: float | None = None
-
-    def of(self, members: Iterable[int]) -> float | None:
-        """Of these runs together."""
-        each = [self.seconds[r] for r in members]
-        return None if None in each else float(sum(each))
-
-    def allow(self, members: Iterable[int]) -> bool:
-        """Whether these runs are within the budget."""
-        cost = self.of(members)
-        return self.budget is None or (cost is not None and cost <= self.budget)
 
 
 def blend(
@@ -101,25 +91,28 @@ def blend(
     Raises ValueError where lengths differ, where there are neither two folds nor two groups, and where no run is within
     the budget.
     """
-    costs = costs or Costs([None] * pool.runs)
-    lone = _lone(pool, shifts)
-    ways = _Ways(pool, lone, costs, steps, classes)
-    parts = _parts(pool, folds, groups)
-    score = score_over(pool.metric, pool.counts(alike([1] * pool.runs, pool.layers)))
-    candidates = []
-    for name, choose in ways.by_name().items():
-        found = crossfit_search(
-            lambda rows, choose=choose: choose(Judge(pool, rows, score, costs.allow)),
-            pool.counts, parts, groups, score, default=lone[0],
-        )  # fmt: skip
-        members = found.best.members
-        scored = interval_of_metric(pool.metric, found.counts, groups)
-        facts = found.best, found.tuned, found.picks, found.counts, scored, costs.of(members), costs.allow(members)
-        candidates.append(Candidate(name, *facts))
-    chosen = max((one for one in candidates if one.is_affordable), key=lambda one: round(one.score, DIGITS))
-    gain = _difference(chosen.counts, candidates[0].counts, groups, score)
-    runs = tuple(interval_of_metric(pool.metric, pool.counts(mix), groups) for mix in lone)
-    return Blend(runs, tuple(candidates), chosen, gain)
+    costs, lone = costs or Costs([None] * pool.runs), lone_runs(pool, shifts)
+    ways, parts = Ways(pool, lone, costs, steps, classes), _parts(pool, folds, groups)
+    candidates = tuple(_candidate(name, ways, parts, groups) for name in ways.by_name())
+    chosen = max((one for one in candidates if one.is_affordable), key=lambda one: _rounded(one.score))
+    nested = _nested(ways, _fewer(parts, groups))
+    return Blend(
+        tuple(interval_of_metric(pool.metric, pool.counts(mix), groups) for mix in lone),
+        candidates,
+        chosen,
+        interval_of_metric(pool.metric, nested, groups),
+        gain_of(nested, candidates[0].counts, groups, pool.metric, level=0.95),
+    )
+
+
+def searches(folds: int) -> int:
+    """On how many sets of images `blend` searches: all, all but each fold, all but each two parts; see _fewer.
+
+    An upper bound: some of these sets may be the same. One fold is cross-fitted as PARTS are.
+    """
+    folds = folds if folds > 1 else PARTS
+    nested = folds if 2 < folds <= PARTS else PARTS
+    return 1 + folds + nested * (nested - 1) // 2 + (nested if nested != folds else 0)
 
 
 def enough(held: np.ndarray, groups: Sequence[Hashable]) -> list[int]:
@@ -132,83 +125,6 @@ def enough(held: np.ndarray, groups: Sequence[Hashable]) -> list[int]:
     ]
 
 
-class _Ways:
-    """The ways to blend: each chooses a mix by a judge, from the images that the judge looks at."""
-
-    def __init__(self, pool: Pool, lone: list[Mix], costs: Costs, steps: int, classes: Sequence[int]) -> None:
-        self.pool, self.lone, self.costs, self.steps, self.classes = pool, lone, costs, steps, classes
-        self._found: dict[tuple[str, bytes], Mix] = {}  # of greedy selection, from which the others go on
-
-    def by_name(self) -> dict[str, Callable[[Judge], Mix]]:
-        """The simplest first."""
-        ways = {"best run": self.best_run, "equal mean": self.equal_mean}
-        if self.pool.runs > 2:
-            ways["best k, equal"] = self.best_few
-        ways |= {"greedy": self.greedy, "weights and threshold": self.weights}
-        return ways | ({"weights of each class": self.of_classes} if self.classes else {})
-
-    def best_run(self, judge: Judge) -> Mix:
-        """The run with the highest score."""
-        return self.lone[self._order(judge)[0]]
-
-    def equal_mean(self, judge: Judge) -> Mix:
-        """All runs, also where they cost more than the budget."""
-        return alike([1] * self.pool.runs, self.pool.layers)
-
-    def best_few(self, judge: Judge) -> Mix:
-        """The equal mean of the best k runs, 1 < k < R; the best run where the budget allows no two."""
-        order = self._order(judge)
-        few = [order[:k] for k in range(2, self.pool.runs) if self.costs.allow(order[:k])]
-        mixes = [alike(np.isin(range(self.pool.runs), own), self.pool.layers) for own in few]
-        return max(mixes, key=judge.of_mix, default=self.lone[order[0]])
-
-    def greedy(self, judge: Judge) -> Mix:
-        """Greedy selection, at the pool's cuts."""
-        return self._once("greedy", judge, lambda: greedy(judge, self._nothing, steps=self.steps))
-
-    def weights(self, judge: Judge) -> Mix:
-        """Continuous weights and a threshold, from what greedy selection found."""
-        return self._once("weights", judge, lambda: refine(judge, self.greedy(judge)))
-
-    def of_classes(self, judge: Judge) -> Mix:
-        """The same for each of some classes, from weights for all; kept where the score rises."""
-        best = self.weights(judge)
-        for k in self.classes:
-            start = best.with_shift(-best.shifts[k], k)
-            own = refine(judge, greedy(judge, start, k, self.steps), k)
-            best = own if judge.of_mix(own) > judge.of_mix(best) else best
-        return best
-
-    @property
-    def _nothing(self) -> Mix:
-        return alike([0] * self.pool.runs, self.pool.layers)
-
-    def _order(self, judge: Judge) -> list[int]:
-        """The runs within the budget, the best first."""
-        scores = [judge.of_mix(mix) for mix in self.lone]
-        within = [r for r in range(self.pool.runs) if self.costs.allow([r])]
-        if not within:
-            raise ValueError(f"every run costs more than the budget of {self.costs.budget:g} seconds, or is not timed")
-        return sorted(within, key=lambda r: -scores[r])
-
-    def _once(self, way: str, judge: Judge, choose: Callable[[], Mix]) -> Mix:
-        key = way, judge.rows.tobytes()
-        if key not in self._found:
-            self._found[key] = choose()
-        return self._found[key]
-
-
-def _lone(pool: Pool, shifts: Sequence[Sequence[int]] | None) -> list[Mix]:
-    """Each run alone, at its own cuts."""
-    own = np.zeros((pool.runs, pool.layers), int) if shifts is None else np.asarray(shifts, int)
-    if own.shape != (pool.runs, pool.layers):
-        raise ValueError(f"got shifts of shape {own.shape}: expected one of each of {pool.runs} runs and each class")
-    units = np.eye(pool.runs, dtype=int)
-    return [
-        alike(unit, pool.layers)._replace(shifts=tuple(moved)) for unit, moved in zip(units, own.tolist(), strict=True)
-    ]
-
-
 def _parts(pool: Pool, folds: Sequence[int], groups: Sequence[Hashable]) -> np.ndarray:
     """What is left out in turn, int (n,): the folds; with one fold parts of the groups."""
     folds = np.asarray(folds)
@@ -216,18 +132,71 @@ def _parts(pool: Pool, folds: Sequence[int], groups: Sequence[Hashable]) -> np.n
         raise ValueError(f"got {len(folds)} folds and {len(groups)} groups for {pool.n} images: expected one of each")
     if len(np.unique(folds)) > 1:
         return folds
-    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-    if len(places) < 2:
+    if len(set(groups)) < 2:
         raise ValueError(
             "all images are of one fold and of one group, so nothing can be chosen on other images than those that it "
             "is scored on: finish a second fold in all runs"
         )
+    return _of_groups(groups)
+
+
+def _of_groups(groups: Sequence[Hashable]) -> np.ndarray:
+    """PARTS parts of the groups, int (n,)."""
+    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
     return np.array([places[group] % PARTS for group in groups])
 
 
-def _difference(counts: np.ndarray, base: np.ndarray, groups: Sequence[Hashable], score: Score) -> Interval:
-    """The score of `counts` less that of `base`, (n, M) each, with its interval: the images are the same."""
-    width = counts.shape[1]
-    return interval_of_score(
-        np.hstack([counts, base]), groups, lambda sums: score(sums[..., :width]) - score(sums[..., width:])
+def _candidate(name: str, ways: Ways, parts: np.ndarray, groups: Sequence[Hashable]) -> Candidate:
+    """What a way chooses on all images, and its cross-fitted score."""
+    pool, costs = ways.pool, ways.costs
+    found = crossfit_search(
+        lambda rows: ways.choose(name, rows), pool.counts, parts, groups, pool.metric, default=ways.lone[0]
     )
+    members, scored = found.best.members, interval_of_metric(pool.metric, found.counts, groups)
+    facts = found.best, found.tuned, found.picks, found.counts, scored, costs.of(members), costs.allow(members)
+    return Candidate(name, *facts)
+
+
+def _nested(ways: Ways, parts: np.ndarray) -> np.ndarray:
+    """The counts (n, M) of each part with what the whole choice, of the way too, makes of the other parts alone."""
+    pool, counts = ways.pool, None
+    for part in np.unique(parts):
+        own, others = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
+        found = pool.counts(_best_mix(ways, others, parts))
+        counts = np.empty_like(found) if counts is None else counts
+        counts[own] = found[own]
+    return counts
+
+
+def _best_mix(ways: Ways, rows: np.ndarray, parts: np.ndarray) -> Mix:
+    """The mix of the way with the highest cross-fitted score on the images `rows`.
+
+    That of the simplest way where these are of one part, or where some parts without another have no score.
+    """
+    names, pool = list(ways.by_name()), ways.pool
+    splits = [(rows[parts[rows] != part], rows[parts[rows] == part]) for part in np.unique(parts[rows])]
+    if len(splits) < 2 or not all(ways.can_choose(others) for others, _ in splits):
+        return ways.choose(names[0], rows)
+    best, highest = None, -np.inf
+    for name in names:
+        mix = ways.choose(name, rows)
+        if not ways.costs.allow(mix.members):
+            continue
+        sums = [pool.counts(ways.choose(name, others))[own].sum(axis=0) for others, own in splits]
+        score = _rounded(float(pool.metric.score(np.sum(sums, axis=0))))
+        if best is None or score > highest:
+            best, highest = mix, score
+    return best
+
+
+def _fewer(parts: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
+    """The parts of the nested choice, which is searched without each two of them: 3 to PARTS, int (n,).
+
+    Of more, several together; of two folds parts of the groups.
+    """
+    numbers, places = np.unique(parts, return_inverse=True)
+    return _of_groups(groups) if len(numbers) < 3 else places % PARTS
+
+
+def _rounded(score: float) -> float:
+    return round(score, DIGITS) if np.isfinite(score) else -np.inf

@@ -1,6 +1,6 @@
 """Choose on the other folds, score on the held-out one: the honest score of whatever is chosen by its score.
 
-    found = crossfit(counts, folds, groups, metric.score)      counts: (candidates, n, M), of each candidate and image
+    found = crossfit(counts, folds, groups, metric)            counts: (candidates, n, M), of each candidate and image
     found.tuned, found.score, found.optimism                   in-sample, cross-fitted, and how much the first flatters
 
 The best of 100 equal candidates beats their common score on the images that it was chosen on, by luck alone. Here each
@@ -12,6 +12,9 @@ their predictions are not independent of it. That hardly matters for a threshold
 model with many parameters that is trained on out-of-fold predictions. See Cawley & Talbot 2010, "On over-fitting in
 model selection and subsequent selection bias in performance evaluation", JMLR 11. The score is on average slightly too
 low, because each pick is made on fewer images than the last one, which is used.
+
+A mean over classes: candidates are compared by the metric of the images at hand, as it is. So a class that no truth
+holds counts against the candidates that predict it, and against no other.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from kit.scoring.compare import score_function
 from kit.scoring.intervals import Interval, interval_of_score
 
 if TYPE_CHECKING:
@@ -77,17 +81,16 @@ def crossfit(
     counts: np.ndarray,
     folds: Sequence[int],
     groups: Sequence[Hashable],
-    score: Score,
+    metric: "Metric | Score",
     default: int = 0,
     distances: Sequence[float] | None = None,
 ) -> CrossFit:
     """Choose the candidate with the highest score on the other folds, and score it on the held-out one.
 
     counts: f64 (candidates, n, M), a metric's counts of each candidate in each image. folds: int (n,). groups: (n,)
-    names or numbers, over which the bound of the gain is taken. score: maps sums (..., M) to (...), higher is better;
-    of a mean over classes that of `fix_classes`, so that every part is about the same classes. default: the index of
-    the candidate without tuning. distances: (candidates,) of each to the default; of candidates that score alike the
-    nearest is taken, then the first. None: the distance of their indices.
+    names or numbers, over which the bound of the gain is taken. metric: one, or a function that maps sums (..., M) to
+    (...); higher is better. default: the index of the candidate without tuning. distances: (candidates,) of each to the
+    default; of candidates that score alike the nearest is taken, then the first. None: the distance of their indices.
     Picks are indices. Raises ValueError on shapes that differ, and where no candidate has a score.
     """
     counts = np.asarray(counts, float)
@@ -104,7 +107,8 @@ def crossfit(
     def choose(rows: np.ndarray) -> int:
         return best_of(score(counts[:, rows].sum(axis=1)), near)
 
-    return crossfit_search(choose, lambda pick: counts[pick], folds, groups, score, default)
+    score = score_of(metric)
+    return crossfit_search(choose, lambda pick: counts[pick], folds, groups, metric, default)
 
 
 def crossfit_search(
@@ -112,7 +116,7 @@ def crossfit_search(
     counts_of: Callable[[Pick], np.ndarray],
     folds: Sequence[int],
     groups: Sequence[Hashable],
-    score: Score,
+    metric: "Metric | Score",
     default: Pick,
 ) -> CrossFit:
     """The same of any way to choose: the whole search is made again on the other folds of each fold.
@@ -128,7 +132,7 @@ def crossfit_search(
             f"got counts of {len(base)} images, folds of shape {folds.shape} and {len(groups)} groups: expected a fold "
             "and a group of each image"
         )
-    best = choose(np.arange(len(folds)))
+    best, score = choose(np.arange(len(folds))), score_of(metric)
     whole, start = (float(score(np.asarray(counts_of(one), float).sum(axis=0))) for one in (best, default))
     numbers = np.unique(folds)
     if len(numbers) < 2:
@@ -138,30 +142,33 @@ def crossfit_search(
         picks[fold] = choose(np.flatnonzero(folds != fold))
         counts[folds == fold] = np.asarray(counts_of(picks[fold]), float)[folds == fold]
     held = float(score(counts.sum(axis=0)))
-    return CrossFit(picks, best, default, counts, held, whole, start, gain_of(counts, base, groups, score))
+    return CrossFit(picks, best, default, counts, held, whole, start, gain_of(counts, base, groups, metric))
 
 
-def gain_of(counts: np.ndarray, base: np.ndarray, groups: Sequence[Hashable], score: Score) -> Interval:
+def gain_of(
+    counts: np.ndarray,
+    base: np.ndarray,
+    groups: Sequence[Hashable],
+    metric: "Metric | Score",
+    level: float = 2 * ONE_SIDED - 1,
+) -> Interval:
     """The score of `counts` less that of `base`, both f64 (n, M), of the same images in the same order.
 
     `low` is the one-sided lower bound at ONE_SIDED: the low end of the interval that leaves 20 % out on either side,
-    see kit.scoring.intervals. It is None with fewer than three groups.
+    see kit.scoring.intervals; level: another interval. It is None with fewer than three groups. In a mean over classes
+    each side has the classes of its own sum, also without a group that alone holds a class.
     """
-    width = counts.shape[1]
+    width, of_counts, of_base = counts.shape[1], *(score_function(metric, one.sum(axis=0)) for one in (counts, base))
 
     def difference(sums: np.ndarray) -> np.ndarray:
-        return np.asarray(score(sums[..., :width])) - np.asarray(score(sums[..., width:]))
+        return np.asarray(of_counts(sums[..., :width])) - np.asarray(of_base(sums[..., width:]))
 
-    return interval_of_score(np.hstack([counts, base]), groups, difference, level=2 * ONE_SIDED - 1)
+    return interval_of_score(np.hstack([counts, base]), groups, difference, level=level)
 
 
-def score_over(metric: "Metric", counts: np.ndarray) -> Score:
-    """The metric's score of sums, for `crossfit`: of a mean over classes always over those of all images.
-
-    counts: f64 (n, M), of all images.
-    """
-    fix = getattr(metric, "fix_classes", None)
-    return metric.score if fix is None else fix(np.asarray(counts, float).sum(axis=0))
+def score_of(metric: "Metric | Score") -> Score:
+    """The score as a function of sums."""
+    return getattr(metric, "score", metric)
 
 
 def best_of(scores: np.ndarray, distances: np.ndarray) -> int:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from kit.scoring.crossfit import TIE, CrossFit, Score, best_of, crossfit_search, gain_of, score_over
+from kit.scoring.crossfit import TIE, CrossFit, Score, best_of, crossfit_search, gain_of, score_of
 from kit.scoring.metrics import Metric
 
 Rule = TypeVar("Rule", bound=Hashable)
@@ -29,19 +29,18 @@ def tune(
     counts_of: Callable[[Sequence[Rule]], Sequence[np.ndarray]],
     folds: Sequence[int],
     groups: Sequence[Hashable],
-    metric: Metric,
+    metric: Metric | Score,
 ) -> CrossFit:
     """Choose a rule on all images, and score it with the rules that the same search chooses on the other folds.
 
     start: the rule without tuning, which the gain is about. counts_of(rules): of each rule the metric's counts of all
     images, f64 (n, M). folds: int (n,). groups: (n,). Picks are rules.
     """
-    score = score_over(metric, counts_of([start])[0])
 
     def choose(rows: np.ndarray) -> Rule:
-        return climb(start, axes, counts_of, rows, groups, score)
+        return climb(start, axes, counts_of, rows, groups, metric)
 
-    return crossfit_search(choose, lambda rule: counts_of([rule])[0], folds, groups, score, start)
+    return crossfit_search(choose, lambda rule: counts_of([rule])[0], folds, groups, metric, start)
 
 
 def climb(
@@ -50,7 +49,7 @@ def climb(
     counts_of: Callable[[Sequence[Rule]], Sequence[np.ndarray]],
     rows: np.ndarray,
     groups: Sequence[Hashable],
-    score: Score,
+    metric: Metric | Score,
 ) -> Rule:
     """The rule where no axis gains any more, from the images whose places are `rows`. The rest is as of tune."""
     now, own = start, [groups[row] for row in rows]
@@ -59,16 +58,16 @@ def climb(
         for axis in axes:
             options = [now, *axis(now)]
             counts = [np.asarray(one, float)[rows] for one in counts_of(options)]
-            scores = score(np.stack([one.sum(axis=0) for one in counts]))
+            scores = score_of(metric)(np.stack([one.sum(axis=0) for one in counts]))
             at = best_of(scores, np.arange(len(options)))
-            if at and _gains(counts[at], counts[0], own, score):
+            if at and _gains(counts[at], counts[0], own, metric):
                 now = options[at]
         if now == before:
             break
     return now
 
 
-def _gains(counts: np.ndarray, base: np.ndarray, groups: Sequence[Hashable], score: Score) -> bool:
+def _gains(counts: np.ndarray, base: np.ndarray, groups: Sequence[Hashable], metric: Metric | Score) -> bool:
     """Whether the gain is sure enough; of fewer than three groups, where nothing can be sure, whether there is one."""
-    gain = gain_of(counts, base, groups, score)
+    gain = gain_of(counts, base, groups, metric)
     return (gain.value if gain.low is None else gain.low) > TIE

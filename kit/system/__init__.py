@@ -3,6 +3,7 @@
 files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; cache_folder; run_lock; raise_all
 contents.py name_contents: a name of what each file holds, for which only changed files are read
 threads.py  ordered_map, read_ahead: work done ahead in threads
+plain.py    plain, number: values as JSON holds them, without NaN
 clock.py    process_started: what a time limit counts from
 kernels.py  kernel: the decorator of compiled functions
 edges.py    new_edges, mask_of_edges: where the value of a mask changes

@@ -1,5 +1,6 @@
 """Finished runs blended from their folders alone, up to the CSV."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -18,7 +19,7 @@ from kit.prediction import Rule, Store, blended
 from kit.prediction.chosen import chosen_on
 from kit.recipe import finish
 from kit.runs import Submission, join_runs, read_run
-from kit.runs.blend import blend_runs
+from kit.runs.blend import blend_runs, cost_of, write_facts
 from kit.runs.blend_pool import moved_rule, own_shifts, pool_of
 from kit.runs.blend_submit import write_blend
 from kit.scoring import Mix
@@ -121,7 +122,7 @@ def test_the_command_writes_the_csv_and_the_facts(runs, tmp_path, capsys, monkey
     assert facts["runs"][0]["key"] == read_run(runs[0]).key
     assert facts["csv"] == "blend.csv"
     chosen = next(one for one in facts["table"] if one["name"] == facts["chosen"]["name"])
-    assert facts["expected"] == chosen["score"]
+    assert f"expected score of new groups: {facts['expected']['value']:.5f}" in text
     assert chosen["score"]["value"] == max(one["score"]["value"] for one in facts["table"])
     assert cli(monkeypatch, "blend", *runs, "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {**facts, "csv": str(out), "errors": []}
@@ -136,6 +137,32 @@ def test_a_budget_in_seconds_and_as_a_factor(runs, tmp_path, capsys, monkeypatch
         assert not next(one for one in facts["table"] if one["name"] == "equal mean")["within_budget"]
     assert cli(monkeypatch, "blend", *runs, "--budget", "much") == 1
     assert "--budget is a number of seconds" in capsys.readouterr().out
+
+
+def test_the_cost_is_of_all_networks_of_a_run(runs, tmp_path):
+    folder = shutil.copytree(runs[0], tmp_path / "one")
+    for facts, seconds, source in (
+        ({"seconds": 10, "images": 5, "networks": 1}, 20.0, "test.json"),
+        ({"seconds": 10, "images": 5, "networks": 2}, 10.0, "test.json"),
+        ({"seconds": 10, "images": 5}, 10.0, "test.json, which does not say of how many networks"),
+    ):
+        (folder / "test.json").write_text(json.dumps(facts))
+        cost = cost_of(read_run(folder))
+        assert (cost.seconds, cost.images, cost.source) == (seconds, 5, source)
+
+
+def test_a_single_fold_and_a_score_that_is_none_are_said(runs, tmp_path, capsys, monkeypatch):
+    folders = [shutil.copytree(folder, tmp_path / folder.name) for folder in runs]
+    for folder in folders:
+        shutil.rmtree(folder / "fold1")
+    assert cli(monkeypatch, "blend", *folders, "--out", tmp_path / "b.csv") == 0
+    assert "made on other groups, because one fold is finished in all runs" in capsys.readouterr().out
+    assert json.loads((tmp_path / "b.json").read_text())["left_out"] == "parts of the groups"
+    blended = blend_runs(folders)
+    nothing = blended.found.expected._replace(value=float("nan"))
+    blended = dataclasses.replace(blended, found=blended.found._replace(expected=nothing))
+    write_facts(tmp_path / "b.json", blended, None)
+    assert json.loads((tmp_path / "b.json").read_text(), parse_constant=pytest.fail)["expected"]["value"] is None
 
 
 def test_without_kept_predictions_the_command_says_how_to_keep_them(runs, tmp_path, capsys, monkeypatch):
@@ -165,10 +192,21 @@ def test_what_cannot_be_blended_is_refused(runs, tmp_path):
 def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
     one = finished(tmp_path / "low", rule=Rule(0.3)).folder
     joined = join_runs([read_run(runs[0]), read_run(one)])
-    np.testing.assert_array_equal(own_shifts(joined), [[0], [77 - 128]])
+    np.testing.assert_array_equal(own_shifts(joined), [[128 - 103], [77 - 103]])  # 103: the mean of both
     found = blend_runs([runs[0], one]).found
     for run, alone in zip(joined, found.runs, strict=True):
         assert alone.value == pytest.approx(run.metric.score(run.scores.counts.sum(axis=0)))
+
+
+def test_the_table_does_not_depend_on_the_order_of_the_runs(runs, tmp_path):
+    low, rng = finished(tmp_path / "low", rule=Rule(0.3)).folder, np.random.default_rng(3)
+    three = [runs[0], copy_of(low, tmp_path / "noisy", rng), runs[1]]
+    tables = []
+    for order in (three, three[::-1], [three[1], three[0], three[2]]):
+        facts = blend_runs(order).facts()
+        tables.append([[one["name"], one["score"], one["weights"], one["threshold"]] for one in facts["table"]])
+        tables[-1] += [facts["expected"], facts["gain_over_best_run"]]
+    assert tables[0] == tables[1] == tables[2]
 
 
 def test_runs_that_leave_too_many_pixels_undecided_are_refused(runs, monkeypatch):

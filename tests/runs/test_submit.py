@@ -173,6 +173,7 @@ def test_other_test_images_start_anew(tmp_path, two_folds):
     run = copy_of(two_folds, tmp_path / "tiny")
     make(run, tmp_path)
     assert json.loads((run.folder / "test.json").read_text())["images"] == 5
+    assert json.loads((run.folder / "test.json").read_text())["networks"] == 2
     more = new_run(run.folder, TinyDataset(tests=6))
     assert len(masks(make(more, tmp_path))) == 6
     assert json.loads((run.folder / "test.json").read_text())["images"] == 6
@@ -383,3 +384,20 @@ def test_networks_of_an_edited_recipe_are_not_mixed_with_what_others_predicted(t
     assert make(back, tmp_path, fold=1, keep_test=True).name == "tiny_fold1.csv"
     predict_oof(back, 0, tiny_network)
     assert make(back, tmp_path, keep_test=True).read_bytes() == expected
+
+
+def test_the_time_says_of_how_many_networks_it_is(tmp_path, two_folds):
+    """Of those that predicted, not of those that were kept. A command that predicted nothing has no time."""
+    run = copy_of(two_folds, tmp_path / "tiny")
+    path = run.folder / "test.json"
+    make(run, tmp_path, keep_test=True)
+    assert json.loads(path.read_text())["networks"] == 2
+    (store,) = run.folder.glob("test/fold1-*")
+    shutil.rmtree(store)
+    make(run, tmp_path, keep_test=True)
+    assert json.loads(path.read_text())["networks"] == 1
+    before = path.read_bytes()
+    for rows in [one for one in run.folder.joinpath("test").iterdir() if one.is_dir() and "fold" not in one.name]:
+        shutil.rmtree(rows)
+    make(run, tmp_path, keep_test=True)
+    assert path.read_bytes() == before

@@ -26,7 +26,8 @@ from kit.scoring import (
 from kit.scoring.blend_classes import ClassPool, rivals_of
 from kit.scoring.blend_pools import MaskPool, alike
 from kit.scoring.blend_search import Judge, greedy
-from kit.scoring.blending import enough
+from kit.scoring.blend_ways import Ways, lone_runs
+from kit.scoring.blending import _best_mix, _fewer, _nested, _parts, enough, searches
 from kit.scoring.many_counts import counts_of_matrices
 
 SIZE, REACH = (100, 150), (-64, 64)
@@ -199,7 +200,8 @@ def test_a_blend_of_good_runs_wins_and_its_parts_fit():
     assert names == ["best run", "equal mean", "best k, equal", "greedy", "weights and threshold"]
     best, chosen = found.candidates[0], found.chosen
     assert chosen.score > best.score + 0.01
-    assert found.gain.value == pytest.approx(chosen.score - best.score)
+    assert best.score + 0.01 < found.expected.value < chosen.score
+    assert found.gain.value == pytest.approx(found.expected.value - best.score)
     assert found.gain.low > 0
     for one in found.candidates:
         for fold, mix in one.picks.items():
@@ -330,6 +332,132 @@ def test_classes_that_compete(metric):
         np.testing.assert_allclose(pool.counts(alike(weights, 1)), brute, rtol=0, atol=1e-12)
     found = blend(pool, np.arange(20) % 4, [f"g{i % 10}" for i in range(20)])
     assert found.chosen.score >= found.candidates[0].score
+
+
+class Simulated:
+    """A pool of runs that are equally good: the score of a mix is the mean of theirs. scores: (n, R)."""
+
+    layers, reach, metric = 1, (0, 0), MeanDice()
+
+    def __init__(self, scores):
+        self.scores, (self.n, self.runs) = scores, scores.shape
+
+    def counts(self, mix):
+        weights = np.array(mix.weights[0]) / sum(mix.weights[0])
+        return np.column_stack([self.scores @ weights, np.ones(self.n)])
+
+    def steps(self, mix, layer=None):
+        more = np.array(mix.weights[0]) + np.eye(self.runs, dtype=int)
+        return np.stack([self.counts(mix.with_weights(weights)) for weights in more])
+
+    def around(self, mix, layer, share, reach):
+        return self
+
+
+def equal_runs(seed):
+    """The pool, its groups, and the score that all blends have but for luck."""
+    rng, groups = np.random.default_rng(seed), np.repeat(np.arange(16), 4)
+    base = 0.9 + rng.normal(0, 0.011, 16)[groups]
+    luck = rng.normal(0, 0.01, (16, 4))[groups] + rng.normal(0, 0.01, (len(groups), 4))
+    return Simulated(base[:, None] + luck), groups, base.mean()
+
+
+@pytest.mark.parametrize("seeds", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_what_to_expect_is_not_flattered_by_the_choice_among_the_ways(seeds):
+    errors = []
+    for seed in range(seeds):
+        pool, groups, true = equal_runs(seed)
+        found = blend(pool, groups % 5, groups.tolist(), steps=8)
+        errors.append([found.chosen.score - true, found.expected.value - true])
+    flattered, nested = np.array(errors).T
+    spread = [one.std() / np.sqrt(seeds) for one in (flattered - nested, nested)]
+    assert (flattered - nested).mean() > 3 * spread[0]
+    assert nested.mean() < 2 * spread[1]
+
+
+@pytest.mark.parametrize("folds", [1, 2, 3, 5, 7])
+def test_what_is_scored_has_no_say_in_the_choice_of_the_way(folds):
+    """A way that was best through one part of the images alone is not expected to gain there."""
+    rng, groups = np.random.default_rng(1), np.arange(70) % 35
+    scores = rng.normal(0.8, 0.002, (70, 3))
+    asked = []
+
+    class Asked(Ways):
+        def choose(self, name, rows):
+            asked.append(rows.tobytes())
+            return super().choose(name, rows)
+
+    pool = Simulated(scores)
+    parts = _fewer(_parts(pool, groups % folds, groups.tolist()), groups.tolist())
+    ways = Asked(pool, lone_runs(pool, None), Costs([None] * 3), 5, ())
+    counts = _nested(ways, parts)
+    for part in np.unique(parts):
+        changed = scores.copy()
+        changed[parts == part] = changed[parts == part][:, ::-1] + rng.normal(0, 0.1, ((parts == part).sum(), 3))
+        other = Ways(Simulated(changed), ways.lone, ways.costs, 5, ())
+        rows = np.flatnonzero(parts != part)
+        assert _best_mix(other, rows, parts) == _best_mix(ways, rows, parts)
+    assert np.isfinite(counts).all()
+    sets = {*asked, *(np.flatnonzero(groups % folds != k).tobytes() for k in range(folds) if folds > 1)}
+    assert len(sets) + 1 <= searches(folds) <= len(sets) + 4
+
+
+def test_what_to_expect_is_what_a_blend_without_each_fold_scores_there():
+    pool, groups, _ = equal_runs(7)
+    found, held = blend(pool, groups % 5, groups.tolist(), steps=8), np.empty(pool.n)
+    for fold in range(5):
+        others = groups % 5 != fold
+        part = blend(Simulated(pool.scores[others]), groups[others] % 5, groups[others].tolist(), steps=8)
+        held[~others] = pool.counts(part.chosen.mix)[~others, 0]
+    assert found.expected.value == pytest.approx(held.mean(), abs=1e-12)
+
+
+def test_all_pools_keep_no_more_counts_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr("kit.scoring.blend_pools.KEPT_BYTES", 5000)
+    truth, rng = disc(), np.random.default_rng(0)
+    maps = np.stack([certain(truth, 3, 200.0), certain(np.roll(truth, 9), 3, 150.0)])
+    asked = []
+
+    def count(i, weights, shifts):
+        asked.append(weights.tolist())
+        return np.array([weights[0, 0], weights.sum()], float)
+
+    pools = [
+        pool_of([(one[:2], own) for one, own in drawn_images(4)], MeanDice()),
+        ClassPool([rivals_of(maps, truth)], MeanIoU(3)),
+        MaskPool(count, (4, 1, 2), MeanDice()),
+    ]
+    mixes = [alike(rng.integers(1, 10**6, 2), 1) for _ in range(200)]
+    for pool in pools:
+        found = [pool.counts(mix) for mix in mixes]
+        kept = list(pool._kept._arrays.values())
+        assert 1 < len(kept) < 200
+        assert sum(one.nbytes for one in kept) <= 5000
+        for mix, counts in zip(mixes, found, strict=True):
+            np.testing.assert_array_equal(pool.counts(mix), counts)
+    before = len(asked)
+    pools[2].counts(mixes[-1])
+    assert len(asked) == before
+
+
+def certain(classes, of, level):
+    """Levels f32 (of, H, W) that are highest for the class of each pixel."""
+    return np.where(classes == np.arange(of)[:, None, None], level, (255 - level) / 2).astype(np.float32)
+
+
+def test_a_class_that_no_truth_holds_counts_only_against_runs_that_predict_it():
+    """Run 1 errs less, but sees a third class everywhere, which costs it a third of its score."""
+    rng, rivals = np.random.default_rng(0), []
+    for _ in range(24):
+        truth = (rng.random((16, 16)) < 0.4).astype(np.uint8)
+        one, other = (np.where(rng.random(truth.shape) < share, 1 - truth, truth) for share in (0.1, 0.04))
+        other[0, 0] = 2
+        rivals.append(rivals_of(np.stack([certain(one, 3, 150.0), certain(other, 3, 200.0)]), truth))
+    found = blend(ClassPool(rivals, MeanIoU(3)), np.arange(24) % 4, [f"g{i}" for i in range(24)])
+    best = found.candidates[0]
+    assert {best.mix, *best.picks.values()} == {alike([1, 0], 1)}
+    assert best.score == best.tuned == found.runs[0].value > found.runs[1].value + 0.1
+    assert found.chosen.score >= max(one.value for one in found.runs)
 
 
 def test_rivals_of_other_levels_or_classes_are_refused():

@@ -97,15 +97,28 @@ def test_a_search_sees_the_other_folds_alone():
 
 
 def test_a_mean_over_classes_is_of_the_same_classes_in_every_part():
-    """One class occurs in fold 0 alone: with fix_classes the score without that fold still has it."""
+    """One class occurs in fold 0 alone: the gain without that fold still has it."""
     metric = MeanIoU(2)
     right, wrong = np.array([8, 0, 0, 0.0]), np.array([6, 2, 0, 0.0])
     counts = np.stack([np.stack([right] * 6), np.stack([wrong] * 6)])
     counts[:, 0] = [[4, 0, 2, 2], [4, 0, 0, 4]]
     folds = np.array([0, 0, 1, 1, 2, 2])
-    score = metric.fix_classes(counts[0].sum(axis=0))
-    found = crossfit(counts, folds, list("abcdef"), score)
+    found = crossfit(counts, folds, list("abcdef"), metric)
     assert np.isfinite([found.score, found.tuned, found.gain.value, found.gain.low]).all()
+
+
+def test_a_false_class_counts_against_those_that_predict_it():
+    """No truth holds class 2, and candidate 0 predicts it: it has the best IoU of classes 0 and 1, and is the worse."""
+    metric, rng = MeanIoU(3), np.random.default_rng(0)
+    false, clean = np.array([60, 2, 1, 2, 35, 0, 0, 0, 0.0]), np.array([57, 6, 0, 6, 31, 0, 0, 0, 0.0])
+    counts = np.stack([one + rng.integers(0, 3, (12, 1)) * (one > 30) for one in (false, clean)])
+    found = crossfit(counts, np.arange(12) % 4, list(range(12)), metric)
+    scores = metric.score(counts.sum(axis=1))
+    assert scores[1] > scores[0] + 0.1
+    assert {found.best, *found.picks.values()} == {1}
+    assert found.score == found.tuned == scores[1]
+    assert found.gain.value == pytest.approx(scores[1] - scores[0])
+    assert found.is_better
 
 
 @pytest.mark.parametrize(
@@ -116,12 +129,12 @@ def test_a_mean_over_classes_is_of_the_same_classes_in_every_part():
         ({"folds": [0, 1]}, "40 images, folds of shape"),
         ({"groups": ["a"]}, "1 groups"),
         ({"distances": [1, 2]}, "one of each of 7 candidates"),
-        ({"score": lambda sums: np.full(sums.shape[:-1], np.nan)}, "no candidate has a score"),
+        ({"metric": lambda sums: np.full(sums.shape[:-1], np.nan)}, "no candidate has a score"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, words):
     counts, folds, groups = drawn()
-    given = {"counts": counts, "folds": folds, "groups": groups, "score": score_ratio} | change
+    given = {"counts": counts, "folds": folds, "groups": groups, "metric": score_ratio} | change
     with pytest.raises(ValueError, match=words):
         crossfit(**given)
 
