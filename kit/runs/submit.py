@@ -1,7 +1,7 @@
 """The submission of a run: its test images predicted by the mean of its networks, written, linted, scored.
 
 runs/<run>/test/<key>/ holds the rows of a submission in progress; the key names all that can change a row.
-runs/<run>/submitted/<name>.csv.json says with which tuned rule a CSV was written: the ledger gives its score to that one.
+runs/<run>/submitted/<name>.csv.json says with which tuned rule a CSV was written, for the ledger.
 """
 
 import contextlib
