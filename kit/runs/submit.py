@@ -1,7 +1,7 @@
 """The submission of a run: its test images predicted by the mean of its networks, written, linted, scored.
 
 runs/<run>/test/<key>/ holds the rows of a submission in progress; the key names all that can change a row.
-runs/<run>/test/<name>.csv.json says with which tuned rule a CSV was written: the ledger gives its score to that one.
+runs/<run>/written/<name>.csv.json says with which tuned rule a CSV was written: the ledger gives its score to that one.
 """
 
 import contextlib
@@ -91,7 +91,7 @@ def submit(
                 seconds = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
                 write_atomic(run.folder / "test.json", json.dumps(seconds))
             _write(path, parts, competition, unreadable)
-            write_atomic(run.folder / f"test/{path.name}.json", json.dumps({"tuned": rule and rule.facts}))
+            write_atomic(run.folder / f"written/{path.name}.json", json.dumps({"tuned": rule and rule.facts}))
             if submission.keep_test:
                 predictions.write_sizes(unreadable)
             predictions.forget_older()
