@@ -195,13 +195,14 @@ def tuned_of(folder: Path, predictions: str) -> dict | None:
 
 def crossfit_of(rule: dict | None) -> dict | None:
     """The cross-fitted score of the tuned rule in use. rule: of tuned_of."""
-    found = rule and rule.get("cross_fitted")
-    return None if found is None else {"value": rounded(float(found))}
+    found = (rule or {}).get("cross_fitted")
+    value = None if found is None else rounded(float(found))
+    return None if value is None else {"value": value}
 
 
 def stale_of(folder: Path, tuned: dict | None) -> list[str]:
     """The run's CSVs, without their ending, that were written with another rule. tuned: fields of the tuned one."""
-    written = {path.name.partition(".csv.")[0]: read_facts(path) for path in folder.glob("submitted/*.csv.json")}
+    written = {path.name.partition(".csv.")[0]: read_facts(path) for path in folder.glob("written/*.csv.json")}
     return sorted(name for name, facts in written.items() if facts.get("tuned") != tuned)
 
 

@@ -27,7 +27,7 @@ threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "hon
 thresholds      [{"name", and the same}] of each class of task multilabel
 tuned           of rule.json {"rule", "text": the rule in one line, "metric", "before": {"rule", "score"}, "tuned",
                 "cross_fitted", "gap", "gain": {"value", "low": one-sided 80 % bound, "df", "note"}, "used": whether the
-                CSV obeys it, "why"}; null without one
+                CSV obeys it, "why"}; null without one, as each score that rule.json lacks
 quantiles       {"0.05": Dice, ...} over images
 ranked_by       the name of the metric, "Dice" without one: of each image, it decides which are the worst
 worst, median   [{"id", "group", "fold", "iou", "dice", "accuracy", "area", "metric"}]; area: of the truth

@@ -1,7 +1,7 @@
 """The submission of a run: its test images predicted by the mean of its networks, written, linted, scored.
 
 runs/<run>/test/<key>/ holds the rows of a submission in progress; the key names all that can change a row.
-runs/<run>/submitted/<name>.csv.json says with which tuned rule a CSV was written, for the ledger.
+runs/<run>/written/<name>.csv.json says with which tuned rule a CSV was written, for the ledger.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def submit(
                 write_atomic(run.folder / "test.json", json.dumps({**facts, "networks": passes / len(left)}))
             _write(path, parts, competition, unreadable)
             predictions.name_stores()
-            write_atomic(run.folder / f"submitted/{path.name}.json", json.dumps({"tuned": rule and rule.facts}))
+            write_atomic(run.folder / f"written/{path.name}.json", json.dumps({"tuned": rule and rule.facts}))
             if submission.keep_test:
                 predictions.write_sizes(unreadable)
             predictions.forget_older()

@@ -157,6 +157,7 @@ def test_the_variance_over_blocks_is_that_over_groups(tmp_path):
 
 def test_the_cross_fitted_score_counts_while_the_tuned_rule_is_in_use(tmp_path):
     assert tuned_of(tmp_path, "k") is None
+    assert crossfit_of({"cross_fitted": float("nan")}) is crossfit_of({}) is None
     for used in (True, False):
         (tmp_path / "rule.json").write_text(json.dumps({"used": used, "key": "k", "cross_fitted": 0.9}))
         assert crossfit_of(tuned_of(tmp_path, "k")) == ({"value": 0.9} if used else None)
