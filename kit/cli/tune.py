@@ -57,7 +57,7 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
     lines.append(f"{label_before(before, classes):30}{_score(facts['before']['score'])}")
     lines.append(f"{'tuned, on the same images':30}{_score(facts['tuned'])}")
     lines.append(f"{'cross-fitted':30}{_score(facts['cross_fitted'])}")
-    if facts["gap"] is not None:
+    if facts["gap"] is not None and facts["gain"]["value"] is not None:
         lines.append(f"{'gap: tuned flatters by':30}{facts['gap']:+9.5f}")
         low = facts["gain"]["low"]
         bound = "no lower bound" if low is None else f"one-sided 80 % lower bound {low:+.5f}"

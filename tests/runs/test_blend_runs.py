@@ -193,8 +193,9 @@ def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
     one = finished(tmp_path / "low", rule=Rule(0.3)).folder
     joined = join_runs([read_run(runs[0]), read_run(one)])
     np.testing.assert_array_equal(own_shifts(joined), [[128 - 103], [77 - 103]])  # 103: the mean of both
-    found = blend_runs([runs[0], one]).found
-    for run, alone in zip(joined, found.runs, strict=True):
+    blended = blend_runs([runs[0], one])
+    assert [run.name for run in blended.joined] == ["low", "one"]
+    for run, alone in zip(blended.joined, blended.found.runs, strict=True):
         assert alone.value == pytest.approx(run.metric.score(run.scores.counts.sum(axis=0)))
 
 
