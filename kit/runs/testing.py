@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from kit.folds.naming import Fold, fold_name
+from kit.folds.naming import Fold, fold_name, is_full
 from kit.prediction.predictor import Take, UnreadableImages
 from kit.prediction.slides import mean_of_levels, store_of, stream
 from kit.prediction.store import Store
@@ -76,7 +76,7 @@ class TestPredictions:
 
     def name_stores(self) -> None:
         """Note which folders hold, or would hold, the predictions of now: others are of other views or test images."""
-        named = {str(fold): self.store(fold).folder.name for fold in self.folds}
+        named = {str(fold): self.store(fold).folder.name for fold in self.folds if not is_full(fold)}
         kept = read_json(self.run.folder / STORES)
         if {**kept, **named} != kept:
             write_atomic(self.run.folder / STORES, json.dumps({**kept, **named}))
