@@ -174,7 +174,9 @@ def _verdict(blended: "RunsBlend", names: list[str]) -> str:
         alone = _weights(blended, found.chosen)
         return f"{alone}: no blend scores better than the best single run on images that it was not chosen on"
     gain = f"{found.gain.value:+.5f}{_within(found.gain, sign='+')}"
-    return f"{found.chosen.name}, of {len(members)} runs: {gain} over the best run"
+    sure = found.gain.low is not None and found.gain.low > 0
+    doubt = "" if sure else ": that it is better than the best run alone is not sure"
+    return f"{found.chosen.name}, of {len(members)} runs: {gain} over the best run{doubt}"
 
 
 def _ends(score: "Interval", sign: str = "") -> str:

@@ -55,6 +55,8 @@ def propose(runs: Sequence[dict], scores: dict[str, float], public: Public) -> l
     if leader["id"] == first.run:
         rest = [run for run in field if run["id"] != first.run]
         text = "the first leads by CV and leaderboard together too; this one is the next by both"
+        if first.run not in scores:
+            text = "the first has no public score yet, so its CV counts alone; this is the next by CV and leaderboard"
         return [first, _final(rest, lambda run: values[run["id"]], error, "both", text)]
     return [first, _final(field, lambda run: values[run["id"]], error, "both", "the best by {what}")]
 

@@ -114,6 +114,8 @@ def _files_of(saved: SavedRun) -> dict[str, str]:
 def read_saved(folder: Path | str) -> SavedRun:
     """Read predictor.json. Raises FileNotFoundError where there is none, ValueError for a damaged or newer one."""
     path = Path(folder) / FILE
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: expected a run folder, as runs/mine")
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: it is written when a fold is finished. Run the recipe again with this run folder; "

@@ -88,6 +88,8 @@ def test_the_finals_are_the_best_here_and_the_best_by_both():
     assert "which chance explains" in first.reason
     few = propose(runs, public, Public(groups=1, stated=True))  # one group on the leaderboard says next to nothing
     assert few[1].reason.startswith("the first leads by CV and leaderboard together too")
+    unsent = propose(runs, {runs[0]["id"]: 0.88}, Public(groups=40, stated=True))
+    assert (unsent[0].run, unsent[1].reason.partition(",")[0]) == (runs[1]["id"], "the first has no public score yet")
 
 
 def test_the_weights_of_both_by_hand():

@@ -127,6 +127,11 @@ def test_a_run_of_an_earlier_kit_is_told_what_to_do(tmp_path):
     assert found.metric == MeanDice()
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere: expected a run folder"):
+        read_run(tmp_path / "nowhere")
+
+
 def test_lost_truth_is_counted(tmp_path):
     folder = finish_and_keep(tmp_path)
     (folder / "truth/car0_01.png").unlink()
