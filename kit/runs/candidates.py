@@ -27,7 +27,6 @@ from kit.scoring.metrics import check_counts
 from kit.scoring.slides import matrix_of_mask
 
 THREADS = 4  # that look at images: their kernels release the lock of Python
-SILENT = 200  # fewer images are looked at without a bar
 MOST_BYTES, MOST_MATRICES = 1 << 29, 100_000  # that are kept
 WITHOUT_PARTS = {"objects": False, "min_area": 0, "keep_largest": False, "top": 0.5, "top_area": 0}
 
@@ -75,7 +74,7 @@ class Candidates:
         self.looks += len(self.run.ids)
         with ThreadPoolExecutor(THREADS) as pool, single_threaded_cv2():
             seen = pool.map(see, self.run.ids)
-            return list(tqdm(seen, "images", total=len(self.run.ids), leave=False, disable=len(self.run.ids) < SILENT))
+            return list(tqdm(seen, "images", total=len(self.run.ids), leave=False, disable=None))
 
 
 class FromMasks(Candidates):
