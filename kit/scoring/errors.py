@@ -13,6 +13,7 @@ import numpy as np
 KINDS = ("boundary", "missed", "extra", "swapped", "empty")
 NEAR = 3  # pixels, Euclidean, from the nearest pixel beside the border
 IGNORED = 255
+DISC = (np.hypot(*np.mgrid[1 - NEAR : NEAR, 1 - NEAR : NEAR]) <= NEAR - 1).astype(np.uint8)
 
 
 def error_kinds(truth: np.ndarray, prediction: np.ndarray, background: bool = True) -> np.ndarray:
@@ -35,19 +36,34 @@ def error_kinds(truth: np.ndarray, prediction: np.ndarray, background: bool = Tr
         return np.zeros(5, np.int64)
     if of_truth.any() != of_prediction.any():
         return np.array([0, 0, 0, 0, np.count_nonzero(wrong)])
-    alone = _untouched(of_truth, of_prediction) | _untouched(of_prediction, of_truth)
-    near = wrong & ~alone & _near_borders(truth, counted)
+    box = _around(wrong)  # all else is right
+    wrong, of_truth, of_prediction = wrong[box], of_truth[box], of_prediction[box]
+    hits = of_truth & of_prediction
+    missed, extra = of_truth & ~hits, of_prediction & ~hits
+    near = wrong & _near_borders(truth[box], counted[box]) & ~(_untouched(missed, hits) | _untouched(extra, hits))
     far = wrong & ~near
-    found = [near, far & ~of_prediction, far & ~of_truth, far & of_truth & of_prediction]
+    found = [near, far & missed, far & extra, far & hits]
     return np.array([*map(np.count_nonzero, found), 0])
 
 
-def _untouched(mask: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The connected parts (8 neighbours) of a mask without a pixel of the other one, bool (H, W)."""
-    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+def _around(wrong: np.ndarray) -> tuple[slice, slice]:
+    """The part of an image that holds all wrong pixels, and what decides their kind: NEAR pixels more on each side."""
+    x, y, width, height = cv2.boundingRect(wrong.view(np.uint8))
+    return slice(max(0, y - NEAR), y + height + NEAR), slice(max(0, x - NEAR), x + width + NEAR)
+
+
+def _untouched(wrong: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """The connected parts (8 neighbours) of a mask that are wrong as a whole, bool (H, W).
+
+    wrong: its wrong pixels; hits: its other ones. Such a part is one of the wrong pixels that touches no hit.
+    """
+    if not wrong.any():
+        return wrong
+    count, labels = cv2.connectedComponents(wrong.view(np.uint8), connectivity=8)
+    beside = cv2.dilate(hits.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
     is_touched = np.zeros(count, bool)
-    is_touched[labels[other]] = True
-    return mask & ~is_touched[labels]
+    is_touched[labels[beside & wrong]] = True
+    return wrong & ~is_touched[labels]
 
 
 def touches_edge(truth: np.ndarray) -> bool:
@@ -65,6 +81,4 @@ def _near_borders(truth: np.ndarray, counted: np.ndarray) -> np.ndarray:
         edges = np.swapaxes(beside, 0, axis)
         edges[1:] |= differs
         edges[:-1] |= differs
-    if not beside.any():
-        return beside
-    return cv2.distanceTransform((~beside).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= NEAR - 1
+    return cv2.dilate(beside.view(np.uint8), DISC) > 0
