@@ -1,6 +1,5 @@
 """The report of a run: its finished folds pooled into oof.csv, report.json and report.html."""
 
-import contextlib
 import functools
 import json
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from kit.prediction.saved import scored_folds
 from kit.report import summary, write_report
 from kit.report.results import Results
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
-from kit.report.thumbnails import thumbnails_of
+from kit.report.thumbnails import Thumbnails, thumbnails_of
 from kit.runs.allowed import leak_notes
 from kit.runs.folds import edited
 from kit.runs.oof import finished, score_again, scored, scores
@@ -57,23 +56,25 @@ def report(
 
 def write_run_report(run: Run, metric: Metric | None = None, csv_size: tuple[int, int] | None = None) -> dict:
     """Write oof.csv, report.json and report.html anew. Returns the content of report.json."""
-    with contextlib.suppress(
-        OSError, ValueError
-    ):  # kept for the page; each is drawn again there, and what fails is said
-        thumbnails_of(run, finished(run))  # before the lock: it may take minutes
+    drawn = _thumbnails(run)  # before the lock: it may take minutes
     with run_lock(run.folder / "report.lock", wait=600):  # another fold may finish at the same time
         found = scores(run)
         write_atomic(run.folder / "oof.csv", found.images.to_csv(index=False))
-        return write_report(results(run, found, metric, csv_size), run.folder)
+        return write_report(results(run, found, metric, csv_size, drawn), run.folder)
 
 
-def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int, int] | None = None) -> Results:
-    """All that the page shows of the folds in `found`."""
+def results(
+    run: Run,
+    found: Scores,
+    metric: Metric | None,
+    csv_size: tuple[int, int] | None = None,
+    drawn: Thumbnails | None = None,
+) -> Results:
+    """All that the page shows of the folds in `found`. drawn: their images; None: the page has no gallery."""
     folds = sorted({int(fold) for fold in found.images["fold"]})
     begun = [read_json(run.fold_folder(fold) / "origin.json") for fold in folds]
     origins = [*filter(None, begun), run.origin]
     own = read_json(run.folder / "further.json")
-    drawn = _thumbnails(run, folds)
     return Results(
         title=run.name,
         drawn=run.dataset.drawn,
@@ -96,8 +97,8 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
         rule=run.rule,
         errors=found.errors,
         touches=found.touches,
-        thumbnails=drawn and drawn[0],
-        brightness=drawn and np.array([drawn[1][id] for id in found.images["id"]]),
+        thumbnails=drawn and drawn.images,
+        brightness=drawn and drawn.brightness_of(found.images["id"]),
         tuned=tuned_facts(run),
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
@@ -106,10 +107,10 @@ def results(run: Run, found: Scores, metric: Metric | None, csv_size: tuple[int,
     )
 
 
-def _thumbnails(run: Run, folds: list[int]) -> tuple[dict[str, bytes], dict[str, float]] | None:
-    """Those of the page; None, and a line on the screen, where they cannot be drawn: the report does without."""
+def _thumbnails(run: Run) -> Thumbnails | None:
+    """Those of the finished folds; None, and a line on the screen, where they cannot be drawn."""
     try:
-        return thumbnails_of(run, folds)
+        return thumbnails_of(run, finished(run))
     except (OSError, ValueError) as error:
         print(f"note: the page has no gallery: {error}", flush=True)
         return None

@@ -5,8 +5,10 @@ runs/<run>/fold<k>/thumbnails.npz    made once for a fold's predictions, because
 
 import io
 import json
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from kit.data.tasks import has_background
 from kit.report.cards import BLUE, ORANGE
 from kit.report.display import as_rgb
 from kit.runs.run import Run, read_json, read_only_allowed
+from kit.runs.truth import Truth
 from kit.system.files import short_hash, write_atomic
 
 FILE, VERSION = "thumbnails.npz", 1
@@ -24,13 +27,24 @@ SIDE, QUALITY = 96, 40  # pixels of the longer side; of WebP: about 0.8 kB an im
 THREADS = 4
 
 
-def thumbnails_of(run: Run, folds: list[int]) -> tuple[dict[str, bytes], dict[str, float]] | None:
-    """The WebP files and the brightness, 0..1, of the held-out images of `folds` by id; None of slides."""
+class Thumbnails(NamedTuple):
+    """Of some images, by id: the WebP files, and the brightness, 0..1."""
+
+    images: dict[str, bytes]
+    brightness: dict[str, float]
+
+    def brightness_of(self, ids: Iterable[str]) -> np.ndarray | None:
+        """The brightness of n images, f64 (n,); None where one of them is not drawn."""
+        found = [self.brightness.get(id) for id in ids]
+        return None if None in found else np.array(found)
+
+
+def thumbnails_of(run: Run, folds: Sequence[int]) -> Thumbnails | None:
+    """Those of the held-out images of `folds`; None of slides."""
     if has_regions(run.dataset):
         return None
     parts = [_of_fold(run, fold) for fold in folds]
-    images, brightness = ({id: one for part in parts for id, one in part[k].items()} for k in (0, 1))
-    return images, brightness
+    return Thumbnails(*({id: one for part in parts for id, one in part[k].items()} for k in (0, 1)))
 
 
 def draw_thumbnail(
@@ -70,18 +84,20 @@ def _wrong(truth: np.ndarray, prediction: np.ndarray, background: bool) -> tuple
     return wrong & (truth > 0) & (prediction == 0) & background, wrong
 
 
-def _of_fold(run: Run, fold: int) -> tuple[dict[str, bytes], dict[str, float]]:
+def _of_fold(run: Run, fold: int) -> Thumbnails:
     path, ids = run.fold_folder(fold) / FILE, run.held_out(fold)
     facts = read_json(run.fold_folder(fold) / "finished.json")
     key = short_hash((VERSION, facts["key"], facts.get("recipe"), run.own_rule, ids))
-    if (kept := _read(path, key)) is not None:
-        return kept
+    if (found := _read(path, key)) is not None:
+        return found
+
+    kept, channels = Truth(run.folder, run.task), tuple(run.dataset.channels)
+    background = has_background(run.dataset.classes, run.task.name)
 
     def draw(id: str) -> tuple[bytes, float]:
-        truth = run.dataset.read_mask(id)
+        truth = kept.read(id)
         prediction = run.store.mask(id, truth.shape[:2])
-        background = has_background(run.dataset.classes, run.task.name)
-        return draw_thumbnail(run.dataset.read_image(id), truth, prediction, tuple(run.dataset.channels), background)
+        return draw_thumbnail(run.dataset.read_image(id), truth, prediction, channels, background)
 
     with ThreadPoolExecutor(THREADS) as pool, single_threaded_cv2():
         drawn = list(pool.map(draw, ids))
@@ -92,10 +108,10 @@ def _of_fold(run: Run, fold: int) -> tuple[dict[str, bytes], dict[str, float]]:
     np.savez(buffer, key=np.array(json.dumps([key, ids])), **arrays)
     with read_only_allowed(True):
         write_atomic(path, buffer.getvalue())
-    return dict(zip(ids, webps, strict=True)), dict(zip(ids, lights, strict=True))
+    return Thumbnails(dict(zip(ids, webps, strict=True)), dict(zip(ids, lights, strict=True)))
 
 
-def _read(path: Path, key: str) -> tuple[dict[str, bytes], dict[str, float]] | None:
+def _read(path: Path, key: str) -> Thumbnails | None:
     """What is kept in a fold's folder; None where it is absent, damaged, or of other predictions."""
     try:
         with np.load(path, allow_pickle=False) as kept:
@@ -106,4 +122,4 @@ def _read(path: Path, key: str) -> tuple[dict[str, bytes], dict[str, float]] | N
     if own != key:
         return None
     webps = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    return dict(zip(ids, webps, strict=True)), dict(zip(ids, lights, strict=True))
+    return Thumbnails(dict(zip(ids, webps, strict=True)), dict(zip(ids, lights, strict=True)))
