@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from kit.folds.naming import Fold, is_full
 from kit.ledger.recording import record_run
 from kit.report.of_run import report, write_run_report
 from kit.runs.check import check_metric, check_tests
@@ -23,6 +22,7 @@ from kit.runs.submit import Submission, submit, test_time
 from kit.scoring.metrics import Metric
 from kit.submission.check_numbers import check_numbers
 from kit.submission.lint import check_sample
+from kit.system.run_folder import Fold, is_full
 from kit.training import processes
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 
-from kit.folds.naming import Fold, fold_name
 from kit.prediction.saved import SavedRun, load_network, write_saved
 from kit.runs.half import halved, read_half
 from kit.system.files import write_atomic
+from kit.system.run_folder import Fold, fold_name
 
 
 def copy_run(run: Path, saved: SavedRun, folds: Sequence[Fold], target: Path) -> list[str]:

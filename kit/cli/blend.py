@@ -105,7 +105,7 @@ def _progress(what: str) -> object:
 
 def _flag(blended: "RunsBlend", text: str) -> str:
     """The flag that keeps test predictions, where the recipe of the run that a message is about has it."""
-    from kit.runs.run import read_json
+    from kit.system.run_folder import read_json
 
     run = next(run for run in blended.runs if text.startswith(str(run.folder)))
     has = "keep_test" in json.dumps(read_json(run.folder / "config.json"))

@@ -10,13 +10,14 @@ from typing import Annotated, Literal
 import tyro
 
 from kit.ledger.facts import Ledger as File
-from kit.ledger.facts import finite, ledger_of
+from kit.ledger.facts import ledger_of
 from kit.ledger.kaggle import read_submissions
 from kit.ledger.recording import record
 from kit.ledger.status import run_folders
 from kit.ledger.table import text_of
 from kit.ledger.view import CSV, view
 from kit.system.files import counted
+from kit.system.plain import plain
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Ledger:
             print(json.dumps({"error": str(error)}) if self.json else f"error: {error}")
             return 1
         text = done.pop("text")
-        found = finite({"ledger": str(self._file.path), **done})
+        found = plain({"ledger": str(self._file.path), **done})
         print(json.dumps(found, allow_nan=False) if self.json else text)
         return 0
 

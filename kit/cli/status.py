@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from kit.ledger.facts import finite
 from kit.ledger.status import run_folders, status_of, text_of
+from kit.system.plain import plain
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Status:
             errors.append(f"no run in {self.folder}: expected run folders, each with config.json and folds.csv")
         if self.json:
             seen = {"folder": str(self.folder), "runs": [run.plain() for run in found], "errors": errors}
-            print(json.dumps(finite(seen), allow_nan=False))
+            print(json.dumps(plain(seen), allow_nan=False))
         else:
             print("\n".join(filter(None, [text_of(found), *(f"error: {error}" for error in errors)])))
         return int(bool(errors))

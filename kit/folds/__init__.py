@@ -4,7 +4,6 @@ kfold.py    makes folds: plain, stratified, of whole groups, both; labels from n
 balance.py  the assignment behind stratified groups: even, and never an empty fold
 area.py     whole groups, balanced by the share of foreground
 keeping.py  folds.csv of a run folder, frozen when the first fold begins
-naming.py   the name of a fold's folder, and of a full fit's
 auditing.py audit: leaks, look-alikes and odd images of a data set. Its parts: looks.py remembers each image; hashes.py
             and verify.py find copies.py; twins.py, sequences.py, metadata.py; quality.py, shift.py
 """

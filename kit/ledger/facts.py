@@ -12,7 +12,6 @@ passed over, and the next one begins on a line of its own.
 
 import datetime
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 import filelock
 
 from kit.system.files import short_hash, write_atomic
+from kit.system.plain import plain
 
 NAME, PLACE = "ledger.jsonl", "KIT_LEDGER"
 RUNS = "runs"  # the usual folder of run folders
@@ -47,7 +47,7 @@ class Ledger:
         with filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=WAIT):
             content = self.path.read_bytes() if self.path.is_file() else b""
             last, new = {subject_of(fact): fact["key"] for fact in _read(content)}, []
-            for fact in map(finite, facts):
+            for fact in map(plain, facts):
                 key, subject = key_of(fact), subject_of(fact)
                 if last.get(subject) != key:
                     last[subject] = key
@@ -102,15 +102,6 @@ def subject_of(fact: dict) -> tuple:
     return (kind,)
 
 
-def finite(value: object) -> object:
-    """The value with None for each NaN and infinity in it, which JSON has not."""
-    if isinstance(value, dict):
-        return {name: finite(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [*map(finite, value)]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def now() -> str:
     """The time, as UTC to the second."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -124,7 +115,7 @@ def _read(content: bytes) -> list[dict]:
         except ValueError:
             continue
         if isinstance(fact, dict) and {"fact", "key"} <= fact.keys():
-            found.append(finite(fact))
+            found.append(plain(fact))
     last, kept = {}, []
     for fact in sorted(found, key=lambda fact: str(fact.get("time", ""))):
         subject = subject_of(fact)

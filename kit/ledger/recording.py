@@ -23,7 +23,6 @@ A fact of a run, one line:
     parent      the id of the earlier run that differs least; changed: {name: [there, here]} is how
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ from kit.ledger.naming import naming_values, without_places
 from kit.scoring.intervals import degrees_of_freedom, interval_of_metric
 from kit.submission.names import csv_stem
 from kit.system.files import short_hash
+from kit.system.run_folder import finished_json, name_of_predictions, of_code, read_json
 
 if TYPE_CHECKING:
     from kit.runs.finished import FinishedRun
@@ -79,15 +79,15 @@ def record_run(folder: Path, metric: "Metric | None") -> None:
 
 def facts_of(folder: Path) -> dict | None:
     """What a run folder says without its scores being read; None where no fold is finished."""
-    saved, config = read_facts(folder / "predictor.json"), read_facts(folder / "config.json")
+    saved, config = read_json(folder / "predictor.json"), read_json(folder / "config.json")
     folds = finished_of(folder, saved.get("recipe"))
     if not folds or not saved or not config:
         return None
-    begun = read_facts(folder / f"fold{min(folds)}/origin.json")
+    begun = read_json(folder / f"fold{min(folds)}/origin.json")
     commit = begun.get("versions", config.get("versions", {})).get("commit", "unknown")
     identity = config.get("identity", {})
-    settings = {k: v for k, v in read_facts(folder / "settings.json").items() if k not in APART}
-    predictions, scored = predictions_of(folds), next(iter(folds.values())).get("metric")
+    settings = {k: v for k, v in read_json(folder / "settings.json").items() if k not in APART}
+    predictions, scored = name_of_predictions(folds), next(iter(folds.values())).get("metric")
     rule = tuned_of(folder, predictions)
     values = {k: v for k, v in identity.items() if not k.startswith("data.")} | settings
     values |= naming_values(saved, scored, rule and rule.get("rule"))
@@ -166,13 +166,7 @@ def changes(before: dict, after: dict) -> dict[str, list]:
 
 def finished_of(folder: Path, recipe: str | None) -> dict[int, dict]:
     """finished.json of the folds that are finished; where some were by the code that the folder keeps, of these."""
-    found = {}
-    for path in folder.glob("fold*/finished.json"):
-        number = path.parent.name.removeprefix("fold")
-        if number.isdecimal() and "key" in (facts := read_facts(path)):
-            found[int(number)] = facts
-    own = {fold: facts for fold, facts in found.items() if facts.get("recipe") == recipe}
-    return own or found
+    return of_code({fold: facts for fold, facts in finished_json(folder).items() if "key" in facts}, recipe)
 
 
 def planned_of(folder: Path) -> int:
@@ -182,14 +176,9 @@ def planned_of(folder: Path) -> int:
     return 1 + max((int(line.rpartition(",")[2]) for line in lines if line), default=-1)
 
 
-def predictions_of(folds: dict[int, dict]) -> str:
-    """The name of the predictions of folds, {fold: finished.json}: kit.prediction.chosen.chosen_on, without PyTorch."""
-    return short_hash([(fold, *map(folds[fold].get, ("key", "recipe", "metric"))) for fold in sorted(folds)])
-
-
 def tuned_of(folder: Path, predictions: str) -> dict | None:
     """rule.json, where it says that the rule is used, and was chosen on these predictions."""
-    kept = read_facts(folder / "rule.json")
+    kept = read_json(folder / "rule.json")
     return kept if kept.get("used") and kept.get("key") == predictions else None
 
 
@@ -202,7 +191,7 @@ def crossfit_of(rule: dict | None) -> dict | None:
 
 def stale_of(folder: Path, tuned: dict | None) -> list[str]:
     """The run's CSVs, without their ending, that were written with another rule. tuned: fields of the tuned one."""
-    written = {path.name.partition(".csv.")[0]: read_facts(path) for path in folder.glob("written/*.csv.json")}
+    written = {path.name.partition(".csv.")[0]: read_json(path) for path in folder.glob("written/*.csv.json")}
     return sorted(name for name, facts in written.items() if facts.get("tuned") != tuned)
 
 
@@ -210,15 +199,6 @@ def place_in(folder: Path, ledgers: Path) -> str:
     """The run folder's path from the ledger's folder on; of one that lies elsewhere the last two parts."""
     own, above = folder.resolve(), ledgers.resolve()
     return own.relative_to(above).as_posix() if own.is_relative_to(above) else "/".join(own.parts[-2:])
-
-
-def read_facts(path: Path) -> dict:
-    """The content of a JSON file; {} where it is absent. Raises ValueError naming a damaged one."""
-    try:
-        found = json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); run the recipe with this run folder again") from error
-    return found if isinstance(found, dict) else {}
 
 
 def rounded(value: object) -> object:

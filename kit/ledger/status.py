@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.ledger.facts import finite
-from kit.ledger.recording import finished_of, planned_of, predictions_of, read_facts
+from kit.ledger.recording import finished_of, planned_of
 from kit.ledger.table import with_ends
 from kit.system.files import counted, is_locked
+from kit.system.plain import plain
+from kit.system.run_folder import name_of_predictions, read_json
 
 RECENT = 3  # epochs whose mean time is that of the next ones
 SIGNS = ("metrics.jsonl", "last.pt", "begun", "last.safetensors", "origin.json")
@@ -83,7 +84,7 @@ def _fold_status(folder: Path, fold: int | str, epochs: int | None, now: float) 
     done = int(lines[-1].get("epoch", 0)) if lines else 0
     changed = max((path.stat().st_mtime for name in SIGNS if (path := folder / name).exists()), default=None)
     since = None if changed is None else max(0.0, now - changed)
-    if "key" in read_facts(folder / "finished.json"):
+    if "key" in read_json(folder / "finished.json"):
         return FoldStatus(fold, "finished", done, epochs, None, since)
     if _is_held(folder):
         return FoldStatus(fold, "running", done, epochs, _left(lines, epochs, folder, now), since)
@@ -124,17 +125,17 @@ def _left(lines: Sequence[dict], epochs: int | None, folder: Path, now: float) -
 
 def _epochs(folder: Path) -> int | None:
     """How many epochs a fold is trained."""
-    text = read_facts(folder / "settings.json").get("plan.epochs")
-    text = text if text is not None else read_facts(folder / "config.json").get("config", {}).get("epochs")
+    text = read_json(folder / "settings.json").get("plan.epochs")
+    text = text if text is not None else read_json(folder / "config.json").get("config", {}).get("epochs")
     return int(text) if str(text).isdecimal() else None
 
 
 def _score(folder: Path) -> dict | None:
     """The score of the finished folds, of report.json: the competition's metric, else mean Dice."""
-    report = read_facts(folder / "report.json")
+    report = read_json(folder / "report.json")
     metric, dice = report.get("metric"), report.get("pooled", {}).get("dice_mean")
     found = metric or (dice and {"name": "mean Dice over images", **dice})
-    return found and finite({name: found.get(name) for name in ("name", "value", "low", "high")})
+    return found and plain({name: found.get(name) for name in ("name", "value", "low", "high")})
 
 
 def _next(folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus]) -> tuple[str, str]:
@@ -153,7 +154,7 @@ def _next(folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus])
         return "", ""
     if (why := _untuned(folder)) and importlib.util.find_spec("kit.cli.tune"):
         return f"all folds are finished: {why}", f"python -m kit tune {shlex.quote(str(folder))}"
-    if not full and read_facts(folder / "predictor.json").get("dialect"):
+    if not full and read_json(folder / "predictor.json").get("dialect"):
         return "all folds are finished: trains on all data", command_of(folder, "full")
     return "all folds are finished: which run to submit", "python -m kit ledger"
 
@@ -162,15 +163,15 @@ def _untuned(folder: Path) -> str:
     """What tuning would do; "" where rule.json was chosen on the predictions of now, whether it is used or not."""
     if not (folder / "rule.json").exists():
         return "chooses the threshold"
-    now = predictions_of(finished_of(folder, read_facts(folder / "predictor.json").get("recipe")))
-    if read_facts(folder / "rule.json").get("key") == now:
+    now = name_of_predictions(finished_of(folder, read_json(folder / "predictor.json").get("recipe")))
+    if read_json(folder / "rule.json").get("key") == now:
         return ""
     return "chooses the threshold again; rule.json is of other predictions than those of now"
 
 
 def command_of(folder: Path, fold: int | str, seed: str | None = None) -> str:
     """The recipe's command, as it was last given, with another --fold (and --seed)."""
-    config = read_facts(folder / "config.json")
+    config = read_json(folder / "config.json")
     words = _with_flag(shlex.split(config.get("command", "")), "--fold", str(fold))
     if seed is not None:
         words = _with_flag(words, "--seed", seed)

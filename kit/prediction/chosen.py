@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.prediction.rule import Rule
-from kit.system.files import short_hash
+from kit.system.run_folder import finished_json, name_of_predictions
 
 FILE, FORMAT = "rule.json", 1
-OF_FOLD = ("key", "recipe", "metric")  # of finished.json: what names the predictions and how they were scored
-
-
 STALE = "It was chosen on other predictions, folds or scores than those of now: tune the run again."
 
 
@@ -54,10 +51,8 @@ def read_chosen(folder: Path | str, folds: Callable[[], Sequence[int]]) -> Chose
 
 def chosen_on(folder: Path | str, folds: Sequence[int]) -> str:
     """A name of the predictions of some finished folds and of how they were scored: what a rule is chosen on."""
-    facts = [json.loads((Path(folder) / f"fold{fold}/finished.json").read_text()) for fold in folds]
-    return short_hash(
-        [(fold, *map(one.get, ("key", "recipe", "metric"))) for fold, one in zip(folds, facts, strict=True)]
-    )
+    found = finished_json(folder)
+    return name_of_predictions({fold: found[fold] for fold in folds})
 
 
 def describe_chosen(folder: Path | str, chosen: Chosen | None) -> str:

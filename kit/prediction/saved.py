@@ -22,7 +22,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from kit.folds.naming import Fold, fold_name
 from kit.prediction.chosen import read_chosen
 from kit.prediction.frame import Frame
 from kit.prediction.plain import Decoder, Encoder, LackingValue
@@ -31,6 +30,7 @@ from kit.prediction.rebuild import KeptCall, rebuild
 from kit.prediction.rule import Rule
 from kit.prediction.views import TTA
 from kit.system.files import write_atomic
+from kit.system.run_folder import Fold, finished_json, fold_name, of_code
 from kit.training.checkpoint import load_weights
 from kit.training.loop import best_dtype
 from kit.training.processes import choose_device
@@ -115,7 +115,9 @@ def read_saved(folder: Path | str) -> SavedRun:
     """Read predictor.json. Raises FileNotFoundError where there is none, ValueError for a damaged or newer one."""
     path = Path(folder) / FILE
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}: expected a run folder, as runs/mine")
+        raise FileNotFoundError(
+            f"{path} is missing, and there is no folder {folder}: expected a run folder, as runs/mine"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: it is written when a fold is finished. Run the recipe again with this run folder; "
@@ -196,9 +198,9 @@ def finished_folds(folder: Path | str, saved: SavedRun | None = None) -> list[in
 
     Raises ValueError where there is none.
     """
-    found, trained = _finished(folder), trained_folds(folder)
-    if own := _of_kept_code(folder, {fold: facts for fold, facts in found.items() if fold in trained}, saved):
-        return own
+    found, trained = finished_json(folder), trained_folds(folder)
+    if own := of_code({fold: facts for fold, facts in found.items() if fold in trained}, _recipe(folder, saved)):
+        return list(own)
     if found:
         raise ValueError(f"no finished fold of {folder} has weights (last.safetensors), and a prediction needs them")
     raise ValueError(f"no fold of {folder} is finished; run the recipe")
@@ -209,20 +211,12 @@ def scored_folds(folder: Path | str, saved: SavedRun | None = None) -> list[int]
 
     Weights are not needed: they may have been removed, or left on another machine.
     """
-    return _of_kept_code(folder, {fold: facts for fold, facts in _finished(folder).items() if "key" in facts}, saved)
+    found = {fold: facts for fold, facts in finished_json(folder).items() if "key" in facts}
+    return list(of_code(found, _recipe(folder, saved)))
 
 
-def _finished(folder: Path | str) -> dict[int, dict]:
-    """finished.json of each fold that has one."""
-    paths = {path.parent.name.removeprefix("fold"): path for path in Path(folder).glob("fold*/finished.json")}
-    numbered = sorted((int(number), path) for number, path in paths.items() if number.isdecimal())
-    return {number: json.loads(path.read_text()) for number, path in numbered}
-
-
-def _of_kept_code(folder: Path | str, found: dict[int, dict], saved: SavedRun | None) -> list[int]:
-    """Those that were predicted by the code that the folder keeps; all where none was."""
-    recipe = (saved or read_saved(folder)).recipe
-    return [fold for fold, facts in found.items() if facts.get("recipe") == recipe] or list(found)
+def _recipe(folder: Path | str, saved: SavedRun | None) -> str:
+    return (saved or read_saved(folder)).recipe
 
 
 def full_fits(folder: Path | str, saved: SavedRun | None = None) -> list[str]:

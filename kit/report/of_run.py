@@ -19,11 +19,12 @@ from kit.runs.allowed import leak_notes
 from kit.runs.folds import edited
 from kit.runs.oof import finished, score_again, scored, scores
 from kit.runs.provenance import merged
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run
 from kit.runs.submit import test_time
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import Metric
 from kit.system.files import run_lock, write_atomic
+from kit.system.run_folder import read_json
 
 TUNED = ("rule", "metric", "before", "tuned", "cross_fitted", "gap", "gain")  # of rule.json
 

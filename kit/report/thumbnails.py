@@ -18,9 +18,10 @@ from kit.data.resize import single_threaded_cv2
 from kit.data.tasks import has_background
 from kit.report.cards import BLUE, ORANGE
 from kit.report.display import as_rgb
-from kit.runs.run import Run, read_json, read_only_allowed
+from kit.runs.run import Run, read_only_allowed
 from kit.runs.truth import Truth
 from kit.system.files import short_hash, write_atomic
+from kit.system.run_folder import read_json
 
 FILE, VERSION = "thumbnails.npz", 1
 SIDE, QUALITY = 96, 40  # pixels of the longer side; of WebP: about 0.8 kB an image

@@ -18,12 +18,12 @@ from kit.prediction.rule import Rule
 from kit.runs.blend_pool import Progress, common_rule, is_competing, moved_rule, own_shifts, pool_of
 from kit.runs.finished import FinishedRun, read_run
 from kit.runs.joining import join_runs
-from kit.runs.run import read_json
 from kit.scoring.blend_pools import Mix
 from kit.scoring.blending import Blend, Costs, blend, enough
 from kit.scoring.intervals import Interval
 from kit.system.files import write_atomic
 from kit.system.plain import plain
+from kit.system.run_folder import read_json
 
 
 @dataclass(frozen=True)

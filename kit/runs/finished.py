@@ -21,13 +21,13 @@ from kit.prediction.rule import Rule
 from kit.prediction.saved import CODE, SavedRun, read_saved, scored_folds
 from kit.prediction.slides import SlideLevels, SlideStore
 from kit.prediction.store import Store
-from kit.runs.run import read_json
 from kit.runs.testing import STORES, read_sizes
 from kit.runs.truth import Truth
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import MeanDice, MeanDicePerClass, Metric
 from kit.submission.dialect import Dialect
 from kit.system.files import counted, list_some
+from kit.system.run_folder import read_json
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 
 from kit.folds.keeping import freeze_folds, locked_folds
-from kit.folds.naming import Fold, is_full
 from kit.runs.full import finished_full
 from kit.runs.oof import scored, up_to_date
-from kit.runs.run import Run, check_config, planned, read_json
+from kit.runs.run import Run, check_config, planned
 from kit.system.files import run_lock, write_atomic
+from kit.system.run_folder import Fold, is_full, read_json
 
 
 def unfinished(run: Run, wanted: int | Literal["all", "full"]) -> Iterator[Fold]:

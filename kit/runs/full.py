@@ -17,11 +17,12 @@ from kit.prediction.chosen import read_chosen
 from kit.prediction.saved import scored_folds
 from kit.runs.finished import with_metric
 from kit.runs.oof import finished, prediction_key, up_to_date
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run
 from kit.scoring.counts import Scores
 from kit.scoring.intervals import interval_of_metric
 from kit.scoring.metrics import Metric
 from kit.system.files import counted, write_atomic
+from kit.system.run_folder import read_json
 
 ABOUT = "of new groups of images, by the networks of the folds, which saw fewer images"
 

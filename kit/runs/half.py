@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from kit.data.regions import has_regions
 from kit.prediction.store import Store
 from kit.runs.oof import predictor
-from kit.runs.run import Run, read_json, read_only_allowed
+from kit.runs.run import Run, read_only_allowed
 from kit.runs.training import load
 from kit.scoring.counts import score
 from kit.scoring.metrics import Metric
 from kit.system.files import digest, spread, write_atomic
+from kit.system.run_folder import read_json
 
 FILE, IMAGES = "half.json", 16
 MOVES = 1e-4  # of a score: less is nothing

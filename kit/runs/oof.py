@@ -9,16 +9,16 @@ from torch import nn
 
 from kit.data.identity import held_values, named_values, reading_code
 from kit.data.regions import has_regions
-from kit.folds.naming import Fold
 from kit.prediction.predictor import Predictor
 from kit.prediction.slides import stream
-from kit.runs.run import Run, read_json, read_only_allowed
+from kit.runs.run import Run, read_only_allowed
 from kit.runs.settings import network_text
 from kit.runs.training import load
 from kit.runs.truth import Truth
 from kit.scoring.counts import VERSION, Scores, score
 from kit.scoring.metrics import Metric
 from kit.system.files import digest, short_hash, write_atomic
+from kit.system.run_folder import Fold, read_json
 
 
 def predictor(run: Run, networks: Sequence[nn.Module]) -> Predictor:

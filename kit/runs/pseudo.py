@@ -25,11 +25,11 @@ import numpy as np
 from kit.data.cache import sample_reader
 from kit.data.pseudo import PseudoSamples
 from kit.data.samples import SegmentationDataset
-from kit.folds.naming import Fold, fold_name, is_full
 from kit.runs.finished import FinishedRun, read_run
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run
 from kit.submission.competition import Competition
 from kit.system.files import cache_folder, digest, list_some, write_atomic
+from kit.system.run_folder import Fold, fold_name, is_full, read_json
 
 RECORD = "pseudo.json"
 Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]

@@ -29,7 +29,6 @@ from kit.data.normalise import normalisation_of
 from kit.data.regions import has_regions
 from kit.data.tasks import Task, task_of
 from kit.folds.keeping import is_at_work, is_begun, is_trained, keep_folds, locked_folds, read_folds
-from kit.folds.naming import Fold, fold_name, is_full
 from kit.prediction.bands import check_slides
 from kit.prediction.frame import Frame
 from kit.prediction.rule import Rule, rule_for
@@ -42,6 +41,7 @@ from kit.runs.flags import Flags, read_flags
 from kit.runs.provenance import origin
 from kit.runs.settings import settings_of
 from kit.system.files import write_atomic
+from kit.system.run_folder import Fold, fold_name, is_full, read_json
 from kit.training.checkpoint import OtherRun, check_identity
 from kit.training.loaders import default_workers
 from kit.training.loop import best_dtype
@@ -301,11 +301,3 @@ def read_only_allowed(allowed: bool) -> Iterator[None]:
     except OSError as error:
         if not allowed or error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM}:
             raise
-
-
-def read_json(path: Path) -> dict:
-    """The file's content, {} where it is absent. Raises ValueError naming a damaged file."""
-    try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); delete it and run the same command again") from error

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from kit.runs.finished import FinishedRun
 from kit.runs.flags import ALWAYS_FREE
-from kit.runs.run import read_json
 from kit.system.files import short_hash
+from kit.system.run_folder import read_json
 
 SEED = "seed"  # the flag's name
 UNKNOWN = "unknown"  # the hash of code in a notebook

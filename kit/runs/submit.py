@@ -17,7 +17,6 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from kit.folds.naming import Fold, is_full
 from kit.prediction.chosen import describe_chosen, read_chosen
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
@@ -25,7 +24,7 @@ from kit.prediction.saved import scored_folds
 from kit.prediction.slides import SlideLevels
 from kit.runs.full import finished_full, write_expectation
 from kit.runs.oof import prediction_key, up_to_date
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run
 from kit.runs.testing import TestPredictions
 from kit.submission import rle
 from kit.submission.competition import Competition
@@ -37,6 +36,7 @@ from kit.submission.score import score, truth_reader
 from kit.submission.tables import write
 from kit.system.files import raise_all, run_lock, short_hash, write_atomic
 from kit.system.objects import components
+from kit.system.run_folder import Fold, is_full, read_json
 
 WRITTEN = "written"  # an empty file beside rows that are in a CSV
 

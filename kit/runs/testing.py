@@ -10,15 +10,15 @@ from pathlib import Path
 
 from torch import nn
 
-from kit.folds.naming import Fold, fold_name, is_full
 from kit.prediction.predictor import Take, UnreadableImages
 from kit.prediction.slides import mean_of_levels, store_of, stream
 from kit.prediction.store import Store
 from kit.runs.oof import prediction_key, predictor
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run
 from kit.runs.training import load
 from kit.submission.competition import Competition
 from kit.system.files import digest, short_hash, write_atomic
+from kit.system.run_folder import Fold, fold_name, is_full, read_json
 from kit.system.threads import Result
 
 SIZES = "test/sizes.csv"  # id,height,width of the test images, beside kept predictions of them

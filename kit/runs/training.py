@@ -18,13 +18,13 @@ from kit.data.pseudo import PseudoSamples
 from kit.data.regions import has_regions
 from kit.data.samples import SegmentationDataset, collate_samples
 from kit.folds.keeping import locked_folds
-from kit.folds.naming import Fold, fold_name, is_full
 from kit.runs.changes import changed_kit
 from kit.runs.check import check_network
-from kit.runs.run import Run, read_json
+from kit.runs.run import Run
 from kit.runs.settings import network_text, optimizer_settings, settings_of, text_of
 from kit.scoring.validation import Validation
 from kit.system.files import cache_folder, digest, is_locked, write_atomic
+from kit.system.run_folder import Fold, fold_name, is_full, read_json
 from kit.training.checkpoint import OtherRun, check_identity, load_weights
 from kit.training.loaders import loading
 from kit.training.loop import LossOf, Settings, fit

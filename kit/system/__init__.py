@@ -1,6 +1,7 @@
 """How does kit deal with the machine?
 
 files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; cache_folder; run_lock; raise_all
+run_folder.py  what the files of a run folder are called and say: fold_name, read_json, finished_json
 contents.py name_contents: a name of what each file holds, for which only changed files are read
 threads.py  ordered_map, read_ahead: work done ahead in threads
 plain.py    plain, number: values as JSON holds them, without NaN

@@ -25,7 +25,6 @@ from kit.ledger.recording import (
     crossfit_of,
     facts_of,
     lineage,
-    read_facts,
     record,
     tuned_of,
 )
@@ -35,6 +34,7 @@ from kit.prediction.saved import read_saved, write_saved
 from kit.recipe import finish
 from kit.runs import Submission, join_runs, read_run
 from kit.scoring import MeanDice, MeanDicePerClass, interval_of_metric
+from kit.system.run_folder import read_json
 
 
 def finished(folder):
@@ -214,7 +214,7 @@ def test_a_public_score_belongs_to_the_csv_that_was_sent(tmp_path, monkeypatch):
 
 def test_no_path_of_a_disk_is_in_the_ledger(tmp_path):
     folder = finished(tmp_path / "mine").folder
-    config = read_facts(folder / "config.json")
+    config = read_json(folder / "config.json")
     ids = []
     for place in ("/home/me/a", "/home/me/b"):
         own = {"masks": f"{place}/masks", "more": [f"{place}/x.pt", 1], "text": f"Mine(path='{place}/y.png', n=1/2)"}
