@@ -151,18 +151,15 @@ def audit(
     """
     ids, tests = list(dataset.ids), list(getattr(dataset, "test_ids", ()) if tests is None else tests)
     groups = dict(zip(ids, map(str, dataset.groups), strict=True))
-    if folds is not None and len(folds) != len(ids):
-        raise ValueError(f"{len(folds)} folds of {len(ids)} images: expected a fold for each of dataset.ids")
-    places = dict(groups) if folds is None else {id: place(fold) for id, fold in zip(ids, folds, strict=True)}
+    places = _places(groups, folds)
     trained = look_at(dataset, ids, threads)
-    others = [id for id in dict.fromkeys([*tests, *unlabelled]) if id not in trained]
-    found, unreadable = look_at_readable(dataset, others, threads)
+    further = [id for id in dict.fromkeys([*tests, *unlabelled]) if id not in trained]
+    found, unreadable = look_at_readable(dataset, further, threads)
     looks = trained | found
     tests = [id for id in tests if id in looks]
-    everywhere = {**{id: f"group {name}" for id, name in places.items()}} if folds is None else dict(places)
-    shared = [Shared(id, everywhere[id]) for id in dict.fromkeys(tests) if id in everywhere]
-    everywhere = {**dict.fromkeys(unlabelled, UNLABELLED), **dict.fromkeys(tests, TEST), **everywhere}
-    everywhere = {id: everywhere[id] for id in looks}
+    shared = [Shared(id, places[id]) for id in dict.fromkeys(tests) if id in places]
+    others = dict.fromkeys(unlabelled, UNLABELLED) | dict.fromkeys(tests, TEST)
+    everywhere = {id: (others | places)[id] for id in looks}
     return Audit(
         name=dataset.name,
         images=len(ids),
@@ -190,6 +187,15 @@ def _unreadable_notes(problems: Mapping[str, str]) -> list[str]:
     shown = "; ".join(f"{id} ({problem})" for id, problem in list(problems.items())[:SHOWN])
     verbs = "cannot be read and is left out" if len(problems) == 1 else "cannot be read and are left out"
     return [f"{counted(len(problems), 'test image')} {verbs}: {shown}{'; …' * (len(problems) > SHOWN)}"]
+
+
+def _places(groups: Mapping[str, str], folds: Sequence[int] | None) -> dict[str, str]:
+    """Where each training image stands: its fold; without folds its group. groups: by id, in the data set's order."""
+    if folds is None:
+        return {id: f"group {group}" for id, group in groups.items()}
+    if len(folds) != len(groups):
+        raise ValueError(f"{len(folds)} folds of {len(groups)} images: expected a fold for each of dataset.ids")
+    return dict(zip(groups, map(place, folds), strict=True))
 
 
 def place(fold: int) -> str:

@@ -3,10 +3,8 @@
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 import simplejpeg
 
@@ -14,6 +12,7 @@ from kit.folds.auditing import Audit, Shared, Split, describe
 from kit.folds.copies import Copy
 from kit.folds.looks import as_bytes, resized, rgb_of
 from kit.folds.sequences import Sequence as Frames
+from kit.report.templates import template
 from kit.runs.doctor import LabelDoubt
 from kit.runs.finished import FinishedRun
 
@@ -42,11 +41,8 @@ def audit_page(
     found: None where only labels were looked at. read: gives an image (H, W, C) by id; None: none are drawn. run,
     doubts: the run whose labels are in doubt. allowed: the reason why leaks are allowed.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
-    template = environment.from_string(Path(__file__).with_name("audit.html").read_text(encoding="utf-8"))
     draw = _Drawer(read)
-    return template.render(
+    return template("audit.html").render(
         found=found,
         allowed=allowed,
         name=found.name if found else run.name,

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 
 from kit.report.cards import HEIGHT, WIDTH, _data_uri, _edges, _error_window, _resize
 from kit.report.comparing import Recipes
 from kit.report.comparing_text import score, share, shown_slices, signed
+from kit.report.templates import template
 from kit.runs.finished import FinishedRun
 from kit.system.files import write_atomic
 
@@ -29,14 +29,11 @@ def write_comparison(facts: dict, recipes: Recipes, path: Path) -> None:
 
     Raises FileNotFoundError where a run has not kept its truth.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters |= {"score": score, "signed": signed, "share": share, "colour": _hex}
-    template = environment.from_string(Path(__file__).with_name("comparing.html").read_text(encoding="utf-8"))
+    filters = {"score": score, "signed": signed, "share": share, "colour": _hex}
     first, second = (recipes[facts["shown"][name]][0] for name in "ab")
     changed = most_changed(facts["changed"])
     cards = [] if first.has_slides else [row | {"drawings": drawings(first, second, row["id"])} for row in changed]
-    html = template.render(
+    html = template("comparing.html", filters).render(
         f=facts,
         cards=cards,
         changed=changed,

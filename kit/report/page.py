@@ -9,7 +9,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import jinja2
 import markupsafe
 
 from kit.report.cards import card, palette
@@ -17,6 +16,7 @@ from kit.report.display import describe
 from kit.report.measure import SCORES, measure
 from kit.report.plots import CHART, charts
 from kit.report.results import Results
+from kit.report.templates import template
 from kit.system.files import write_atomic
 
 GALLERY = 6000  # images: about 1.1 kB each in the page
@@ -34,18 +34,12 @@ def write_report(results: Results, run_dir: Path) -> dict:
 
 def page(results: Results, measurements: dict) -> str:
     """Return report.html, with its drawings inside."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters |= {"score": _score, "gain": _gain, "duration": _duration, "value": _value}
-    environment.filters["threshold"] = "{:.2f}".format
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     headline, drawings, sections, script = _headline(measurements), {}, {}, _script()
     for section in ("worst", "worst_by_group", "median"):
         new = [row for row in measurements[section] if row["id"] not in drawings]
         drawings |= {row["id"]: card(results, row["id"]) for row in new}
         sections[section] = {"cards": new, "above": len(measurements[section]) - len(new)}
-    return template.render(
+    return template("report.html", FILTERS).render(
         m=measurements,
         headline=headline,
         pooled={name: score["value"] for name, score in measurements["pooled"].items()}
@@ -132,3 +126,13 @@ def _duration(seconds: float) -> str:
 
 def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+FILTERS = {
+    "score": _score,
+    "gain": _gain,
+    "duration": _duration,
+    "value": _value,
+    "threshold": "{:.2f}".format,
+    "percent": lambda share: f"{100 * share:.1f} %",
+}

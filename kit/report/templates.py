@@ -1,0 +1,15 @@
+"""The templates of the pages: jinja2 escapes every value, and a name that nobody gives is an error."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jinja2
+
+
+def template(name: str, filters: Mapping[str, Callable] | None = None) -> jinja2.Template:
+    """A template of this folder, as report.html. filters: its own, by name."""
+    folder = jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8")
+    environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters |= filters or {}
+    return environment.get_template(name)
