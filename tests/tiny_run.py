@@ -5,16 +5,19 @@ import json
 import cv2
 import numpy as np
 import torch
-from tiny import TinyDataset, tiny_network
+from tiny import TinyDataset, tiny_competition, tiny_network
 
 from kit.data.dataset import data_key
 from kit.data.normalise import IMAGENET
 from kit.data.resize import Resizing, resize_image
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA, VIEWS, Frame
+from kit.recipe import finish
+from kit.runs import Submission
 from kit.runs.flags import Flags
 from kit.runs.oof import predict_oof
 from kit.runs.run import Run, begin
+from kit.scoring import MeanDice
 from kit.training.checkpoint import save_weights
 from kit.training.processes import World
 
@@ -70,6 +73,14 @@ def finish_two_folds(folder):
         train(run, fold, seed=fold)
         predict_oof(run, fold, tiny_network)
     return folder
+
+
+def finished_run(folder, metric=None, keep_test=True, **changes):
+    """A run of two folds with a submission."""
+    run = new_run(finish_two_folds(folder), **changes)
+    competition = tiny_competition(metric=metric or MeanDice())
+    finish(run, "all", None, tiny_network, Submission(competition, folder=folder.parent, keep_test=keep_test))
+    return run
 
 
 def mask_by_hand(models, image, size, mask_size=None):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tiny import tiny_competition, tiny_network
-from tiny_run import ALONE, finish_two_folds, new_run
+from tiny_run import ALONE, finish_two_folds, finished_run, new_run
 
 from kit.folds.keeping import keep_folds
 from kit.ledger import facts, view
@@ -37,13 +37,6 @@ from kit.scoring import MeanDice, MeanDicePerClass, interval_of_metric
 from kit.system.run_folder import read_json
 
 
-def finished(folder):
-    """A run of two folds with a submission."""
-    run = new_run(finish_two_folds(folder))
-    finish(run, "all", None, tiny_network, Submission(tiny_competition(), folder=folder.parent))
-    return run
-
-
 @pytest.fixture(autouse=True)
 def _no_place(monkeypatch):
     monkeypatch.delenv("KIT_LEDGER", raising=False)
@@ -51,7 +44,7 @@ def _no_place(monkeypatch):
 
 def test_a_run_records_itself(tmp_path):
     folder = tmp_path / "runs/mine"
-    finished(folder)
+    finished_run(folder)
     ledger = Ledger(tmp_path / "runs/ledger.jsonl")
     (fact,) = ledger.facts()
     report = json.loads((folder / "report.json").read_text())
@@ -74,7 +67,7 @@ def test_a_run_records_itself(tmp_path):
 
 def test_what_goes_wrong_is_a_note(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("KIT_LEDGER", str(tmp_path / "mine/config.json/ledger.jsonl"))
-    finished(tmp_path / "mine")
+    finished_run(tmp_path / "mine")
     assert "note: the run is not in the ledger (" in capsys.readouterr().out
     assert (tmp_path / "tiny_mine.csv").exists()
 
@@ -96,7 +89,7 @@ def test_other_flags_make_a_child_of_the_run(tmp_path):
 
 
 def test_a_further_fold_is_another_fact_of_the_same_run(tmp_path):
-    whole = finished(tmp_path / "whole/mine").folder
+    whole = finished_run(tmp_path / "whole/mine").folder
     folder = tmp_path / "runs/mine"
     shutil.copytree(whole, folder)
     (folder / "fold1/finished.json").unlink()
@@ -166,7 +159,7 @@ def test_the_cross_fitted_score_counts_while_the_tuned_rule_is_in_use(tmp_path):
 
 def test_views_rule_and_metric_name_a_run(tmp_path):
     """Three folders of one training that differ in what no flag says."""
-    first = finished(tmp_path / "a").folder
+    first = finished_run(tmp_path / "a").folder
     for name, other in (("b", {"tta": TTA(VIEWS["none"])}), ("c", {"rule": Rule(0.3)}), ("d", {})):
         shutil.copytree(first, tmp_path / name)
         metric = MeanDicePerClass(2) if name == "d" else MeanDice()
@@ -183,7 +176,7 @@ def test_a_public_score_belongs_to_the_csv_that_was_sent(tmp_path, monkeypatch):
     """Sent before tuning, after tuning while the CSV is the old one, with the tuned rule, and after its end."""
     clock = iter(f"2026-01-01T00:{minute:02}:00Z" for minute in range(60))
     monkeypatch.setattr(facts, "now", lambda: next(clock))
-    run = finished(tmp_path / "runs/mine")
+    run = finished_run(tmp_path / "runs/mine")
     ledger = Ledger(tmp_path / "runs/ledger.jsonl")
 
     def send(public):
@@ -213,7 +206,7 @@ def test_a_public_score_belongs_to_the_csv_that_was_sent(tmp_path, monkeypatch):
 
 
 def test_no_path_of_a_disk_is_in_the_ledger(tmp_path):
-    folder = finished(tmp_path / "mine").folder
+    folder = finished_run(tmp_path / "mine").folder
     config = read_json(folder / "config.json")
     ids = []
     for place in ("/home/me/a", "/home/me/b"):
@@ -241,7 +234,7 @@ def test_paths_lose_their_folders(value, expected):
 
 @pytest.mark.slow
 def test_runs_of_one_split_are_paired(tmp_path):
-    a, b = (finished(tmp_path / name).folder for name in ("a", "b"))
+    a, b = (finished_run(tmp_path / name).folder for name in ("a", "b"))
     first, second = (record(folder, Ledger(tmp_path / "other.jsonl")) for folder in (a, b))
     assert first["images"] == second["images"]
     assert join_runs([read_run(a), read_run(b)])

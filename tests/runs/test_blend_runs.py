@@ -8,17 +8,15 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from any_data import Shapes, nearest_colour, run_recipe
-from tasks_data import Objects, Overlapping
-from tiny import TinyDataset, tiny_competition, tiny_network
-from tiny_run import finish_two_folds, new_run
+from any_data import run_recipe
+from task_runs import TASKS
+from tiny import TinyDataset
+from tiny_run import finished_run
 
 from kit.__main__ import main
-from kit.losses import bce_dice, cross_entropy
 from kit.prediction import Rule, Store, blended
 from kit.prediction.chosen import chosen_on
-from kit.recipe import finish
-from kit.runs import Submission, join_runs, read_run
+from kit.runs import join_runs, read_run
 from kit.runs.blend import blend_runs, cost_of, write_facts
 from kit.runs.blend_pool import moved_rule, own_shifts, pool_of
 from kit.runs.blend_submit import write_blend
@@ -27,13 +25,6 @@ from kit.scoring.blend_pools import MaskPool, PixelPool, alike
 from kit.submission import rle
 
 SIZE = TinyDataset().size
-
-
-def finished(folder, keep_test=True, **changes):
-    """A run of two folds with a submission."""
-    run = new_run(finish_two_folds(folder), **changes)
-    finish(run, "all", None, tiny_network, Submission(tiny_competition(), folder=folder.parent, keep_test=keep_test))
-    return run
 
 
 def copy_of(folder, to, rng, size=None, channels=1):
@@ -50,7 +41,7 @@ def copy_of(folder, to, rng, size=None, channels=1):
 def runs(tmp_path_factory):
     """Two runs of one data set; the second one's predictions are of another size."""
     folder, rng = tmp_path_factory.mktemp("blended"), np.random.default_rng(0)
-    one = finished(folder / "one").folder
+    one = finished_run(folder / "one").folder
     return one, copy_of(one, folder / "two", rng, (18, 30))
 
 
@@ -190,7 +181,7 @@ def test_what_cannot_be_blended_is_refused(runs, tmp_path):
 
 
 def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
-    one = finished(tmp_path / "low", rule=Rule(0.3)).folder
+    one = finished_run(tmp_path / "low", rule=Rule(0.3)).folder
     joined = join_runs([read_run(runs[0]), read_run(one)])
     np.testing.assert_array_equal(own_shifts(joined), [[128 - 103], [77 - 103]])  # 103: the mean of both
     blended = blend_runs([runs[0], one])
@@ -200,7 +191,7 @@ def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
 
 
 def test_the_table_does_not_depend_on_the_order_of_the_runs(runs, tmp_path):
-    low, rng = finished(tmp_path / "low", rule=Rule(0.3)).folder, np.random.default_rng(3)
+    low, rng = finished_run(tmp_path / "low", rule=Rule(0.3)).folder, np.random.default_rng(3)
     three = [runs[0], copy_of(low, tmp_path / "noisy", rng), runs[1]]
     tables = []
     for order in (three, three[::-1], [three[1], three[0], three[2]]):
@@ -229,18 +220,11 @@ def test_a_search_by_whole_masks_that_would_take_too_long_is_refused(runs, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dataset", "network", "loss"),
-    [
-        (Shapes(), nearest_colour, cross_entropy),
-        (Overlapping(3), lambda: tiny_network(3), bce_dice),
-        (Objects(), tiny_network, bce_dice),
-    ],
-    ids=["multiclass", "multilabel", "instances"],
-)
-def test_every_task(dataset, network, loss, tmp_path):
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task(task, tmp_path):
     """The counts of a blend are those of the masks that the same blend makes of test images."""
-    run = run_recipe(dataset, tmp_path / "one", network, loss)
+    dataset, network, loss = TASKS[task]
+    run = run_recipe(dataset(), tmp_path / "one", network, loss)
     other = copy_of(run.folder, tmp_path / "two", np.random.default_rng(1), channels=run.channels)
     joined = join_runs([read_run(run.folder), read_run(other)])
     pool = pool_of(joined)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from any_data import Shapes, nearest_colour, run_recipe
 from tasks_data import Overlapping
-from test_finished import finished
 from tiny import tiny_network
+from tiny_run import finished_run
 
 from kit.cli.audit import Audit
 from kit.losses import bce_dice, cross_entropy
@@ -27,7 +27,7 @@ def sure(truth):
 
 @pytest.fixture
 def run(tmp_path):
-    run = finished(tmp_path / "mine")
+    run = finished_run(tmp_path / "mine")
     for id in run.dataset.ids:
         run.store.write(id, sure(run.dataset.read_mask(id)))
     return run

@@ -2,45 +2,27 @@
 
 import importlib
 import json
+import re
 import shutil
 import sys
+import textwrap
 
 import numpy as np
 import pytest
-from any_data import Shapes, nearest_colour, run_recipe
-from tasks_data import Objects, Overlapping
+from any_data import run_recipe
+from task_runs import TASKS
 from tiny import TinyDataset, tiny_competition, tiny_network
-from tiny_run import finish_two_folds, new_run, train
+from tiny_run import finish_two_folds, finished_run, new_run, train
 
-from kit.losses import bce_dice, cross_entropy
 from kit.prediction import Predictor, Rule
 from kit.prediction.saved import finished_folds
 from kit.recipe import finish
 from kit.runs import Submission, join_runs, predict_oof, read_run
-from kit.scoring import MeanDice
+from kit.scoring import MeanDice, metrics
 
-OWN_METRIC = """
-import numpy as np
-
-
-class Perfect:
-    name = "images without an error"
-    ratio = True
-
-    def counts(self, truth, prediction):
-        return np.array([np.all((truth == prediction) | (truth == 255)), 1.0])
-
-    def score(self, sums):
-        return sums[..., 0] / sums[..., 1]
-"""
-
-
-def finished(folder, metric=None, keep_test=True, **changes):
-    """A run of two folds with a submission."""
-    run = new_run(finish_two_folds(folder), **changes)
-    competition = tiny_competition(metric=metric or MeanDice())
-    finish(run, "all", None, tiny_network, Submission(competition, folder=folder.parent, keep_test=keep_test))
-    return run
+OWN_METRIC = "import numpy as np\n\n\n" + textwrap.dedent(
+    re.search(r"^    class PerfectImages:.*?(?=^\S)", metrics.__doc__, re.DOTALL | re.MULTILINE)[0]
+)
 
 
 def check_whole(found, run):
@@ -59,7 +41,7 @@ def check_whole(found, run):
 
 
 def test_the_folder_alone_gives_all(tmp_path):
-    run = finished(tmp_path / "mine")
+    run = finished_run(tmp_path / "mine")
     report = json.loads((run.folder / "report.json").read_text())
     moved = tmp_path / "elsewhere"
     run.folder.rename(moved)
@@ -75,17 +57,10 @@ def test_the_folder_alone_gives_all(tmp_path):
     check_whole(found, run)
 
 
-@pytest.mark.parametrize(
-    ("dataset", "network", "loss"),
-    [
-        (Shapes(), nearest_colour, cross_entropy),
-        (Overlapping(3), lambda: tiny_network(3), bce_dice),
-        (Objects(), tiny_network, bce_dice),
-    ],
-    ids=["multiclass", "multilabel", "instances"],
-)
-def test_every_task(dataset, network, loss, tmp_path):
-    run = run_recipe(dataset, tmp_path, network, loss)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task(task, tmp_path):
+    dataset, network, loss = TASKS[task]
+    run = run_recipe(dataset(), tmp_path, network, loss)
     check_whole(read_run(run.folder), run)
 
 
@@ -104,7 +79,7 @@ def finish_and_keep(folder):
 def test_a_metric_of_the_users_own_is_made_again_from_the_code_in_the_folder(tmp_path, monkeypatch):
     (tmp_path / "own_metric.py").write_text(OWN_METRIC)
     monkeypatch.syspath_prepend(str(tmp_path))
-    run = finished(tmp_path / "mine", importlib.import_module("own_metric").Perfect())
+    run = finished_run(tmp_path / "mine", importlib.import_module("own_metric").PerfectImages())
     monkeypatch.undo()
     (tmp_path / "own_metric.py").unlink()
     sys.modules.pop("own_metric")
@@ -112,7 +87,7 @@ def test_a_metric_of_the_users_own_is_made_again_from_the_code_in_the_folder(tmp
 
 
 def test_a_run_of_an_earlier_kit_is_told_what_to_do(tmp_path):
-    run = finished(tmp_path / "mine")
+    run = finished_run(tmp_path / "mine")
     shutil.rmtree(run.folder / "truth")
     path = run.folder / "predictor.json"
     facts = json.loads(path.read_text())
@@ -176,7 +151,7 @@ def test_a_rule_is_left_where_a_fold_is_no_longer_finished(one, tmp_path):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("joined") / "one").folder
+    return finished_run(tmp_path_factory.mktemp("joined") / "one").folder
 
 
 def test_runs_are_joined_by_their_ids(one, tmp_path):

@@ -10,16 +10,14 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import pytest
-from any_data import Shapes, nearest_colour, run_recipe
+from any_data import run_recipe
 from salt_drawn import SIZE, bright_network, opened, salt_run, submitted
-from tasks_data import Objects, Overlapping
-from tiny import tiny_network
+from task_runs import TASKS
 from tiny_run import keep_trained
 
 from kit.bundle.weights import copy_run
 from kit.cli import main
 from kit.data.tasks import Task
-from kit.losses import bce_dice, cross_entropy
 from kit.prediction import Predictor, Rule
 from kit.prediction.saved import read_ruled, read_saved
 from kit.report import summary
@@ -243,16 +241,9 @@ def test_the_command(salt, tmp_path, monkeypatch, capsys):
         assert "a rule has no part size to tune" in out
 
 
-CASES = {
-    "multiclass": (Shapes, nearest_colour, cross_entropy),
-    "multilabel": (lambda: Overlapping(3), lambda: tiny_network(3), bce_dice),
-    "instances": (Objects, tiny_network, bce_dice),
-}
-
-
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=TASKS)
 def task_run(request, tmp_path_factory):
-    data, network, loss = CASES[request.param]
+    data, network, loss = TASKS[request.param]
     return read_run(run_recipe(data(), tmp_path_factory.mktemp(request.param), network, loss).folder)
 
 

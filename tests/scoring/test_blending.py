@@ -26,9 +26,7 @@ from kit.scoring import (
 from kit.scoring.blend_classes import ClassPool, rivals_of
 from kit.scoring.blend_pools import MaskPool, alike
 from kit.scoring.blend_search import Judge, greedy
-from kit.scoring.blend_ways import Ways, lone_runs
-from kit.scoring.blending import _best_mix, _fewer, _nested, _parts, enough, searches
-from kit.scoring.many_counts import counts_of_matrices
+from kit.scoring.blending import enough
 
 SIZE, REACH = (100, 150), (-64, 64)
 
@@ -334,84 +332,6 @@ def test_classes_that_compete(metric):
     assert found.chosen.score >= found.candidates[0].score
 
 
-class Simulated:
-    """A pool of runs that are equally good: the score of a mix is the mean of theirs. scores: (n, R)."""
-
-    layers, reach, metric = 1, (0, 0), MeanDice()
-
-    def __init__(self, scores):
-        self.scores, (self.n, self.runs) = scores, scores.shape
-
-    def counts(self, mix):
-        weights = np.array(mix.weights[0]) / sum(mix.weights[0])
-        return np.column_stack([self.scores @ weights, np.ones(self.n)])
-
-    def steps(self, mix, layer=None):
-        more = np.array(mix.weights[0]) + np.eye(self.runs, dtype=int)
-        return np.stack([self.counts(mix.with_weights(weights)) for weights in more])
-
-    def around(self, mix, layer, share, reach):
-        return self
-
-
-def equal_runs(seed):
-    """The pool, its groups, and the score that all blends have but for luck."""
-    rng, groups = np.random.default_rng(seed), np.repeat(np.arange(16), 4)
-    base = 0.9 + rng.normal(0, 0.011, 16)[groups]
-    luck = rng.normal(0, 0.01, (16, 4))[groups] + rng.normal(0, 0.01, (len(groups), 4))
-    return Simulated(base[:, None] + luck), groups, base.mean()
-
-
-@pytest.mark.parametrize("seeds", [40, pytest.param(200, marks=pytest.mark.slow)])
-def test_what_to_expect_is_not_flattered_by_the_choice_among_the_ways(seeds):
-    errors = []
-    for seed in range(seeds):
-        pool, groups, true = equal_runs(seed)
-        found = blend(pool, groups % 5, groups.tolist(), steps=8)
-        errors.append([found.chosen.score - true, found.expected.value - true])
-    flattered, nested = np.array(errors).T
-    spread = [one.std() / np.sqrt(seeds) for one in (flattered - nested, nested)]
-    assert (flattered - nested).mean() > 3 * spread[0]
-    assert nested.mean() < 2 * spread[1]
-
-
-@pytest.mark.parametrize("folds", [1, 2, 3, 5, 7])
-def test_what_is_scored_has_no_say_in_the_choice_of_the_way(folds):
-    """A way that was best through one part of the images alone is not expected to gain there."""
-    rng, groups = np.random.default_rng(1), np.arange(70) % 35
-    scores = rng.normal(0.8, 0.002, (70, 3))
-    asked = []
-
-    class Asked(Ways):
-        def choose(self, name, rows):
-            asked.append(rows.tobytes())
-            return super().choose(name, rows)
-
-    pool = Simulated(scores)
-    parts = _fewer(_parts(pool, groups % folds, groups.tolist()), groups.tolist())
-    ways = Asked(pool, lone_runs(pool, None), Costs([None] * 3), 5, ())
-    counts = _nested(ways, parts)
-    for part in np.unique(parts):
-        changed = scores.copy()
-        changed[parts == part] = changed[parts == part][:, ::-1] + rng.normal(0, 0.1, ((parts == part).sum(), 3))
-        other = Ways(Simulated(changed), ways.lone, ways.costs, 5, ())
-        rows = np.flatnonzero(parts != part)
-        assert _best_mix(other, rows, parts) == _best_mix(ways, rows, parts)
-    assert np.isfinite(counts).all()
-    sets = {*asked, *(np.flatnonzero(groups % folds != k).tobytes() for k in range(folds) if folds > 1)}
-    assert len(sets) + 1 <= searches(folds) <= len(sets) + 4
-
-
-def test_what_to_expect_is_what_a_blend_without_each_fold_scores_there():
-    pool, groups, _ = equal_runs(7)
-    found, held = blend(pool, groups % 5, groups.tolist(), steps=8), np.empty(pool.n)
-    for fold in range(5):
-        others = groups % 5 != fold
-        part = blend(Simulated(pool.scores[others]), groups[others] % 5, groups[others].tolist(), steps=8)
-        held[~others] = pool.counts(part.chosen.mix)[~others, 0]
-    assert found.expected.value == pytest.approx(held.mean(), abs=1e-12)
-
-
 def test_all_pools_keep_no_more_counts_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr("kit.scoring.blend_pools.KEPT_BYTES", 5000)
     truth, rng = disc(), np.random.default_rng(0)
@@ -471,39 +391,3 @@ def test_classes_with_few_images_or_groups_share_the_weights():
     held = np.zeros((40, 3), bool)
     held[:, 0] = held[:19, 1] = held[[i for i in range(40) if i % 20 < 4], 2] = True
     assert enough(held, GROUPS) == [0]
-
-
-METRICS = [MeanDice(), DatasetDice(), DatasetIoU(), PrecisionOverThresholds()]
-
-
-@pytest.mark.parametrize("metric", [*METRICS, MeanIoU(3), MeanDicePerClass(3)])
-def test_counts_of_many_matrices_are_those_of_each(metric):
-    rng = np.random.default_rng(10)
-    matrices = rng.integers(0, 50, (4, 5, 3, 3)) * (rng.random((4, 5, 3, 3)) < 0.6)
-    matrices[0, 0], matrices[0, 1, 1:] = 0, 0
-    found = counts_of_matrices(metric, matrices)
-    for i, j in np.ndindex(4, 5):
-        np.testing.assert_array_equal(found[i, j], metric.counts_of_matrix(matrices[i, j]))
-
-
-@pytest.mark.parametrize("metric", [*METRICS, MeanIoU(3, overlapping=True), MeanDicePerClass(3)])
-def test_counts_of_many_matrices_of_classes_that_overlap(metric):
-    rng = np.random.default_rng(11)
-    matrices = rng.integers(0, 50, (6, 3, 2, 2)) * (rng.random((6, 3, 2, 2)) < 0.6)
-    found = counts_of_matrices(metric, matrices, overlapping=True)
-    for i in range(6):
-        np.testing.assert_array_equal(found[i], metric.counts_of_matrix(matrices[i]))
-
-
-def test_a_metric_of_the_users_own_is_counted_matrix_by_matrix():
-    class Accuracy:
-        name, ratio = "accuracy", True
-
-        def counts_of_matrix(self, matrix):
-            return np.array([np.trace(matrix), matrix.sum()])
-
-    matrices = np.arange(24).reshape(2, 3, 2, 2)
-    found = counts_of_matrices(Accuracy(), matrices)
-    np.testing.assert_array_equal(found[..., 0], matrices.trace(axis1=-2, axis2=-1))
-    with pytest.raises(ValueError, match="does not count from a confusion matrix"):
-        counts_of_matrices(type("Own", (), {"name": "own"})(), matrices)
