@@ -22,7 +22,7 @@ class Audit:
     """Look at all images of a data set, and fail where scores would be too high.
 
     Fails (exit 1): copies across folds or in the test images, groups in two folds. Without folds, copies across
-    groups. Shows groups, neighbouring frames and rows of metadata that look alike; tells of odd images and of a shift
+    groups. Shows groups, neighbouring frames and rows of metadata that look alike; reports odd images and a shift
     between train and test. With a run also the label doctor: where held-out predictions contradict the labels.
     """
 

@@ -79,7 +79,7 @@ def _of_recipe(path: Path, data_dir: Path | None, flags: str) -> Found:
 
 
 def _of_folder(root: Path) -> Found:
-    """The images of a folder as `kit new` finds them; all image files where it cannot tell which have masks."""
+    """The images of a folder as `kit new` finds them; all image files where it finds no masks."""
     from kit.cli.audit_folder import FoundImages, look
 
     images = look(root)

@@ -68,7 +68,7 @@ class FoundImages(Dataset):
 
 
 def look(root: Path) -> FoundImages | None:
-    """The images with masks, the test images and the groups of a folder; None where masks are not told from images."""
+    """The images with masks, the test images and the groups of a folder; None where no masks are found."""
     from kit.datasets.groups import group_ids
     from kit.new import Wishes, decide
 

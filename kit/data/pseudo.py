@@ -19,7 +19,7 @@ from kit.data.samples import Sample, SegmentationDataset
 from kit.system.files import short_hash
 
 IGNORED = 255
-DRAWS = 2  # tells these random numbers from those of augmentation and of crops
+DRAWS = 2  # makes these random numbers others than those of augmentation and of crops
 Levels = Callable[[str], list[np.ndarray]]
 
 

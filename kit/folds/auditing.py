@@ -3,7 +3,7 @@
 found = audit(dataset, folds, tests=dataset.test_ids)
 found.fails          copies across folds or in the test images, groups in two folds, ids in training and test
 found.shows          groups that look like one group, neighbouring frames, twins by metadata
-found.tells          images of odd quality, the shift between train and test
+found.tells          what is only reported: images of odd quality, the shift between train and test
 found.check()        raises ValueError where something fails
 """
 

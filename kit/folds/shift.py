@@ -2,7 +2,7 @@
 sees only such simple numbers can say which is which.
 
 An area under the curve (AUC) of 0.5 is a guess, 1 is certainty. It is cross-validated with whole groups: images of one
-car in training and validation would be told from all others by the car alone.
+car in training and validation would be recognised by the car alone.
 """
 
 import re

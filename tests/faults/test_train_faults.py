@@ -45,14 +45,10 @@ def flat(value, name=""):
 
 def left_behind(folder):
     """All that training leaves in the fold's folder, times left out."""
-    there = {path.name: path for path in (folder / "fold0").iterdir()}
-    weights = {name: there[name].read_bytes() for name in ("best.safetensors", "last.safetensors") if name in there}
-    metrics = there["metrics.jsonl"].read_text().splitlines() if "metrics.jsonl" in there else []
-    return {
-        "metrics": flat([json.loads(line) for line in metrics]),
-        "state": flat(load_state(there["last.pt"])),
-        **weights,
-    }
+    files = {path.name: path.read_bytes() for path in (folder / "fold0").iterdir() if path.is_file()}
+    lines = [json.loads(line) for line in files.get("metrics.jsonl", b"").splitlines()]
+    weights = {name: files.get(name) for name in ("best.safetensors", "last.safetensors")}
+    return {"metrics": flat(lines), "state": flat(load_state(folder / "fold0/last.pt")), **weights}
 
 
 def step_of(folder):

@@ -42,8 +42,7 @@ def make(run, folder, fold="all", network=tiny_network, facts=None, **how):
 
 
 def decoded(path, dialect, size=(45, 61)):
-    parsed = [dialect.parse(cells) for cells in read_rows(path, dialect)]
-    return {id: decode(rle, size, dialect.order) for id, _, rle in parsed}
+    return {id: decode(rle, size, dialect.order) for id, _, rle in map(dialect.parse, read_rows(path, dialect))}
 
 
 def masks(path, size=(45, 61)):
@@ -56,7 +55,7 @@ def networks(run, folds=(0, 1)):
 
 
 def rows_folder(run):
-    [folder] = [path for path in run.folder.glob("test/*") if not path.name.startswith("fold")]
+    [folder] = [path for path in run.folder.glob("test/*/") if not path.name.startswith("fold")]
     return folder
 
 
@@ -392,12 +391,10 @@ def test_the_time_says_of_how_many_networks_it_is(tmp_path, two_folds):
     path = run.folder / "test.json"
     make(run, tmp_path, keep_test=True)
     assert json.loads(path.read_text())["networks"] == 2
-    (store,) = run.folder.glob("test/fold1-*")
-    shutil.rmtree(store)
+    shutil.rmtree(next(run.folder.glob("test/fold1-*")))
     make(run, tmp_path, keep_test=True)
     assert json.loads(path.read_text())["networks"] == 1
     before = path.read_bytes()
-    for rows in [one for one in run.folder.joinpath("test").iterdir() if one.is_dir() and "fold" not in one.name]:
-        shutil.rmtree(rows)
+    shutil.rmtree(rows_folder(run))
     make(run, tmp_path, keep_test=True)
     assert path.read_bytes() == before
