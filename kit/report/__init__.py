@@ -7,7 +7,7 @@ thresholds.py    Dice at every threshold, and an honest score of a picked one
 conventions.py   the sentences that say what the numbers mean
 summary.py       the table for a terminal
 page.py          the page, one file; report.html is its template
-templates.py     the templates of the pages
+templates.py     the templates of the pages; base.css is their common style
 cards.py         the drawings of one image
 comparing.py     two runs or more compared: every number; comparing_text.py has the sentences
 comparing_page.py  the page of a comparison; comparing.html is its template
