@@ -148,7 +148,7 @@ def _add_pairs(first, second, first_words, second_words, at, keys, counts):
             if key != last:
                 if (first[i] | second[i]) < 0:
                     return -1
-                place = _place(key, keys, mask)
+                place = place_of(key, keys, mask)
                 if keys[place] < 0:
                     if left <= 0:
                         return i
@@ -163,13 +163,13 @@ def _add_pairs(first, second, first_words, second_words, at, keys, counts):
 @kernel
 def _move_pairs(old_keys, old_counts, keys, counts):
     for i in range(old_keys.size):
-        place = _place(old_keys[i], keys, keys.size - 1)
+        place = place_of(old_keys[i], keys, keys.size - 1)
         keys[place] = old_keys[i]
         counts[place] = old_counts[i]
 
 
 @kernel
-def _place(key, keys, mask):
+def place_of(key, keys, mask):
     """Where the key is in the table, or the free place where it belongs."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     place = np.int64(mixed >> np.uint64(32)) & mask
