@@ -74,7 +74,7 @@ def instance_precision_per_class(
     objects = class_counts(true, num_classes) + class_counts(predicted, num_classes)
     alike = true[found.true_at] == predicted[found.predicted_at]
     hits = [class_counts(true[found.true_at[alike & found.is_hit(t)]], num_classes) for t in thresholds]
-    precisions = np.mean([_ratio(each, objects - each) for each in hits], axis=0)
+    precisions = np.stack([_ratio(each, objects - each) for each in hits], axis=1).mean(axis=1)
     return np.where(objects > 0, precisions, np.nan)
 
 
