@@ -10,7 +10,7 @@ detect.py        find a dialect from the competition's own files; check_numbers.
 rle.py           masks to run lengths and back
 tables.py        write and read the CSV (formats.py: encodings, separators, blank lines; names.py: NFC)
 rows.py          the rows kept while predicting
-lint.py          is a CSV right? (lint_ids.py, lint_masks.py, lint_order.py; problems.py: Problem)
+lint.py          is a CSV right? (lint_ids.py, lint_masks.py, lint_objects.py, lint_order.py; problems.py: Problem)
 score.py         the score of a CSV where the truth is known
 compare.py       a CSV of true masks against the data set's own masks
 """

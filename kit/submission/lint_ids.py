@@ -1,6 +1,7 @@
 """The keys of a submission: safe, known, each once, none missing, in the order of the sample file."""
 
 import bisect
+import contextlib
 from pathlib import Path
 
 from kit.submission.competition import Competition
@@ -99,8 +100,9 @@ class IdLint:
         self._seen: dict[Name, int] = {}  # and the line of the last row of that name
         self._labels: dict[str, set[int]] = {}  # the classes of each image, where none are expected by name
         self._found: list[tuple[int, str]] = []  # the place in the sample of each name, and where its first row is
-        self._last: Name | None = None
-        self._split: set[Name] = set()
+        self._images: dict[str, int] = {}  # of rows of objects: the line of the last row of each image
+        self._last: str | None = None
+        self._split: set[str] = set()
         self._rows = self._own = 0  # own: the sample's own rows
         self._own_unread: list[tuple[str, str]] = []  # (where, why) of those that are no rows of this dialect
 
@@ -112,7 +114,7 @@ class IdLint:
         parsed = self._parse(where, row, name)
         self._rows, self._own = self._rows + 1, self._own + self.is_samples_own(row)
         known = self._check_known(where, row, name, parsed)
-        self._check_place(where, row, _composed(name))
+        self._check_place(where, row, _composed(name), None if parsed is None else one_name(parsed[0]))
         return where, parsed if known else None
 
     def is_samples_own(self, row: Row) -> bool:
@@ -130,6 +132,8 @@ class IdLint:
             what = f"reordered, it is row {place + 1} of {self._expected.source}"
             self._problems.warning("reordered ids", where, what)
         if not self._dialect.keep_empty:
+            if self._dialect.rows == "instance" and self._expected:
+                self._find_images_without_rows(self._expected)
             return
         for name, (_, (key, label)) in (self._expected.places if self._expected else {}).items():
             if name not in self._seen:
@@ -181,21 +185,36 @@ class IdLint:
             self._found.append((place[0], where))
         return True
 
-    def _check_place(self, where: str, row: Row, name: Name) -> None:
+    def _check_place(self, where: str, row: Row, name: Name, image: str | None) -> None:
         """Report a second row of a name: an error where one is expected, a warning where an image's rows lie apart."""
-        if name in self._seen and row.cells is not None:
-            if self._dialect.rows != "instance":
+        if self._dialect.rows != "instance":
+            if name in self._seen and row.cells is not None:
                 what = (
                     f"duplicate, the id came before in line {self._seen[name]}. Keep one row, or name the dialect if "
                     'each object has its own: rows="instance" (--rows instance)'
                 )
                 self._problems.error("duplicate ids", where, what)
-            elif name != self._last and name not in self._split:
-                self._split.add(name)
-                what = f"the rows of one image lie apart, the last was line {self._seen[name]}. Sort the rows by image"
+        elif image is not None:
+            before = self._images.get(image)
+            if before is not None and image != self._last and image not in self._split:
+                self._split.add(image)
+                what = f"the rows of one image lie apart, the last was line {before}. Sort the rows by image"
                 self._problems.warning("split images", where, what)
+            self._images[image] = row.line
         self._seen[name] = row.line
-        self._last = name
+        self._last = image
+
+    def _find_images_without_rows(self, expected: Expected) -> None:
+        """Report them in one line: an image without objects has none, and so has a forgotten one."""
+        images: dict[str, None] = {}
+        for _, name in expected.places.values():
+            with contextlib.suppress(ValueError):
+                images.setdefault(one_name(self._dialect.parse_key(*name)[0]))
+        missing = [image for image in images if image not in self._images]
+        if missing:
+            shown = ", ".join(map(repr, missing[:5])) + ", …" * (len(missing) > 5)
+            what = f"{len(missing):,} of {len(images):,} images have no row ({shown}): right where they have no objects"
+            self._problems.warning("missing images", "", what)
 
     def _find_missing_classes(self) -> None:
         classes = range(1, len(self._dialect.labels) + 1)
