@@ -12,6 +12,11 @@ the authors' code and torchvision's. A batch without objects has box and mask lo
 """
 
 from torch import Tensor
+from torch.nn import functional as F
+
+from kit.losses.pixel import cross_entropy
+
+BEND = 1 / 9  # of the smooth L1: a parabola below, a straight line above
 
 
 def mask_rcnn_loss(outputs: dict[str, Tensor]) -> Tensor:
@@ -30,7 +35,23 @@ def mask_rcnn_losses(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         masks (F, 28, 28) logits          true_masks (F, 28, 28) of 0..1
     A shift is a change of a box, as in `kit.models.boxes.encode`. Raises ValueError for other outputs.
     """
-    raise NotImplementedError
+    o = {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
+    return {
+        "objectness": _mean(F.binary_cross_entropy_with_logits(o["objectness"], o["is_object"], reduction="none")),
+        "proposals": _boxes(o["proposals"], o["true_proposals"], len(o["objectness"])),
+        "classes": _mean(F.cross_entropy(o["classes"], o["true_classes"], reduction="none")),
+        "boxes": _boxes(o["boxes"], o["true_boxes"], len(o["classes"])),
+        "masks": _mean(F.binary_cross_entropy_with_logits(o["masks"], o["true_masks"], reduction="none")),
+    }
+
+
+def _boxes(shifts: Tensor, truth: Tensor, sampled: int) -> Tensor:
+    return F.smooth_l1_loss(shifts, truth, beta=BEND, reduction="sum") / max(1, sampled)
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """The mean; of none zero, and not NaN."""
+    return losses.sum() / max(1, losses.numel())
 
 
 def panoptic_fpn_loss(
@@ -45,4 +66,5 @@ def panoptic_fpn_loss(
     outputs: what PanopticFPN gives in training, with "semantic_logits" (N, K, H, W). semantic: classes i64 (N, H, W).
     The defaults are the paper's for COCO (section 4.1).
     """
-    raise NotImplementedError
+    pixels = cross_entropy(outputs["semantic_logits"], semantic, ignore_index)
+    return instance_weight * mask_rcnn_loss(outputs) + semantic_weight * pixels

@@ -6,10 +6,15 @@ enlarged to stride 4 by steps of 3×3 convolution, group normalisation, ReLU and
 kit/losses/detection.py; how both outputs become one panoptic image is said in kit/prediction.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from kit.models.fpn import group_norm
+from kit.models.inputs import check_numbers
 from kit.models.mask_rcnn import Detections, MaskRCNN
 
 
@@ -34,7 +39,12 @@ class PanopticFPN(nn.Module):
 
     def __init__(self, instances: MaskRCNN, *, num_semantic: int, semantic_channels: int = 128) -> None:
         super().__init__()
-        raise NotImplementedError
+        check_numbers(num_semantic, instances.in_channels)
+        self.instances, self.num_semantic = instances, num_semantic
+        self.num_classes, self.in_channels = instances.num_classes, instances.in_channels
+        if getattr(instances, "mean", None) is not None:
+            self.mean, self.std, self.package = instances.mean, instances.std, instances.package
+        self.semantic_head = SemanticHead(instances.channels, semantic_channels, num_semantic)
 
     def forward(
         self, images: Tensor, labels: Tensor | None = None, classes: Tensor | None = None
@@ -43,8 +53,40 @@ class PanopticFPN(nn.Module):
 
         labels and classes are those of MaskRCNN; the dict is its dict and "semantic_logits" (N, num_semantic, H, W).
         """
-        raise NotImplementedError
+        maps = self.instances.pyramid(images)
+        found = self.instances.heads(maps, tuple(images.shape[2:]), labels, classes)
+        logits = self.semantic_head(maps[:-1])[:, :, : images.shape[2], : images.shape[3]]
+        return Panoptic(found, logits) if labels is None else found | {"semantic_logits": logits}
 
     def freeze_batchnorm(self) -> None:
         """As MaskRCNN.freeze_batchnorm."""
-        raise NotImplementedError
+        self.instances.freeze_batchnorm()
+
+
+class SemanticHead(nn.Module):
+    """Maps of the strides 4, 8, 16, 32 -> logits of stride 1.
+
+    channels: of the maps. width: between them and the logits.
+    """
+
+    def __init__(self, channels: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(_branch(channels, width, doublings) for doublings in range(4))
+        self.logits = nn.Conv2d(width, num_classes, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (N, C, h / 2**i, w / 2**i) -> logits (N, K, 4 h, 4 w)."""
+        sums = torch.stack([branch(each) for branch, each in zip(self.branches, maps, strict=True)]).sum(dim=0)
+        return F.interpolate(self.logits(sums), scale_factor=4, mode="bilinear")
+
+
+def _branch(channels: int, width: int, doublings: int) -> nn.Sequential:
+    """From stride 4 · 2**doublings to stride 4. The finest map has one convolution, and is not enlarged."""
+    layers = []
+    for step in range(max(1, doublings)):
+        conv = nn.Conv2d(channels if step == 0 else width, width, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        layers += [conv, group_norm(width), nn.ReLU()]
+        if doublings:
+            layers.append(nn.Upsample(scale_factor=2, mode="bilinear"))
+    return nn.Sequential(*layers)
