@@ -130,8 +130,8 @@ def test_the_same_as_torchvisions_resnet50_of_91_classes():
     theirs = confident(detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, **NO_TRANSFORM))
     ours = MaskRCNN(encoder("resnet50", "none"), num_classes=90, anchor_sizes=(32, 64, 128, 256, 512), **AS_TORCHVISION)
     load_torchvision(ours, theirs.state_dict())
-    # the parameters of torchvision's table of models, less the shifts and the mask of its background
-    assert sum(value.numel() for value in ours.parameters()) == 44_401_393 - 4 * 1025 - 257
+    # torchvision's table of models, less the shifts and the mask of its background, and with those of normalisation
+    assert sum(value.numel() for value in ours.parameters()) == 44_401_393 - 4 * 1025 - 257 + 53_120
     images = [noise(*size, seed=seed)[0] for seed, size in enumerate([(128, 192), (128, 128), (192, 180)])]
     labels, classes = drawn((0, 2, 3, 5, 90, 80), (0, 9, 90, 20, 128, 96), (1, 1, 40, 0, 64, 50), size=(128, 192))
     compare(theirs, ours, images, labels, 40 * classes, at_least=1)
@@ -385,13 +385,13 @@ def test_a_step_with_375_objects_needs_the_memory_of_one_with_10(request):
 
 @pytest.mark.slow
 def test_it_learns_drawn_discs():
-    """Forty steps on four discs: all are found, with boxes and masks of an IoU above .7."""
+    """Sixty steps on four discs: all are found, with boxes and masks of an IoU above .7."""
     net = small(num_classes=1, channels=32, rois=64, min_score=0.5)
     net.freeze_batchnorm()
     labels = grid(4, (64, 96))
     images = (labels[:, None] > 0).float().repeat(1, 3, 1, 1) + 0.1 * noise(64, 96)
     optimizer = torch.optim.AdamW(net.train().parameters(), lr=2e-3)
-    for step in range(80):
+    for step in range(60):
         torch.manual_seed(step)
         loss = mask_rcnn_loss(net(images, labels))
         optimizer.zero_grad()
