@@ -53,7 +53,13 @@ def decode_tiff(data: bytes, name: str) -> np.ndarray | None:
     if not _is_read_here(page):
         _check_pillow_keeps_all(page, data, name)
         return None
-    return _pixels_of(page, data, name)
+    if page.imagelength * page.imagewidth * page.samplesperpixel * page.dtype.itemsize > MAX_BYTES:
+        raise BadImage(f"{name}: {page.samplesperpixel} channels of {page.dtype} take over 4 GB. Tile or shrink it")
+    with naming_damage(name):
+        pixels = _read_parts(page, data)
+    if page.photometric == WHITE_IS_ZERO:
+        pixels = ~pixels if pixels.dtype.kind == "u" else pixels
+    return pixels
 
 
 def decode_tiff_pages(data: bytes, name: str) -> list[np.ndarray]:
@@ -89,11 +95,7 @@ def _decode_page(page: "TiffPage", data: bytes, name: str) -> np.ndarray:
     check_orientation(page.tags.valueof(274, 1), name)
     if not _is_read_here(page):
         raise BadImage(f"{name}: expected grey or RGB, uncompressed or by Deflate, LZW, LZMA or PackBits. Save it so")
-    return _pixels_of(page, data, name)
-
-
-def _pixels_of(page: "TiffPage", data: bytes, name: str) -> np.ndarray:
-    if page.imagelength * page.imagewidth * page.samplesperpixel * page.dtype.itemsize > MAX_BYTES:
+    if page.nbytes > MAX_BYTES:
         raise BadImage(f"{name}: {page.samplesperpixel} channels of {page.dtype} take over 4 GB. Tile or shrink it")
     with naming_damage(name):
         pixels = _read_parts(page, data)

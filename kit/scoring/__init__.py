@@ -6,6 +6,7 @@ instances.py    the precision of objects
 boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
 boundary_iou.py IoU of the strips along the outlines
+rand.py         Rand and information scores: are the cells parted as in the truth?
 distances.py    distances between outlines: HD95, normalised surface distance
 calibration.py  do probabilities say how often the foreground is there?
 class_masks.py  the two masks of each class, of any task
@@ -60,6 +61,7 @@ from kit.scoring.metrics import (
     Metric,
     PrecisionOverThresholds,
 )
+from kit.scoring.rand import InformationScore, RandScore, information_score, rand_score
 from kit.scoring.tune import tune
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ __all__ = [
     "CrossFit",
     "DatasetDice",
     "DatasetIoU",
+    "InformationScore",
     "InstancePrecision",
     "Interval",
     "MaskPool",
@@ -86,6 +89,7 @@ __all__ = [
     "Mix",
     "PixelPool",
     "PrecisionOverThresholds",
+    "RandScore",
     "Scores",
     "band_histogram",
     "binary_scores",
@@ -103,6 +107,7 @@ __all__ = [
     "frequency_weighted_iou",
     "hd95",
     "holm",
+    "information_score",
     "instance_precision",
     "interval",
     "interval_of_calibration",
@@ -117,6 +122,7 @@ __all__ = [
     "mean_hd95",
     "mean_iou",
     "pixel_accuracy",
+    "rand_score",
     "read_oof_csv",
     "reliability",
     "rivals_of",
