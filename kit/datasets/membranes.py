@@ -58,6 +58,7 @@ class Membranes(Dataset):
         self._is_stack = self.data.path(VOLUME) is not None or self.data.path(LABELS) is not None
         self._images, self._masks = self._pages() if self._is_stack else self._slices()
         self.ids = sorted(self._images, key=int)
+        self.groups = list(self.ids)
         self.places = [int(id) for id in self.ids]
 
     def __getstate__(self) -> dict:
