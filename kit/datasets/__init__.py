@@ -13,6 +13,7 @@ voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.p
 camvid.py       road scenes
 blood_cells.py  white cells in smears
 salt.py         TGS Salt
+coco_panoptic.py  COCO's panoptic format: classes for each pixel, and things one by one
 nuclei.py       Data Science Bowl 2018: a label image of nuclei
 
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
@@ -32,6 +33,7 @@ studio and scan are not imported here: they load compiled kernels and every read
 from kit.datasets.blood_cells import BloodCells
 from kit.datasets.camvid import CamVid
 from kit.datasets.carvana import Carvana
+from kit.datasets.coco_panoptic import CocoPanoptic
 from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
 from kit.datasets.neighbours import Neighbours
@@ -48,6 +50,7 @@ __all__ = [
     "BloodCells",
     "CamVid",
     "Carvana",
+    "CocoPanoptic",
     "DataFolder",
     "Folder",
     "Neighbours",
