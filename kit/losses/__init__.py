@@ -13,6 +13,7 @@ loss for K = 1 takes them, and counts each class of each image as an image of on
     lovasz.py            K = 1: lovasz_hinge. K > 1: lovasz_softmax
     border.py            K = 1: border_bce_dice
     outputs.py           several outputs: deep_supervision, around any of these
+    detection.py         what MaskRCNN and PanopticFPN give in training: mask_rcnn_loss, panoptic_fpn_loss
     weights.py           class weights by median frequency; U-Net's pixel weights
     terms.py             the checks and terms that they share
 
@@ -21,6 +22,7 @@ A function of three lines sums two of them; for K > 1 for instance
 """
 
 from kit.losses.border import border_bce_dice
+from kit.losses.detection import mask_rcnn_loss, mask_rcnn_losses, panoptic_fpn_loss
 from kit.losses.lovasz import lovasz_hinge, lovasz_softmax
 from kit.losses.outputs import deep_supervision
 from kit.losses.pixel import bce, cross_entropy, focal, weighted_cross_entropy
@@ -38,7 +40,10 @@ __all__ = [
     "focal",
     "lovasz_hinge",
     "lovasz_softmax",
+    "mask_rcnn_loss",
+    "mask_rcnn_losses",
     "median_frequency_weights",
+    "panoptic_fpn_loss",
     "soft_dice",
     "soft_jaccard",
     "tversky",
