@@ -61,7 +61,10 @@ class CocoPanoptic(Dataset):
         self.ids = sorted(self._images)
         problems += [f"{len(facts[name])} {name} in the JSON, and several of an id" for name in _doubled(facts)]
         problems += self._problems()
-        raise_all(list(dict.fromkeys(problems)), f"problems with annotations/panoptic_{split}.json and its files in {data_dir}")
+        raise_all(
+            list(dict.fromkeys(problems)),
+            f"problems with annotations/panoptic_{split}.json and its files in {data_dir}",
+        )
         crowds = sum(one["iscrowd"] for mask in self._masks.values() for one in mask["segments_info"])
         self.notes = (
             f"{self.num_things} classes of things and {len(self.classes) - self.num_things} of stuff, "

@@ -122,7 +122,7 @@ def _draw_all(masks, boxes, cut, taken, labels, kept):
         if kept[k]:
             label += 1
         elif own:
-            _erase(label, left, right, top, bottom, labels)
+            erase(label, left, right, top, bottom, labels)
 
 
 @kernel
@@ -185,7 +185,8 @@ def _draw(mask, box, cut, label, rows, begins, weights, line, labels):
 
 
 @kernel
-def _erase(label, left, right, top, bottom, labels):
+def erase(label, left, right, top, bottom, labels):
+    """Set the pixels of a label to 0 inside a window of a label image."""
     for y in range(top, bottom):
         for x in range(left, right):
             if labels[y, x] == label:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kit.data.tasks import Task
 from kit.prediction.enlarge import edges_above, mask_above
+from kit.prediction.object_levels import LEVELS, labels_of
 from kit.system.objects import components, without_holes, without_small
 
 FIRST = ("threshold", "objects", "min_area")  # the fields of the first rules
@@ -31,6 +32,8 @@ class Rule:
     min_area: connected components of fewer pixels, at the image's own size, are left out; of each class. A tuple has
         one of each class but the background, where there are several.
     keep_largest: of each class the largest component is kept alone.
+    detected: the network finds the objects itself (kit.models.mask_rcnn; objects=True is needed too). An object is
+        kept where its score reaches the threshold, and objects that touch stay apart. Areas are of objects.
     """
 
     threshold: float | tuple[float, ...] = 0.5
@@ -40,6 +43,7 @@ class Rule:
     keep_largest: bool = False
     top: float = 0.5
     top_area: int = 0
+    detected: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for a threshold that no level, or every level, reaches, and for areas below 0."""
@@ -56,6 +60,11 @@ class Rule:
             raise ValueError(f"objects are of one class, which has one threshold; got {self.threshold}")
         if self.objects and isinstance(self.min_area, tuple):
             raise ValueError(f"objects are of one class, which has one min_area; got {self.min_area}")
+        if self.detected and (not self.objects or self.fill_holes):
+            raise ValueError(
+                "detected is of objects that the network finds, and their holes are not filled: expected objects=True "
+                f"and fill_holes=0; got objects={self.objects}, fill_holes={self.fill_holes}"
+            )
         for name in AREAS:
             found = getattr(self, name)
             if min(found if isinstance(found, tuple) else (found,), default=-1) < 0:
@@ -124,6 +133,8 @@ class Rule:
         levels: u8 or f32 (K, h, w). Raises ValueError where they are of another number of classes.
         """
         self._check(levels)
+        if self.detected:
+            return self._objects(levels, size)
         if self.separate:
             layers = [self._foreground(level, size, cut) for level, cut in zip(levels, self.cuts, strict=True)]
             return np.stack([self._kept(layer, k) for k, layer in enumerate(layers)], axis=2).view(np.bool_)
@@ -143,7 +154,15 @@ class Rule:
         self._check(levels)
         return edges_above(levels[index], size, self.cuts[index] if self.separate else self.cut, order)
 
+    def _objects(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """The label image of the objects that a network found."""
+        if self.top_area and np.count_nonzero(levels[0] >= self.top_cut) < self.top_area:
+            return np.zeros(size, np.int32)
+        return labels_of(levels, size, self.cut, self.min_area, self.keep_largest)
+
     def _check(self, levels: np.ndarray) -> None:
+        if self.detected:
+            return  # labels_of does
         count = len(self.threshold) if self.separate else 1 if self.objects else len(levels)
         if len(levels) != count:
             what = f"{count} thresholds" if self.separate else "objects of one class"
@@ -189,6 +208,11 @@ class Rule:
             own = mask == k
             mask[own & (self._kept(own.view(np.uint8), k - 1) == 0)] = 0
         return mask
+
+
+def kept_levels(task: Task, rule: Rule) -> int:
+    """How many levels of a pixel are kept: as the task says, or what makes up the objects that a network found."""
+    return LEVELS if rule.detected else task.outputs
 
 
 def rule_for(task: Task, rule: Rule | None = None) -> Rule:

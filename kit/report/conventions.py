@@ -69,9 +69,14 @@ def rule_sentences(rule: Rule, classes: Sequence[str]) -> list[str]:
     if rule.separate:
         each = ", ".join(f"{name} {cut:g}" for name, cut in zip(classes, rule.threshold, strict=True))
         sentences.append(f"A class is predicted where its probability reaches its threshold: {each}.")
+    elif rule.detected:
+        sentences.append(
+            f"The network finds objects one by one; those with a score of {rule.threshold:g} or more are kept, and a "
+            "pixel is of the best-scoring one. Dice and IoU compare foreground with foreground, pixel by pixel."
+        )
     elif rule.threshold != 0.5:
         sentences.append(f"The foreground is predicted where its probability reaches {rule.threshold:g}.")
-    if rule.objects:
+    if rule.objects and not rule.detected:
         sentences.append(
             "Objects are the connected components of the predicted foreground, so objects that touch are one. Dice and "
             "IoU compare foreground with foreground, pixel by pixel."

@@ -75,6 +75,7 @@ def tune_run(run: FinishedRun, parts: Sequence[str] = PARTS) -> Tuned:
     """
     started = time.perf_counter()
     axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
+    parts = [part for part in parts if not (run.rule.detected and part == "fill_holes")]
     run.check_truth()
     counts_of = candidates(run)
     grid = Grid.of(_pixels(run), counts_of.is_fast)
