@@ -46,7 +46,7 @@ class UnreadableImages(ValueError):
 class Predictor:
     """networks: their levels are averaged; all are on one device. frame: the way of an image to them and back.
 
-    rule: how levels become a mask; with a threshold of each class the logits have a sigmoid each.
+    rule: how levels become a mask; with a threshold of each class, or with borders, the logits have a sigmoid each.
     dtype: of the forward pass. Raises ValueError for a frame without `normalise`, which open_run fills in.
     """
 
@@ -99,7 +99,7 @@ class Predictor:
         """Levels (K, h, w) of one image at the network's size: u8 of one network, the f32 mean of several."""
         sized = self.frame.resizing.image(image)
         images = torch.from_numpy(np.ascontiguousarray(sized.transpose(2, 0, 1)[None]))
-        levels = mean_levels([quantise(one, self.rule.separate) for one in self.probabilities(images)])[0].cpu().numpy()
+        levels = mean_levels([quantise(one, self.rule.sigmoids) for one in self.probabilities(images)])[0].cpu().numpy()
         return self.frame.content(levels, image.shape[:2])
 
     @torch.inference_mode()
@@ -158,12 +158,12 @@ class Predictor:
             here = torch.cuda.current_stream(self.device)
             here.wait_event(ready)
             images.record_stream(here)  # its memory is not taken back by the other stream before this one is done
-        return batch, _fetch_levels(self._forward(images), self.rule.separate)
+        return batch, _fetch_levels(self._forward(images), self.rule.sigmoids)
 
     def _forward(self, images: Tensor) -> list[Tensor]:
         """Probabilities by each network of normalised images."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return [probabilities(network, images, self.tta, self.rule.separate) for network in self.networks]
+            return [probabilities(network, images, self.tta, self.rule.sigmoids) for network in self.networks]
 
     @torch.inference_mode()
     def _finish(self, batch: ImageBatch, fetch: _Fetch | None, take: Take) -> tuple[dict[str, str], list[Result]]:

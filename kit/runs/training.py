@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from kit.data.borders import border_target
 from kit.data.cache import sample_reader
 from kit.data.crops import SlideCrops, SlideTiles
 from kit.data.label_images import foreground_target
@@ -78,12 +79,22 @@ def fit_fold(
     another one was trained with other settings.
     """
     check_network(run, model)
+    check_target(run, plan)
     try:
         _fit_fold(run, fold, model, optimizer, loss_of, plan)
     except OtherRun as error:
         begun = [read_json(run.fold_folder(k) / "origin.json").get("versions", {}) for k in range(run.num_folds)]
         said = {changed_kit(versions, run.origin["versions"]) for versions in begun} - {""}
         raise OtherRun(f"{error}{''.join(sorted(said))}") from None
+
+
+def check_target(run: Run, plan: Plan) -> None:
+    """Raise ValueError where the plan's target has borders and the run's rule does not know of them."""
+    if plan.target is border_target and not run.rule.border:
+        raise ValueError(
+            "the plan's target has objects and borders, and the rule knows of no borders: give open_run "
+            "rule=Rule(objects=True, border=True), and the network two outputs"
+        )
 
 
 def _fit_fold(
