@@ -42,9 +42,9 @@ def blended(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, 
     if rule.detected:
         return joined(levels, _checked(weights, [one[:1] for one in levels])[0])
     each = _checked(weights, levels)
-    if len(levels[0]) > 1 and not rule.separate:
+    if len(levels[0]) > 1 and not rule.sigmoids:
         return _mean_of_classes(levels, each[0], size)
-    cuts = rule.cuts if rule.separate else [rule.cut]
+    cuts = rule.cuts if rule.separate else [rule.cut] * len(levels[0])  # of a border none, and no shift below
     alike = len({part.shape for part in levels}) == 1
     if alike and each.sum(axis=1).max() <= LARGEST_TOTAL and _has_one_cut(rule):
         parts = np.stack(levels).astype(np.float32)  # sums of whole numbers below 2^24

@@ -47,8 +47,8 @@ class UnreadableImages(ValueError):
 class Predictor:
     """networks: their levels are averaged; all are on one device. frame: the way of an image to them and back.
 
-    rule: how levels become a mask; with a threshold of each class the logits have a sigmoid each; with `detected` the
-    networks give a Detections for each image, and levels are those of kit.prediction.object_levels.
+    rule: how levels become a mask; with a threshold of each class, or with borders, the logits have a sigmoid each;
+    with `detected` the networks give a Detections for each image, and levels are those of kit.prediction.object_levels.
     dtype: of the forward pass. Raises ValueError for a frame without `normalise`, which open_run fills in, and for one
     with tiles where objects are detected.
     """
@@ -108,7 +108,7 @@ class Predictor:
         images = torch.from_numpy(np.ascontiguousarray(sized.transpose(2, 0, 1)[None]))
         if self.rule.detected:
             return self.object_levels(images, [image.shape[:2]])[0]
-        levels = mean_levels([quantise(one, self.rule.separate) for one in self.probabilities(images)])[0].cpu().numpy()
+        levels = mean_levels([quantise(one, self.rule.sigmoids) for one in self.probabilities(images)])[0].cpu().numpy()
         return self.frame.content(levels, image.shape[:2])
 
     @torch.inference_mode()
@@ -181,12 +181,12 @@ class Predictor:
         if self.rule.detected:
             found = self._detect(images)
             return batch, lambda: self._drawn(found, batch.sizes)
-        return batch, _fetch_levels(self._forward(images), self.rule.separate)
+        return batch, _fetch_levels(self._forward(images), self.rule.sigmoids)
 
     def _forward(self, images: Tensor) -> list[Tensor]:
         """Probabilities by each network of normalised images."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return [probabilities(network, images, self.tta, self.rule.separate) for network in self.networks]
+            return [probabilities(network, images, self.tta, self.rule.sigmoids) for network in self.networks]
 
     def _detect(self, images: Tensor) -> list[list]:
         """What each network finds in normalised images, in each view: by network, image and view."""

@@ -13,6 +13,7 @@ from kit.data.regions import has_regions
 from kit.data.sample_checks import check_image, name_error
 from kit.data.tasks import Task
 from kit.prediction.detecting import is_detections
+from kit.prediction.rule import channels_of
 from kit.runs.run import Run
 from kit.scoring.metrics import Metric, check_counts
 from kit.submission.competition import Competition
@@ -173,9 +174,10 @@ def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
         raise ValueError(
             f"in eval mode the network returns {_named(logits)}, expected logits (N, K, {size[0]}, {size[1]}){advice}"
         )
-    right, task = run.task.logits, run.task
+    task, border = run.task, run.rule.border
+    right = (channels_of(task, run.rule),) if border else task.logits
     if logits.shape[1] not in right:
-        overlapping = " that may overlap, a logit each" if task.overlaps else ""
+        overlapping = " that may overlap, a logit each" if task.overlaps else ", and the rule borders" if border else ""
         raise ValueError(
             f"the network gives logits of {counted(logits.shape[1], 'channel')}, the data set has "
             f"{_classes(len(task.classes))} ({', '.join(task.classes)}){overlapping}: expected "

@@ -32,7 +32,7 @@ from kit.folds.keeping import is_at_work, is_begun, is_trained, keep_folds, lock
 from kit.prediction.bands import check_slides
 from kit.prediction.frame import Frame
 from kit.prediction.predictor import check_tile
-from kit.prediction.rule import Rule, kept_levels, rule_for
+from kit.prediction.rule import Rule, channels_of, rule_for
 from kit.prediction.slides import store_of
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
@@ -99,8 +99,8 @@ class Run:
 
     @property
     def channels(self) -> int:
-        """Of the predictions that are kept: one for a single foreground, else one a class; see kept_levels."""
-        return kept_levels(self.task, self.rule)
+        """Of the predictions that are kept: one for a single foreground, else one a class; see channels_of."""
+        return channels_of(self.task, self.rule)
 
     @property
     def own_rule(self) -> tuple[Rule, ...]:

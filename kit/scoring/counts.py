@@ -143,7 +143,7 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
         prediction = rule.mask(kept, truth.shape[:2])
         matrix, levels = class_matrices(truth, prediction), _histograms(truth, kept)
         share = float(truth.any(axis=2).mean())
-    elif store.channels == 1 or rule.detected:
+    elif store.channels == 1 or rule.border or rule.detected:
         levels, matrix, prediction = _count_foreground(truth, kept, rule)
     else:
         prediction = rule.mask(kept, truth.shape)

@@ -69,5 +69,6 @@ class Validation:
             thresholds = torch.tensor(self.rule.threshold, device=probs.device)[:, None, None]
             predicted = (probs >= thresholds).to(torch.uint8).cpu().numpy()
             return class_matrices(np.moveaxis(masks, 1, -1), np.moveaxis(predicted, 1, -1))
-        predicted = probs[:, 0] >= self.rule.threshold if probs.shape[1] == 1 else probs.argmax(dim=1)
+        is_one = probs.shape[1] == 1 or self.rule.border
+        predicted = probs[:, 0] >= self.rule.threshold if is_one else probs.argmax(dim=1)
         return confusion_matrix(masks, predicted.to(torch.uint8).cpu().numpy(), self.num_classes)

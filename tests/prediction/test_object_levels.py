@@ -9,7 +9,7 @@ from kit.data.tasks import Task
 from kit.prediction import Rule, Store, blended
 from kit.prediction.drawing import draw
 from kit.prediction.object_levels import LEVELS, MOST, joined, object_levels, read_objects
-from kit.prediction.rule import kept_levels
+from kit.prediction.rule import channels_of
 
 FOUND = Rule(objects=True, detected=True)
 SIZE = (60, 80)
@@ -127,7 +127,7 @@ def test_many_objects_come_back_from_the_store(tmp_path):
     labels = np.arange(300 * 300, dtype=np.int32).reshape(300, 300) % 66_000
     labels[labels > 40_000] = 0
     levels = object_levels(labels, np.linspace(1, 0.004, 40_000))
-    store = Store(tmp_path, kept_levels(Task("instances", ("background", "cell")), FOUND), FOUND)
+    store = Store(tmp_path, channels_of(Task("instances", ("background", "cell")), FOUND), FOUND)
     store.write("a", levels)
     found, scores = read_objects(store.read("a"))
     np.testing.assert_array_equal(found, labels)
@@ -149,8 +149,8 @@ def test_what_cannot_be_is_refused():
         FOUND.mask(levels[:1], SIZE)
     with pytest.raises(ValueError, match=r"objects drawn at several sizes: \[\(30, 80\), \(60, 80\)\]"):
         joined([levels, levels[:, :30]])
-    for wrong in ({"objects": False}, {"fill_holes": 9}):
-        with pytest.raises(ValueError, match="expected objects=True and fill_holes=0"):
+    for wrong in ({"objects": False}, {"fill_holes": 9}, {"border": True}):
+        with pytest.raises(ValueError, match="expected objects=True, border=False and fill_holes=0"):
             Rule(**{"objects": True, "detected": True, **wrong})
 
 
