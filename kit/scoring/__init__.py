@@ -2,7 +2,9 @@
 
 confusion.py    the confusion matrix, and IoU, Dice and accuracy from it
 overlapping.py  the same of classes that may overlap, a matrix each
-instances.py    the precision of objects
+matching.py     pairs of true and predicted objects, and what became of each object
+instances.py    precision and F-beta of objects (instance_metrics.py: as metrics)
+panoptic.py     panoptic quality
 boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
 boundary_iou.py IoU of the strips along the outlines
@@ -48,19 +50,27 @@ from kit.scoring.confusion import (
 )
 from kit.scoring.crossfit import CrossFit, crossfit, crossfit_search
 from kit.scoring.distances import MeanSurfaceDice, hd95, mean_hd95, surface_dice, surface_distances
-from kit.scoring.instances import instance_precision
+from kit.scoring.instance_metrics import InstanceFBeta, InstancePrecision, InstancePrecisionPerClass
+from kit.scoring.instances import (
+    instance_f_beta,
+    instance_precision,
+    instance_precision_per_class,
+    instance_precisions,
+)
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
+from kit.scoring.matching import match
 from kit.scoring.metrics import (
     DatasetDice,
     DatasetIoU,
-    InstancePrecision,
     MeanDice,
     MeanDicePerClass,
     MeanIoU,
     Metric,
     PrecisionOverThresholds,
 )
+from kit.scoring.panoptic import PanopticQuality, panoptic_counts, panoptic_means, panoptic_quality, panoptic_scores
 from kit.scoring.tune import tune
+from kit.system.segments import Segments
 
 if TYPE_CHECKING:
     from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
@@ -74,7 +84,9 @@ __all__ = [
     "CrossFit",
     "DatasetDice",
     "DatasetIoU",
+    "InstanceFBeta",
     "InstancePrecision",
+    "InstancePrecisionPerClass",
     "Interval",
     "MaskPool",
     "MeanBoundaryIoU",
@@ -84,9 +96,11 @@ __all__ = [
     "MeanSurfaceDice",
     "Metric",
     "Mix",
+    "PanopticQuality",
     "PixelPool",
     "PrecisionOverThresholds",
     "Scores",
+    "Segments",
     "band_histogram",
     "binary_scores",
     "blend",
@@ -103,7 +117,10 @@ __all__ = [
     "frequency_weighted_iou",
     "hd95",
     "holm",
+    "instance_f_beta",
     "instance_precision",
+    "instance_precision_per_class",
+    "instance_precisions",
     "interval",
     "interval_of_calibration",
     "interval_of_metric",
@@ -111,11 +128,16 @@ __all__ = [
     "iou",
     "layer_of",
     "level_histogram",
+    "match",
     "mean_accuracy",
     "mean_boundary_f1",
     "mean_dice",
     "mean_hd95",
     "mean_iou",
+    "panoptic_counts",
+    "panoptic_means",
+    "panoptic_quality",
+    "panoptic_scores",
     "pixel_accuracy",
     "read_oof_csv",
     "reliability",

@@ -1,5 +1,7 @@
 """The metrics of competitions. A metric counts in each image, and scores sums of these counts.
 
+Those of objects are in instance_metrics.py and panoptic.py.
+
 Counts that add up make everything else cheap: the score of a fold or a group, and the interval, need no image again.
 A metric of your own is one small class, for example the share of images without a single wrong pixel:
 
@@ -35,7 +37,6 @@ import numpy as np
 
 from kit.scoring import confusion, overlapping
 from kit.scoring.confusion import confusion_matrix, dice, foreground_scores
-from kit.scoring.instances import as_labels, instance_precision
 from kit.scoring.overlapping import class_matrices
 
 
@@ -240,25 +241,6 @@ class PrecisionOverThresholds:
         exceeded = 20 * hits[..., None] > np.arange(10, 20) * (hits + wrong)[..., None]
         precision = np.where(hits + wrong > 0, exceeded.mean(axis=-1), 1.0)
         return np.stack([precision, np.ones_like(precision)], axis=-1)
-
-
-@dataclass(frozen=True)
-class InstancePrecision:
-    """The precision of objects over the IoU thresholds .50, .55, … .95 in each image, averaged over images (DSB 2018).
-
-    Of u8 masks the objects are the connected components. See kit.scoring.instances.
-    """
-
-    name: ClassVar[str] = "mean precision of objects over IoU thresholds"
-    ratio: ClassVar[bool] = True
-    score = staticmethod(score_ratio)
-
-    def counts(self, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        """The precision of the image, and 1. Pixels with truth 255 in u8 are background in both."""
-        ignored = truth == 255 if truth.dtype == np.uint8 else None
-        if ignored is not None and ignored.any():
-            prediction = np.where(ignored, prediction.dtype.type(0), prediction)
-        return np.array([instance_precision(as_labels(truth), as_labels(prediction)), 1.0])
 
 
 def check_counts(metric: Metric, counts: Sequence[np.ndarray], ids: Sequence[str]) -> np.ndarray:

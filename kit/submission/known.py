@@ -8,7 +8,8 @@ import numpy as np
 
 from kit.data.dataset import Dataset
 from kit.folds.area import area_group_kfold
-from kit.scoring.metrics import InstancePrecision, MeanDice, PrecisionOverThresholds
+from kit.scoring.instance_metrics import InstancePrecision
+from kit.scoring.metrics import MeanDice, PrecisionOverThresholds
 from kit.submission.compare import compare_masks
 from kit.submission.competition import Competition
 from kit.submission.dialect import Dialect

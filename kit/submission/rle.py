@@ -8,17 +8,23 @@ does that; each of its runs is as long as it can be. Other starts and other cell
 The kernels are serial and release Python's lock (GIL), so several threads can encode at once.
 """
 
+import itertools
 import operator
 from collections.abc import Iterable
 
 import cv2
 import numpy as np
 
+from kit.submission.rle_kernels import (
+    find_edges,
+    find_label_runs,
+    format_objects,
+    format_runs,
+    group_runs,
+    parse_runs,
+)
 from kit.system.edges import mask_of_edges, new_edges
-from kit.system.kernels import kernel
-
-_BLOCK = 128  # bytes compared together; most blocks of a mask hold one value only
-_PAIRS = np.array([[48 + number // 10, 48 + number % 10] for number in range(100)], np.uint8)  # "00" to "99"
+from kit.system.objects import check_labels, in_words, label_image
 
 
 def encode(mask: np.ndarray, order: str = "C") -> str:
@@ -29,7 +35,7 @@ def encode(mask: np.ndarray, order: str = "C") -> str:
     """
     pixels = _flatten(mask, order)
     edges = new_edges(pixels.size)
-    count = _find_edges(pixels, pixels[: pixels.size // 8 * 8].view(np.uint64), edges)
+    count = find_edges(pixels, pixels[: pixels.size // 8 * 8].view(np.uint64), edges)
     if count < 0:
         values = np.unique(mask)
         shown = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
@@ -42,29 +48,46 @@ def encode_edges(edges: np.ndarray, pixels: int) -> str:
 
     edges: int32 or int64 (2R,), rising. Even entries begin a run, odd ones are the first pixel after it.
     """
-    # each number with its blank, and room for digits that are written in eights and then overwritten
-    text = np.empty(edges.size * (len(str(pixels)) + 1) + 24, np.uint8)
-    begin = _format_runs(edges, text)
+    text = _new_text(edges.size, pixels)
+    begin = format_runs(edges, text)
     return str(memoryview(text)[begin:], "ascii")
 
 
 def encode_objects(labels: np.ndarray, order: str = "C") -> list[str]:
     """Run-length encode every object of a label image, in the order of their first pixels; [] where there is none.
 
-    labels: whole numbers (H, W), 0 for the background and a label an object, gaps allowed. Each object's text is that
-    of `encode(labels == label, order)`. One pass over the pixels finds the runs of all. Raises ValueError on another
-    dtype, number of dimensions, and on labels below 0 or from 2³¹ on.
+    Each object's text is that of `encode(labels == label, order)`. Arguments and errors are those of `encode_labels`.
     """
-    pixels = _flatten_labels(labels, order)
-    starts, ends, owners = new_edges(pixels.size), new_edges(pixels.size), new_edges(pixels.size)
-    count = _find_runs(pixels, starts, ends, owners)
-    starts, ends, owners = starts[:count], ends[:count], owners[:count]
-    grouped = np.argsort(owners, kind="stable")
-    edges = np.stack([starts[grouped], ends[grouped]], axis=1).reshape(-1)
-    begin = np.flatnonzero(np.diff(owners[grouped], prepend=-1))  # of each object among the sorted runs
-    end = np.append(begin[1:], count)
-    first = np.argsort(starts[grouped][begin])
-    return [encode_edges(edges[2 * begin[at] : 2 * end[at]], pixels.size) for at in first]
+    return list(encode_labels(labels, order).values())
+
+
+def encode_labels(labels: np.ndarray, order: str = "C") -> dict[int, str]:
+    """Run-length encode every object of a label image: label -> text, in the order of their first pixels.
+
+    labels: whole numbers (H, W), 0 for the background and a label an object, gaps allowed. One pass over the pixels
+    finds the runs of all. Raises ValueError on another dtype, number of dimensions, and on labels below 0 or from 2³¹.
+    """
+    pixels, words = in_words(_ordered_labels(labels, order))
+    starts, ends, owners = (new_edges(pixels.size) for _ in range(3))
+    runs = find_label_runs(pixels, words, starts, ends, owners)
+    if runs < 0:
+        check_labels(labels)
+    size = 1 << (2 * runs).bit_length()
+    keys, numbers = np.full(size, -1, np.int64), np.empty(size, np.int64)
+    names, edges, stops = np.empty(runs, np.int32), np.empty(2 * runs, ends.dtype), np.empty(runs, np.int64)
+    count = group_runs(starts[:runs], ends[:runs], owners[:runs], keys, numbers, names, edges, stops)
+    text, begins = _new_text(2 * runs, pixels.size), np.empty(count, np.int64)
+    format_objects(edges, stops[:count], text, begins)
+    first = begins[0] if count else text.size
+    written = str(memoryview(text)[first:], "ascii")
+    places = [*(begins - first).tolist(), len(written)]
+    texts = (written[begin:end] for begin, end in itertools.pairwise(places))
+    return dict(zip(names[:count].tolist(), texts, strict=True))
+
+
+def _new_text(numbers: int, pixels: int) -> np.ndarray:
+    """Room for so many numbers up to `pixels`, each with a blank, and for digits that are written in eights."""
+    return np.empty(numbers * (len(str(pixels)) + 1) + 24, np.uint8)
 
 
 def decode(rle: str, shape: tuple[int, int], order: str = "C") -> np.ndarray:
@@ -110,7 +133,7 @@ def runs(rle: str, pixels: int | None = None) -> np.ndarray:
     text = np.frombuffer(rle.encode(errors="replace"), np.uint8)
     limit = np.iinfo(np.int64).max // 16 if pixels is None else pixels
     found = np.empty(((text.size + 3) // 4, 2), np.int64)  # a run is four bytes at least, with its blank
-    count = _parse_runs(text, limit, found)
+    count = parse_runs(text, limit, found)
     if count < 0:
         raise ValueError(f"malformed run-length encoding: {_complaint(rle.split(' '), limit)}")
     return found[:count]
@@ -145,16 +168,14 @@ def _flatten(mask: np.ndarray, order: str) -> np.ndarray:
     return _transpose(np.ascontiguousarray(mask)).reshape(-1)
 
 
-def _flatten_labels(labels: np.ndarray, order: str) -> np.ndarray:
-    """Return the labels in this order, int32 (H * W)."""
+def _ordered_labels(labels: np.ndarray, order: str) -> np.ndarray:
+    """Return the labels, int32, such that memory has them in this order."""
     _check_order(order)
     labels = np.asarray(labels)
     if labels.dtype.kind not in "biu" or labels.ndim != 2:
         raise ValueError(f"a label image to encode holds whole numbers (H, W), got {labels.dtype} {labels.shape}")
-    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < 2**31:
-        raise ValueError(f"labels are 0 to 2^31 - 1, got {labels.min()} to {labels.max()}")
-    labels = np.ascontiguousarray(labels, np.int32)
-    return (labels if order == "C" else _transpose(labels)).reshape(-1)
+    labels = label_image(labels)
+    return labels if order == "C" else _transpose(labels)
 
 
 def _transpose(mask: np.ndarray) -> np.ndarray:
@@ -162,155 +183,8 @@ def _transpose(mask: np.ndarray) -> np.ndarray:
     return cv2.transpose(mask).reshape(mask.shape[::-1]) if mask.size else mask.reshape(mask.shape[::-1])
 
 
-@kernel
-def _find_edges(pixels, words, edges):
-    """Write where the value changes, from 0 before the first pixel to 0 after the last; return how many times.
-
-    words: the same bytes, eight at a time. Even entries of `edges` are starts of runs, odd ones their ends.
-    Returns -1 when a byte is neither 0 nor 1.
-    """
-    count = 0
-    value = np.uint8(0)
-    alike = np.uint64(0)  # the value, eight times
-    seen = np.uint64(0)
-    words_of_block = _BLOCK // 8
-    for block in range(0, words.size // words_of_block * words_of_block, words_of_block):
-        different = np.uint64(0)
-        for word in range(block, block + words_of_block):
-            different |= words[word] ^ alike
-        if different == 0:
-            continue
-        for word in range(block, block + words_of_block):
-            if words[word] == alike:
-                continue
-            seen |= words[word]
-            for i in range(word * 8, word * 8 + 8):
-                edges[count] = i  # written always, kept rarely: on noise the processor would mispredict a branch here
-                count += pixels[i] != value
-                value = pixels[i]
-            alike = np.uint64(value) * np.uint64(0x0101010101010101)
-    for i in range(words.size // words_of_block * _BLOCK, pixels.size):
-        edges[count] = i
-        count += pixels[i] != value
-        value = pixels[i]
-        seen |= np.uint64(value)
-    if value:
-        edges[count] = pixels.size
-        count += 1
-    return count if seen & np.uint64(0xFEFEFEFEFEFEFEFE) == 0 else -1
-
-
-@kernel
-def _find_runs(labels, starts, ends, owners):
-    """Write where each run of one label begins and ends, and whose it is; return how many there are. 0 has none."""
-    count = 0
-    value = np.int32(0)
-    for i in range(labels.size):
-        if labels[i] == value:
-            continue
-        if value != 0:
-            ends[count] = i
-            count += 1
-        value = labels[i]
-        starts[count] = i
-        owners[count] = value
-    if value != 0:
-        ends[count] = labels.size
-        count += 1
-    return count
-
-
-@kernel
-def _format_runs(edges, text):
-    """Write "start length …" as ASCII up to the end of `text`; return where it begins.
-
-    The numbers are written from the last to the first, eight digits at a time. The zeros in front of a number are
-    overwritten by the number before it.
-    """
-    ten = np.uint64(10)  # numba divides uint64 by a plain int in floating point
-    at = text.size
-    digits, least = 19, ten ** np.uint64(18)  # digits of the current start, and the least number with as many
-    for i in range(edges.size - 2, -2, -2):
-        start, length = np.uint64(edges[i]) + np.uint64(1), np.uint64(edges[i + 1] - edges[i])
-        _write_digits(length, text, at)
-        at -= 1
-        bound = ten
-        while length >= bound:
-            bound *= ten
-            at -= 1
-        at -= 1
-        text[at] = 32  # a blank
-        _write_digits(start, text, at)
-        while start < least:
-            least //= ten
-            digits -= 1
-        at -= digits + 1
-        text[at] = 32
-    return min(at + 1, text.size)
-
-
-@kernel
-def _write_digits(number, text, end):
-    """Write `number` (uint64) before text[end], with zeros in front of it up to a multiple of eight digits.
-
-    Pairs of digits are computed independently; single digits, by repeated division, would wait for each other.
-    """
-    myriad = np.uint64(10_000)
-    if number < np.uint64(10):
-        text[end - 1] = np.uint64(48) + number  # 48 is "0"
-        return
-    while number:
-        for _ in range(2):
-            rest = number // myriad
-            _write_four(number - rest * myriad, text, end)
-            number = rest
-            end -= 4
-
-
-@kernel
-def _write_four(number, text, end):
-    high = number // np.uint64(100)
-    low = number - high * np.uint64(100)
-    text[end - 4] = _PAIRS[high, 0]
-    text[end - 3] = _PAIRS[high, 1]
-    text[end - 2] = _PAIRS[low, 0]
-    text[end - 1] = _PAIRS[low, 1]
-
-
-@kernel
-def _parse_runs(text, limit, found):
-    """Read "start length …" into `found` (R, 2), starts from 0; return R, or -1 when malformed."""
-    tokens = 0
-    end = 0  # of the last run
-    at = 0
-    while at < text.size:
-        if text[at] == 32:
-            at += 1
-            continue
-        number = 0
-        while at < text.size and text[at] != 32:
-            if text[at] < 48 or text[at] > 57 or number > limit:
-                return -1
-            number = number * 10 + np.int64(text[at] - 48)
-            at += 1
-        if number < 1 or number > limit:
-            return -1
-        run = tokens // 2
-        if tokens % 2 == 0:
-            found[run, 0] = number - 1
-            if number <= end:
-                return -1
-        else:
-            found[run, 1] = number
-            end = found[run, 0] + number
-            if end > limit:
-                return -1
-        tokens += 1
-    return tokens // 2 if tokens % 2 == 0 else -1
-
-
 def _complaint(pieces: list[str], limit: int) -> str:
-    """Say in words what `_parse_runs` refused. It is slow, and called only then."""
+    """Say in words what `parse_runs` refused. It is slow, and called only then."""
     tokens = [piece for piece in pieces if piece]
     start = end = 0
     for i, token in enumerate(tokens):

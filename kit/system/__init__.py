@@ -9,6 +9,7 @@ clock.py    process_started: what a time limit counts from
 kernels.py  kernel: the decorator of compiled functions
 edges.py    new_edges, mask_of_edges: where the value of a mask changes
 objects.py  components, label_pairs: the objects of masks and label images
+segments.py Segments: a label image and the class of each label
 """
 
 from kit.system.contents import name_contents

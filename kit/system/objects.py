@@ -6,6 +6,8 @@ import numpy as np
 from kit.system.kernels import kernel
 
 CONNECTIVITY = 8  # pixels that touch at a corner are of one object
+BLOCK = 16  # pixels of a label image that are compared together
+TWICE = np.uint64(0x1_0000_0001)  # a label times this is two of it in a word
 
 
 def components(mask: np.ndarray, min_area: int = 1, largest: bool = False) -> np.ndarray:
@@ -75,65 +77,99 @@ def label_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.n
     first, second: integers from 0 to 2³¹ - 1 of one shape, gaps allowed. One pass over the pixels; the memory is that
     of the pairs. Pairs come sorted. Raises ValueError on other dtypes, values below 0 and shapes that differ.
     """
-    first, second = _labels(first), _labels(second)
+    first, second = label_image(first), label_image(second)
     if first.shape != second.shape:
         raise ValueError(f"two label images differ in shape: {first.shape} and {second.shape}")
-    first, second = first.reshape(-1), second.reshape(-1)
+    flat, words = zip(in_words(first), in_words(second), strict=True)
     keys, counts, at = np.full(1024, -1, np.int64), np.zeros(1024, np.int64), 0
-    while (at := _add_pairs(first, second, at, keys, counts)) < first.size:
+    while (at := _add_pairs(*flat, *words, at, keys, counts)) < first.size:
+        if at < 0:
+            check_labels(first)
+            check_labels(second)
         used = keys >= 0
         wider = np.full(4 * keys.size, -1, np.int64), np.zeros(4 * keys.size, np.int64)
         _move_pairs(keys[used], counts[used], *wider)
         keys, counts = wider
-    used = keys >= 0
-    order = np.argsort(keys[used])
-    keys, counts = keys[used][order], counts[used][order]
+    used = np.flatnonzero(keys >= 0)
+    used = used[np.argsort(keys[used])]
+    keys, counts = keys[used], counts[used]
     return keys >> 32, keys & 0xFFFFFFFF, counts
 
 
-def _labels(image: np.ndarray) -> np.ndarray:
+def label_image(image: np.ndarray) -> np.ndarray:
+    """The label image as int32, contiguous. Raises ValueError where it does not hold whole numbers below 2³¹.
+
+    Labels below 0 of an int32 image are left to the kernels, which meet every label anyway.
+    """
     image = np.asarray(image)
     if image.dtype.kind not in "biu":
         raise ValueError(f"a label image holds whole numbers, got {image.dtype}")
-    if image.size and not 0 <= int(image.min()) <= int(image.max()) < 2**31:
-        raise ValueError(f"labels are 0 to 2^31 - 1, got {image.min()} to {image.max()}")
+    if image.dtype.itemsize > 2 and image.dtype != np.int32:
+        check_labels(image)
     return np.ascontiguousarray(image, np.int32)
 
 
+def in_words(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A label image of `label_image` as (pixels, ) int32, and the same pixels two at a time, u64: for kernels."""
+    flat = labels.reshape(-1)
+    words = flat[: flat.size // 2 * 2].view(np.uint64)
+    return (flat, words) if words.flags.aligned else in_words(flat.copy())
+
+
+def check_labels(image: np.ndarray) -> None:
+    """Raise ValueError unless all labels are 0 to 2³¹ - 1."""
+    if image.size and not 0 <= int(image.min()) <= int(image.max()) < 2**31:
+        raise ValueError(f"labels are 0 to 2^31 - 1, got {image.min()} to {image.max()}")
+
+
 @kernel
-def _add_pairs(first, second, at, keys, counts):
+def _add_pairs(first, second, first_words, second_words, at, keys, counts):
     """Count pairs from pixel `at` on in a hash table; return the pixel at which it is half full, or the size.
 
-    keys: first · 2³² + second, -1 where free; a power of two of them. Neighbours are mostly alike and need no look-up.
+    keys: first · 2³² + second, -1 where free; a power of two of them. words: the same labels, two at a time. Neighbours
+    are mostly alike: BLOCK pixels that are all like the pixel before them need no look-up. -1 where a label is below 0.
     """
     mask, left = keys.size - 1, keys.size // 2
     for i in range(keys.size):
         left -= keys[i] >= 0
     place, last = 0, np.int64(-1)
-    for i in range(at, first.size):
-        key = (np.int64(first[i]) << 32) | np.int64(second[i])
-        if key != last:
-            place = _place(key, keys, mask)
-            if keys[place] < 0:
-                if left <= 0:
-                    return i
-                keys[place] = key
-                left -= 1
-            last = key
-        counts[place] += 1
+    like_first, like_second = np.uint64(0), np.uint64(0)  # the labels of the last pixel, twice
+    for begin in range(at // BLOCK * BLOCK, first.size, BLOCK):
+        end = min(begin + BLOCK, first.size)
+        if last >= 0 and end - begin == BLOCK:
+            differs = np.uint64(0)
+            for word in range(begin // 2, begin // 2 + BLOCK // 2):
+                differs |= (first_words[word] ^ like_first) | (second_words[word] ^ like_second)
+            if differs == 0:
+                counts[place] += BLOCK
+                continue
+        for i in range(max(at, begin), end):
+            key = (np.int64(first[i]) << 32) | np.int64(second[i])
+            if key != last:
+                if (first[i] | second[i]) < 0:
+                    return -1
+                place = place_of(key, keys, mask)
+                if keys[place] < 0:
+                    if left <= 0:
+                        return i
+                    keys[place] = key
+                    left -= 1
+                last = key
+            counts[place] += 1
+        like_first, like_second = np.uint64(first[end - 1]) * TWICE, np.uint64(second[end - 1]) * TWICE
     return first.size
 
 
 @kernel
 def _move_pairs(old_keys, old_counts, keys, counts):
     for i in range(old_keys.size):
-        place = _place(old_keys[i], keys, keys.size - 1)
+        place = place_of(old_keys[i], keys, keys.size - 1)
         keys[place] = old_keys[i]
         counts[place] = old_counts[i]
 
 
 @kernel
-def _place(key, keys, mask):
+def place_of(key, keys, mask):
     """Where the key is in the table, or the free place where it belongs."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     place = np.int64(mixed >> np.uint64(32)) & mask

@@ -24,8 +24,7 @@ from kit.recipe import finish
 from kit.runs import Plan, Submission, fit_fold
 from kit.runs.oof import oof_masks, predictor
 from kit.runs.training import load
-from kit.scoring import DatasetDice, MeanDice, MeanIoU, confusion_matrix
-from kit.scoring.metrics import InstancePrecision
+from kit.scoring import DatasetDice, InstancePrecision, MeanDice, MeanIoU, confusion_matrix
 from kit.submission import Competition, Dialect, rle
 from kit.training import adamw, supervised, warmup_cosine
 
