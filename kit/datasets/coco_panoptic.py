@@ -12,7 +12,6 @@ categories occur once or never. Classes of things come first.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -25,16 +24,9 @@ from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.names import nfc
 from kit.datasets.reading import check_size
 from kit.system.files import check_id, raise_all
+from kit.system.segments import Segments
 
 MOST_THINGS = 255  # of an image, in training: they are numbered in u8
-
-
-class PanopticTruth(NamedTuple):
-    """labels: int32 (H, W), 0 = void, and 1 … S. classes: int64 (S,) of the segments. crowd: bool (S,)."""
-
-    labels: np.ndarray
-    classes: np.ndarray
-    crowd: np.ndarray
 
 
 class CocoPanoptic(Dataset):
@@ -81,10 +73,10 @@ class CocoPanoptic(Dataset):
     def read_mask(self, id: str) -> np.ndarray:
         """Read the class of each pixel -> u8 (H, W), 255 is void; pixels of a crowd have its class. Raises as below."""
         truth = self.read_panoptic(id)
-        return np.concatenate([[IGNORED], truth.classes]).astype(np.uint8)[truth.labels]
+        return np.array([IGNORED, *truth.classes.values()], np.uint8)[truth.labels]
 
-    def read_panoptic(self, id: str) -> PanopticTruth:
-        """Read the segments of an image, those of the JSON in its order.
+    def read_panoptic(self, id: str) -> Segments:
+        """Read the segments of an image: labels int32 (H, W), 0 = void, and 1, 2, … in the order of the JSON.
 
         Segments of stuff that are of one class are one segment: of a super-category as plant there may be several.
         Raises BadImage, KeyError for an unknown id, and ValueError where the PNG and the JSON do not agree.
@@ -96,19 +88,19 @@ class CocoPanoptic(Dataset):
         if wrong := (set(found.tolist()) - {0}) ^ listed:
             few = ", ".join(map(str, sorted(wrong)[:5]))
             raise ValueError(f"annotations/{name}: its segments are not those of the JSON; in one of both alone: {few}")
-        numbers, classes, crowd = {0: 0}, [], []
+        numbers, classes, crowd = {0: 0}, [], set()
         merged: dict[int, int] = {}  # class of stuff -> its number
         for segment in segments:
             own = self._class_of[segment["category_id"]]
             if own not in merged:
                 classes.append(own)
-                crowd.append(bool(segment["iscrowd"]))
+                crowd |= {len(classes)} if segment["iscrowd"] else set()
             numbers[segment["id"]] = merged.get(own, len(classes))
             if own >= self.num_things:
                 merged[own] = numbers[segment["id"]]
         table = np.array([numbers[one] for one in found.tolist()], np.int32)
         labels = check_size(table[places.reshape(pixels.shape[:2])], self.shape(id), name, self._image_path(id))
-        return PanopticTruth(labels, np.array(classes, np.int64), np.array(crowd, bool))
+        return Segments.numbered(labels, classes)._replace(crowd=crowd)
 
     def read_layers(self, id: str) -> np.ndarray:
         """What training sees of an image -> u8 (H, W, 2): the class of each pixel, and the number of its thing.
@@ -117,10 +109,9 @@ class CocoPanoptic(Dataset):
         than MOST_THINGS things the smallest are void.
         """
         truth = self.read_panoptic(id)
-        classes = np.concatenate([[IGNORED], truth.classes])
+        classes = np.array([IGNORED, *truth.classes.values()])
         areas = np.bincount(truth.labels.reshape(-1), minlength=len(classes))
-        is_thing = np.concatenate([[False], (truth.classes < self.num_things) & ~truth.crowd]) & (areas > 0)
-        things = np.flatnonzero(is_thing)
+        things = np.setdiff1d(np.flatnonzero((classes < self.num_things) & (areas > 0)), list(truth.crowd))
         kept = np.sort(things[np.argsort(-areas[things], kind="stable")][:MOST_THINGS])
         classes[np.setdiff1d(things, kept)] = IGNORED
         numbers = np.zeros(len(classes), np.int64)

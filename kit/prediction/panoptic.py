@@ -14,21 +14,14 @@ things is a thing. Things of a class that touch are one then, also where every p
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from kit.system.objects import components
+from kit.system.segments import Segments
 
 STUFF_AREA = 64 * 64  # pixels, of the authors' code
 THING_AREA = 2500  # pixels, of components: the smaller ones of a network's map are mostly noise
-
-
-class Segments(NamedTuple):
-    """labels: int32 (H, W), 0 = void, and 1 … S. classes: int64 (S,), the class of segment 1, 2, …"""
-
-    labels: np.ndarray
-    classes: np.ndarray
 
 
 def merge(
@@ -38,7 +31,7 @@ def merge(
     stuff: Collection[int],
     stuff_area: int = STUFF_AREA,
 ) -> Segments:
-    """Objects first, then stuff where no object is.
+    """Objects first, then stuff where no object is: Segments with the labels 1, 2, …, int32 (H, W), 0 = void.
 
     objects: a label image int32 (H, W), 0 = none, and 1 … n. classes: (n,) of each object. semantic: (H, W) the class
     of each pixel, of the same numbers; where it says a thing and no object is, the pixel is void. stuff: the classes of
@@ -57,7 +50,7 @@ def merge(
         if (pixels := np.count_nonzero(own)) and pixels >= stuff_area:
             added.append(k)
             labels[own] = len(classes) + len(added)
-    return Segments(labels, np.concatenate([classes, np.array(added, np.int64)]))
+    return Segments.numbered(labels, [*classes.tolist(), *added])
 
 
 def by_components(
