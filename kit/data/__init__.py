@@ -49,6 +49,7 @@ _FILES = {  # a public name and its file; imported when first used, because PyTo
     "foreground_target": "label_images",
     "object_labels": "label_images",
     "resize_labels": "label_images",
+    "whole_objects": "label_images",
     "border_target": "borders",
     "RunMask": "run_masks",
     "ScaledRegions": "scaled",

@@ -1,14 +1,17 @@
 """Label images on their way to training: in u16, never shrunk, and what a loss may see of them.
 
     Plan(…, target=border_target)            kit.data.borders: objects and the borders between them
-    Plan(…, target=object_labels)            the label image itself, for networks that find objects
+    Plan(…, target=object_labels)            the label image itself
+    Plan(…, target=whole_objects)            for networks that find objects: each connected part a label of its own
 
 A plan's `target` is called after augmentation, on each crop.
 """
 
 import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
+SLIVER = 9  # pixels of a part of an object at the edge of a crop
 MOST = np.iinfo(np.uint16).max  # objects of an image: OpenCV moves u16, not int32
 
 
@@ -46,6 +49,27 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def object_labels(labels: np.ndarray) -> np.ndarray:
     """A target: the label image itself, i64 (h, w), 0 for the background. Its labels may have gaps."""
     return labels.astype(np.int64)
+
+
+def whole_objects(labels: np.ndarray) -> np.ndarray:
+    """A target for networks that learn boxes: i64 (h, w), each connected part of a label as an object of its own.
+
+    A crop may cut an object in two, and an augmentation that mirrors the border may show a part of it twice: a box
+    around both would hold what lies between them. Slivers are background: parts of fewer than SLIVER pixels at the edge
+    of the crop, or beside another part of the object.
+    """
+    found, number = np.zeros(labels.shape, np.int64), 0
+    for label, window in enumerate(find_objects(labels), start=1):
+        if window is None:
+            continue
+        part, into = (labels[window] == label).view(np.uint8), found[window]
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8, ltype=cv2.CV_32S)
+        at_edge = any(side.start == 0 or side.stop == length for side, length in zip(window, labels.shape, strict=True))
+        least = SLIVER if at_edge or count > 2 else 0
+        for own in np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= least) + 1:
+            number += 1
+            into[parts == own] = number
+    return found
 
 
 def foreground_target(labels: np.ndarray) -> np.ndarray:
