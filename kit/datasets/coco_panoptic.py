@@ -26,7 +26,7 @@ from kit.datasets.reading import check_size
 from kit.system.files import check_id, raise_all
 from kit.system.segments import Segments
 
-MOST_THINGS = 255  # of an image, in training: they are numbered in u8
+MOST_SEGMENTS = 253  # of an image, in training: they are numbered in u8, from 2, and 255 is padding
 
 
 class CocoPanoptic(Dataset):
@@ -102,21 +102,27 @@ class CocoPanoptic(Dataset):
         labels = check_size(table[places.reshape(pixels.shape[:2])], self.shape(id), name, self._image_path(id))
         return Segments.numbered(labels, classes)._replace(crowd=crowd)
 
-    def read_layers(self, id: str) -> np.ndarray:
-        """What training sees of an image -> u8 (H, W, 2): the class of each pixel, and the number of its thing.
+    def read_layers(self, id: str, resizing: Resizing = Resizing(None)) -> np.ndarray:  # noqa: B008 (frozen)
+        """What training sees of an image -> u8 (h, w, 2): the class of each pixel, and the number of its thing.
 
-        Classes are as in read_mask. Things are numbered from 1; stuff, void and crowds have 0. Where an image has more
-        than MOST_THINGS things the smallest are void.
+        Classes are as in read_mask. Things are numbered from 1; stuff, void, crowds and the padding of `resizing` have
+        0. Where an image has more than MOST_SEGMENTS segments the smallest things are void.
         """
         truth = self.read_panoptic(id)
         classes = np.array([IGNORED, *truth.classes.values()])
         areas = np.bincount(truth.labels.reshape(-1), minlength=len(classes))
         things = np.setdiff1d(np.flatnonzero((classes < self.num_things) & (areas > 0)), list(truth.crowd))
-        kept = np.sort(things[np.argsort(-areas[things], kind="stable")][:MOST_THINGS])
-        classes[np.setdiff1d(things, kept)] = IGNORED
-        numbers = np.zeros(len(classes), np.int64)
-        numbers[kept] = np.arange(1, len(kept) + 1)
-        return np.stack([classes, numbers], axis=1).astype(np.uint8)[truth.labels]
+        lost = max(0, len(classes) - 1 - MOST_SEGMENTS)
+        left_out = things[np.argsort(areas[things], kind="stable")][:lost]
+        things = np.setdiff1d(things, left_out)
+        layers = np.stack([classes, np.zeros_like(classes)], axis=1)
+        layers[things, 1], layers[left_out, 0] = np.arange(1, len(things) + 1), IGNORED
+        # one image of codes is resized, so that a pixel's class and thing are of one segment
+        segments = np.setdiff1d(np.arange(1, len(classes)), left_out)
+        codes, table = np.ones(len(classes), np.uint8), np.full((256, 2), (IGNORED, 0), np.uint8)
+        codes[segments] = np.arange(2, len(segments) + 2)
+        table[codes[segments]] = layers[segments]
+        return table[resizing.mask(codes[truth.labels])]
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image, as the JSON says."""
@@ -173,9 +179,8 @@ class PanopticReader:
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
         """Image (h, w, 3) and layers u8 (h, w, 2) of `id`."""
-        layers = self.resizing.mask(self.dataset.read_layers(id))
-        layers[layers[..., 0] == IGNORED, 1] = 0  # padding is void, and no thing
-        return self.resizing.image(self.dataset.read_image(id)), layers
+        image = self.resizing.image(self.dataset.read_image(id))
+        return image, self.dataset.read_layers(id, self.resizing)
 
 
 def _read_json(data: DataFolder, name: str) -> dict:

@@ -70,10 +70,15 @@ def drawn_levels(
     return joined([joined([_drawn(view, content, size) for view in views]) for views in found])
 
 
-def _drawn(found: "Detections", content: tuple[slice, slice], size: tuple[int, int]) -> np.ndarray:
+def at_own_size(found: "Detections", content: tuple[slice, slice], size: tuple[int, int]) -> "Detections":
+    """The same with boxes in pixels of the image at its own `size`, (H, W). content: as of drawn_levels."""
     starts = [float(part.start) for part in content]
     factors = [side / (part.stop - part.start) for side, part in zip(size, content, strict=True)]
-    drawn = draw(_moved(found, starts, factors), size, least_score=LEAST)
+    return _moved(found, starts, factors)
+
+
+def _drawn(found: "Detections", content: tuple[slice, slice], size: tuple[int, int]) -> np.ndarray:
+    drawn = draw(at_own_size(found, content, size), size, least_score=LEAST)
     return object_levels(drawn.labels, found.scores.float().cpu().numpy()[drawn.kept])
 
 

@@ -1,27 +1,43 @@
 """One panoptic image of objects and a map of classes: every pixel has a class, and things are counted one by one.
 
-    things = draw(detections, size, least_score=0.5, box_iou=1.0)              kit.prediction.drawing
-    merged = merge(things.labels, classes_of_things, semantic, stuff)
+    merged = merge(*draw_things(detections, size), semantic, stuff=range(12, 27))
     alone = by_components(semantic, things=range(12), stuff=range(12, 27))     without a network that finds objects
 
 Paper: Kirillov, He, Girshick, Rother, Dollár 2018, "Panoptic Segmentation", section 4. Things come first, by falling
 score: those below .5 are left out, and those of which better ones have more than half; a thing keeps the pixels that
-are not taken yet. That is what `draw` does. Then stuff fills what is left, and a class of stuff with few pixels there
-is left out. The rest is void.
+are not taken yet: kit.prediction.drawing does that. Then stuff fills what is left, and a class of stuff with few pixels
+there is left out. The rest is void.
 
 by_components is what any semantic network reaches, and so the score to beat: each connected component of a class of
 things is a thing. Things of a class that touch are one then, also where every pixel is right.
 """
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kit.prediction.drawing import draw
 from kit.system.objects import components
 from kit.system.segments import Segments
 
+if TYPE_CHECKING:
+    from kit.models.mask_rcnn import Detections
+
 STUFF_AREA = 64 * 64  # pixels, of the authors' code
 THING_AREA = 2500  # pixels, of components: the smaller ones of a network's map are mostly noise
+
+
+def draw_things(
+    detections: "Detections", size: tuple[int, int], least_score: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """The things of a network in an image of `size` (H, W): their label image int32 (H, W), and the class of each.
+
+    detections: their classes from 1 are the classes from 0 here, so that things come before stuff. Boxes are not
+    compared again: the network did that.
+    """
+    drawn = draw(detections, size, least_score=least_score, box_iou=1.0)
+    return drawn.labels, np.asarray(detections.classes.cpu())[drawn.kept] - 1
 
 
 def merge(

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from coco_drawn import rewrite, write_coco
 
 from kit.data import Resizing, SegmentationDataset, check_dataset
 from kit.datasets import CocoPanoptic
-from kit.datasets.coco_panoptic import MOST_THINGS, PanopticReader
+from kit.datasets.coco_panoptic import MOST_SEGMENTS, PanopticReader
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data/coco_panoptic"
-CATEGORIES = [(1, "person", "human", 1), (3, "car", "vehicle", 1), (4, "bus", "vehicle", 1)]
-CATEGORIES += [(101, "tree", "plant", 0), (102, "grass", "plant", 0), (7, "kite", "sports", 1), (110, "sky", "air", 0)]
 SIZE = (40, 50)
 # id of a segment, category, crowd, rows, columns
 SEGMENTS = {
@@ -30,36 +28,19 @@ SEGMENTS = {
 
 
 def painted(segments):
+    """The ids of segments int (H, W), and category and crowd of each."""
     ids = np.zeros(SIZE, np.int64)
     for id, _, _, rows, columns in segments:
         ids[slice(*rows), slice(*columns)] = id
-    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
+    return ids, {id: (category, crowd) for id, category, crowd, *_ in segments}
 
 
-def write_coco(root: Path, segments=SEGMENTS, split="train2017") -> dict:
-    """A folder in COCO's layout; returns the content of the JSON."""
-    facts = {
-        "categories": [dict(zip(("id", "name", "supercategory", "isthing"), row, strict=True)) for row in CATEGORIES],
-        "images": [{"id": int(n), "file_name": f"{n}.jpg", "height": SIZE[0], "width": SIZE[1]} for n in segments],
-        "annotations": [],
-    }
-    for name, own in segments.items():
-        image, mask = root / split / f"{name}.jpg", root / f"annotations/panoptic_{split}/{name}.png"
-        for path, array in ((image, np.full((*SIZE, 3), 90, np.uint8)), (mask, painted(own))):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(path)
-        info = [{"id": id, "category_id": category, "iscrowd": crowd} for id, category, crowd, *_ in own]
-        facts["annotations"].append({"image_id": int(name), "file_name": f"{name}.png", "segments_info": info})
-    rewrite(root, facts, split)
-    return facts
-
-
-def rewrite(root, facts, split="train2017"):
-    (root / f"annotations/panoptic_{split}.json").write_text(json.dumps(facts))
+def drawn(root, segments=SEGMENTS):
+    return write_coco(root, {name: painted(own) for name, own in segments.items()})
 
 
 def test_segments_get_the_classes_that_were_asked_for(tmp_path):
-    write_coco(tmp_path)
+    drawn(tmp_path)
     data = CocoPanoptic(tmp_path)
     assert (data.name, data.ids, data.task) == ("coco_panoptic", sorted(SEGMENTS), "multiclass")
     assert data.classes == ("human", "vehicle", "sports", "plant", "air")  # things first
@@ -83,7 +64,7 @@ def test_segments_get_the_classes_that_were_asked_for(tmp_path):
 
 
 def test_zips_as_coco_packs_them_hold_the_same(tmp_path):
-    write_coco(tmp_path / "a")
+    drawn(tmp_path / "a")
     (tmp_path / "b/annotations").mkdir(parents=True)
     for name, folder in (("train2017", ""), ("panoptic_train2017", "annotations/")):
         with zipfile.ZipFile(tmp_path / f"b/{folder}{name}.zip", "w") as archive:
@@ -99,11 +80,11 @@ def test_zips_as_coco_packs_them_hold_the_same(tmp_path):
 
 
 def test_training_sees_classes_and_things_at_the_network_size(tmp_path):
-    write_coco(tmp_path)
+    drawn(tmp_path)
     samples = SegmentationDataset(
         PanopticReader(CocoPanoptic(tmp_path), Resizing((32, 32), keep_ratio=True)), ["000000000123"]
     )
-    layers = samples[0].mask.numpy()
+    layers = samples[0].mask.numpy()  # one thing and one class of stuff: no layer may be shrunk as a mask of 0 and 1
     assert layers.shape == (2, 32, 32)
     assert set(np.unique(layers[0])) == {0, 4, 255}
     np.testing.assert_array_equal(layers[1], layers[0] == 0)  # void around has no thing either
@@ -111,16 +92,16 @@ def test_training_sees_classes_and_things_at_the_network_size(tmp_path):
 
 def test_more_things_than_training_can_number_leave_the_smallest_void(tmp_path):
     cells = [(n + 1, 1, 0, (n // 25 * 2, n // 25 * 2 + 1 + (n % 2)), (n % 25 * 2, n % 25 * 2 + 2)) for n in range(300)]
-    write_coco(tmp_path, {"000000000001": cells})
+    drawn(tmp_path, {"000000000001": cells})
     data = CocoPanoptic(tmp_path)
     layers = data.read_layers("000000000001")
-    assert np.unique(layers[..., 1]).tolist() == list(range(MOST_THINGS + 1))
+    assert np.unique(layers[..., 1]).tolist() == list(range(MOST_SEGMENTS + 1))
     lost = (layers[..., 0] == 255) & (data.read_mask("000000000001") == 0)
-    assert np.count_nonzero(lost) == 45 * 2  # of 2 pixels, not of 4
+    assert np.count_nonzero(lost) == (300 - MOST_SEGMENTS) * 2  # of 2 pixels, not of 4
 
 
 def test_what_does_not_agree_is_named(tmp_path):
-    facts = write_coco(tmp_path)
+    facts = drawn(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"panoptic_val2017\.json"):
         CocoPanoptic(tmp_path, split="val2017")
     facts["annotations"][0]["segments_info"][0]["id"] = 4

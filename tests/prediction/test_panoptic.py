@@ -1,13 +1,12 @@
 """Things and stuff merged into one image, against the authors' steps on full-size masks, written out here."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
-from kit.prediction.drawing import draw
-from kit.prediction.panoptic import by_components, merge
+from kit.models.mask_rcnn import Detections
+from kit.prediction.panoptic import by_components, draw_things, merge
 
 SIZE = (90, 120)
 STUFF = (3, 4, 5)
@@ -49,9 +48,8 @@ def test_the_merge_is_that_of_the_paper():
         boxes, masks, scores, classes, semantic = scene(seed)
         # cells of 2 around: boxes are drawn whole, corners too
         ones = np.ones((12, 28, 28), np.float32) * 4
-        found = SimpleNamespace(boxes=boxes, scores=scores, classes=classes + 1, masks=ones)
-        things = draw(found, SIZE, least_score=0.5, box_iou=1.0)
-        merged = merge(things.labels, classes[things.kept], semantic, STUFF, stuff_area=500)
+        found = Detections(*map(torch.from_numpy, (boxes, scores, classes + 1, ones)))
+        merged = merge(*draw_things(found, SIZE), semantic, STUFF, stuff_area=500)
         labels, wanted = authors_way(masks, scores, classes, semantic, 500)
         np.testing.assert_array_equal(merged.labels, labels)
         assert list(merged.classes.items()) == list(enumerate(wanted, start=1))

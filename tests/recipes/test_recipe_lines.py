@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from coco_drawn import draw_coco
 from miniatures import draw_blood_cells, draw_camvid, draw_pets, draw_voc
 from recipe_server import WIDTH
 from torch import nn
@@ -33,6 +34,7 @@ RECIPES = {
     "carvana_effunet": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER}", 16),
     "carvana_fcn": (FEW_CARS, f"{CARVANA} --no-test", 16),
     "carvana_unetplusplus": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER} --no-test", 16),
+    "coco_panoptic": (draw_coco, f"{SCRATCH} --image-size 64 64 --folds 2 {SMALL_ENCODER}", 4),
     "pets_dynamic_unet": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_fpn": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_unet": (draw_pets, TINY, 5),
