@@ -16,6 +16,7 @@ from kit.scoring.tune import Axis
 
 PARTS = ("threshold", "min_area", "fill_holes", "keep_largest", "top_area", "per_class")
 OF_BORDERS = ("threshold", "seed", "seed_area", "min_area", "fill_holes")  # of rules with borders, in place of PARTS
+OF_DETECTED = ("threshold", "min_area")  # of detected objects: the threshold is of their scores
 KNOWN = (*PARTS, *(part for part in OF_BORDERS if part not in PARTS))
 ABOUT = {
     "threshold": "the threshold of all classes",
@@ -41,7 +42,7 @@ class Grid:
 
     @classmethod
     def of(cls, pixels: int, fine: bool, border: bool = False) -> "Grid":
-        """For images of `pixels` pixels. border: for objects with borders, of which an image holds many."""
+        """For images of `pixels` pixels. border: for objects with borders, or detected: an image holds many."""
         tenths = tuple(n / 10 for n in range(2, 9))
         most = max(1, pixels // LARGEST)
         if border:

@@ -17,7 +17,7 @@ from kit.prediction.chosen import FILE, FORMAT, chosen_on
 from kit.prediction.rule import Rule
 from kit.runs.candidates import Candidates, candidates
 from kit.runs.finished import FinishedRun
-from kit.runs.tried import OF_BORDERS, PARTS, Grid, alike, axes_of
+from kit.runs.tried import OF_BORDERS, OF_DETECTED, PARTS, Grid, alike, axes_of
 from kit.scoring.crossfit import ONE_SIDED, CrossFit
 from kit.scoring.tune import tune
 from kit.system.files import counted, write_atomic
@@ -76,17 +76,17 @@ def tune_run(run: FinishedRun, parts: Sequence[str] | None = None) -> Tuned:
     """Search the best rule of a run, cross-fitted: the whole search is repeated on the other folds of each fold.
 
     parts: of PARTS, those that may differ from the run's own rule; None: all of them, of a rule with borders those of
-    OF_BORDERS. There the connected components of the same levels are tuned too, to be compared with.
+    OF_BORDERS, of detected objects those of OF_DETECTED. With borders the connected components of the same levels are
+    tuned too, to be compared with.
     Raises FileNotFoundError where the run lacks true masks, ValueError for a part that is not known and where masks do
     not give the run's scores.
     """
     started, border = time.perf_counter(), run.rule.border
-    parts = parts or (OF_BORDERS if border else PARTS)
+    parts = parts or (OF_BORDERS if border else OF_DETECTED if run.rule.detected else PARTS)
     axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
-    parts = [part for part in parts if not (run.rule.detected and part == "fill_holes")]
     run.check_truth()
     counts_of = candidates(run)
-    grid = Grid.of(_pixels(run), counts_of.is_fast, border)
+    grid = Grid.of(_pixels(run), counts_of.is_fast, border or run.rule.detected)
     axes = axes_of(run.task, grid, parts, run.has_slides, counts_of.is_fast)
     found = tune(run.rule, axes, counts_of, run.fold_of, run.groups, run.metric)
     plain = replace(run.rule, seed=None)
