@@ -23,17 +23,19 @@ class Tune:
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder
-    only: str = ""  # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class; all of them
+    only: str = (
+        ""  # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class,seed,seed_area; all
+    )
     json: bool = False  # print one JSON object, the content of rule.json, and nothing else
 
     def run(self) -> int:
         """Tune, write rule.json and print what was found; 1 where the run cannot be tuned."""
         from kit.runs.finished import read_run  # imported here: PyTorch takes seconds
-        from kit.runs.tuning import PARTS, tune_run, write_tuned
+        from kit.runs.tuning import tune_run, write_tuned
 
-        parts = tuple(filter(None, self.only.split(","))) or PARTS
+        parts = tuple(filter(None, self.only.split(",")))
         try:
-            tuned = tune_run(read_run(self.run_dir), parts)
+            tuned = tune_run(read_run(self.run_dir), parts or None)
             write_tuned(tuned)
         except (ValueError, OSError) as error:
             print(json.dumps({"error": str(error)}) if self.json else f"error: {error}")
@@ -62,6 +64,10 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
         low = facts["gain"]["low"]
         bound = "no lower bound" if low is None else f"one-sided 80 % lower bound {low:+.5f}"
         lines.append(f"{'gain, cross-fitted':30}{facts['gain']['value']:+9.5f}  ({bound})")
+    if plain := facts.get("components"):
+        held, own = plain["cross_fitted"], facts["cross_fitted"]
+        better = f"  (the watershed {own - held:+.5f})" if held is not None and own is not None else ""
+        lines.append(f"{'components alone, tuned so too':30}{_score(plain['tuned'] if held is None else held)}{better}")
     best = Rule(**facts["rule"])
     lines += ["", f"chosen on all images: {rule_words(best, classes)}"]
     for sentence in rule_sentences(best, classes):

@@ -14,6 +14,7 @@ camvid.py       road scenes
 blood_cells.py  white cells in smears
 salt.py         TGS Salt
 membranes.py    ISBI 2012: membranes of nerve cells, the data of the U-Net paper
+coco_panoptic.py  COCO's panoptic format: classes for each pixel, and things one by one
 nuclei.py       Data Science Bowl 2018: a label image of nuclei
 
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
@@ -33,6 +34,7 @@ studio and scan are not imported here: they load compiled kernels and every read
 from kit.datasets.blood_cells import BloodCells
 from kit.datasets.camvid import CamVid
 from kit.datasets.carvana import Carvana
+from kit.datasets.coco_panoptic import CocoPanoptic
 from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
 from kit.datasets.membranes import Membranes
@@ -50,6 +52,7 @@ __all__ = [
     "BloodCells",
     "CamVid",
     "Carvana",
+    "CocoPanoptic",
     "DataFolder",
     "Folder",
     "Membranes",

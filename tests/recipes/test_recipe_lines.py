@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from miniatures import draw_blood_cells, draw_camvid, draw_membranes, draw_pets, draw_voc
+from coco_drawn import draw_coco
 from recipe_server import WIDTH
 from torch import nn
 
@@ -40,6 +41,7 @@ RECIPES = {
         "--epochs 1 --folds 2 --width 2 --device cpu",
         2,
     ),
+    "coco_panoptic": (draw_coco, f"{SCRATCH} --image-size 64 64 --folds 2 {SMALL_ENCODER}", 4),
     "pets_dynamic_unet": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_fpn": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_unet": (draw_pets, TINY, 5),
