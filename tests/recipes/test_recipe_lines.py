@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from miniatures import draw_blood_cells, draw_camvid, draw_membranes, draw_pets, draw_voc
 from coco_drawn import draw_coco
+from miniatures import draw_blood_cells, draw_camvid, draw_membranes, draw_pets, draw_voc
 from recipe_server import WIDTH
 from torch import nn
 
