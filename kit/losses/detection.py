@@ -72,7 +72,7 @@ def panoptic_fpn_loss(
     """instance_weight · the five losses + semantic_weight · the mean cross-entropy of the pixels: scalar.
 
     outputs: what PanopticFPN gives in training, with "semantic_logits" (N, K, H, W). semantic: classes i64 (N, H, W).
-    The defaults are the paper's for COCO (section 4.1).
+    The defaults are those of the authors' code for COCO.
     """
     pixels = cross_entropy(outputs["semantic_logits"], semantic, ignore_index)
     return instance_weight * mask_rcnn_loss(outputs) + semantic_weight * pixels
