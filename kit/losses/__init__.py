@@ -7,6 +7,8 @@ ignored has a loss of zero and a zero gradient.
 Masks (N, K, H, W) of 0 and 1, 255 ignored, are of classes that overlap (task multilabel): each has a sigmoid. Every
 loss for K = 1 takes them, and counts each class of each image as an image of one foreground.
 
+Those of detection.py take what a network of objects gives in training: mask_rcnn_loss(model(images, labels)).
+
     pixel.py             K = 1: bce. K > 1: cross_entropy, with class weights. Any K: focal; weighted_cross_entropy,
                          with pixel weights
     region.py            any K: soft_dice, soft_jaccard, tversky. K = 1: bce_dice, bce_jaccard, bce_log_dice

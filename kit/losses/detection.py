@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from kit.losses.pixel import cross_entropy
 
-COMPARED = {f"{true}{name}" for name in ("proposals", "classes", "boxes", "masks") for true in ("", "true_")}
-COMPARED |= {"objectness", "is_object"}
+PAIRS = ("proposals", "classes", "boxes", "masks")
+COMPARED = {"objectness", "is_object", *PAIRS, *(f"true_{name}" for name in PAIRS)}
 BEND = 1 / 9  # of the smooth L1: a parabola below, a straight line above
 
 
@@ -72,7 +72,9 @@ def panoptic_fpn_loss(
     """instance_weight · the five losses + semantic_weight · the mean cross-entropy of the pixels: scalar.
 
     outputs: what PanopticFPN gives in training, with "semantic_logits" (N, K, H, W). semantic: classes i64 (N, H, W).
-    The defaults are the paper's for COCO (section 4.1).
+    The defaults are those of the authors' code for COCO. Raises ValueError for other outputs.
     """
+    if "semantic_logits" not in outputs:
+        raise ValueError("expected the dict of PanopticFPN, with semantic_logits; for MaskRCNN's take mask_rcnn_loss")
     pixels = cross_entropy(outputs["semantic_logits"], semantic, ignore_index)
     return instance_weight * mask_rcnn_loss(outputs) + semantic_weight * pixels

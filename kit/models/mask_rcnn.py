@@ -64,8 +64,10 @@ class MaskRCNN(nn.Module):
     detections, min_score, nms: what is found in an image at most, from which score on, and the largest IoU of two boxes
     of a class.
 
-    The defaults are the paper's widths, for a GPU. On a CPU take channels=64, hidden=256, rois=128, proposals=(500,
-    500): a step is several times as fast. `.mean` and `.std` are the encoder's, where it has any.
+    The defaults are the paper's widths, for a GPU. On a CPU take channels=64, hidden=256, rois=128 and
+    proposals=(500, 1000): a step of 4 images of 256×256 on MobileNetV2 then takes 1.6 s in place of 18 s (one core of
+    an AMD EPYC, 0060e18). In evaluation there should be two proposals or more for each object of an image.
+    `.mean` and `.std` are the encoder's, where it has any.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.losses import mask_rcnn_loss, mask_rcnn_losses
+from kit.losses import mask_rcnn_loss, mask_rcnn_losses, panoptic_fpn_loss
 
 
 def outputs(sampled=20, on_object=6, rois=9, on_roi=4):
@@ -79,3 +79,5 @@ def test_other_outputs_are_refused():
         mask_rcnn_loss(made)
     with pytest.raises(ValueError, match="this list lacks boxes, classes"):
         mask_rcnn_loss([])
+    with pytest.raises(ValueError, match="expected the dict of PanopticFPN, with semantic_logits"):
+        panoptic_fpn_loss(outputs(), torch.zeros(1, 8, 8, dtype=torch.int64))
