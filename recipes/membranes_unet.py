@@ -84,7 +84,7 @@ def train(run: Run, config: Config, fold: int | str) -> None:
     loss_of = supervised(bce)
     if config.border_weights:
         masks = (run.dataset.read_mask(id) for id in run.trained_on(fold))
-        loss_of = equation_2(median_frequency_weights(masks, num_classes=2))
+        loss_of = equation_2(median_frequency_weights(masks, num_classes=2), W0, BORDER)
     fit_fold(run, fold, model, optimizer, loss_of, plan)
 
 
@@ -94,15 +94,15 @@ def network(config: Config) -> nn.Module:
     return MirrorTiled(net, tile=512).to(memory_format=torch.channels_last)
 
 
-def equation_2(class_weights: Tensor) -> Callable:
+def equation_2(class_weights: Tensor, w0: float, sigma: float) -> Callable:
     """Cross-entropy with the weights of equation 2, made of each mask after its deformation.
 
-    class_weights: w_c of membranes and cells, (2,), which balances them in the training slices.
+    class_weights: w_c of membranes and cells, (2,), which balances them in the training slices. sigma: in pixels.
     """
 
     def loss_of(model: nn.Module, batch) -> Tensor:
         cells = [ndimage.label(mask == 1)[0] for mask in batch.mask.cpu().numpy()]
-        maps = [unet_border_weights(each, W0, BORDER, class_weights.tolist()) for each in cells]
+        maps = [unet_border_weights(each, w0, sigma, class_weights.tolist()) for each in cells]
         weights = torch.from_numpy(np.stack(maps)).to(batch.mask.device)
         return weighted_cross_entropy(model(batch.image), batch.mask, weights)
 

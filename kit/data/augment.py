@@ -166,7 +166,8 @@ class Elastic(A.DualTransform):
     Each node of a 3×3 grid over the image gets a vector whose two parts are Gaussian with a standard deviation of
     `sigma` pixels. Displacements between the nodes are interpolated bicubically. The image is read bilinearly, the mask
     at the nearest pixel, both mirrored at the border. The nodes are the centres of the image's nine parts: the paper
-    does not say where they lie. A class, because albumentations takes nothing else.
+    does not say where they lie. A class, because albumentations has another one: its ElasticTransform smooths a vector
+    of every pixel, and its GridElasticDeform shears the cells of a grid.
     """
 
     def __init__(self, sigma: float = 10.0, p: float = 1.0) -> None:

@@ -57,7 +57,8 @@ def information_score(truth: np.ndarray, prediction: np.ndarray) -> float:
     entropy = _entropy(true[true > 0]) + _entropy(predicted[true > 0])
     if not entropy:  # one cell in both
         return 1.0
-    return 1.0 - float(metrics.variation_of_information(true, predicted, ignore_labels=(0,)).sum()) / entropy
+    lost = float(metrics.variation_of_information(true, predicted, ignore_labels=(0,)).sum())
+    return max(0.0, 1.0 - lost / entropy)  # not -1e-16
 
 
 @dataclass(frozen=True)
