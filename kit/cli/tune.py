@@ -69,12 +69,31 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
         better = f"  (the watershed {own - held:+.5f})" if held is not None and own is not None else ""
         lines.append(f"{'components alone, tuned so too':30}{_score(plain['tuned'] if held is None else held)}{better}")
     best = Rule(**facts["rule"])
-    lines += ["", f"chosen on all images: {best}"]
+    lines += ["", f"chosen on all images: {rule_words(best, classes)}"]
     for sentence in rule_sentences(best, classes):
         lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
     for fold, pick in facts["picks"].items():
-        lines.append(f"without fold {fold}: {'the same' if Rule(**pick) == best else Rule(**pick)}")
+        found = Rule(**pick)
+        lines.append(f"without fold {fold}: {'the same' if found == best else rule_words(found, classes)}")
     return [*lines, "", *textwrap.wrap(facts["why"], WIDTH)]
+
+
+def rule_words(rule: object, classes: tuple[str, ...]) -> str:
+    """A rule in a line: "threshold 0.45, min_area 64". rule: a kit.prediction.Rule. classes: of the run."""
+    competing = len(classes) > 2 and not rule.separate
+    parts = {name: value for name, value in rule.facts.items() if name != "objects"}
+    if competing:
+        del parts["threshold"]  # of classes that compete the likeliest is taken
+    if "top_area" in parts:
+        parts["top_area"] = f"{parts['top_area']} at {parts.pop('top', 0.5):g}"
+    each = [f"{name} {_value(value)}" for name, value in parts.items() if value or name == "threshold"]
+    return ", ".join(["the likeliest class"] * competing + each)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(str, value))
+    return "yes" if value is True else str(value)
 
 
 def label_before(rule: object, classes: tuple[str, ...]) -> str:

@@ -190,10 +190,12 @@ class Elastic(A.DualTransform):
         return cv2.remap(mask, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def cell_augment(seed: int = 0, sigma: float = 0.0) -> Augment:
+def cell_augment(seed: int = 0, sigma: float = 0.0, *, light: float = 0.0) -> Augment:
     """The eight symmetries of the square: suit square images of cells under the microscope, which have no upside.
 
     Images of any dtype and number of channels. sigma: of `Elastic`, in pixels; 0 leaves it out. The paper's 10 were for
-    images of 512 pixels; 5 suit 128.
+    images of 512 pixels; 5 suit 128. light: the limit of `Intensity`, the paper's "gray value variations"; 0 leaves it
+    out.
     """
-    return Augment([A.D4(p=1.0), *([Elastic(sigma, p=0.8)] if sigma else [])], seed)
+    moves = [A.D4(p=1.0), *([Elastic(sigma, p=0.8)] if sigma else [])]
+    return Augment([*moves, *([Intensity(light, p=0.7)] if light else [])], seed)

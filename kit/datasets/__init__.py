@@ -13,6 +13,7 @@ voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.p
 camvid.py       road scenes
 blood_cells.py  white cells in smears
 salt.py         TGS Salt
+membranes.py    ISBI 2012: membranes of nerve cells, the data of the U-Net paper
 coco_panoptic.py  COCO's panoptic format: classes for each pixel, and things one by one
 nuclei.py       Data Science Bowl 2018: a label image of nuclei
 
@@ -36,6 +37,7 @@ from kit.datasets.carvana import Carvana
 from kit.datasets.coco_panoptic import CocoPanoptic
 from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
+from kit.datasets.membranes import Membranes
 from kit.datasets.neighbours import Neighbours
 from kit.datasets.nuclei import Nuclei
 from kit.datasets.pets import Pets
@@ -53,6 +55,7 @@ __all__ = [
     "CocoPanoptic",
     "DataFolder",
     "Folder",
+    "Membranes",
     "Neighbours",
     "Nuclei",
     "ObjectCrops",

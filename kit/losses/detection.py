@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from kit.losses.pixel import cross_entropy
 
+COMPARED = {f"{true}{name}" for name in ("proposals", "classes", "boxes", "masks") for true in ("", "true_")}
+COMPARED |= {"objectness", "is_object"}
 BEND = 1 / 9  # of the smooth L1: a parabola below, a straight line above
 
 
@@ -35,6 +37,12 @@ def mask_rcnn_losses(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         masks (F, 28, 28) logits          true_masks (F, 28, 28) of 0..1
     A shift is a change of a box, as in `kit.models.boxes.encode`. Raises ValueError for other outputs.
     """
+    missing = COMPARED - set(outputs)
+    if missing or not isinstance(outputs, dict):
+        raise ValueError(
+            "expected the dict that MaskRCNN gives for images and label images, model(batch.image, labels); "
+            f"this {type(outputs).__name__} lacks {', '.join(sorted(missing))}"
+        )
     o = {name: value.float() if value.is_floating_point() else value for name, value in outputs.items()}
     return {
         "objectness": _mean(F.binary_cross_entropy_with_logits(o["objectness"], o["is_object"], reduction="none")),

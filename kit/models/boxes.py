@@ -126,7 +126,7 @@ def match(boxes: Tensor, objects: Tensor, low: float, high: float, best_of_each:
         most = torch.maximum(most, here)
         if best_of_each:
             largest = overlaps.amax(dim=1, keepdim=True)
-            is_best |= ((overlaps == largest) & (largest > 0)).any(dim=0)
+            is_best |= (overlaps == largest.where(largest > 0, 2)).any(dim=0)  # no box is best without any overlap
     unsure = torch.where(most < low, BACKGROUND, BETWEEN)
     return torch.where((most >= high) | is_best, index, unsure)
 

@@ -9,7 +9,6 @@ kit/losses/detection.py; how both outputs become one panoptic image is said in k
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,7 +75,7 @@ class SemanticHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps (N, C, h / 2**i, w / 2**i) -> logits (N, K, 4 h, 4 w)."""
-        sums = torch.stack([branch(each) for branch, each in zip(self.branches, maps, strict=True)]).sum(dim=0)
+        sums = sum(branch(each) for branch, each in zip(self.branches, maps, strict=True))
         return F.interpolate(self.logits(sums), scale_factor=4, mode="bilinear")
 
 

@@ -24,15 +24,17 @@ OVERLAP = 0.7  # of two proposals of a map
 SMALLEST = 1e-3  # side of a proposal in pixels
 
 
-def anchors_of(side: float, ratios: Sequence[float], size: tuple[int, int], stride: int) -> Tensor:
+def anchors_of(
+    side: float, ratios: Sequence[float], size: tuple[int, int], stride: int, device: torch.device | None = None
+) -> Tensor:
     """The anchors of a map of size (h, w): f32 (h · w · len(ratios), 4), row by row, ratio by ratio.
 
     Each has about the area side². ratios: height / width.
     """
     roots = torch.tensor(ratios, dtype=torch.float32).sqrt()
     halves = torch.stack([side / roots, side * roots], dim=1) / 2
-    shapes = torch.cat([-halves, halves], dim=1).round()
-    rows, columns = (stride * torch.arange(cells, dtype=torch.float32) for cells in size)
+    shapes = torch.cat([-halves, halves], dim=1).round().to(device)
+    rows, columns = (stride * torch.arange(cells, dtype=torch.float32, device=device) for cells in size)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     places = torch.stack([x, y, x, y], dim=-1)
     return (places[:, :, None] + shapes).reshape(-1, 4)
@@ -69,7 +71,7 @@ class RPN(nn.Module):
             hidden = F.relu(self.conv(each))
             objectness.append(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1))
             shifts.append(self.shifts(hidden).permute(0, 2, 3, 1).reshape(len(each), -1, 4))
-            anchors.append(anchors_of(side, self.ratios, each.shape[2:], stride).to(each.device))
+            anchors.append(anchors_of(side, self.ratios, each.shape[2:], stride, each.device))
         return objectness, shifts, anchors
 
     @torch.no_grad()

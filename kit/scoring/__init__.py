@@ -8,6 +8,7 @@ panoptic.py     panoptic quality
 boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
 boundary_iou.py IoU of the strips along the outlines
+rand.py         Rand and information scores: are the cells parted as in the truth?
 distances.py    distances between outlines: HD95, normalised surface distance
 calibration.py  do probabilities say how often the foreground is there?
 class_masks.py  the two masks of each class, of any task
@@ -69,6 +70,7 @@ from kit.scoring.metrics import (
     PrecisionOverThresholds,
 )
 from kit.scoring.panoptic import PanopticQuality, panoptic_counts, panoptic_means, panoptic_quality, panoptic_scores
+from kit.scoring.rand import InformationScore, RandScore, information_score, rand_score
 from kit.scoring.tune import tune
 from kit.system.segments import Segments
 
@@ -84,6 +86,7 @@ __all__ = [
     "CrossFit",
     "DatasetDice",
     "DatasetIoU",
+    "InformationScore",
     "InstanceFBeta",
     "InstancePrecision",
     "InstancePrecisionPerClass",
@@ -99,6 +102,7 @@ __all__ = [
     "PanopticQuality",
     "PixelPool",
     "PrecisionOverThresholds",
+    "RandScore",
     "Scores",
     "Segments",
     "band_histogram",
@@ -117,6 +121,7 @@ __all__ = [
     "frequency_weighted_iou",
     "hd95",
     "holm",
+    "information_score",
     "instance_f_beta",
     "instance_precision",
     "instance_precision_per_class",
@@ -139,6 +144,7 @@ __all__ = [
     "panoptic_quality",
     "panoptic_scores",
     "pixel_accuracy",
+    "rand_score",
     "read_oof_csv",
     "reliability",
     "rivals_of",

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.system.objects import label_pairs
-from kit.system.segments import Segments, as_segments
+from kit.system.segments import Segments, as_segments, paint
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 HIT, MISSED, EXTRA, SPLIT, MERGED = range(1, 6)
@@ -214,19 +214,3 @@ def whole(thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
         )
     exact = [Fraction(threshold).limit_denominator(10_000) for threshold in thresholds]
     return np.array([one.numerator for one in exact]), np.array([one.denominator for one in exact])
-
-
-def paint(labels: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The image (H, W) that has at each pixel the value of its label, 0 where the label is not known.
-
-    labels: a label image. known: i64 (N,), labels above 0, rising; values: (N,).
-    """
-    top = max([*known[-1:].tolist(), int(labels.max(initial=0))])
-    if top <= 4 * labels.size:
-        table = np.zeros(top + 1, values.dtype)
-        table[known] = values
-        return table[labels]
-    if not len(known):
-        return np.zeros(labels.shape, values.dtype)
-    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
-    return np.where(known[places] == labels, values[places], values.dtype.type(0))

@@ -8,7 +8,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from kit.scoring import InstanceFBeta, InstancePrecision, Segments, instance_f_beta, instance_precisions, match
-from kit.scoring.matching import EXTRA, HIT, MERGED, MISSED, SPLIT, THRESHOLDS, paint
+from kit.scoring.matching import EXTRA, HIT, MERGED, MISSED, SPLIT, THRESHOLDS
+from kit.system.segments import paint
 
 TWENTIETHS = np.arange(10, 20)
 
