@@ -73,7 +73,7 @@ def best_boxes(boxes: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray
 def _checked(detections: "Detections") -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The four arrays on the host: boxes f64, scores f64, classes i64, masks f32."""
     parts = (detections.boxes, detections.scores, detections.classes, detections.masks)
-    arrays = [part.detach().cpu().numpy() if hasattr(part, "detach") else np.asarray(part) for part in parts]
+    arrays = [_on_host(part) for part in parts]
     dtypes = np.float64, np.float64, np.int64, np.float32
     boxes, scores, classes, masks = (one.astype(dtype) for one, dtype in zip(arrays, dtypes, strict=True))
     count = len(scores)
@@ -86,6 +86,14 @@ def _checked(detections: "Detections") -> tuple[np.ndarray, np.ndarray, np.ndarr
         if not np.isfinite(one).all():
             raise ValueError(f"the {name} of detections are not all finite: the network's weights are damaged")
     return boxes, scores, classes, masks
+
+
+def _on_host(part: object) -> np.ndarray:
+    """An array, or a tensor on any device; NumPy lacks bfloat16."""
+    if not hasattr(part, "detach"):
+        return np.asarray(part)
+    part = part.detach().cpu()
+    return (part.float() if part.is_floating_point() else part).numpy()
 
 
 @kernel

@@ -142,8 +142,11 @@ def test_detections_that_cannot_be_drawn_are_refused():
         draw(found, (5, 5))
     with pytest.raises(ValueError, match=r"the scores of detections are not all finite"):
         draw(detections([[0, 0, 5, 5]], [np.nan]), (5, 5))
+
+
+def test_tensors_of_any_dtype_are_drawn():
     found = detections([[0, 0, 5, 5]])
-    tensors = SimpleNamespace(
-        **{name: torch.from_numpy(one).requires_grad_(name == "masks") for name, one in vars(found).items()}
-    )
-    assert draw(tensors, (5, 5)).labels.all()
+    for dtype in (torch.float64, torch.bfloat16):
+        tensors = {name: torch.as_tensor(one).to(dtype) for name, one in vars(found).items() if name != "classes"}
+        tensors["masks"].requires_grad_()
+        assert draw(SimpleNamespace(**tensors, classes=torch.ones(1).long()), (5, 5)).labels.all()
