@@ -17,12 +17,17 @@ paste_masks_in_image does the same for boxes of whole pixels, whose last pixel i
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 from kit.system.kernels import kernel
 
 if TYPE_CHECKING:
     from kit.models.mask_rcnn import Detections
+
+
+SPECK = 1 / 8  # of an object's pixels: a smaller part that lies apart is none of it
 
 
 class Drawn(NamedTuple):
@@ -58,6 +63,26 @@ def draw(
     sorted_masks, sorted_boxes = np.ascontiguousarray(masks[order]), np.ascontiguousarray(boxes[order])
     _draw_all(sorted_masks, sorted_boxes, np.float32(cut), taken, labels, kept)
     return Drawn(labels, order[kept])
+
+
+def without_specks(labels: np.ndarray, share: float = SPECK) -> np.ndarray:
+    """A label image whose objects have lost their small parts: connected ones of less than `share` of their pixels.
+
+    Better objects and a coarse mask leave such parts. Larger ones stay: another object may lie across. Pixels that
+    touch at a corner are connected.
+    """
+    kept = labels.copy()
+    for label, window in enumerate(find_objects(labels), start=1):
+        if window is None:
+            continue
+        own = (labels[window] == label).view(np.uint8)
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(own, connectivity=8, ltype=cv2.CV_32S)
+        if count > 2:
+            areas = stats[:, cv2.CC_STAT_AREA]
+            is_speck = areas < share * areas[1:].sum()
+            is_speck[0] = False
+            kept[window][is_speck[parts]] = 0
+    return kept
 
 
 def best_boxes(boxes: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
