@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kit.prediction.drawing import draw
+from kit.prediction.drawing import draw, without_specks
 from kit.prediction.object_levels import joined, object_levels
 from kit.prediction.views import TTA, View, resize_maps
 
@@ -79,7 +79,7 @@ def at_own_size(found: "Detections", content: tuple[slice, slice], size: tuple[i
 
 def _drawn(found: "Detections", content: tuple[slice, slice], size: tuple[int, int]) -> np.ndarray:
     drawn = draw(at_own_size(found, content, size), size, least_score=LEAST)
-    return object_levels(drawn.labels, found.scores.float().cpu().numpy()[drawn.kept])
+    return object_levels(without_specks(drawn.labels), found.scores.float().cpu().numpy()[drawn.kept])
 
 
 def _moved(found: "Detections", starts: Sequence[float], factors: Sequence[float]) -> "Detections":

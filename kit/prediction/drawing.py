@@ -17,12 +17,17 @@ paste_masks_in_image does the same for boxes of whole pixels, whose last pixel i
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
+from scipy.ndimage import find_objects
 
 from kit.system.kernels import kernel
 
 if TYPE_CHECKING:
     from kit.models.mask_rcnn import Detections
+
+
+SPECK = 1 / 8  # of an object's pixels: a smaller part that lies apart is none of it
 
 
 class Drawn(NamedTuple):
@@ -60,6 +65,26 @@ def draw(
     return Drawn(labels, order[kept])
 
 
+def without_specks(labels: np.ndarray, share: float = SPECK) -> np.ndarray:
+    """A label image whose objects have lost their small parts: connected ones of less than `share` of their pixels.
+
+    Better objects and a coarse mask leave such parts. Larger ones stay: another object may lie across. Pixels that
+    touch at a corner are connected.
+    """
+    kept = labels.copy()
+    for label, window in enumerate(find_objects(labels), start=1):
+        if window is None:
+            continue
+        own = (labels[window] == label).view(np.uint8)
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(own, connectivity=8, ltype=cv2.CV_32S)
+        if count > 2:
+            areas = stats[:, cv2.CC_STAT_AREA]
+            is_speck = areas < share * areas[1:].sum()
+            is_speck[0] = False
+            kept[window][is_speck[parts]] = 0
+    return kept
+
+
 def best_boxes(boxes: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray:
     """Which boxes stay, bool (D,): no better one of its class has a higher IoU than `iou` with it.
 
@@ -73,7 +98,7 @@ def best_boxes(boxes: np.ndarray, classes: np.ndarray, iou: float) -> np.ndarray
 def _checked(detections: "Detections") -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The four arrays on the host: boxes f64, scores f64, classes i64, masks f32."""
     parts = (detections.boxes, detections.scores, detections.classes, detections.masks)
-    arrays = [part.detach().cpu().numpy() if hasattr(part, "detach") else np.asarray(part) for part in parts]
+    arrays = [_on_host(part) for part in parts]
     dtypes = np.float64, np.float64, np.int64, np.float32
     boxes, scores, classes, masks = (one.astype(dtype) for one, dtype in zip(arrays, dtypes, strict=True))
     count = len(scores)
@@ -86,6 +111,14 @@ def _checked(detections: "Detections") -> tuple[np.ndarray, np.ndarray, np.ndarr
         if not np.isfinite(one).all():
             raise ValueError(f"the {name} of detections are not all finite: the network's weights are damaged")
     return boxes, scores, classes, masks
+
+
+def _on_host(part: object) -> np.ndarray:
+    """An array, or a tensor on any device; NumPy lacks bfloat16."""
+    if not hasattr(part, "detach"):
+        return np.asarray(part)
+    part = part.detach().cpu()
+    return (part.float() if part.is_floating_point() else part).numpy()
 
 
 @kernel

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kit.prediction.drawing import erase
+from kit.prediction.drawing import erase, without_specks
 from kit.system.kernels import kernel
 from kit.system.objects import label_pairs
 
@@ -87,8 +87,8 @@ def joined(levels: Sequence[np.ndarray], weights: Sequence[int] | None = None) -
 
     Objects of two networks with an IoU above .5 are one. It has the pixels of the best-scoring of them, and the sum of
     their scores divided by the number of networks: what one network alone found has a low score. Of one network two
-    objects are never joined, because they share no pixel. Then pixels go to the best score again, and an object that
-    lost more than TAKEN of its pixels is left out.
+    objects are never joined, because they share no pixel. Then pixels go to the best score again, an object that lost
+    more than TAKEN of its pixels is left out, and small parts that lie apart are background.
     weights: of the networks, whole numbers; None: all alike. Raises ValueError where the levels differ in size.
     """
     weights = np.ones(len(levels), np.int64) if weights is None else np.asarray(weights, np.int64)
@@ -107,7 +107,7 @@ def joined(levels: Sequence[np.ndarray], weights: Sequence[int] | None = None) -
     boxes = _boxes_of(images, starts)[order]
     _stamp(images, network, (order - starts[network]).astype(np.int64), boxes, TAKEN, labels, kept)
     steps = (2 * sums[order][kept] + own.sum()) // (2 * own.sum())  # rounded half up
-    return _pack(labels, np.concatenate([[0], steps]).astype(np.uint8))
+    return _pack(without_specks(labels), np.concatenate([[0], steps]).astype(np.uint8))
 
 
 def _groups(

@@ -8,7 +8,7 @@ import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import batched_nms
 
-from kit.prediction.drawing import best_boxes, draw
+from kit.prediction.drawing import best_boxes, draw, without_specks
 
 
 def detections(boxes, scores=None, classes=None, masks=None):
@@ -107,6 +107,18 @@ def test_an_object_that_lost_its_pixels_is_dropped_and_gives_back_the_rest():
     assert with_box_rule == [0]  # of one class; IoU with the first 0.43 and 0.9
 
 
+def test_specks_of_objects_are_background():
+    labels = np.zeros((20, 30), np.int32)
+    labels[2:10, 2:12] = 3  # 80 pixels
+    labels[12:15, 4:7] = 3  # 9 of 98: a speck
+    labels[5, 20:29], labels[7, 20:22], labels[9, 20] = 7, 7, 7  # 9, 2 and 1 of 12: one speck
+    labels[18, 1] = 8
+    kept = without_specks(labels)
+    wanted = labels.copy()
+    wanted[12:15, 4:7] = wanted[9, 20] = 0
+    np.testing.assert_array_equal(kept, wanted)
+
+
 def test_there_is_no_limit_to_the_number_of_objects_and_slivers_draw_nothing():
     y, x = np.mgrid[0:400:10, 0:500:10]
     boxes = np.stack([x, y, x + 8, y + 8], axis=-1).reshape(-1, 4)
@@ -142,8 +154,11 @@ def test_detections_that_cannot_be_drawn_are_refused():
         draw(found, (5, 5))
     with pytest.raises(ValueError, match=r"the scores of detections are not all finite"):
         draw(detections([[0, 0, 5, 5]], [np.nan]), (5, 5))
+
+
+def test_tensors_of_any_dtype_are_drawn():
     found = detections([[0, 0, 5, 5]])
-    tensors = SimpleNamespace(
-        **{name: torch.from_numpy(one).requires_grad_(name == "masks") for name, one in vars(found).items()}
-    )
-    assert draw(tensors, (5, 5)).labels.all()
+    for dtype in (torch.float64, torch.bfloat16):
+        tensors = {name: torch.as_tensor(one).to(dtype) for name, one in vars(found).items() if name != "classes"}
+        tensors["masks"].requires_grad_()
+        assert draw(SimpleNamespace(**tensors, classes=torch.ones(1).long()), (5, 5)).labels.all()

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from kit.data.tasks import Task
 from kit.prediction import Rule, Store, blended
@@ -84,8 +85,16 @@ def by_hand(parts, weights):
         own = group["pixels"] - taken
         if own and 2 * len(own) >= len(group["pixels"]):
             taken |= own
-            found.append((int(np.floor(group["sum"] / sum(weights) + 0.5)), own))
+            found.append((int(np.floor(group["sum"] / sum(weights) + 0.5)), without_specks(own)))
     return [one for one in found if one[0]]
+
+
+def without_specks(pixels):
+    """The pixels of an object but those of parts of less than an eighth of it."""
+    mask = np.isin(np.arange(SIZE[0] * SIZE[1]), list(pixels)).reshape(SIZE)
+    parts, _ = ndimage.label(mask, np.ones((3, 3)))
+    areas = np.bincount(parts.ravel())
+    return frozenset(np.flatnonzero(mask & (areas[parts] >= len(pixels) / 8)).tolist())
 
 
 def test_objects_of_several_networks_are_joined():

@@ -13,6 +13,7 @@ from miniatures import draw_blood_cells, draw_camvid, draw_membranes, draw_pets,
 from recipe_server import WIDTH
 from torch import nn
 
+from kit.datasets.discs import draw_discs
 from kit.models.vgg import vgg16_stages
 from kit.report.comparing import compare_recipes, join_recipes
 from kit.runs import read_run, recipes_of
@@ -42,6 +43,11 @@ RECIPES = {
         2,
     ),
     "coco_panoptic": (draw_coco, f"{SCRATCH} --image-size 64 64 --folds 2 {SMALL_ENCODER}", 4),
+    "nuclei_mask_rcnn": (
+        functools.partial(draw_discs, photographs=2, test_photographs=1),
+        f"{SCRATCH} --image-size 64 64 --folds 2 --crops 1 {SMALL_ENCODER}",
+        4,
+    ),
     "pets_dynamic_unet": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_fpn": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_unet": (draw_pets, TINY, 5),
@@ -51,6 +57,7 @@ RECIPES = {
 SUBMISSIONS = {
     "blood_deconvnet": "blood_deconvnet_run_fold0.csv",
     "carvana_effunet": "carvana_effunet_run_fold0_drawn.csv",
+    "nuclei_mask_rcnn": "nuclei_mask_rcnn_run_fold0.csv",
 }
 
 QUICK = ("pets_fpn",)  # the others are slow
