@@ -15,7 +15,7 @@ a group (kit.folds.tiles).
 The report shows the connected components of the same prediction beside the watershed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,7 @@ from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open
 from kit.submission import known
 from kit.system.files import cache_folder
 from kit.training import adamw, supervised, warmup_cosine
+from kit.training.processes import start
 
 BORDER = 5.0  # the weight of a border's pixels
 
@@ -65,16 +66,25 @@ class Config:
     drawn: bool = False  # draw a small competition of touching discs in place of data
 
 
+# For the drawn competition: small enough for two CPU cores.
 DRAWN = Config(
-    run_dir=Path("runs/nuclei_unet_drawn"), epochs=6, image_size=(96, 96), batch_size=8, lr=4e-3, folds=4, crops=2,
-    encoder_weights="imagenet" if packaged_weights("tu-tf_efficientnet_lite0") else "none", drawn=True,
-)  # fmt: skip
+    run_dir=Path("runs/nuclei_unet_drawn"),
+    epochs=6,
+    image_size=(96, 96),
+    batch_size=8,
+    lr=4e-3,
+    folds=4,
+    crops=4,
+    drawn=True,
+)
 
 
 def main() -> None:
     """Train the fold or folds asked for, then report on and predict with every finished one."""
     config = tyro.cli(Config, description=__doc__)
-    config = tyro.cli(Config, default=DRAWN, description=__doc__) if config.drawn else config
+    if config.drawn:
+        drawn = DRAWN if packaged_weights(DRAWN.encoder) else replace(DRAWN, encoder_weights="none", epochs=10)
+        config = tyro.cli(Config, default=drawn, description=__doc__)
     nuclei = opened(config)
     frame = Frame(Resizing(None), statistics(config.encoder, config.encoder_weights), tile=(768, 768))
     run = open_run(
@@ -93,7 +103,7 @@ def main() -> None:
 def opened(config: Config) -> Nuclei:
     """Kaggle's data, in the groups that a file names or that the edges of images show; or the drawn."""
     if config.drawn:
-        print("Drawing a small competition of touching discs. Scores are of drawn images.", flush=True)
+        start(config.device).say("Drawing a small competition of touching discs. Scores are of drawn images.")
         return Discs(draw_discs(cache_folder() / f"discs-v{VERSION}"))
     folder = require_data(Nuclei, config.data_dir)
     return Nuclei(folder, groups=groups_of(folder) or tile_groups(Nuclei(folder)))
