@@ -13,8 +13,9 @@ voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.p
 camvid.py       road scenes
 blood_cells.py  white cells in smears
 salt.py         TGS Salt
-nuclei.py       Data Science Bowl 2018: a label image of nuclei
+nuclei.py       Data Science Bowl 2018: a label image of nuclei; discs.py: drawn ones that touch, in the same layout
 
+drawn_files.py  what drawn data sets share: drawn once and whole
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
 download.py     python -m kit download; unpack.py: archives that cannot reach outside
 scan.py         python -m kit lint FOLDER; pairs.py guesses which files are masks of which;

@@ -4,6 +4,7 @@ K = 1 means sigmoid, K > 1 softmax. Every network takes num_classes and in_chann
 
     unet.py, fcn.py, deconvnet.py, segnet.py   one paper each, written here: UNet, FCN8s, DeconvNet, SegNet ...
     dynamic_unet.py                            DynamicUNet, a decoder for any encoder
+    encoder_unet.py                            EncoderUNet, a U-Net on any encoder with a skip of full size
     vgg.py                                     VGG16, the trunk of three of them, and its weights
     pretrained/                                smp's architectures with pretrained encoders: unet, fpn, segformer ...
     encoders.py                                an encoder alone, and its weights from a package, the hub or a file
@@ -17,6 +18,7 @@ All that needs smp and timm is imported from kit.models.pretrained, because impo
 
 from kit.models.deconvnet import DeconvNet, SmallDeconvNet
 from kit.models.dynamic_unet import DynamicUNet
+from kit.models.encoder_unet import EncoderUNet
 from kit.models.fcn import FCN8s, FCN16s, FCN32s
 from kit.models.segnet import SegNet, SegNetBasic
 from kit.models.unet import CompactUNet, MirrorTiled, UNet
@@ -26,6 +28,7 @@ __all__ = [
     "CompactUNet",
     "DeconvNet",
     "DynamicUNet",
+    "EncoderUNet",
     "FCN8s",
     "FCN16s",
     "FCN32s",

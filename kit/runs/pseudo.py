@@ -52,6 +52,8 @@ def pseudo_samples(
     undecided: pixels of a mean probability between these are ignored.
     Raises ValueError where a run cannot label this fold, naming it and the reason.
     """
+    if run.rule.border:
+        raise ValueError("pseudo-labels are masks of classes, which cannot hold the borders of the rule: train without")
     ids = list(competition.test_ids)
     if same := sorted({*ids} & {*run.dataset.ids}):
         raise ValueError(f"test images have the ids of training images:{list_some(same, 5)}")
