@@ -9,12 +9,13 @@ The method of the competition's winners in small: a network learns where nuclei 
 touching ones are; a watershed grows the nuclei from what is one and not the other (kit.data.borders,
 kit.prediction.watershed). The U-Net on EfficientNet-Lite0 has a skip of full size, because a pixel decides here; it
 trains on crops at the images' own scale, because label images must not be shrunk.
-Several of Kaggle's images are tiles of one photograph, and Kaggle does not say which. Put a groups.csv beside its files
-(ImageId,group and, to share kinds out among folds, cluster); without it scores are too high.
+Several of Kaggle's images are tiles of one photograph, and Kaggle does not say which. A groups.csv beside its files may
+say it (ImageId,group and, to share kinds out among folds, cluster); without one, images whose edges fit together are
+a group (kit.folds.tiles).
 The report shows the connected components of the same prediction beside the watershed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,8 @@ from kit.data import Resizing, border_target, turning_augment
 from kit.datasets.discs import VERSION, Discs, draw_discs
 from kit.datasets.nuclei import Nuclei, groups_of
 from kit.datasets.places import require_data
-from kit.losses import bce_dice
+from kit.folds import tile_groups
+from kit.losses import soft_dice, weighted_cross_entropy
 from kit.models.encoder_unet import EncoderUNet
 from kit.models.pretrained import encoder, packaged_weights, statistics
 from kit.prediction import TTA, VIEWS, Frame, Rule
@@ -35,6 +37,9 @@ from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open
 from kit.submission import known
 from kit.system.files import cache_folder
 from kit.training import adamw, supervised, warmup_cosine
+from kit.training.processes import start
+
+BORDER = 5.0  # the weight of a border's pixels
 
 
 @dataclass(frozen=True)
@@ -61,16 +66,25 @@ class Config:
     drawn: bool = False  # draw a small competition of touching discs in place of data
 
 
+# For the drawn competition: small enough for two CPU cores.
 DRAWN = Config(
-    run_dir=Path("runs/nuclei_unet_drawn"), epochs=6, image_size=(96, 96), batch_size=8, lr=4e-3, folds=4, crops=2,
-    encoder_weights="imagenet" if packaged_weights("tu-tf_efficientnet_lite0") else "none", drawn=True,
-)  # fmt: skip
+    run_dir=Path("runs/nuclei_unet_drawn"),
+    epochs=6,
+    image_size=(96, 96),
+    batch_size=8,
+    lr=4e-3,
+    folds=4,
+    crops=4,
+    drawn=True,
+)
 
 
 def main() -> None:
     """Train the fold or folds asked for, then report on and predict with every finished one."""
     config = tyro.cli(Config, description=__doc__)
-    config = tyro.cli(Config, default=DRAWN, description=__doc__) if config.drawn else config
+    if config.drawn:
+        drawn = DRAWN if packaged_weights(DRAWN.encoder) else replace(DRAWN, encoder_weights="none", epochs=10)
+        config = tyro.cli(Config, default=drawn, description=__doc__)
     nuclei = opened(config)
     frame = Frame(Resizing(None), statistics(config.encoder, config.encoder_weights), tile=(768, 768))
     run = open_run(
@@ -87,14 +101,12 @@ def main() -> None:
 
 
 def opened(config: Config) -> Nuclei:
-    """Kaggle's data, in groups where a file names them; or the drawn."""
+    """Kaggle's data, in the groups that a file names or that the edges of images show; or the drawn."""
     if config.drawn:
-        print("Drawing a small competition of touching discs. Scores are of drawn images.", flush=True)
+        start(config.device).say("Drawing a small competition of touching discs. Scores are of drawn images.")
         return Discs(draw_discs(cache_folder() / f"discs-v{VERSION}"))
     folder = require_data(Nuclei, config.data_dir)
-    if (groups := groups_of(folder)) is None:
-        print("No groups.csv: tiles of one photograph may be on both sides of a fold, and scores too high.", flush=True)
-    return Nuclei(folder, groups=groups)
+    return Nuclei(folder, groups=groups_of(folder) or tile_groups(Nuclei(folder)))
 
 
 def train(run: Run, config: Config, fold: int | str) -> None:
@@ -111,7 +123,14 @@ def train(run: Run, config: Config, fold: int | str) -> None:
         target=border_target,
         crops=config.crops,
     )
-    fit_fold(run, fold, model, optimizer, supervised(bce_dice), plan)
+    fit_fold(run, fold, model, optimizer, supervised(objects_and_borders), plan)
+
+
+def objects_and_borders(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """BCE and Dice of both channels. Few pixels are of a border, so each of these counts BORDER times."""
+    weights = torch.ones_like(logits)
+    weights[:, 1] += (BORDER - 1) * masks[:, 1]
+    return weighted_cross_entropy(logits, masks, weights) + soft_dice(logits, masks)
 
 
 def network(config: Config, weights: str) -> nn.Module:

@@ -18,14 +18,14 @@ class Tune:
     The rule goes to rule.json in the run folder. Its score is cross-fitted: each fold is scored with the rule that is
     chosen on the other folds. It is used by the recipe's CSV, by predict and by bundle, where its gain is sure enough
     and the rules of all folds but one agree with it: the same parts, with values at most one step of the search apart.
-    Fewer parts (--only) agree more often. Views and scales are not tuned.
+    Fewer parts (--only) agree more often. Views and scales are not tuned. Of objects with borders the connected
+    components of the same predictions are tuned too, and shown beside.
     A run whose metric is a class of your own executes the Python in its folder.
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder
-    only: str = (
-        ""  # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class,seed,seed_area; all
-    )
+    # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class,seed,seed_area; all that it has
+    only: str = ""
     json: bool = False  # print one JSON object, the content of rule.json, and nothing else
 
     def run(self) -> int:

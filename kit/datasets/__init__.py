@@ -15,8 +15,9 @@ blood_cells.py  white cells in smears
 salt.py         TGS Salt
 membranes.py    ISBI 2012: membranes of nerve cells, the data of the U-Net paper
 coco_panoptic.py  COCO's panoptic format: classes for each pixel, and things one by one
-nuclei.py       Data Science Bowl 2018: a label image of nuclei
+nuclei.py       Data Science Bowl 2018: a label image of nuclei; discs.py: drawn ones that touch, in the same layout
 
+drawn_files.py  what drawn data sets share: drawn once and whole
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
 download.py     python -m kit download; unpack.py: archives that cannot reach outside
 scan.py         python -m kit lint FOLDER; pairs.py guesses which files are masks of which;

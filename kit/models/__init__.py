@@ -8,6 +8,7 @@ Networks of objects give Detections in place of logits, and in training take lab
     mask_rcnn.py, panoptic_fpn.py              MaskRCNN, PanopticFPN: objects by themselves, with or without semantics
     fpn.py, rpn.py, roi_heads.py, boxes.py     the parts of both: pyramid, proposals, heads, the arithmetic of boxes
     torchvision_weights.py                     loads torchvision's maskrcnn_resnet50_fpn into MaskRCNN
+    encoder_unet.py                            EncoderUNet, a U-Net on any encoder with a skip of full size
     vgg.py                                     VGG16, the trunk of three of them, and its weights
     pretrained/                                smp's architectures with pretrained encoders: unet, fpn, segformer ...
     encoders.py                                an encoder alone, and its weights from a package, the hub or a file
@@ -21,6 +22,7 @@ All that needs smp and timm is imported from kit.models.pretrained, because impo
 
 from kit.models.deconvnet import DeconvNet, SmallDeconvNet
 from kit.models.dynamic_unet import DynamicUNet
+from kit.models.encoder_unet import EncoderUNet
 from kit.models.fcn import FCN8s, FCN16s, FCN32s
 from kit.models.mask_rcnn import Detections, MaskRCNN
 from kit.models.panoptic_fpn import Panoptic, PanopticFPN
@@ -33,6 +35,7 @@ __all__ = [
     "DeconvNet",
     "Detections",
     "DynamicUNet",
+    "EncoderUNet",
     "FCN8s",
     "FCN16s",
     "FCN32s",

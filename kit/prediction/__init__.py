@@ -6,6 +6,7 @@ views.py       test-time augmentation: views and scales
 tiles.py       overlapping tiles of large images
 levels.py      probabilities in 256 steps, uint8
 rule.py        Rule: levels -> mask
+watershed.py   objects that grow from seeds, apart where the levels show borders
 enlarge.py     a map at the image's own size, and where it reaches a threshold
 chosen.py      rule.json: a tuned rule, and whether it is used
 saved.py       predictor.json: a run folder's networks and rules, loaded without its data

@@ -44,7 +44,7 @@ def blended(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, 
     each = _checked(weights, levels)
     if len(levels[0]) > 1 and not rule.sigmoids:
         return _mean_of_classes(levels, each[0], size)
-    cuts = rule.cuts if rule.separate else [rule.cut] * len(levels[0])  # of a border none, and no shift below
+    cuts = rule.cuts if rule.separate else [rule.cut] * len(levels[0])
     alike = len({part.shape for part in levels}) == 1
     if alike and each.sum(axis=1).max() <= LARGEST_TOTAL and _has_one_cut(rule):
         parts = np.stack(levels).astype(np.float32)  # sums of whole numbers below 2^24
@@ -86,7 +86,7 @@ def _checked(weights: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
 
 def _has_one_cut(rule: Rule) -> bool:
     """Whether the rule asks one thing of a level: that it reaches the threshold."""
-    return dataclasses.replace(rule, threshold=0.5, objects=False, min_area=0) == Rule()
+    return not rule.border and dataclasses.replace(rule, threshold=0.5, objects=False, min_area=0) == Rule()
 
 
 def _shifted(weights: np.ndarray, levels: np.ndarray, cut: float) -> np.ndarray:

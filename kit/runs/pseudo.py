@@ -52,6 +52,8 @@ def pseudo_samples(
     undecided: pixels of a mean probability between these are ignored.
     Raises ValueError where a run cannot label this fold, naming it and the reason.
     """
+    if run.rule.border:
+        raise ValueError("pseudo-labels are masks of classes, which cannot hold the borders of the rule: train without")
     ids = list(competition.test_ids)
     if run.rule.detected:
         raise ValueError("pseudo-labels are probabilities of pixels, and this run's rule is of detected objects")

@@ -26,6 +26,12 @@ SMALL_ENCODER = "--encoder mobilenet_v2"
 FEW_CARS = "few_cars"  # the fixture
 VGG16 = f"{TINY} --encoder-weights vgg16.pth"  # its convolutions alone, of no training
 
+
+def draw_nuclei(folder):
+    """Eight drawn images of two photographs, and four to predict."""
+    return draw_discs(folder, photographs=2, test_photographs=1)
+
+
 # recipe: the data it is drawn, what makes its line small, how many images its report then has
 RECIPES = {
     "blood_deconvnet": (
@@ -34,6 +40,7 @@ RECIPES = {
         5,
     ),
     "camvid_segnet": (draw_camvid, VGG16, 4),
+    "nuclei_unet": (draw_nuclei, f"{SCRATCH} --folds 2 --crops 1 --encoder mobilenet_v2", 4),
     "carvana_effunet": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER}", 16),
     "carvana_fcn": (FEW_CARS, f"{CARVANA} --no-test", 16),
     "carvana_unetplusplus": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER} --no-test", 16),
@@ -58,6 +65,7 @@ SUBMISSIONS = {
     "blood_deconvnet": "blood_deconvnet_run_fold0.csv",
     "carvana_effunet": "carvana_effunet_run_fold0_drawn.csv",
     "nuclei_mask_rcnn": "nuclei_mask_rcnn_run_fold0.csv",
+    "nuclei_unet": "nuclei_unet_run_fold0.csv",
 }
 
 QUICK = ("pets_fpn",)  # the others are slow
