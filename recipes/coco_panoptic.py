@@ -2,6 +2,7 @@
 
     python recipes/coco_panoptic.py --fold 0        one fold and its report
     python recipes/coco_panoptic.py --fold all      the folds that are left, then all pooled
+    python recipes/coco_panoptic.py --split val2017     what python -m kit download coco_panoptic fetches
 
 Paper: Kirillov, Girshick, He, Dollár 2019, "Panoptic Feature Pyramid Networks". Here in small: EfficientNet-Lite0, a
 pyramid and heads of 64 channels, and super-categories, because most of the 133 categories are in few images or none.

@@ -196,8 +196,10 @@ def _read_json(data: DataFolder, name: str) -> dict:
             _ = [one[field] for one in facts[key] for field in fields]
         for one in [one for mask in facts["annotations"] for one in mask["segments_info"]]:
             _ = one["id"], one["category_id"], one["iscrowd"]
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        there = sorted(path.name for path in Path(data.root, "annotations").glob("panoptic_*.json"))
+        others = f". There are {', '.join(there)}: give one as the split" if there else ""
+        raise FileNotFoundError(f"{data.root / name} is missing{others}") from error
     except (ValueError, KeyError, TypeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{data.root / name} is no JSON of COCO's panoptic format ({what})") from error

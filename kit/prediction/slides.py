@@ -138,7 +138,10 @@ def stream(
         raise UnreadableImages(problems)
 
 
-def mean_of_levels(levels: Sequence[np.ndarray | SlideLevels], rule: Rule) -> np.ndarray | SlideLevels:
+def mean_of_levels(
+    levels: Sequence[np.ndarray | SlideLevels],
+    rule: Rule = Rule(),  # noqa: B008 (frozen)
+) -> np.ndarray | SlideLevels:
     """mean_levels, also of slides; of objects that networks found they are joined."""
     if rule.detected:
         return joined(levels)

@@ -102,7 +102,9 @@ def test_more_things_than_training_can_number_leave_the_smallest_void(tmp_path):
 
 def test_what_does_not_agree_is_named(tmp_path):
     facts = drawn(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"panoptic_val2017\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"panoptic_val2017\.json is missing\. There are panoptic_train2017\.json: give"
+    ):
         CocoPanoptic(tmp_path, split="val2017")
     facts["annotations"][0]["segments_info"][0]["id"] = 4
     rewrite(tmp_path, facts)

@@ -87,6 +87,9 @@ def test_the_patterns_of_the_sources():
         kept("sbd")("benchmark_RELEASE/dataset/cls/2008_000002.mat") == "benchmark_RELEASE/dataset/cls/2008_000002.mat"
     )
     assert kept("sbd")("benchmark_RELEASE/README") is None
+    assert kept("coco_panoptic")("val2017/000000000139.jpg") == "val2017/000000000139.jpg"
+    assert kept("coco_panoptic", 1)("annotations/panoptic_val2017.zip") == "annotations/panoptic_val2017.zip"
+    assert kept("coco_panoptic", 1)("annotations/panoptic_train2017.zip") is None
     assert kept("voc")("VOCdevkit/VOC2012/JPEGImages/a.jpg") == "VOCdevkit/VOC2012/JPEGImages/a.jpg"
     assert kept("blood_cells")("a/b/Train_Data/train-1-mask.jpg") == "Train_Data/train-1-mask.jpg"
     assert kept("blood_cells")("__MACOSX/Train_Data/._train-1.jpg") is None

@@ -1,5 +1,6 @@
 """Detections drawn into a label image, against torchvision's paste of full-size masks, and by hand."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -131,6 +132,19 @@ def test_there_is_no_limit_to_the_number_of_objects_and_slivers_draw_nothing():
         assert len(drawn.kept) == 0
     huge = draw(detections([[-1e9, -1e9, 1e9, 1e9]]), (10, 10))
     assert (huge.labels == 1).all()
+
+
+def test_no_mask_of_full_size_is_made():
+    rng = np.random.default_rng(0)
+    corners, sides = rng.uniform(0, 1000, (300, 2)), rng.uniform(20, 200, (300, 2))
+    found = detections(np.concatenate([corners, corners + sides], axis=1))
+    draw(found, (64, 64))  # compiles
+    tracemalloc.start()
+    drawn = draw(found, (1024, 1024))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(drawn.kept) > 50
+    assert peak < 4 * drawn.labels.nbytes  # 300 masks of u8 are 75 times as much
 
 
 def test_soft_masks_are_enlarged_and_label_images_are_not_resized():
