@@ -16,8 +16,7 @@ from kit.scoring.matching import EXTRA, HIT, MERGED, MISSED, SPLIT, ObjectTable,
 
 RIM = (16, 16, 16)
 LETTERED = 13  # pixels of the drawing: smaller objects have a thinner rim and no letter
-FONT, TEXT = cv2.FONT_HERSHEY_SIMPLEX, 0.38
-SHIFT = 4
+FONT, TEXT = cv2.FONT_HERSHEY_SIMPLEX, 0.42
 
 
 class Line(NamedTuple):
@@ -33,7 +32,7 @@ LINES = {
     HIT: Line((0, 180, 130), (), "", "hit: a pair with an IoU above 0.5"),
     MISSED: Line((64, 170, 255), (), "M", "missed: a true object that no prediction fits"),
     EXTRA: Line((255, 150, 20), (8, 5), "E", "extra: a prediction that fits no true object"),
-    SPLIT: Line((240, 228, 66), (1, 4), "S", "split: one true object, predicted in parts"),
+    SPLIT: Line((240, 228, 66), (3, 4), "S", "split: one true object, predicted in parts"),
     MERGED: Line((235, 130, 200), (9, 4, 2, 4), "J", "merged: true objects, joined to one"),
 }
 
@@ -124,14 +123,13 @@ def _is_large(outline: np.ndarray) -> bool:
 def _draw_outline(drawing: np.ndarray, outline: np.ndarray, line: Line, thickness: int) -> None:
     closed = np.concatenate([outline, outline[:1]])
     if thickness > 1:
-        cv2.polylines(drawing, [_fixed(closed)], False, RIM, thickness + 1 + _is_large(outline), cv2.LINE_AA, SHIFT)
+        _draw(drawing, closed, RIM, thickness + 1 + _is_large(outline))
     for part in _dashed(closed, line.dashes):
-        cv2.polylines(drawing, [_fixed(part)], False, line.colour, thickness, cv2.LINE_AA, SHIFT)
+        _draw(drawing, part, line.colour, thickness)
 
 
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Points as OpenCV's whole numbers with SHIFT bits behind the point."""
-    return np.round(points * 2**SHIFT).astype(np.int32)
+def _draw(drawing: np.ndarray, points: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
+    cv2.polylines(drawing, [np.round(points).astype(np.int32)], False, colour, thickness, cv2.LINE_AA)
 
 
 def _dashed(points: np.ndarray, dashes: tuple[int, ...]) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from kit.runs.run import Run
 from kit.runs.truth import Truth
 from kit.scoring.matching import Matching, match
 from kit.scoring.object_errors import FoundObjects
+from kit.system.files import counted
 
 THREADS = 4
 
@@ -34,5 +35,10 @@ def kinds_of(run: Run, ids: Sequence[str]) -> tuple[str, ...] | None:
     kinds = getattr(run.dataset, "kinds", None)
     if kinds is None:
         return None
+    if len(kinds) != len(run.dataset.ids):
+        found = f"{counted(len(kinds), 'kind')} of {counted(len(run.dataset.ids), 'image')}"
+        raise ValueError(
+            f"{run.name}: the data set names {found}; expected `kinds` to hold a text an image, in their order"
+        )
     named = dict(zip(run.dataset.ids, map(str, kinds), strict=True))
     return tuple(named[id] for id in ids)
