@@ -4,4 +4,4 @@ Each job is a module whose `rows(scratch, results)` yields rows of the table; `s
 afterwards, `results` one that stays.
 """
 
-JOBS = ("kernels", "samples", "prediction", "training", "start", "growth", "gpu")
+JOBS = ("kernels", "objects", "samples", "prediction", "training", "start", "growth", "gpu")

@@ -94,13 +94,16 @@ def _pieces(mask: RunMask) -> tuple[np.ndarray, np.ndarray]:
 def _components(rows: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
     """The number of the object of each piece: i64 (P,), from 1. first, last: columns, both inside the piece."""
     parents = np.arange(len(rows))
-    _join(rows, first, last, parents)
+    join_pieces(rows, first, last, parents)
     return np.unique(parents, return_inverse=True)[1] + 1
 
 
 @kernel
-def _join(rows, first, last, parents):
-    """Point each piece to the first piece of its object."""
+def join_pieces(rows, first, last, parents):
+    """Point each piece to the first piece of its object; pieces that touch at a corner are of one.
+
+    rows, first, last: i64 (P,), the line of each piece, rising, and its first and last place in it.
+    """
     low = 0
     for i in range(rows.size):
         above = rows[i] - 1

@@ -17,6 +17,7 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from kit.data.tasks import task_of
 from kit.prediction.chosen import describe_chosen, read_chosen
 from kit.prediction.predictor import UnreadableImages
 from kit.prediction.rule import Rule
@@ -217,10 +218,12 @@ def check_submission(path: Path, competition: Competition) -> None:
     raise_all(errors_of(problems), f"problems in {path}")
     if competition.truth_csv is not None:
         truth = truth_reader(competition.truth_csv, competition.dialect, competition.shape)
-        scores = score(path, competition.dialect, truth)
+        metric = competition.metric if task_of(competition.dataset).has_objects else None
+        scores = score(path, competition.dialect, truth, metric=metric)
         if scores["images"]:
-            objects = scores.get("instance_precision")
-            more = "" if objects is None else f", precision of objects {objects:.4f}"
+            name, value = "precision of objects", scores.get("instance_precision")
+            name, value = (name, value) if metric is None else (metric.name, scores["metric"])
+            more = "" if value is None else f", {name} {value:.4f}"
             print(f"scored against {competition.truth_csv.name}: mean Dice {scores['mean_dice']:.4f}{more}", flush=True)
 
 

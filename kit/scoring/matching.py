@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.system.objects import label_pairs
-from kit.system.segments import Segments, as_segments
+from kit.system.segments import Segments, as_segments, paint
 
 THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 HIT, MISSED, EXTRA, SPLIT, MERGED = range(1, 6)
@@ -82,8 +82,8 @@ class Matching:
     """The objects of two label images, T true and P predicted ones, and the M pairs of them that share pixels.
 
     truth, prediction: i64 (T,) and (P,), the labels, rising. true_areas, predicted_areas: i64, pixels. true_at,
-    predicted_at: i64 (M,), the pair's places among these. overlap: i64 (M,), the pixels of both. alike: bool (M,), of
-    one class; None where objects have no class.
+    predicted_at: i64 (M,), the pair's places among these. overlap: i64 (M,), the pixels of both. true_classes,
+    predicted_classes: i64 (T,) and (P,); None where objects have no class.
     """
 
     truth: np.ndarray
@@ -93,7 +93,15 @@ class Matching:
     true_at: np.ndarray
     predicted_at: np.ndarray
     overlap: np.ndarray
-    alike: np.ndarray | None = None
+    true_classes: np.ndarray | None = None
+    predicted_classes: np.ndarray | None = None
+
+    @property
+    def alike(self) -> np.ndarray | None:
+        """bool (M,): the pairs of one class; None where objects have no class."""
+        if self.true_classes is None:
+            return None
+        return self.true_classes[self.true_at] == self.predicted_classes[self.predicted_at]
 
     @functools.cached_property
     def union(self) -> np.ndarray:
@@ -108,15 +116,15 @@ class Matching:
     def is_hit(self, threshold: float) -> np.ndarray:
         """bool (M,): the pairs of one class with an IoU above the threshold. Raises ValueError below 0.5."""
         numerator, denominator = whole((threshold,))
-        above = denominator * self.overlap > numerator * self.union
-        return above if self.alike is None else above & self.alike
+        above, alike = denominator * self.overlap > numerator * self.union, self.alike
+        return above if alike is None else above & alike
 
     def hits(self, thresholds: Sequence[float] = THRESHOLDS) -> np.ndarray:
         """i64 (t,): the hits at each threshold. Raises ValueError below 0.5."""
         numerators, denominators = whole(tuple(thresholds))
-        some = 2 * self.overlap > self.union
-        if self.alike is not None:
-            some &= self.alike
+        some, alike = 2 * self.overlap > self.union, self.alike
+        if alike is not None:
+            some &= alike
         overlap, union = self.overlap[some, None], self.union[some, None]
         return np.count_nonzero(denominators * overlap > numerators * union, axis=0)
 
@@ -126,6 +134,23 @@ class Matching:
         true_parts, predicted_parts = self._parts()
         splits, merges = (int(np.count_nonzero(parts > 1)) for parts in (true_parts, predicted_parts))
         return Errors(hits, len(self.truth) - hits, len(self.prediction) - hits, splits, merges)
+
+    def of_class(self, index: int) -> "Matching":
+        """The objects of one class and the pairs of them, by themselves. Raises ValueError without classes."""
+        if self.true_classes is None:
+            raise ValueError("these objects have no class: match two kit.scoring.Segments")
+        true, predicted = self.true_classes == index, self.predicted_classes == index
+        pairs = true[self.true_at] & predicted[self.predicted_at]
+        places = np.cumsum(true) - 1, np.cumsum(predicted) - 1
+        return Matching(
+            self.truth[true],
+            self.prediction[predicted],
+            self.true_areas[true],
+            self.predicted_areas[predicted],
+            places[0][self.true_at[pairs]],
+            places[1][self.predicted_at[pairs]],
+            self.overlap[pairs],
+        )
 
     def of_truth(self, threshold: float = 0.5) -> ObjectTable:
         """The true objects. Each is of one kind, the first that holds:
@@ -187,10 +212,9 @@ def match(truth: np.ndarray | Segments, prediction: np.ndarray | Segments) -> Ma
     places = np.empty_like(predicted_at)
     places[order] = predicted_at
     both = (true_at >= 0) & (places >= 0)
-    true_at, predicted_at, alike = true_at[both], places[both], None
-    if classed:
-        alike = truth.classes_of(true)[true_at] == prediction.classes_of(predicted)[predicted_at]
-    return Matching(true, predicted, true_areas, predicted_areas, true_at, predicted_at, pixels[both], alike)
+    classes = (truth.classes_of(true), prediction.classes_of(predicted)) if classed else ()
+    pairs = true_at[both], places[both], pixels[both]
+    return Matching(true, predicted, true_areas, predicted_areas, *pairs, *classes)
 
 
 def _grouped(labels: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -214,19 +238,3 @@ def whole(thresholds: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
         )
     exact = [Fraction(threshold).limit_denominator(10_000) for threshold in thresholds]
     return np.array([one.numerator for one in exact]), np.array([one.denominator for one in exact])
-
-
-def paint(labels: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The image (H, W) that has at each pixel the value of its label, 0 where the label is not known.
-
-    labels: a label image. known: i64 (N,), labels above 0, rising; values: (N,).
-    """
-    top = max([*known[-1:].tolist(), int(labels.max(initial=0))])
-    if top <= 4 * labels.size:
-        table = np.zeros(top + 1, values.dtype)
-        table[known] = values
-        return table[labels]
-    if not len(known):
-        return np.zeros(labels.shape, values.dtype)
-    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
-    return np.where(known[places] == labels, values[places], values.dtype.type(0))

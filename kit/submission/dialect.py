@@ -130,6 +130,13 @@ class Dialect:
         row = dict(zip(self.columns, cells, strict=True))
         return row[self.key_column], row[self.class_column] if self.class_column else None
 
+    def parse_id(self, cells: Cells) -> str:
+        """Return the id of a row, whatever stands in the class's column: a sample may have a placeholder there.
+
+        Raises ValueError on a key that this dialect does not write.
+        """
+        return self.parse_key(self.name_of(cells)[0])[0]
+
     def parse_key(self, key: str, label: str | None = None) -> tuple[str, int | None]:
         """Return the id and the class index of a row. label: the cell of the class's column, where there is one."""
         if "{class}" in self.key:

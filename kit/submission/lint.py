@@ -1,13 +1,15 @@
 """Is this CSV what the competition accepts? Every row is checked: its key, its mask, and where it stands.
 
 lint_ids.py     keys and classes: safe, known, once, in order, none missing
-lint_masks.py   masks: well formed, inside their image, objects apart
+lint_masks.py   masks: well formed, inside their image
+lint_objects.py rows of objects: apart, none empty beside others, of one part each
 lint_order.py   whether rows and columns of pixels are swapped
 """
 
 import re
 from pathlib import Path
 
+from kit.data.tasks import task_of
 from kit.submission.competition import Competition, mask_shapes, rules_of
 from kit.submission.dialect import Dialect
 from kit.submission.lint_ids import Expected, IdLint, expected_of_competition, expected_of_sample
@@ -44,7 +46,8 @@ def lint(
         what = "it holds a header and no rows, so ids are not compared. Lint again with the one that has them"
         problems.warning("blank samples", f"sample file {Path(sample_csv).name}", what)
     ids = IdLint(problems, dialect, expected)
-    masks = MaskLint(problems, dialect, mask_shapes(dialect, shapes, competition), _advice(dialect, competition))
+    apart = competition is None or not task_of(competition.dataset).overlaps
+    masks = MaskLint(problems, dialect, mask_shapes(dialect, shapes, competition), _advice(dialect, competition), apart)
     for row in read_table(Path(csv), dialect, problems):
         where, name = ids.check(row)
         if row.cells is not None:

@@ -1,6 +1,7 @@
 """The keys of a submission: safe, known, each once, none missing, in the order of the sample file."""
 
 import bisect
+import contextlib
 from pathlib import Path
 
 from kit.submission.competition import Competition
@@ -17,7 +18,8 @@ class Expected:
     """The rows that a submission should have: of the sample file, or of the test ids.
 
     source: where they come from, for messages. places: their names in NFC, with their place and their own spelling.
-    own: (key, class, mask) of the sample's rows: placeholders, no predictions.
+    own: (key, class, mask) of the sample's rows: placeholders, no predictions. Where objects of several classes have a
+    row each, an image may have rows of any class: then `images` counts, and not `places`.
     """
 
     def __init__(self, source: str, dialect: Dialect):
@@ -25,6 +27,7 @@ class Expected:
         self.places: dict[Name, tuple[int, Name]] = {}
         self.own: set[Cells] = set()
         self.repeats = 0  # rows whose name came before
+        self.images: dict[str, tuple[int, str]] = {}  # of rows of objects: id in NFC -> its place, its own spelling
         self._mask_at = dialect.columns.index(dialect.mask_column)
         self._dialect = dialect
         self._rough: dict[str, str] | None = None
@@ -34,6 +37,10 @@ class Expected:
         name = self._dialect.name_of(cells)
         self.repeats += _composed(name) in self.places
         self.places.setdefault(_composed(name), (len(self.places), name))
+        if self._dialect.rows == "instance":
+            with contextlib.suppress(ValueError):
+                id = self._dialect.parse_id(cells)
+                self.images.setdefault(one_name(id), (len(self.images), id))
         if len(cells[self._mask_at]) <= SHORT:
             self.own.add(cells)
 
@@ -43,6 +50,17 @@ class Expected:
         if len(named) == 1 and len(labels) > 1 and self._dialect.class_column and not named & {*labels}:
             names = [(name[0], label) for _, name in self.places.values() for label in labels]
             self.places = {_composed(name): (place, name) for place, name in enumerate(names)}
+
+    def find(self, name: Name, id: str | None) -> tuple[int, str, str] | None:
+        """The place of a row, and its key as it should be and as it is; None where no such row is expected.
+
+        id: of the row, None where it has none. Where its class may be any, ids are compared in place of keys.
+        """
+        if not (self._dialect.rows == "instance" and self._dialect.has_classes):
+            found = self.places.get(_composed(name))
+            return found and (found[0], found[1][0], name[0])
+        found = None if id is None else self.images.get(one_name(id))
+        return found and (*found, id)
 
     def nearest(self, key: str) -> str | None:
         """The expected key that `key` most likely means, or None."""
@@ -98,9 +116,10 @@ class IdLint:
         self._expected = expected
         self._seen: dict[Name, int] = {}  # and the line of the last row of that name
         self._labels: dict[str, set[int]] = {}  # the classes of each image, where none are expected by name
-        self._found: list[tuple[int, str]] = []  # the place in the sample of each name, and where its first row is
-        self._last: Name | None = None
-        self._split: set[Name] = set()
+        self._found: dict[int, str] = {}  # of each place in the sample that was met: where its first row is
+        self._images: dict[str, int] = {}  # of rows of objects: the line of the last row of each image
+        self._last: str | None = None
+        self._split: set[str] = set()
         self._rows = self._own = 0  # own: the sample's own rows
         self._own_unread: list[tuple[str, str]] = []  # (where, why) of those that are no rows of this dialect
 
@@ -112,7 +131,7 @@ class IdLint:
         parsed = self._parse(where, row, name)
         self._rows, self._own = self._rows + 1, self._own + self.is_samples_own(row)
         known = self._check_known(where, row, name, parsed)
-        self._check_place(where, row, _composed(name))
+        self._check_place(where, row, _composed(name), None if parsed is None else one_name(parsed[0]))
         return where, parsed if known else None
 
     def is_samples_own(self, row: Row) -> bool:
@@ -125,11 +144,13 @@ class IdLint:
             return
         for where, why in self._own_unread:
             self._problems.error("unknown classes or ids", where, why)
-        for index in misplaced([place for place, _ in self._found]):
-            place, where = self._found[index]
+        met = list(self._found.items())
+        for place, where in [met[index] for index in misplaced(list(self._found))]:
             what = f"reordered, it is row {place + 1} of {self._expected.source}"
             self._problems.warning("reordered ids", where, what)
         if not self._dialect.keep_empty:
+            if self._dialect.rows == "instance" and self._expected:
+                self._find_images_without_rows(self._expected)
             return
         for name, (_, (key, label)) in (self._expected.places if self._expected else {}).items():
             if name not in self._seen:
@@ -157,45 +178,56 @@ class IdLint:
             self._labels.setdefault(id, set()).add(index)
         return id, index
 
-    def _check_known(self, where: str, row: Row, name: Name, parsed: object) -> bool:
+    def _check_known(self, where: str, row: Row, name: Name, parsed: tuple[str, int | None] | None) -> bool:
         """Return whether the row belongs to an image of the competition, as far as is known."""
         if self._expected is None or row.cells is None:
             return parsed is not None
-        place = self._expected.places.get(_composed(name))
-        if place is None:
+        found = self._expected.find(name, parsed and parsed[0])
+        if found is None:
             if parsed is not None:
                 nearest = self._expected.nearest(row.key)
                 near = f". It has {nearest!r}: write it so" if nearest not in (None, row.key) else ""
                 what = f"unknown, {self._expected.source} {_has_no(self._expected, name)}{near}"
                 self._problems.error("unknown ids", where, what)
             return False
-        if place[1] != name:
-            own = place[1][0]
+        place, spelled, own = found
+        if spelled != own:
             what = (
-                f"the name is {own!r} of {self._expected.source} in other bytes ({form_of(row.key)}, expected "
-                f"{form_of(own)}), and competitions compare bytes. Write its spelling: "
-                f'unicodedata.normalize("{form_of(own)}", id). No file has to be renamed'
+                f"the name is {spelled!r} of {self._expected.source} in other bytes ({form_of(own)}, expected "
+                f"{form_of(spelled)}), and competitions compare bytes. Write its spelling: "
+                f'unicodedata.normalize("{form_of(spelled)}", id). No file has to be renamed'
             )
             self._problems.error("spellings", where, what)
-        if _composed(name) not in self._seen:
-            self._found.append((place[0], where))
+        self._found.setdefault(place, where)
         return True
 
-    def _check_place(self, where: str, row: Row, name: Name) -> None:
+    def _check_place(self, where: str, row: Row, name: Name, image: str | None) -> None:
         """Report a second row of a name: an error where one is expected, a warning where an image's rows lie apart."""
-        if name in self._seen and row.cells is not None:
-            if self._dialect.rows != "instance":
+        if self._dialect.rows != "instance":
+            if name in self._seen and row.cells is not None:
                 what = (
                     f"duplicate, the id came before in line {self._seen[name]}. Keep one row, or name the dialect if "
                     'each object has its own: rows="instance" (--rows instance)'
                 )
                 self._problems.error("duplicate ids", where, what)
-            elif name != self._last and name not in self._split:
-                self._split.add(name)
-                what = f"the rows of one image lie apart, the last was line {self._seen[name]}. Sort the rows by image"
+        elif image is not None:
+            before = self._images.get(image)
+            if before is not None and image != self._last and image not in self._split:
+                self._split.add(image)
+                what = f"the rows of one image lie apart, the last was line {before}. Sort the rows by image"
                 self._problems.warning("split images", where, what)
+            self._images[image] = row.line
         self._seen[name] = row.line
-        self._last = name
+        self._last = image
+
+    def _find_images_without_rows(self, expected: Expected) -> None:
+        """Report them in one line: an image without objects has none, and so has a forgotten one."""
+        missing = [id for image, (_, id) in expected.images.items() if image not in self._images]
+        if missing:
+            shown = ", ".join(map(repr, missing[:5])) + ", …" * (len(missing) > 5)
+            count = f"{len(missing):,} of {len(expected.images):,} images have no row"
+            what = f"{count} ({shown}): right where they have no objects"
+            self._problems.warning("missing images", "", what)
 
     def _find_missing_classes(self) -> None:
         classes = range(1, len(self._dialect.labels) + 1)

@@ -1,30 +1,19 @@
-"""The masks of a submission: well formed, inside their image, not all empty, objects of one image apart."""
+"""The masks of a submission: well formed, inside their image, not all empty (lint_objects.py: objects apart)."""
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
-
-import numpy as np
 
 from kit.submission import rle as rle_codec
 from kit.submission.competition import UnknownSize
 from kit.submission.dialect import Dialect
+from kit.submission.lint_objects import Object, ObjectLint
 from kit.submission.lint_order import COMPARE, OrderLint
 from kit.submission.problems import Problems
 from kit.submission.tables import Row
 
 Shape = tuple[int, int]
 SPREADSHEET_LIMIT = 32_767  # characters of a cell
-
-
-class Object(NamedTuple):
-    """A row of an image that has several. runs: i64 (R, 2), start from 0 and length."""
-
-    line: int
-    where: str
-    runs: np.ndarray
-    own: bool  # the sample's own row: a placeholder
 
 
 class MaskLint:
@@ -36,6 +25,7 @@ class MaskLint:
         dialect: Dialect,
         shape: Callable[[str], Shape] | None,
         advice: str | None = COMPARE,
+        apart: bool = True,
     ):
         self._problems = problems
         self._dialect = dialect
@@ -44,7 +34,7 @@ class MaskLint:
         self._mask_at = dialect.columns.index(dialect.mask_column)
         self._rows = self._filled = self._own = self._own_filled = 0  # own: the sample's own rows
         self._shapes: dict[str, Shape | None] = {}
-        self._objects: dict[tuple, list[Object]] = {}  # of each image and class that may have several
+        self._objects = ObjectLint(problems, dialect.order, dialect.keep_empty, apart)
 
     def check(self, row: Row, where: str, name: tuple[str, int | None] | None, own: bool) -> None:
         """Check one mask. name: (id, class), None for an image of unknown size. own: it is the sample's own row."""
@@ -64,15 +54,13 @@ class MaskLint:
             self._problems.error("malformed masks", where, f"{error}{self._other_reading(cell, shape)}")
             return
         if shape is not None and len(runs) and not own:
-            self._order.check(runs, shape)
+            self._order.check(runs, shape, row.line)
         if name is not None and self._dialect.rows == "instance":
-            self._objects.setdefault(name, []).append(Object(row.line, where, runs, own))
+            self._objects.add(name[0], Object(row.line, where, name[1], runs, own), shape)
 
     def finish(self, wanted: bool = True) -> None:
         """Report overlaps, empty files, swapped orders and what could not be checked. wanted: there should be rows."""
-        for objects in self._objects.values():
-            if len(objects) > 1 and not all(each.own for each in objects):
-                self._check_objects(objects)
+        self._objects.finish()
         self._check_whole_file(wanted)
         if self._shape_of is None and self._filled:
             what = (
@@ -93,16 +81,6 @@ class MaskLint:
         elif not self._filled:
             what = f"all {self._rows:,} masks are empty. After a short training this happens; else look at the report"
             self._problems.warning("empty files", "", what)
-
-    def _check_objects(self, objects: list[Object]) -> None:
-        """Report the objects of one image that overlap, and empty rows beside others."""
-        filled = [each for each in objects if len(each.runs)]
-        for each in [each for each in objects if not len(each.runs)][0 if filled else 1 :]:
-            what = "an empty row beside other rows of its image. Only an image without objects has one: delete it"
-            self._problems.error("empty rows", each.where, what)
-        for later, earlier, pixel in overlaps([each.runs for each in filled]):
-            what = f"overlaps line {filled[earlier].line}: both hold pixel {pixel + 1}. Give each pixel to one object"
-            self._problems.error("overlaps", filled[later].where, what)
 
     def _other_reading(self, cell: str, shape: Shape | None) -> str:
         """The dialects in which a mask that was refused is right, for the message."""
@@ -131,24 +109,3 @@ class MaskLint:
             what = f"the size of its image is unknown ({error}), so its end is not checked"
             self._problems.warning("images of unknown size", where, what)
             return None
-
-
-def overlaps(masks: list[np.ndarray]) -> list[tuple[int, int, int]]:
-    """Return (mask, an earlier one, a pixel of both) of each mask that overlaps a mask before it.
-
-    One pass over the sorted runs. masks: int (R, 2) each, start from 0 and length. Of several earlier masks one is
-    named.
-    """
-    if not masks:
-        return []
-    runs = np.concatenate(masks)
-    owner = np.repeat(np.arange(len(masks)), [len(mask) for mask in masks])
-    order = np.argsort(runs[:, 0], kind="stable")
-    starts, ends, owner = runs[order, 0], runs[order].sum(1), owner[order]
-    highest = np.maximum.accumulate(ends)  # the run that reaches furthest: of another mask, as a mask's own are apart
-    furthest = np.maximum.accumulate(np.where(ends == highest, np.arange(len(ends)), 0))
-    found: dict[int, tuple[int, int, int]] = {}
-    for at in np.flatnonzero(starts[1:] < highest[:-1]) + 1:
-        earlier, later = sorted((int(owner[at]), int(owner[furthest[at - 1]])))
-        found.setdefault(later, (later, earlier, int(starts[at])))
-    return [found[later] for later in sorted(found)]

@@ -32,6 +32,7 @@ LEAST_SIDE = 8  # pixels; of a mask of fewer lines little can be said
 LEAST_DIFFERENCE = 8  # pixels between the sides; below it, slanted outlines look straight in the other order
 LEAST_PIXELS = 16  # of the mask, and of the background
 LEAST_SHARE = 0.2  # of the masks that could vote; fewer votes are chance
+SHOWN = 5  # lines of such masks that are named
 FEW = 3  # votes; from here on, and with no vote for the dialect's order, they are an error
 
 
@@ -114,21 +115,26 @@ class OrderLint:
     def __init__(self, problems: Problems, order: str, advice: str | None = COMPARE):
         self._problems, self._order, self._advice = problems, order, advice
         self._votes = {-1: 0, 0: 0, 1: 0, None: 0}
+        self._lines: list[int] = []  # of the first masks that vote for the other order
 
-    def check(self, runs: np.ndarray, shape: tuple[int, int]) -> None:
-        """Count the vote of one mask."""
-        self._votes[vote(runs, shape, self._order)] += 1
+    def check(self, runs: np.ndarray, shape: tuple[int, int], line: int) -> None:
+        """Count the vote of one mask. line: of its row."""
+        found = vote(runs, shape, self._order)
+        self._votes[found] += 1
+        if found == -1 and len(self._lines) < SHOWN:
+            self._lines.append(line)
 
     def finish(self, filled: int) -> None:
         """Report the result. filled: the number of masks that are not empty."""
         swapped, right, unsure = self._votes[-1], self._votes[1], self._votes[0]
         other = "F" if self._order == "C" else "C"
         if swapped > right and swapped >= LEAST_SHARE * (swapped + right + unsure):
+            lines = ", ".join(map(str, self._lines)) + ", …" * (swapped > len(self._lines))
             what = (
                 f"rows and columns look swapped: {swapped:,} of {swapped + right:,} masks are ragged in order "
-                f'"{self._order}" and smooth in "{other}". If the competition reads masks in order "{self._order}", '
-                f'encode them so, and check that shapes are (height, width); else the dialect is order="{other}" '
-                f"(--order {other})"
+                f'"{self._order}" and smooth in "{other}", as in line {lines}. If the competition reads masks in order '
+                f'"{self._order}", encode them so, and check that shapes are (height, width); else the dialect is '
+                f'order="{other}" (--order {other})'
             )
             tell = self._problems.error if swapped >= FEW else self._problems.warning
             tell("orders", "", what)

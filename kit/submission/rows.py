@@ -101,7 +101,7 @@ def ids_of_sample(sample_csv: Path, dialect: Dialect) -> list[str]:
     ids: dict[str, None] = {}
     for cells in read_rows(Path(sample_csv), dialect):
         with contextlib.suppress(ValueError):
-            ids.setdefault(dialect.parse_key(*dialect.name_of(cells))[0])
+            ids.setdefault(dialect.parse_id(cells))
     return list(ids)
 
 
@@ -118,20 +118,21 @@ def ordered_rows(
         return
     names = {one_name(id): id for id in ids}
     given: dict[str, set[int | None]] = {}  # the classes of each image that were yielded
-    at = dialect.columns.index(dialect.key_column)
+    at, by_image = dialect.columns.index(dialect.key_column), dialect.rows == "instance" or not dialect.has_classes
     for sample in read_rows(sample_csv, dialect):
-        id, index = _image_of(sample, names, dialect)
+        id, index = _image_of(sample, names, dialect, by_image)
         if id is None or index in given.setdefault(id, set()):
             continue
         given[id].add(index)
         for row in read(id):
-            if dialect.parse_key(*dialect.name_of(row))[1] == index:
-                yield (*row[:at], sample[at], *row[at + 1 :])
+            if by_image or dialect.parse_key(*dialect.name_of(row))[1] == index:
+                # the key of another class of the same image is spelled otherwise
+                yield row if by_image and "{class}" in dialect.key else (*row[:at], sample[at], *row[at + 1 :])
     for id in ids:
-        if id in given and not dialect.has_classes:
+        if by_image and id in given:
             continue
         for row in read(id):
-            if dialect.parse_key(*dialect.name_of(row))[1] not in given.get(id, ()):
+            if by_image or dialect.parse_key(*dialect.name_of(row))[1] not in given.get(id, ()):
                 yield row
 
 
@@ -141,9 +142,14 @@ def _of_parts(places: Places, dialect: Dialect, sample_csv: Path | None) -> Iter
         yield from ordered_rows(places, read, dialect, sample_csv)
 
 
-def _image_of(sample: Cells, names: dict[str, str], dialect: Dialect) -> tuple[str | None, int | None]:
-    """Return the id and the class that a row of the sample is of; (None, None) where no image has it."""
+def _image_of(sample: Cells, names: dict[str, str], dialect: Dialect, by_image: bool) -> tuple[str | None, int | None]:
+    """Return the id and the class that a row of the sample is of; (None, None) where no image has it.
+
+    by_image: all rows of an image belong together; then the class is None.
+    """
     try:
+        if by_image:
+            return names.get(one_name(dialect.parse_id(sample))), None
         id, index = dialect.parse_key(*dialect.name_of(sample))
     except ValueError:
         return None, None

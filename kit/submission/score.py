@@ -8,24 +8,38 @@ import numpy as np
 from kit.data.tasks import is_label_image
 from kit.scoring.confusion import confusion_matrix, foreground_scores
 from kit.scoring.instances import instance_precision
+from kit.scoring.metrics import Metric
 from kit.submission import rle as rle_codec
 from kit.submission.competition import UnknownSize, mask_shapes
 from kit.submission.dialect import Dialect
+from kit.submission.objects import segments_of
 from kit.submission.tables import read_rows
+from kit.system.segments import Segments
 
-ReadTruth = Callable[[str], np.ndarray | None]
+ReadTruth = Callable[[str], np.ndarray | Segments | None]
 
 
-def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str] = ()) -> dict[str, float | None]:
+def score(
+    csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str] = (), metric: Metric | None = None
+) -> dict[str, float | None]:
     """Score a submission where truth exists: the number of images, mean Dice and mean IoU.
 
     The means are over images; with rows of classes, over images × classes. The objects of an image are united.
     read_truth: id -> u8 (H, W) of class indices, 255 ignored; bool (H, W, K) where classes overlap, the first of them
-    class 1; or int32 (H, W), a label an object; None where there is no truth. Without any, the means are None.
-    Where truth and rows tell objects apart there is also instance_precision, the mean over images.
+    class 1; int32 (H, W), a label an object; or Segments, objects with a class each; None where there is no truth.
+    Without any, the means are None. Where truth and rows tell objects of one class apart there is also
+    instance_precision, the mean over images. metric: its score is there too, as "metric"; it is given the mask that the
+    rows of an image describe, of the kind of the truth.
     ids: images that count although they may have no row; their masks are empty.
     Raises ValueError naming the image whose mask is malformed or does not fit.
     """
+    ids = list(ids)
+    found = _score_masks(csv, dialect, read_truth, ids)
+    return found if metric is None else found | {"metric": _score_metric(csv, dialect, read_truth, ids, metric)}
+
+
+def _score_masks(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: list[str]) -> dict[str, float | None]:
+    """The scores that need no metric, class by class."""
     ious, dices, precisions, scored, seen = [], [], [], set(), set()
     for id, index, texts in _masks(csv, dialect):
         seen.add((id, index))
@@ -52,6 +66,43 @@ def score(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: Iterable[str]
     means = (float(np.mean(dices)), float(np.mean(ious))) if ious else (None, None)
     of_objects = {"instance_precision": float(np.mean(precisions))} if precisions else {}
     return {"images": len(scored), "mean_dice": means[0], "mean_iou": means[1]} | of_objects
+
+
+def _score_metric(csv: Path, dialect: Dialect, read_truth: ReadTruth, ids: list[str], metric: Metric) -> float | None:
+    """The metric's score over the images with a truth; None without any. All rows of an image are taken together."""
+    images: dict[str, list[tuple[int, str]]] = {id: [] for id in ids}
+    for id, index, texts in _masks(csv, dialect):
+        images.setdefault(id, []).extend((index, text) for text in texts)
+    counts = []
+    for id, masks in images.items():
+        truth = read_truth(id)
+        if truth is None:
+            continue
+        try:
+            counts.append(metric.counts(truth, _mask_of(masks, truth, dialect)))
+        except ValueError as error:
+            raise ValueError(f"{csv}, {id}: {error}") from None
+    return float(metric.score(np.sum(counts, axis=0))) if counts else None
+
+
+def _mask_of(masks: list[tuple[int, str]], truth: np.ndarray | Segments, dialect: Dialect) -> np.ndarray | Segments:
+    """The mask that rows describe, of the kind of the truth. masks: (class from 1, run lengths)."""
+    if isinstance(truth, Segments):
+        return segments_of(masks, truth.labels.shape, dialect.order)
+    if is_label_image(truth):
+        return rle_codec.decode_objects([text for _, text in masks], truth.shape, dialect.order)
+    shape = truth.shape[:2]
+    if truth.ndim == 2:
+        mask = np.zeros(shape, np.uint8)
+        for index, text in masks:
+            mask[rle_codec.decode(text, shape, dialect.order) > 0] = index
+        return mask
+    layers = np.zeros(truth.shape, bool)
+    for index, text in masks:
+        if index > truth.shape[2]:
+            raise ValueError(f"a row is of class {index}, and the truth has {truth.shape[2]}")
+        layers[..., index - 1] |= rle_codec.decode(text, shape, dialect.order).view(bool)
+    return layers
 
 
 def truth_reader(csv: Path, dialect: Dialect, shapes: object) -> ReadTruth:
@@ -90,9 +141,9 @@ def _has_labels(dialect: Dialect) -> bool:
     return dialect.rows == "instance" and not dialect.has_classes
 
 
-def _precision(truth: np.ndarray, texts: list[str], dialect: Dialect) -> list[float]:
+def _precision(truth: np.ndarray | Segments, texts: list[str], dialect: Dialect) -> list[float]:
     """The precision of an image's objects, in a list; [] where truth or rows do not tell objects apart."""
-    if not (_has_labels(dialect) and is_label_image(truth)):
+    if isinstance(truth, Segments) or not (_has_labels(dialect) and is_label_image(truth)):
         return []
     return [instance_precision(truth, rle_codec.decode_objects(texts, truth.shape, dialect.order))]
 
@@ -122,8 +173,9 @@ def _left_out(dialect: Dialect, ids: set[str], seen: set[tuple[str, int]]) -> It
                 yield id, index
 
 
-def _score(truth: np.ndarray, index: int, texts: list[str], order: str) -> tuple[float, float]:
+def _score(truth: np.ndarray | Segments, index: int, texts: list[str], order: str) -> tuple[float, float]:
     """IoU and Dice of one class of one image."""
+    truth = truth.class_image() if isinstance(truth, Segments) else truth
     shape = truth.shape[:2]
     mask = np.zeros(shape, np.uint8)
     for text in texts:

@@ -6,7 +6,7 @@ import numpy as np
 from kit.system.kernels import kernel
 
 CONNECTIVITY = 8  # pixels that touch at a corner are of one object
-BLOCK = 16  # pixels of a label image that are compared together
+BLOCK = 8  # pixels of a label image that are compared together
 TWICE = np.uint64(0x1_0000_0001)  # a label times this is two of it in a word
 
 

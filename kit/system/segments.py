@@ -33,6 +33,14 @@ class Segments(NamedTuple):
             more = ", …" if len(missing) > 10 else ""
             raise ValueError(f"labels without a class: {', '.join(missing[:10])}{more}") from None
 
+    def class_image(self) -> np.ndarray:
+        """The class of each pixel, u8 (H, W), 0 where there is no object. Raises ValueError for classes above 254."""
+        known = np.unique(self.labels[self.labels > 0])
+        classes = self.classes_of(known)
+        if classes.size and not 0 <= classes.min() <= classes.max() < 255:
+            raise ValueError(f"an image of classes holds 0 to 254, got {classes.min()} to {classes.max()}")
+        return paint(self.labels, known, classes.astype(np.uint8))
+
 
 def as_segments(mask: "np.ndarray | Segments") -> Segments:
     """A label image as Segments of one class, 1; Segments as they are."""
@@ -44,3 +52,19 @@ class _OneClass(dict):
 
     def __missing__(self, label: int) -> int:
         return 1
+
+
+def paint(labels: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The image (H, W) that has at each pixel the value of its label, 0 where the label is not known.
+
+    labels: a label image. known: i64 (N,), labels above 0, rising; values: (N,).
+    """
+    top = max(int(labels.max(initial=0)), *known[-1:].tolist(), 0)
+    if top <= 4 * labels.size:
+        table = np.zeros(top + 1, values.dtype)
+        table[known] = values
+        return table[labels]
+    if not len(known):
+        return np.zeros(labels.shape, values.dtype)
+    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    return np.where(known[places] == labels, values[places], values.dtype.type(0))

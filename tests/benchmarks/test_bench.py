@@ -63,6 +63,15 @@ def test_kernels_agree_with_their_peers(tmp_path):
 
 
 @pytest.mark.slow
+def test_objects_agree_with_their_peers():
+    objects = pytest.importorskip("kit.bench.objects", reason=PEERS)
+    for contest in objects.contests():
+        own = contest.kit()
+        for name, other in contest.others.items():
+            assert contest.agree is None or contest.agree(own, other()), (contest.job, name)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "less"),
     [

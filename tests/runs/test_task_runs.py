@@ -18,8 +18,9 @@ from kit.losses import bce_dice, cross_entropy, focal
 from kit.prediction import Frame, Rule
 from kit.runs import Submission, load, oof_masks, scores
 from kit.runs.oof import predictor
-from kit.scoring import InstancePrecision, MeanDice, MeanDicePerClass, MeanIoU
-from kit.submission import Competition, Dialect, lint, rle
+from kit.scoring import InstanceFBeta, InstancePrecision, MeanDice, MeanDicePerClass, MeanIoU
+from kit.scoring.counts import score as count_images
+from kit.submission import Competition, Dialect, lint, object_masks, rle, write
 from kit.submission.score import score, truth_reader
 
 IN_A_COLUMN = Dialect(("id", "class", "rle"), "class", "F", class_column="class")
@@ -226,6 +227,15 @@ def test_a_run_of_objects_ends_in_a_row_for_each(tmp_path):
         "instance_precision": pytest.approx(0.75 * hits + 0.25),
     }
     assert score(path, CELLS, truth_reader(path, CELLS, SIZE))["instance_precision"] == 1
+    oof = tmp_path / "oof_rows.csv"
+    write((cells for id, (_, mask) in kept.items() for cells in CELLS.cells(id, object_masks(mask, "F"))), oof, CELLS)
+    rescored = score(oof, CELLS, dataset.read_mask, dataset.ids, InstancePrecision())
+    assert rescored["metric"] == pytest.approx(report["metric"]["value"], abs=1e-12)
+    f2 = InstanceFBeta()  # two images are empty
+    counted = count_images(dataset, run.store, dataset.ids, dataset.ids, 0, f2).counts
+    rescored = score(oof, CELLS, dataset.read_mask, dataset.ids, f2)
+    assert rescored["metric"] == pytest.approx(f2.score(counted.sum(axis=0)), abs=1e-12)
+    assert rescored["metric"] == pytest.approx(with_objects * 15 / (4 * 5 + 4) + (1 - with_objects))
 
 
 def _bright():

@@ -8,7 +8,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from kit.scoring import InstanceFBeta, InstancePrecision, Segments, instance_f_beta, instance_precisions, match
-from kit.scoring.matching import EXTRA, HIT, MERGED, MISSED, SPLIT, THRESHOLDS, paint
+from kit.scoring.matching import EXTRA, HIT, MERGED, MISSED, SPLIT, THRESHOLDS
+from kit.system.segments import paint
 
 TWENTIETHS = np.arange(10, 20)
 
@@ -190,6 +191,10 @@ def test_a_hit_needs_one_class():
     assert match(labels, labels + 10).hits((0.5,)) == [6]
     assert InstancePrecision().counts(truth, prediction).tolist() == [4 / 8, 1]
     assert InstanceFBeta().counts(truth, prediction)[0] == pytest.approx(5 * 4 / (4 * 6 + 6))
+    assert [found.of_class(k).errors() for k in range(1, 4)] == [(1, 1, 1, 0, 0), (2, 0, 1, 0, 0), (1, 1, 0, 0, 0)]
+    assert found.of_class(1).of_prediction().labels.tolist() == [11, 16]
+    with pytest.raises(ValueError, match="these objects have no class"):
+        match(labels, labels).of_class(1)
     with pytest.raises(ValueError, match="labels without a class: 15, 16"):
         match(truth, Segments(labels + 10, {11: 1, 12: 1, 13: 2, 14: 4}))
 

@@ -48,6 +48,24 @@ def test_objects_that_touch_and_run_on_over_the_end_of_a_row():
     assert rle.encode_objects(np.zeros((0, 4), np.int32)) == []
 
 
+def test_thousands_of_objects_by_their_labels():
+    rows, columns = np.mgrid[:301, :407]
+    labels = (2**31 - 1 - (rows // 3 * 1000 + columns // 5)).astype(np.int32)[:, 1:]  # no whole words, no even start
+    labels[5] = 0
+    for order in "CF":
+        texts = rle.encode_labels(labels, order)
+        flat = labels.ravel(order)
+        assert list(texts) == [label for label in dict.fromkeys(flat.tolist()) if label]
+        for label in list(texts)[::977]:
+            assert texts[label] == rle.encode(labels == label, order)
+        assert sum(rle.runs(text)[:, 1].sum() for text in texts.values()) == np.count_nonzero(labels)
+    for at in (0, 7, 8, 4321, labels.size - 1):
+        wrong = labels.copy()
+        wrong.flat[at] = -9
+        with pytest.raises(ValueError, match="got -9 to 2147483647"):
+            rle.encode_labels(wrong)
+
+
 def test_what_is_no_label_image_is_refused():
     with pytest.raises(ValueError, match=r"labels are 0 to 2\^31 - 1, got -1 to 0"):
         rle.encode_objects(np.array([[-1, 0]]))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kit.submission import Competition, Dialect, RowParts, errors_of, lint, read_rows, rle, rows_in_order, score, write
-from kit.submission.lint_masks import overlaps
+from kit.submission.lint_objects import overlaps
 from kit.submission.score import truth_reader
 
 CELLS = Dialect(("id", "predicted"), "instance")

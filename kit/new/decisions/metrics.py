@@ -9,5 +9,6 @@ METRICS = {
     "class-dice": ("MeanDicePerClass", True, ("multiclass", "multilabel")),
     "miou": ("MeanIoU", True, ("multiclass", "binary")),
     "instance-precision": ("InstancePrecision", False, ("instances",)),
+    "instance-f2": ("InstanceFBeta", False, ("instances",)),
 }
 DEFAULT_METRIC = {"binary": "dice", "multiclass": "miou", "multilabel": "class-dice", "instances": "instance-precision"}
