@@ -28,6 +28,11 @@ from kit.scoring.matching import EXTRA, HIT, MERGED, MISSED, SPLIT
 from kit.scoring.object_errors import FoundObjects
 
 IMAGES, GROUPS = 16, 8
+TUNED = {
+    "rule": {"threshold": 0.5, "objects": True}, "text": "Rule(…)", "metric": "own", "before": {"score": 0.4},
+    "tuned": 0.5, "cross_fitted": 0.45, "gap": 0.05, "gain": None, "used": True, "why": "…",
+    "components": {"rule": {}, "before": 0.2, "tuned": 0.375, "cross_fitted": 0.3125},
+}  # fmt: skip
 FURTHER = {"components only": 0.25, "person": {"PQ": 0.5, "SQ": 0.75}, "sky": {"PQ": None, "RQ": 0.125}}
 
 
@@ -52,6 +57,7 @@ def squares():
         read_truth=lambda id: drawn[id][0],
         read_prediction=lambda id: drawn[id][1],
         further=FURTHER,
+        tuned=TUNED,
         errors=np.zeros((IMAGES, 5), np.int64),
         brightness=np.arange(IMAGES) / IMAGES,
         objects=FoundObjects.join(match(*one[:2]) for one in drawn.values()),
@@ -207,16 +213,17 @@ def parted(template):
 
 def test_pages_of_masks_of_classes_are_byte_for_byte_as_without_objects(monkeypatch):
     drawn = drawn_run()
-    several = class_results(drawn, *classes())
-    found = [report.page(one, report.measure(one)) for one in (drawn.results, several)]
+    few = {name: getattr(drawn.results, name)[:6] for name in ("images", "matrices", "levels")}
+    runs = [dataclasses.replace(drawn.results, **few), class_results(drawn, *classes())]
+    found = [report.page(one, report.measure(one)) for one in runs]
     source = parted((Path(templates.__file__).parent / "report.html").read_text(encoding="utf-8"))
     assert not re.search(r"m\.objects|further_table|objects_\w+\.html", source)
 
-    def own(name, filters):
-        return templates.template("base.css", filters).environment.from_string(source)
+    def own(*arguments):
+        return templates.template(*arguments).environment.from_string(source)
 
     monkeypatch.setattr(sys.modules["kit.report.page"], "template", own)
-    assert found == [report.page(one, report.measure(one)) for one in (drawn.results, several)]
+    assert found == [report.page(one, report.measure(one)) for one in runs]
 
 
 def test_a_run_of_objects_is_read_from_its_kept_truth_and_predictions(tmp_path, capsys):
@@ -294,7 +301,7 @@ def test_the_page_shows_the_objects_of_the_json(visit, written, width, scheme):
          *(str(r[name]) for name in ("missed", "extra", "split", "merged"))]
         for r in found["slices"]
     ]  # fmt: skip
-    assert cells(page, "beside") == [["components only", "0.2500"]]
+    assert [row[1] for row in cells(page, "beside")] == ["0.2500", "0.3750", "0.3125"]
     assert cells(page, "further") == [["person", "0.5000", "0.7500", "–"], ["sky", "–", "–", "0.1250"]]
     kinds = [[r["words"], f"{r['loss']:.4f}", f"{100 * r['share']:.1f} %"] for r in measured["budget"]["kinds"]]
     assert cells(page, "budget") == kinds
