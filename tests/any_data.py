@@ -106,14 +106,16 @@ def opened(config, dataset, frame=None, rule=None):
     return open_run(config, dataset, lambda: kfold(len(dataset.ids), 2, 0), frame, TTA(), "any_data.py", rule=rule)
 
 
-def run_recipe(dataset, folder, network, loss, augment=None, submission=None, frame=None, lr=1e-3, rule=None):
-    """All that a recipe does, on two folds; returns the run."""
+def run_recipe(
+    dataset, folder, network, loss, augment=None, submission=None, frame=None, lr=1e-3, rule=None, **of_plan
+):
+    """All that a recipe does, on two folds; returns the run. of_plan: target, crops and more of the plan."""
     config = Config(folder / "any_data")
     run = opened(config, dataset, frame, rule)
 
     def train(fold):
         model = network()
-        plan = Plan(config.epochs, 4, warmup_cosine, augment)
+        plan = Plan(config.epochs, 4, warmup_cosine, augment, **of_plan)
         fit_fold(run, fold, model, adamw(model, lr), supervised(loss), plan)
 
     finish(run, config.fold, train, network, submission)

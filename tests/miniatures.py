@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import scipy.io
+import tifffile
 from PIL import Image
 
 VOC_COLOURS = {0: (70, 110, 60), 1: (200, 60, 60), 7: (60, 90, 210), 8: (230, 190, 60), 15: (220, 120, 200)}
@@ -206,3 +207,31 @@ def _write_sbd(root: Path, pictures: dict, lists: dict[str, list[str]]) -> None:
             cv2.imwrite(f"{root}/img/{id}.jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
             scipy.io.savemat(root / f"cls/{id}.mat", {"GTcls": {"Segmentation": classes}}, do_compression=True)
             scipy.io.savemat(root / f"inst/{id}.mat", {"GTinst": {"Segmentation": objects}}, do_compression=True)
+
+
+def draw_membranes(folder: Path, slices: int = 6, side: int = 64, stack: bool = False, seed: int = 0) -> Path:
+    """Draw ISBI 2012's slices in `folder`: bright cells that dark membranes part, which shift from slice to slice.
+
+    stack: as train-volume.tif and train-labels.tif, else as image/<number>.png and label/<number>.png.
+    """
+    rng = np.random.default_rng(seed)
+    seeds = rng.uniform(0, side, (max(4, side * side // 250), 2))
+    images, labels = [], []
+    for _ in range(slices):
+        seeds = seeds + rng.normal(0, 0.5, seeds.shape)
+        rows, columns = np.mgrid[:side, :side]
+        near, second = np.sort(np.hypot(rows[..., None] - seeds[:, 0], columns[..., None] - seeds[:, 1]), axis=2)[
+            ..., :2
+        ].transpose(2, 0, 1)
+        cell = second - near > 2.5
+        labels.append(np.where(cell, 255, 0).astype(np.uint8))
+        images.append(np.clip(np.where(cell, 170, 70) + rng.normal(0, 20, cell.shape), 0, 255).astype(np.uint8))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, file, pages in (("image", "train-volume.tif", images), ("label", "train-labels.tif", labels)):
+        if stack:
+            tifffile.imwrite(folder / file, np.stack(pages), photometric="minisblack")
+            continue
+        (folder / name).mkdir()
+        for number, page in enumerate(pages):
+            Image.fromarray(page).save(folder / name / f"{number}.png")
+    return folder

@@ -211,3 +211,17 @@ def test_a_folder_in_carvanas_layout_is_held_against_its_csv(bare, tmp_path):
     code, told = bare("data")
     assert code == 1
     assert "train_masks.csv, z_01: differs from the data set's mask in 1 of 1,500 pixels" in told
+
+
+def test_ctrl_c_while_modules_load_ends_without_a_traceback():
+    code = """
+import runpy, sys
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "kit.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+runpy.run_module("kit", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nstopped\n")

@@ -1,4 +1,4 @@
-"""Kernels against their peers: run lengths, enlarging, counting, the CSV, and the views of a prediction."""
+"""Kernels against their peers: run lengths, enlarging, counting, the CSV, the views of a prediction, and drawing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.classification import BinaryJaccardIndex, MulticlassConfusionMatrix
 
+from kit.bench import drawing
 from kit.bench.cars import SIZE, car_logits
 from kit.bench.measure import Contest, Row, contested
 from kit.models.pretrained import unet
@@ -47,6 +48,7 @@ def contests(scratch: Path) -> Iterator[Contest]:
     yield _binary()
     yield _csv(scratch)
     yield _views()
+    yield drawing.contest()
 
 
 def where_idiom(mask: np.ndarray) -> str:

@@ -64,6 +64,8 @@ def export(run: Path, fold: int, out: Path, size: tuple[int, int] | None = None)
     import onnxscript  # noqa: F401
 
     saved = read_ruled(run)
+    if saved.rule.detected:
+        raise ValueError(f"the network of {run} finds objects; ONNX files are of networks that give a map of logits")
     network = load_network(run, fold, saved)
     multiple = stride_of(network)
     if size and (size[0] % multiple or size[1] % multiple):

@@ -80,7 +80,7 @@ def label_lines(doubts: Sequence[LabelDoubt]) -> list[str]:
     """The label doctor's first lines."""
     regions = [one for one in doubts if one.kind != "image"]
     if not regions:
-        return ["labels    no held-out prediction contradicts a label with confidence"]
+        return ["labels    no confident held-out prediction contradicts a label; unsure networks contradict nothing"]
     names = [
         f"{one.id}: {one.kind}, {one.labelled or 'nothing'} is predicted {one.predicted or 'nothing'}, {one.box[2]} × "
         f"{one.box[3]} pixels at row {one.box[0]}, column {one.box[1]} (score {one.score:.2f})"

@@ -24,11 +24,15 @@ from kit.system.plain import plain
 class Ledger:
     """Show all runs with their scores here and on the leaderboard, whether these agree, and two final submissions.
 
-    kit ledger                                    the table; run folders that are not in the ledger are added first
-    kit ledger score FILE.csv 0.9971 --public     note a score: of a CSV, a run folder, a run's name or id
-    kit ledger kaggle COMPETITION                 read all scores through Kaggle's client
-    kit ledger public --share 0.3                 state which share of the test images the public score is of
-    kit ledger record RUN --parent RUN            add a run folder, and say which run it was made from
+    "kit ledger": the table; run folders that are not in the ledger are added first.
+
+    "kit ledger score FILE.csv 0.9971 --public": note a score, of a CSV, a run folder, a run's name or id.
+
+    "kit ledger kaggle COMPETITION": read all scores through Kaggle's client.
+
+    "kit ledger public --share 0.3": state which share of the test images the public score is of.
+
+    "kit ledger record RUN --parent RUN": add a run folder, and say which run it was made from.
 
     Recipes record their runs themselves when folds are finished. The ledger is a file of one JSON object a line to
     which lines are only added; it may lie in git.

@@ -18,22 +18,24 @@ class Tune:
     The rule goes to rule.json in the run folder. Its score is cross-fitted: each fold is scored with the rule that is
     chosen on the other folds. It is used by the recipe's CSV, by predict and by bundle, where its gain is sure enough
     and the rules of all folds but one agree with it: the same parts, with values at most one step of the search apart.
-    Fewer parts (--only) agree more often. Views and scales are not tuned.
+    Fewer parts (--only) agree more often. Views and scales are not tuned. Of objects with borders the connected
+    components of the same predictions are tuned too, and shown beside.
     A run whose metric is a class of your own executes the Python in its folder.
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder
-    only: str = ""  # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class; all of them
+    # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class,seed,seed_area; all that it has
+    only: str = ""
     json: bool = False  # print one JSON object, the content of rule.json, and nothing else
 
     def run(self) -> int:
         """Tune, write rule.json and print what was found; 1 where the run cannot be tuned."""
         from kit.runs.finished import read_run  # imported here: PyTorch takes seconds
-        from kit.runs.tuning import PARTS, tune_run, write_tuned
+        from kit.runs.tuning import tune_run, write_tuned
 
-        parts = tuple(filter(None, self.only.split(","))) or PARTS
+        parts = tuple(filter(None, self.only.split(",")))
         try:
-            tuned = tune_run(read_run(self.run_dir), parts)
+            tuned = tune_run(read_run(self.run_dir), parts or None)
             write_tuned(tuned)
         except (ValueError, OSError) as error:
             print(json.dumps({"error": str(error)}) if self.json else f"error: {error}")
@@ -62,13 +64,36 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
         low = facts["gain"]["low"]
         bound = "no lower bound" if low is None else f"one-sided 80 % lower bound {low:+.5f}"
         lines.append(f"{'gain, cross-fitted':30}{facts['gain']['value']:+9.5f}  ({bound})")
+    if plain := facts.get("components"):
+        held, own = plain["cross_fitted"], facts["cross_fitted"]
+        better = f"  (the watershed {own - held:+.5f})" if held is not None and own is not None else ""
+        lines.append(f"{'components alone, tuned so too':30}{_score(plain['tuned'] if held is None else held)}{better}")
     best = Rule(**facts["rule"])
-    lines += ["", f"chosen on all images: {best}"]
+    lines += ["", f"chosen on all images: {rule_words(best, classes)}"]
     for sentence in rule_sentences(best, classes):
         lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
     for fold, pick in facts["picks"].items():
-        lines.append(f"without fold {fold}: {'the same' if Rule(**pick) == best else Rule(**pick)}")
+        found = Rule(**pick)
+        lines.append(f"without fold {fold}: {'the same' if found == best else rule_words(found, classes)}")
     return [*lines, "", *textwrap.wrap(facts["why"], WIDTH)]
+
+
+def rule_words(rule: object, classes: tuple[str, ...]) -> str:
+    """A rule in a line: "threshold 0.45, min_area 64". rule: a kit.prediction.Rule. classes: of the run."""
+    competing = len(classes) > 2 and not rule.separate
+    parts = {name: value for name, value in rule.facts.items() if name != "objects"}
+    if competing:
+        del parts["threshold"]  # of classes that compete the likeliest is taken
+    if "top_area" in parts:
+        parts["top_area"] = f"{parts['top_area']} at {parts.pop('top', 0.5):g}"
+    each = [f"{name} {_value(value)}" for name, value in parts.items() if value or name == "threshold"]
+    return ", ".join(["the likeliest class"] * competing + each)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(str, value))
+    return "yes" if value is True else str(value)
 
 
 def label_before(rule: object, classes: tuple[str, ...]) -> str:

@@ -12,7 +12,9 @@ formats.py        a format by its first bytes, the checks of its header
 tiff.py, lzw.py   TIFF with any number of channels; npy.py: NumPy's own format
 resize.py         Resizing: images and masks at the network's size
 shrink.py         the compiled kernel that shrinks RGB
-cache.py          sample_reader: the images at their size, from the files or a cache on the disk
+cache.py          sample_reader: the images at their size, from the files or a cache on the disk; own_sizes.py
+label_images.py   label images on their way to training
+borders.py        border_target: objects and the borders between those that touch
 normalise.py      Normalisation, on the device
 augment.py        paired image and mask transforms, seeded for every sample
 regions.py        open_regions: parts of files that are too large to decode whole; tiff_regions.py, jpeg_parts.py
@@ -44,6 +46,11 @@ _FILES = {  # a public name and its file; imported when first used, because PyTo
     "threshold_mask": "masks",
     "Resizing": "resize",
     "sample_reader": "cache",
+    "foreground_target": "label_images",
+    "object_labels": "label_images",
+    "resize_labels": "label_images",
+    "whole_objects": "label_images",
+    "border_target": "borders",
     "RunMask": "run_masks",
     "ScaledRegions": "scaled",
     "SlideCrops": "crops",

@@ -166,7 +166,8 @@ class Elastic(A.DualTransform):
     Each node of a 3×3 grid over the image gets a vector whose two parts are Gaussian with a standard deviation of
     `sigma` pixels. Displacements between the nodes are interpolated bicubically. The image is read bilinearly, the mask
     at the nearest pixel, both mirrored at the border. The nodes are the centres of the image's nine parts: the paper
-    does not say where they lie. A class, because albumentations takes nothing else.
+    does not say where they lie. A class, because albumentations has another one: its ElasticTransform smooths a vector
+    of every pixel, and its GridElasticDeform shears the cells of a grid.
     """
 
     def __init__(self, sigma: float = 10.0, p: float = 1.0) -> None:
@@ -190,10 +191,12 @@ class Elastic(A.DualTransform):
         return cv2.remap(mask, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def cell_augment(seed: int = 0, sigma: float = 0.0) -> Augment:
+def cell_augment(seed: int = 0, sigma: float = 0.0, *, light: float = 0.0) -> Augment:
     """The eight symmetries of the square: suit square images of cells under the microscope, which have no upside.
 
     Images of any dtype and number of channels. sigma: of `Elastic`, in pixels; 0 leaves it out. The paper's 10 were for
-    images of 512 pixels; 5 suit 128.
+    images of 512 pixels; 5 suit 128. light: the limit of `Intensity`, the paper's "gray value variations"; 0 leaves it
+    out.
     """
-    return Augment([A.D4(p=1.0), *([Elastic(sigma, p=0.8)] if sigma else [])], seed)
+    moves = [A.D4(p=1.0), *([Elastic(sigma, p=0.8)] if sigma else [])]
+    return Augment([*moves, *([Intensity(light, p=0.7)] if light else [])], seed)

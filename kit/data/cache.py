@@ -1,5 +1,6 @@
 """The training images at the network's size: read from the files, or from a cache on the disk."""
 
+import contextlib
 import json
 import math
 import os
@@ -12,6 +13,8 @@ import numpy as np
 
 from kit.data.check import sample_ids
 from kit.data.dataset import RGB, Dataset, data_key
+from kit.data.label_images import resize_labels, small_labels
+from kit.data.own_sizes import OwnSizes
 from kit.data.resize import Resizing, single_threaded_cv2
 from kit.data.sample_checks import check_sample, describe_error, name_error
 from kit.data.tasks import task_of
@@ -19,42 +22,60 @@ from kit.system.files import raise_all, run_lock, write_atomic
 
 FORMAT = 3  # raised whenever the content of a cache changes, so that an older one is not used
 CHUNK = 256  # samples that are brought to the disk together
-FILES = ("images.npy", "masks.npy")
+FILES, SIZES = ("images.npy", "masks.npy"), "sizes.npy"
 
 Reader = Callable[[str], tuple[np.ndarray, np.ndarray]]
 
 
-def sample_reader(dataset: Dataset, resizing: Resizing, cache: Path | None) -> "ImageCache | SizedReader":
+def sample_reader(
+    dataset: Dataset, resizing: Resizing, cache: Path | None, labels: bool = False
+) -> "ImageCache | SizedReader":
     """The reader for a SegmentationDataset: the cache below the folder `cache`, or the files themselves if it is None.
 
-    Images at their own sizes have no cache.
+    Images at their own sizes have no cache. labels: give label images, see SizedReader; their cache holds any sizes,
+    because a label image is often read from a file for each object.
     """
-    if cache is None or resizing.size is None:
-        return SizedReader(dataset, resizing)
-    return ImageCache.open(dataset, resizing, cache)
+    if cache is None or (resizing.size is None and not labels):
+        return SizedReader(dataset, resizing, labels)
+    return ImageCache.open(dataset, resizing, cache, labels)
 
 
 class SizedReader:
-    """Reads a sample's image and mask, checks them, and brings both to the network's size. Picklable, for workers."""
+    """Reads a sample's image and mask, checks them, and brings both to the network's size. Picklable, for workers.
 
-    def __init__(self, dataset: Dataset, resizing: Resizing) -> None:
-        self.dataset, self.resizing = dataset, resizing
+    labels: of task instances, give label images u16 in place of where an object is. Raises ValueError for another task,
+    and for a resizing that pads, because nothing is known there.
+    """
+
+    def __init__(self, dataset: Dataset, resizing: Resizing, labels: bool = False) -> None:
+        self.dataset, self.resizing, self.labels = dataset, resizing, labels
+        if labels and (not task_of(dataset).has_objects or (resizing.size and resizing.keep_ratio)):
+            raise ValueError(
+                f"label images of task {task_of(dataset).name} with {resizing!r}: expected task instances, and a "
+                "resizing that does not pad"
+            )
         self.channels, self.task = getattr(dataset, "channels", RGB), task_of(dataset)
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, C) and the mask that training sees, u8 (H, W) or (H, W, K), of `id`.
+        """Image (H, W, C) and the mask that training sees, u8 (H, W) or (H, W, K), of `id`; or its label image u16.
 
         Raises ValueError naming what cannot be used.
         """
         image, mask = self.dataset.read_image(id), self.dataset.read_mask(id)
         check_sample(id, image, mask, self.channels, self.task)
-        return self.resizing.image(image), self.resizing.mask(self.task.target(mask))
+        if not self.labels:
+            return self.resizing.image(image), self.resizing.mask(self.task.target(mask))
+        try:
+            return self.resizing.image(image), resize_labels(small_labels(mask), self.resizing.size or mask.shape)
+        except ValueError as error:
+            raise ValueError(f"{id}: {error}") from None
 
 
 class ImageCache:
     """All samples of a data set at one size, in two memory-mapped files: images.npy in its dtype, masks.npy in u8.
 
-    Masks are those that training sees: (h, w), or (h, w, K) of classes that overlap.
+    Masks are those that training sees: (h, w), or (h, w, K) of classes that overlap. A cache of label images has them
+    in u16, and may hold samples of several sizes: then sizes.npy lists these (kit.data.own_sizes).
 
     A 512 x 512 sample reads in 0.02 ms. Decoding and shrinking a Carvana image and its mask takes 16. The cache is
     written once into a temporary folder that is then renamed, so it is complete or absent; a killed build continues
@@ -68,13 +89,14 @@ class ImageCache:
         self._arrays: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
-    def open(cls, dataset: Dataset, resizing: Resizing, root: Path) -> "ImageCache":
+    def open(cls, dataset: Dataset, resizing: Resizing, root: Path, labels: bool = False) -> "ImageCache":
         """The cache of `dataset` below `root`, built first if it is not there or does not hold what is read now.
 
         Raises OSError when the disk is too small for it, ValueError listing every sample that cannot be read.
         """
-        folder = root / f"{dataset.name}-{resizing}-{data_key(dataset)[:16]}-v{FORMAT}"
-        read = SizedReader(dataset, resizing)
+        read = SizedReader(dataset, resizing, labels)
+        kind = f"{resizing}-labels" if labels else f"{resizing}"
+        folder = root / f"{dataset.name}-{kind}-{data_key(dataset)[:16]}-v{FORMAT}"
         if cls._difference(folder, read) is None:
             return cls(folder)
         with run_lock(root / f".{folder.name}.lock", wait=-1):  # another process may be building it
@@ -87,9 +109,9 @@ class ImageCache:
         return cls(folder)
 
     def __call__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, C) and mask u8 (H, W) or (H, W, K) of `id`, read-only views."""
+        """Image (H, W, C) and mask u8 (H, W) or (H, W, K) of `id`, or its label image u16: read-only views."""
         if self._arrays is None:
-            self._arrays = tuple(np.load(self.folder / name, mmap_mode="r") for name in FILES)
+            self._arrays = _open_arrays(self.folder, "r")
         images, masks = self._arrays
         return images[self.rows[id]], masks[self.rows[id]]
 
@@ -169,11 +191,16 @@ def _continues(read: SizedReader, partial: Path) -> bool:
 def _begin_cache(read: SizedReader, folder: Path) -> None:
     """Lay out the files of a cache in `folder`, on the disk to their last byte, with no row done."""
     shutil.rmtree(folder, ignore_errors=True)
-    count, (height, width), channels = len(read.dataset.ids), read.resizing.size, len(read.channels)
+    count, channels = len(read.dataset.ids), len(read.channels)
     dtype = np.dtype(getattr(read.dataset, "dtype", None) or _first_dtype(read))
-    layers = (read.task.outputs,) if read.task.overlaps else ()
-    pixel = channels * dtype.itemsize + math.prod(layers)  # bytes
-    needed, free = count * height * width * pixel, shutil.disk_usage(folder.parent).free
+    layers, labels = (
+        ((read.task.outputs,) if read.task.overlaps else ()),
+        np.dtype(np.uint16 if read.labels else np.uint8),
+    )
+    sizes = None if read.resizing.size else _sizes_of(read)
+    shape = (count, *read.resizing.size) if sizes is None else (int(sizes.prod(axis=1).sum()),)
+    pixel = channels * dtype.itemsize + math.prod(layers) * labels.itemsize  # bytes
+    needed, free = math.prod(shape) * pixel, shutil.disk_usage(folder.parent).free
     if needed * 1.05 > free:
         raise OSError(
             f"the image cache {folder} takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free. "
@@ -181,10 +208,29 @@ def _begin_cache(read: SizedReader, folder: Path) -> None:
         )
     folder.mkdir(parents=True)
     write_atomic(folder / "ids.json", json.dumps(list(read.dataset.ids)))
-    layout = (("images.npy", dtype, (height, width, channels)), ("masks.npy", np.uint8, (height, width, *layers)))
-    for name, kind, shape in (*layout, ("done.npy", np.uint8, ())):
-        np.lib.format.open_memmap(folder / name, "w+", kind, (count, *shape))
+    if sizes is not None:
+        np.save(folder / SIZES, sizes)
+    layout = (("images.npy", dtype, (*shape, channels)), ("masks.npy", labels, (*shape, *layers)))
+    for name, kind, size in (*layout, ("done.npy", np.uint8, (count,))):
+        np.lib.format.open_memmap(folder / name, "w+", kind, size)
         _reserve(folder / name)
+
+
+def _open_arrays(folder: Path, mode: str) -> tuple:
+    """Images and masks of a cache, by row."""
+    arrays = tuple(np.load(folder / name, mmap_mode=mode) for name in FILES)
+    if not (folder / SIZES).exists():
+        return arrays
+    return tuple(OwnSizes(array, np.load(folder / SIZES)) for array in arrays)
+
+
+def _sizes_of(read: SizedReader) -> np.ndarray:
+    """(height, width) of each image, int64 (n, 2); of one that cannot be read 0, and the build lists it."""
+    sizes = np.zeros((len(read.dataset.ids), 2), np.int64)
+    for row, id in enumerate(read.dataset.ids):
+        with contextlib.suppress(Exception):  # whatever the data set's own code raises
+            sizes[row] = read.dataset.shape(id)
+    return sizes
 
 
 def _first_dtype(read: SizedReader) -> np.dtype:
@@ -199,7 +245,7 @@ def _first_dtype(read: SizedReader) -> np.dtype:
 
 def _fill_cache(read: SizedReader, folder: Path) -> None:
     """Read the samples that are not done. A sample counts as done when it is on the disk, so a kill costs CHUNK."""
-    images, masks, done = (np.load(folder / name, mmap_mode="r+") for name in (*FILES, "done.npy"))
+    (images, masks), done = _open_arrays(folder, "r+"), np.load(folder / "done.npy", mmap_mode="r+")
     left, ids = np.flatnonzero(done == 0), read.dataset.ids
     print(f"reading {len(left)} images into the cache {folder.parent / folder.stem[1:]}, once", flush=True)
     problems = []

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     """One training sample, or a batch of them after collation (then with N in front, and a list of ids)."""
 
     image: Tensor  # u8, u16 or f32 (C, H, W)
-    mask: Tensor  # u8 (H, W), 255 = ignored; of classes that overlap (K, H, W) of 0 and 1
+    mask: Tensor  # u8 (H, W), 255 = ignored; of classes that overlap (K, H, W) of 0 and 1; or what a target gives
     id: str
 
 
@@ -47,15 +47,22 @@ class SegmentationDataset(TorchDataset):
     read(id) -> image (H, W, C) and mask u8 (H, W) or (H, W, K), both at the network's size (see cache.sample_reader).
     Index with a plain number, or with (epoch, index) as EpochBatches gives. The augmentation then differs between
     epochs, and the workers keep no state.
+    target: a function of the mask after augmentation, (h, w) or (h, w, K) -> what the loss sees, of any dtype, also
+    (h, w) or (h, w, K). It gets label images as int32 (see kit.data.label_images); None: the loss sees the mask.
     """
+
+    target: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __init__(
         self,
         read: Callable[[str], tuple[np.ndarray, np.ndarray]],
         ids: Sequence[str],
         augment: Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]] | None = None,
+        target: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.read, self.ids, self.augment = read, list(ids), augment
+        if target is not None:  # else it is no setting of a run, as before there were any
+            self.target = target
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,6 +72,8 @@ class SegmentationDataset(TorchDataset):
         image, mask = self.read(self.ids[index])
         if self.augment is not None:
             image, mask = self.augment(image, mask, epoch, index)
+        if self.target is not None:
+            mask = self.target(mask.astype(np.int32) if mask.dtype == np.uint16 else mask)
         layers = mask if mask.ndim == 2 else mask.transpose(2, 0, 1)
         # copies: of a turned view, or of the cache's own memory
         rows, labels = (torch.from_numpy(np.array(array, order="C")) for array in (image, layers))

@@ -9,6 +9,7 @@ TIFF) is Pillow's, which reads at most 8 bits and four channels.
 import io
 import logging
 import lzma
+import struct
 import zlib
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from kit.data.formats import (
     naming_damage,
     open_with_pillow,
 )
+from kit.system.files import counted
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -58,6 +60,46 @@ def decode_tiff(data: bytes, name: str) -> np.ndarray | None:
     if page.photometric == WHITE_IS_ZERO:
         pixels = ~pixels if pixels.dtype.kind == "u" else pixels
     return pixels
+
+
+def decode_tiff_pages(data: bytes, name: str) -> list[np.ndarray]:
+    """The pages of a stack, each (H, W, C) in the file's own dtype. decode_tiff refuses files of several pages.
+
+    Raises BadImage for a damaged file, for pixels that only Pillow could read, and where one page stands for a stack.
+    """
+    import tifffile  # here: few data sets have TIFF files
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is raised here
+    with naming_damage(name):
+        file = tifffile.TiffFile(io.BytesIO(data))
+        pages = [page.aspage() for page in file.pages]
+        if next_header := _header_behind(file, pages[-1]):
+            raise ValueError(f"the header of page {len(pages)}, at byte {next_header}, cannot be read")
+    if (planes := _count_frames(file, name)) > len(pages):
+        raise BadImage(f"{name}: {planes} images behind {counted(len(pages), 'header')}. Save it with a page an image")
+    return [_decode_page(page, data, f"{name}, page {number}") for number, page in enumerate(pages)]
+
+
+def _header_behind(file: object, page: "TiffPage") -> int:
+    """Where the header of the page after `page` is; 0 of the last one. tifffile stops in silence where one is lost."""
+    tiff, handle = file.tiff, file.filehandle
+    handle.seek(page.offset)
+    count = struct.unpack(tiff.tagnoformat, handle.read(tiff.tagnosize))[0]
+    handle.seek(page.offset + tiff.tagnosize + count * tiff.tagsize)
+    return struct.unpack(tiff.offsetformat, handle.read(tiff.offsetsize))[0]
+
+
+def _decode_page(page: "TiffPage", data: bytes, name: str) -> np.ndarray:
+    """The pixels (H, W, C) of one page. Raises BadImage."""
+    check_size(page.imagelength, page.imagewidth, name)
+    check_orientation(page.tags.valueof(274, 1), name)
+    if not _is_read_here(page):
+        raise BadImage(f"{name}: expected grey or RGB, uncompressed or by Deflate, LZW, LZMA or PackBits. Save it so")
+    if page.nbytes > MAX_BYTES:
+        raise BadImage(f"{name}: {page.samplesperpixel} channels of {page.dtype} take over 4 GB. Tile or shrink it")
+    with naming_damage(name):
+        pixels = _read_parts(page, data)
+    return ~pixels if page.photometric == WHITE_IS_ZERO and pixels.dtype.kind == "u" else pixels
 
 
 def _count_frames(file: object, name: str) -> int:

@@ -13,8 +13,11 @@ voc.py          PASCAL VOC; voc_sbd.py, voc_mat.py: the SBD masks; voc_objects.p
 camvid.py       road scenes
 blood_cells.py  white cells in smears
 salt.py         TGS Salt
-nuclei.py       Data Science Bowl 2018: a label image of nuclei
+membranes.py    ISBI 2012: membranes of nerve cells, the data of the U-Net paper
+coco_panoptic.py  COCO's panoptic format: classes for each pixel, and things one by one
+nuclei.py       Data Science Bowl 2018: a label image of nuclei; discs.py: drawn ones that touch, in the same layout
 
+drawn_files.py  what drawn data sets share: drawn once and whole
 places.py       find_data, require_data: --data-dir, $KIT_DATA, data/, Kaggle's input
 download.py     python -m kit download; unpack.py: archives that cannot reach outside
 scan.py         python -m kit lint FOLDER; pairs.py guesses which files are masks of which;
@@ -32,8 +35,10 @@ studio and scan are not imported here: they load compiled kernels and every read
 from kit.datasets.blood_cells import BloodCells
 from kit.datasets.camvid import CamVid
 from kit.datasets.carvana import Carvana
+from kit.datasets.coco_panoptic import CocoPanoptic
 from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
+from kit.datasets.membranes import Membranes
 from kit.datasets.neighbours import Neighbours
 from kit.datasets.nuclei import Nuclei
 from kit.datasets.pets import Pets
@@ -48,8 +53,10 @@ __all__ = [
     "BloodCells",
     "CamVid",
     "Carvana",
+    "CocoPanoptic",
     "DataFolder",
     "Folder",
+    "Membranes",
     "Neighbours",
     "Nuclei",
     "ObjectCrops",

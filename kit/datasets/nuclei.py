@@ -7,11 +7,18 @@ nucleus), stage1_train_labels.csv (the same as run lengths down columns, a row a
 A few nuclei share some pixels. Such a pixel goes to the smaller one.
 """
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from kit.datasets.files import DataFolder
 from kit.datasets.folder import Folder
+
+GROUPS = ("groups.csv", "ImageId", "group")  # a file that Kaggle does not have: which images are of one photograph
+KIND = "cluster"  # a further column of it: the kind of microscopy
 
 
 class Nuclei(Folder):
@@ -45,3 +52,28 @@ class Nuclei(Folder):
         )
         names = ("stage1_sample_submission.csv", "stage1_train_labels.csv")
         self.sample_csv, self.train_csv = (self.data.path(name) for name in names)
+
+
+def groups_of(data_dir: Path | str) -> tuple[str, str, str] | None:
+    """The `groups` of Nuclei where the folder has groups.csv (ImageId,group, and a cluster or not); else None."""
+    return GROUPS if DataFolder(data_dir).path(GROUPS[0]) else None
+
+
+def kinds_of(nuclei: Nuclei) -> list[str]:
+    """The kind of each image, to share out alike among folds: groups.csv's cluster, else how the image looks.
+
+    By the look there are four: dark or bright, grey or coloured; every image is read for it.
+    """
+    path = nuclei.data.path(GROUPS[0])
+    rows = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))) if path else ()
+    found = {row[GROUPS[1]]: row[KIND] for row in rows if row.get(KIND)}
+    if all(id in found for id in nuclei.ids):
+        return [found[id] for id in nuclei.ids]
+    return [_look(nuclei.read_image(id)) for id in nuclei.ids]
+
+
+def _look(image: np.ndarray) -> str:
+    """Dark or bright by the median, coloured where the channels differ by 5 levels on average."""
+    light = "bright" if np.median(image) > 127 else "dark"
+    spread = image.max(axis=2).astype(np.int16) - image.min(axis=2)
+    return f"{light} {'coloured' if spread.mean() > 5 else 'grey'}"

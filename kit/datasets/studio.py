@@ -11,11 +11,8 @@ car, glass and aerial included. The drawing is a demonstration and a test of the
 about photographs.
 """
 
-import contextlib
 import hashlib
-import json
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -27,9 +24,9 @@ from PIL import Image
 
 from kit.datasets import studio_car
 from kit.datasets.carvana import STUDIO_MARKER
+from kit.datasets.drawn_files import drawn_folder, run_lengths, write_csv
 from kit.datasets.studio_car import Body
 from kit.datasets.studio_render import Camera, Mesh, draw_mesh
-from kit.system.files import run_lock, write_atomic
 
 VERSION = 2  # raised whenever the drawing changes, so that an older one in a cache is not used
 VIEWS = 16
@@ -220,14 +217,6 @@ def draw_car(folder: Path, part: str, number: int, seed: int, size: tuple[int, i
     return rows, about
 
 
-def run_lengths(mask: np.ndarray) -> str:
-    """A mask u8 (H, W) of 0 and 1 as Carvana's CSV has it: "start length …" along rows, counted from 1."""
-    padded = np.zeros(mask.size + 2, np.int8)
-    padded[1:-1] = mask.ravel()
-    starts, ends = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
-    return " ".join(f"{start + 1} {end - start}" for start, end in zip(starts, ends, strict=True))
-
-
 def encode_gif(mask: np.ndarray) -> bytes:
     """A mask u8 (H, W) of 0 and 1 as a GIF of these indices, 0 black and 1 white."""
     image, content = Image.fromarray(mask), BytesIO()
@@ -257,44 +246,13 @@ def draw_studio(
         raise ValueError(
             f"cannot draw {wanted}: expected cars and test_cars >= 1, seed >= 0, size of 48 pixels or more"
         )
-    if not is_drawn(folder, wanted):
-        with run_lock(folder.with_name(f".{folder.name}.lock"), wait=600):
-            if not is_drawn(folder, wanted):
-                draw_beside(folder, wanted)
-    return folder
-
-
-def is_drawn(folder: Path, wanted: dict) -> bool:
-    """Whether `folder` holds this drawing: False if absent or empty; FileExistsError if it holds anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    advice = "choose another folder, or remove this one if you no longer need it"
-    if not (folder / STUDIO_MARKER).is_file():
-        raise FileExistsError(f"{folder} holds files that are no drawn studio (no {STUDIO_MARKER}): {advice}")
-    found = json.loads((folder / STUDIO_MARKER).read_text())
-    if found != wanted:
-        raise FileExistsError(f"{folder} holds the drawing {found}, but {wanted} is wanted: {advice}")
-    return True
-
-
-def draw_beside(folder: Path, wanted: dict) -> None:
-    """Draw into a sibling of `folder` and rename it to `folder`; interrupted, it removes what it drew."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a drawing that was killed
-    try:
-        for part in ("train", "train_masks", "test"):
-            (partial / part).mkdir(parents=True)
-        draw_all(partial, wanted)
-        write_atomic(partial / STUDIO_MARKER, json.dumps(wanted))
-        with contextlib.suppress(FileNotFoundError):
-            folder.rmdir()  # an empty one, which not every system renames onto
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return drawn_folder(folder, STUDIO_MARKER, wanted, lambda place: draw_all(place, wanted), "studio")
 
 
 def draw_all(folder: Path, wanted: dict) -> None:
     """Draw every car into `folder`, several at a time, and write its four CSV files."""
+    for part in ("train", "train_masks", "test"):
+        (folder / part).mkdir()
     pool, jobs = ThreadPoolExecutor(min(4, os.cpu_count() or 1)), {}
     try:
         for part, count in (("train", wanted["cars"]), ("test", wanted["test_cars"])):
@@ -312,8 +270,3 @@ def draw_all(folder: Path, wanted: dict) -> None:
     write_csv(folder / "sample_submission.csv", "img,rle_mask", sample)
     about = [about for part in drawn for _, about in drawn[part]]
     write_csv(folder / "metadata.csv", '"id","year","make","model","trim1","trim2"', about)
-
-
-def write_csv(path: Path, header: str, rows: list[str]) -> None:
-    """A CSV file with its rows in order, as in Carvana's."""
-    path.write_text("\n".join([header, *sorted(rows), ""]), newline="\n")

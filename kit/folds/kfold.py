@@ -18,7 +18,7 @@ from kit.system.files import counted
 
 def kfold(n: int, k: int, seed: int) -> np.ndarray:
     """Folds (n,) whose sizes differ by one sample at most. Raises ValueError if there are fewer samples than folds."""
-    _check_count(k, n)
+    check_count(k, n)
     return _held_out(KFold(k, shuffle=True, random_state=seed), n)
 
 
@@ -28,7 +28,7 @@ def stratified_kfold(labels: Sequence, k: int, seed: int) -> np.ndarray:
     Raises ValueError if a label has fewer samples than there are folds, or a label is missing (NaN, None).
     """
     names, codes = _encode(labels, "labels")
-    _check_count(k, len(codes))
+    check_count(k, len(codes))
     counts = np.bincount(codes)
     rare = [f"{name!s} ({count})" for name, count in zip(names, counts, strict=True) if count < k]
     if rare:
@@ -87,7 +87,8 @@ def check_leaks(groups: Sequence, folds: Sequence[int]) -> None:
         )
 
 
-def _check_count(k: int, n: int) -> None:
+def check_count(k: int, n: int) -> None:
+    """Raise ValueError unless k is 2 or more and there are at least k samples."""
     if operator.index(k) < 2:
         raise ValueError(f"folds: got {k}, expected 2 or more, so that one is held out and the rest trained on")
     if n < k:
@@ -100,7 +101,7 @@ def _encode_groups(groups: Sequence, k: int) -> np.ndarray:
     if len(names) < k and k >= 2:
         possible = f"at most {len(names)} folds are possible" if len(names) > 1 else "no folds are possible"
         raise ValueError(f"{k} folds need at least {k} groups, got {len(names)}: {possible}")
-    _check_count(k, len(codes))
+    check_count(k, len(codes))
     return codes
 
 

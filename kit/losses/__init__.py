@@ -7,12 +7,15 @@ ignored has a loss of zero and a zero gradient.
 Masks (N, K, H, W) of 0 and 1, 255 ignored, are of classes that overlap (task multilabel): each has a sigmoid. Every
 loss for K = 1 takes them, and counts each class of each image as an image of one foreground.
 
+Those of detection.py take what a network of objects gives in training: mask_rcnn_loss(model(images, labels)).
+
     pixel.py             K = 1: bce. K > 1: cross_entropy, with class weights. Any K: focal; weighted_cross_entropy,
                          with pixel weights
     region.py            any K: soft_dice, soft_jaccard, tversky. K = 1: bce_dice, bce_jaccard, bce_log_dice
     lovasz.py            K = 1: lovasz_hinge. K > 1: lovasz_softmax
     border.py            K = 1: border_bce_dice
     outputs.py           several outputs: deep_supervision, around any of these
+    detection.py         what MaskRCNN and PanopticFPN give in training: mask_rcnn_loss, panoptic_fpn_loss
     weights.py           class weights by median frequency; U-Net's pixel weights
     terms.py             the checks and terms that they share
 
@@ -21,6 +24,7 @@ A function of three lines sums two of them; for K > 1 for instance
 """
 
 from kit.losses.border import border_bce_dice
+from kit.losses.detection import mask_rcnn_loss, mask_rcnn_losses, panoptic_fpn_loss
 from kit.losses.lovasz import lovasz_hinge, lovasz_softmax
 from kit.losses.outputs import deep_supervision
 from kit.losses.pixel import bce, cross_entropy, focal, weighted_cross_entropy
@@ -38,7 +42,10 @@ __all__ = [
     "focal",
     "lovasz_hinge",
     "lovasz_softmax",
+    "mask_rcnn_loss",
+    "mask_rcnn_losses",
     "median_frequency_weights",
+    "panoptic_fpn_loss",
     "soft_dice",
     "soft_jaccard",
     "tversky",

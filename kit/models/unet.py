@@ -109,14 +109,17 @@ class MirrorTiled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images (N, C, H, W) -> logits (N, K, H, W)."""
-        (height, width), tile = images.shape[2:], self.tile
-        fed = _valid_size(tile)
-        tops, lefts = range(0, height, tile), range(0, width, tile)
-        extended = mirror(images, (tops[-1] + fed, lefts[-1] + fed))
+        height, width = images.shape[2:]
+        sides = [min(self.tile, -(-side // STRIDE) * STRIDE) for side in (height, width)]  # of a small image, its own
+        fed = [_valid_size(side) for side in sides]
+        tops, lefts = range(0, height, sides[0]), range(0, width, sides[1])
+        extended = mirror(images, (tops[-1] + fed[0], lefts[-1] + fed[1]))
         rows = [
             torch.cat(
                 [
-                    self.net.unpadded(extended[:, :, top : top + fed, left : left + fed])[:, :, :tile, :tile]
+                    self.net.unpadded(extended[:, :, top : top + fed[0], left : left + fed[1]])[
+                        :, :, : sides[0], : sides[1]
+                    ]
                     for left in lefts
                 ],
                 dim=3,

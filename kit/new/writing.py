@@ -48,12 +48,15 @@ def _imports(choices: Choices) -> str:
     goal, has_csv = choices.goal, bool(choices.goal.dialect)
     losses = ["cross_entropy"] if choices.meaning.task == "multiclass" else ["bce_dice"]
     names = {
-        "kit.data": ["Resizing", _augment_name(choices)] + ["SlideCrops"] * bool(choices.slides),
+        "kit.data": ["Resizing", _augment_name(choices)]
+        + ["SlideCrops"] * bool(choices.slides)
+        + ["border_target"] * choices.has_borders,
         "kit.datasets": [_dataset(choices)],
         "kit.folds": [] if choices.found.split else ["area_group_kfold"],
         "kit.losses": losses + ["median_frequency_weights"] * choices.weighted,
-        "kit.models.pretrained": ["unet"] + ["statistics"] * _is_rgb(choices),
-        "kit.prediction": ["TTA", "VIEWS", "Frame"],
+        "kit.models.encoder_unet": ["EncoderUNet"] * choices.has_borders,
+        "kit.models.pretrained": ["encoder" if choices.has_borders else "unet"] + ["statistics"] * _is_rgb(choices),
+        "kit.prediction": ["TTA", "VIEWS", "Frame"] + ["Rule"] * choices.has_borders,
         "kit.recipe": ["finish", "launch"],
         "kit.runs": ["Count", "Plan", "Run", "Weights", "fit_fold", "open_run"] + ["Submission"] * has_csv,
         "kit.scoring": [METRICS[goal.metric][0]],
@@ -107,13 +110,16 @@ def _main(choices: Choices) -> str:
     name, takes_classes, _ = METRICS[goal.metric]
     metric = f"{name}({'data.num_classes' * takes_classes})"
     views = f'TTA(VIEWS["{"d4" if choices.is_turned and not choices.slides else "hflip"}"])'
+    opened = ["config", "data", "lambda: make_folds(config, data)", "frame", views, "__file__"]
+    opened += ["rule=rule"] * choices.has_borders
     lines = [
         "def main() -> None:",
         f'    """Train the folds asked for and report on them{", then write the CSV" * bool(goal.dialect)}."""',
         "    config = tyro.cli(Config, description=__doc__)",
         "    data = read_data(config.data_dir)",
         call("frame = Frame(", frame),
-        f"    run = open_run(config, data, lambda: make_folds(config, data), frame, {views}, __file__)",
+        *["    rule = Rule(objects=True, border=True)  # python -m kit tune improves it"] * choices.has_borders,
+        call("run = open_run(", opened),
     ]
     if goal.dialect:
         sample = found.sample.path
@@ -293,6 +299,10 @@ def _train(choices: Choices) -> str:
         call(f"augment = {_augment_name(choices)}(", parts),
         "    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment)",
     ]
+    if choices.has_borders:
+        crops = [f"crops={choices.sizing.crops}"] * (choices.sizing.crops > 1)
+        plan = ["config.epochs", "config.batch_size", "warmup_cosine", "augment", "target=border_target", *crops]
+        lines[-1] = call("plan = Plan(", plan)
     loss = "cross_entropy" if choices.meaning.task == "multiclass" else "bce_dice"
     if choices.slides:
         parts = ["run.dataset", "run.trained_on(fold)", "config.image_size", f"count={choices.slides.crops}"]
@@ -315,6 +325,8 @@ def _train(choices: Choices) -> str:
 
 
 def _network(choices: Choices) -> str:
+    if choices.has_borders:
+        return _border_network(choices)
     logits = {"binary": 1, "instances": 1}.get(choices.meaning.task, len(choices.meaning.classes))
     channels = "" if choices.channels == len(RGB) else f", in_channels={choices.channels}"
     decoder = "" if choices.network.decoder is None else f", decoder_channels={choices.network.decoder}"
@@ -322,6 +334,18 @@ def _network(choices: Choices) -> str:
         'def network(config: Config, weights: str) -> nn.Module:\n    """The architecture; edit it here."""\n'
         f"    model = unet(config.encoder, weights, num_classes={logits}{channels}{decoder})\n"
         "    return model.to(memory_format=torch.channels_last)"
+    )
+
+
+def _border_network(choices: Choices) -> str:
+    """A skip at the images' own size, because outlines of small objects are decided by single pixels."""
+    given = "" if choices.channels == len(RGB) else f", in_channels={choices.channels}"
+    parts = ["body", "num_classes=2"] + [f"in_channels={choices.channels}"] * bool(given)
+    return (
+        "def network(config: Config, weights: str) -> nn.Module:\n"
+        '    """Two outputs: objects, and the borders between them; edit it here."""\n'
+        f"    body = encoder(config.encoder, weights{given})\n"
+        f"    return EncoderUNet({', '.join(parts)}).to(memory_format=torch.channels_last)"
     )
 
 

@@ -6,11 +6,15 @@ views.py       test-time augmentation: views and scales
 tiles.py       overlapping tiles of large images
 levels.py      probabilities in 256 steps, uint8
 rule.py        Rule: levels -> mask
+watershed.py   objects that grow from seeds, apart where the levels show borders
 enlarge.py     a map at the image's own size, and where it reaches a threshold
 chosen.py      rule.json: a tuned rule, and whether it is used
 saved.py       predictor.json: a run folder's networks and rules, loaded without its data
 rebuild.py     a network made again from the source that the folder keeps (plain.py, script.py)
 store.py       the store of predictions: one PNG an image
+drawing.py     objects of boxes and small masks, drawn into one label image
+detecting.py   networks that find objects, over views; object_levels.py: these objects as levels, joined, kept by score
+panoptic.py    objects and a map of classes, merged into one image of things and stuff
 blended.py     several runs as one: the weighted mean of their levels
 slides.py      images too large for memory: predict_slide, SlideStore; bands.py: level_bands, tiles blended band by
                band; enlarge_bands.py: the bands at the slide's own size

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from kit.prediction.enlarge import enlarge, mask_above, sums_at
+from kit.prediction.object_levels import joined
 from kit.prediction.rule import Rule
 
 LARGEST_TOTAL = 1 << 14  # of weights, for which the map above is exact in f32
@@ -35,12 +36,15 @@ def blended(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, 
 
     levels: of each of R runs u8 (K, h, w). weights: whole numbers, 0 or more, (R,) or (1, R); of classes that are
     decided one by one also (K, R). size: (H, W) of the mask. Returns f32 (K, h, w) or u8 (K, H, W); of classes that
-    compete f32 (K, H, W). Raises ValueError on other weights.
+    compete f32 (K, H, W); of objects that networks found u8 (3, H, W), joined with these weights. Raises ValueError on
+    other weights.
     """
+    if rule.detected:
+        return joined(levels, _checked(weights, [one[:1] for one in levels])[0])
     each = _checked(weights, levels)
-    if len(levels[0]) > 1 and not rule.separate:
+    if len(levels[0]) > 1 and not rule.sigmoids:
         return _mean_of_classes(levels, each[0], size)
-    cuts = rule.cuts if rule.separate else [rule.cut]
+    cuts = rule.cuts if rule.separate else [rule.cut] * len(levels[0])
     alike = len({part.shape for part in levels}) == 1
     if alike and each.sum(axis=1).max() <= LARGEST_TOTAL and _has_one_cut(rule):
         parts = np.stack(levels).astype(np.float32)  # sums of whole numbers below 2^24
@@ -82,7 +86,7 @@ def _checked(weights: np.ndarray, levels: Sequence[np.ndarray]) -> np.ndarray:
 
 def _has_one_cut(rule: Rule) -> bool:
     """Whether the rule asks one thing of a level: that it reaches the threshold."""
-    return dataclasses.replace(rule, threshold=0.5, objects=False, min_area=0) == Rule()
+    return not rule.border and dataclasses.replace(rule, threshold=0.5, objects=False, min_area=0) == Rule()
 
 
 def _shifted(weights: np.ndarray, levels: np.ndarray, cut: float) -> np.ndarray:

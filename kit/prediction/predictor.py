@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from kit.data.dataset import Dataset
 from kit.data.samples import ImageBatch, ImageBatches
+from kit.prediction.detecting import are_finite, detections, drawn_levels
 from kit.prediction.frame import Frame
 from kit.prediction.levels import mean_levels, quantise
 from kit.prediction.rule import Rule
@@ -46,8 +47,10 @@ class UnreadableImages(ValueError):
 class Predictor:
     """networks: their levels are averaged; all are on one device. frame: the way of an image to them and back.
 
-    rule: how levels become a mask; with a threshold of each class the logits have a sigmoid each.
-    dtype: of the forward pass. Raises ValueError for a frame without `normalise`, which open_run fills in.
+    rule: how levels become a mask; with a threshold of each class, or with borders, the logits have a sigmoid each;
+    with `detected` the networks give a Detections for each image, and levels are those of kit.prediction.object_levels.
+    dtype: of the forward pass. Raises ValueError for a frame without `normalise`, which open_run fills in, and for one
+    with tiles where objects are detected.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Predictor:
                 "the frame has no `normalise`. A run has one that fits its data: Predictor(networks, run.frame); by "
                 "hand it is Frame(resizing, normalise=kit.data.normalise.Normalisation(mean, std)), as in training"
             )
+        check_tile(frame, rule)
         tiled = [Tiled(network, frame.tile) if frame.tile else network for network in networks]
         self.networks = [network.eval() for network in tiled]
         self.frame, self.tta, self.rule = frame, tta, rule
@@ -96,10 +100,15 @@ class Predictor:
         return self.rule.mask(self.predict_levels(image), image.shape[:2])
 
     def predict_levels(self, image: np.ndarray) -> np.ndarray:
-        """Levels (K, h, w) of one image at the network's size: u8 of one network, the f32 mean of several."""
+        """Levels (K, h, w) of one image at the network's size: u8 of one network, the f32 mean of several.
+
+        Of detected objects u8 (3, H, W) at the image's own size.
+        """
         sized = self.frame.resizing.image(image)
         images = torch.from_numpy(np.ascontiguousarray(sized.transpose(2, 0, 1)[None]))
-        levels = mean_levels([quantise(one, self.rule.separate) for one in self.probabilities(images)])[0].cpu().numpy()
+        if self.rule.detected:
+            return self.object_levels(images, [image.shape[:2]])[0]
+        levels = mean_levels([quantise(one, self.rule.sigmoids) for one in self.probabilities(images)])[0].cpu().numpy()
         return self.frame.content(levels, image.shape[:2])
 
     @torch.inference_mode()
@@ -112,6 +121,17 @@ class Predictor:
         if not _all_finite(probs):
             raise FloatingPointError("the network gives probabilities that are not finite")
         return probs
+
+    @torch.inference_mode()
+    def object_levels(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """Levels u8 (3, H, W) of the objects in each image, at its own size of `sizes`; images as of probabilities.
+
+        Raises FloatingPointError where a box, a score or a mask is not finite.
+        """
+        levels, finite = self._drawn(self._detect(self.frame.normalise(images.to(self.device))), sizes)
+        if not finite:
+            raise FloatingPointError("the network gives boxes, scores or masks that are not finite")
+        return levels
 
     def stream(self, dataset: Dataset, ids: Sequence[str], take: Take, threads: int = 0) -> Iterator[Result]:
         """take(id, (height, width), levels) of each image of `ids`, in their order.
@@ -158,12 +178,28 @@ class Predictor:
             here = torch.cuda.current_stream(self.device)
             here.wait_event(ready)
             images.record_stream(here)  # its memory is not taken back by the other stream before this one is done
-        return batch, _fetch_levels(self._forward(images), self.rule.separate)
+        if self.rule.detected:
+            found = self._detect(images)
+            return batch, lambda: self._drawn(found, batch.sizes)
+        return batch, _fetch_levels(self._forward(images), self.rule.sigmoids)
 
     def _forward(self, images: Tensor) -> list[Tensor]:
         """Probabilities by each network of normalised images."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return [probabilities(network, images, self.tta, self.rule.separate) for network in self.networks]
+            return [probabilities(network, images, self.tta, self.rule.sigmoids) for network in self.networks]
+
+    def _detect(self, images: Tensor) -> list[list]:
+        """What each network finds in normalised images, in each view: by network, image and view."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return [detections(network, images, self.tta) for network in self.networks]
+
+    def _drawn(self, found: list[list], sizes: Sequence[tuple[int, int]]) -> tuple[list[np.ndarray], bool]:
+        """The levels of the first images, one a size, and whether all that was found in them is finite."""
+        each = list(zip(*found, strict=True))[: len(sizes)]
+        if not all(are_finite(views) for image in each for views in image):
+            return [], False
+        content = self.frame.resizing.content
+        return [drawn_levels(image, content(size), size) for image, size in zip(each, sizes, strict=True)], True
 
     @torch.inference_mode()
     def _finish(self, batch: ImageBatch, fetch: _Fetch | None, take: Take) -> tuple[dict[str, str], list[Result]]:
@@ -171,12 +207,24 @@ class Predictor:
             return batch.problems, []
         levels, finite = fetch()
         if not finite:
+            what = "boxes" if self.rule.detected else "probabilities"
             raise FloatingPointError(
-                f"the network gives probabilities that are not finite for one of {', '.join(batch.ids)}: "
+                f"the network gives {what} that are not finite for one of {', '.join(batch.ids)}: "
                 "its weights are damaged, or too large for float16"
             )
         each = zip(batch.ids, batch.sizes, levels, strict=False)
+        if self.rule.detected:  # drawn at the image's own size
+            return batch.problems, [take(*one) for one in each]
         return batch.problems, [take(id, size, self.frame.content(one, size)) for id, size, one in each]
+
+
+def check_tile(frame: Frame, rule: Rule) -> None:
+    """Raise ValueError for tiles where the networks find objects: a tile would cut them."""
+    if rule.detected and frame.tile:
+        raise ValueError(
+            f"the frame has tiles of {frame.tile[0]}×{frame.tile[1]}, and a network that finds objects sees whole "
+            "images, so that none is cut: leave `tile` out of the frame"
+        )
 
 
 def images_at_once(tta: TTA, size: tuple[int, int], device: torch.device) -> int:

@@ -8,10 +8,12 @@ import numpy as np
 
 from kit.data.tasks import Task
 from kit.prediction.enlarge import edges_above, mask_above
+from kit.prediction.object_levels import LEVELS, labels_of
+from kit.prediction.watershed import find_objects
 from kit.system.objects import components, without_holes, without_small
 
 FIRST = ("threshold", "objects", "min_area")  # the fields of the first rules
-AREAS = ("min_area", "fill_holes", "top_area")
+AREAS = ("min_area", "fill_holes", "top_area", "seed_area")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Rule:
     min_area: connected components of fewer pixels, at the image's own size, are left out; of each class. A tuple has
         one of each class but the background, where there are several.
     keep_largest: of each class the largest component is kept alone.
+    border: the levels have a second channel, of the borders between objects, and each has a sigmoid (task instances,
+        kit.data.border_target). Objects then grow from seeds over the foreground (kit.prediction.watershed).
+    seed: with border, the probability of object less that of border from which on a pixel is of a seed. None: no seeds,
+        the objects are the connected components of the foreground, as without a border.
+    seed_area: connected parts of fewer pixels are no seeds.
+    detected: the network finds the objects itself (kit.models.mask_rcnn; objects=True is needed too). An object is
+        kept where its score reaches the threshold, and objects that touch stay apart. Areas are of objects.
     """
 
     threshold: float | tuple[float, ...] = 0.5
@@ -40,6 +49,10 @@ class Rule:
     keep_largest: bool = False
     top: float = 0.5
     top_area: int = 0
+    border: bool = False
+    seed: float | None = 0.5
+    seed_area: int = 0
+    detected: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for a threshold that no level, or every level, reaches, and for areas below 0."""
@@ -56,6 +69,15 @@ class Rule:
             raise ValueError(f"objects are of one class, which has one threshold; got {self.threshold}")
         if self.objects and isinstance(self.min_area, tuple):
             raise ValueError(f"objects are of one class, which has one min_area; got {self.min_area}")
+        if self.detected and (not self.objects or self.border or self.fill_holes):
+            raise ValueError(
+                "detected is of objects that the network finds, without borders or filled holes: expected "
+                f"objects=True, border=False and fill_holes=0; got {self.objects}, {self.border}, {self.fill_holes}"
+            )
+        if self.border and not self.objects:
+            raise ValueError("border is of objects: Rule(objects=True, border=True)")
+        if self.seed is not None and not 0 < self.seed < 1:
+            raise ValueError(f"seed is a probability between 0 and 1, or None, got {self.seed}")
         for name in AREAS:
             found = getattr(self, name)
             if min(found if isinstance(found, tuple) else (found,), default=-1) < 0:
@@ -75,6 +97,11 @@ class Rule:
     def separate(self) -> bool:
         """Whether classes are decided one by one, so that they may overlap."""
         return isinstance(self.threshold, tuple)
+
+    @property
+    def sigmoids(self) -> bool:
+        """Whether each of the network's logits has a sigmoid, also of two."""
+        return self.separate or self.border
 
     @property
     def by_pixel(self) -> bool:
@@ -124,12 +151,16 @@ class Rule:
         levels: u8 or f32 (K, h, w). Raises ValueError where they are of another number of classes.
         """
         self._check(levels)
+        if self.detected:
+            return self._objects(levels, size)
         if self.separate:
             layers = [self._foreground(level, size, cut) for level, cut in zip(levels, self.cuts, strict=True)]
             return np.stack([self._kept(layer, k) for k, layer in enumerate(layers)], axis=2).view(np.bool_)
-        if len(levels) > 1:
+        if len(levels) > 1 and not self.border:
             return self._likeliest(levels, size)
         mask = self._foreground(levels[0], size, self.cut)
+        if self.border and self.seed is not None:
+            return find_objects(mask, levels, _cut(self.seed), self.seed_area, self.min_area, self.keep_largest)
         return components(mask, self.min_area, self.keep_largest) if self.objects else self._kept(mask, 0)
 
     def edges(self, levels: np.ndarray, size: tuple[int, int], order: str, index: int = 0) -> np.ndarray | None:
@@ -143,10 +174,24 @@ class Rule:
         self._check(levels)
         return edges_above(levels[index], size, self.cuts[index] if self.separate else self.cut, order)
 
+    def _objects(self, levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """The label image of the objects that a network found."""
+        if self.top_area and np.count_nonzero(levels[0] >= self.top_cut) < self.top_area:
+            return np.zeros(size, np.int32)
+        return labels_of(levels, size, self.cut, self.min_area, self.keep_largest)
+
     def _check(self, levels: np.ndarray) -> None:
-        count = len(self.threshold) if self.separate else 1 if self.objects else len(levels)
+        if self.detected:
+            return  # labels_of does
+        count = len(self.threshold) if self.separate else 1 + self.border if self.objects else len(levels)
         if len(levels) != count:
-            what = f"{count} thresholds" if self.separate else "objects of one class"
+            what = (
+                f"{count} thresholds"
+                if self.separate
+                else "objects and borders"
+                if self.border
+                else "objects of one class"
+            )
             raise ValueError(f"levels of {len(levels)} classes, and a rule for {what}: expected as many")
         self.check_areas(count if self.separate else count - 1)
 
@@ -189,6 +234,11 @@ class Rule:
             own = mask == k
             mask[own & (self._kept(own.view(np.uint8), k - 1) == 0)] = 0
         return mask
+
+
+def channels_of(task: Task, rule: Rule) -> int:
+    """How many levels of a pixel are kept: those of the task, with borders one more; those of detected objects."""
+    return LEVELS if rule.detected else task.outputs + rule.border
 
 
 def rule_for(task: Task, rule: Rule | None = None) -> Rule:

@@ -27,6 +27,7 @@ from kit.data.tiff_regions import TiffRegions
 from kit.prediction.bands import check_slide_rule, level_bands
 from kit.prediction.enlarge_bands import mask_bands
 from kit.prediction.levels import mean_levels
+from kit.prediction.object_levels import joined
 from kit.prediction.predictor import Predictor, Take, UnreadableImages
 from kit.prediction.rule import Rule
 from kit.prediction.store import Store
@@ -137,8 +138,10 @@ def stream(
         raise UnreadableImages(problems)
 
 
-def mean_of_levels(levels: Sequence[np.ndarray | SlideLevels]) -> np.ndarray | SlideLevels:
-    """mean_levels, also of slides."""
+def mean_of_levels(levels: Sequence[np.ndarray | SlideLevels], rule: Rule) -> np.ndarray | SlideLevels:
+    """mean_levels, also of slides; of objects that networks found they are joined."""
+    if rule.detected:
+        return joined(levels)
     if not isinstance(levels[0], SlideLevels):
         return mean_levels(levels)
     bands = (mean_levels(parts) for parts in zip(*(one.bands for one in levels), strict=True))

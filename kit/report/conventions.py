@@ -69,9 +69,21 @@ def rule_sentences(rule: Rule, classes: Sequence[str]) -> list[str]:
     if rule.separate:
         each = ", ".join(f"{name} {cut:g}" for name, cut in zip(classes, rule.threshold, strict=True))
         sentences.append(f"A class is predicted where its probability reaches its threshold: {each}.")
+    elif rule.detected:
+        sentences.append(
+            f"The network finds objects one by one; those with a score of {rule.threshold:g} or more are kept, and a "
+            "pixel is of the best-scoring one. Dice and IoU compare foreground with foreground, pixel by pixel."
+        )
     elif rule.threshold != 0.5:
         sentences.append(f"The foreground is predicted where its probability reaches {rule.threshold:g}.")
-    if rule.objects:
+    if rule.border and rule.seed is not None:
+        least = f" of {rule.seed_area} pixels or more" if rule.seed_area > 1 else ""
+        sentences.append(
+            "Objects grow over the foreground by a watershed from seeds: the connected parts"
+            f"{least} where the probability of object less that of border reaches {rule.seed:g}. A component without "
+            "one is an object. Dice and IoU compare foreground with foreground, pixel by pixel."
+        )
+    elif rule.objects and not rule.detected:
         sentences.append(
             "Objects are the connected components of the predicted foreground, so objects that touch are one. Dice and "
             "IoU compare foreground with foreground, pixel by pixel."
@@ -86,7 +98,8 @@ def rule_sentences(rule: Rule, classes: Sequence[str]) -> list[str]:
         each = ", ".join(f"{name} {area}" for name, area in zip(names, rule.min_area, strict=True))
         sentences.append(f"Predicted components of fewer pixels are left out, of {each}.")
     elif rule.min_area > 1:
-        sentences.append(f"Predicted components of fewer than {rule.min_area} pixels are left out.")
+        parts = "objects" if rule.border and rule.seed is not None else "components"
+        sentences.append(f"Predicted {parts} of fewer than {rule.min_area} pixels are left out.")
     if rule.keep_largest:
         sentences.append("The largest component of each class is kept alone.")
     return sentences

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def report(
         return
     score_again(run, metric)
     done = finished(run)
-    own = {"folds": done, "scores": further(run) if further else {}}
+    own = {"folds": done, "scores": {**_components_alone(run, metric), **(further(run) if further else {})}}
     write_atomic(run.folder / "further.json", json.dumps(own, default=float))
     if other := [fold for fold in scored(run) if fold not in done]:
         which = _named(other).lower()
@@ -56,6 +57,20 @@ def report(
     print(f"report: {run.folder / 'report.html'}", flush=True)
     for note in _edit_notes(run):
         print(f"note: {note}", flush=True)
+
+
+def _components_alone(run: Run, metric: Metric | None) -> dict[str, float]:
+    """Where objects grow from seeds, the metric of the connected components of the same levels, to be compared with."""
+    if metric is None or not run.rule.border or run.rule.seed is None:
+        return {}
+    rule = replace(run.rule, seed=None)
+
+    def count(id: str) -> np.ndarray:
+        truth = run.dataset.read_mask(id)
+        return np.asarray(metric.counts(truth, rule.mask(run.store.read(id), truth.shape)), float)
+
+    counts = [count(id) for fold in finished(run) for id in run.held_out(fold)]
+    return {f"{metric.name}, by connected components alone": float(metric.score(np.sum(counts, axis=0)))}
 
 
 def write_run_report(run: Run, metric: Metric | None = None, csv_size: tuple[int, int] | None = None) -> dict:

@@ -1,5 +1,6 @@
 """The templates of the pages: jinja2 escapes every value, and a name that nobody gives is an error."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,8 +9,13 @@ import jinja2
 
 def template(name: str, filters: Mapping[str, Callable] | None = None) -> jinja2.Template:
     """A template of this folder, as report.html. filters: its own, by name."""
+    return _compiled(name, tuple((filters or {}).items()))
+
+
+@functools.cache  # to compile report.html takes as long as to draw a small report
+def _compiled(name: str, filters: tuple[tuple[str, Callable], ...]) -> jinja2.Template:
     folder = jinja2.FileSystemLoader(Path(__file__).parent, encoding="utf-8")
     environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters |= filters or {}
+    environment.filters |= dict(filters)
     return environment.get_template(name)

@@ -9,8 +9,8 @@ import numpy as np
 
 from kit.data.resize import single_threaded_cv2
 from kit.prediction.blended import blended
-from kit.prediction.levels import mean_levels
 from kit.prediction.rule import Rule
+from kit.prediction.slides import mean_of_levels
 from kit.prediction.store import Store
 from kit.runs.blend_pool import Progress, moved_rule
 from kit.runs.finished import FinishedRun
@@ -99,7 +99,7 @@ class _Rows:
         levels = [store.read(id) for store in self.stores]
         size = self.sizes[id]
         if self.is_alone:  # as the run's own submission, to the last bit
-            return self.encode(id, size, mean_levels(levels))
+            return self.encode(id, size, mean_of_levels(levels, self.rule))
         return self.encode(id, size, blended(levels, self.weights, self.dialect.mask_size(size), self.rule))
 
 

@@ -11,6 +11,7 @@ FromSlides      slides, whose masks are not made whole
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +22,7 @@ from kit.data.resize import single_threaded_cv2
 from kit.data.tasks import is_label_image
 from kit.prediction.enlarge import enlarge
 from kit.prediction.rule import Rule
+from kit.prediction.watershed import relabelled
 from kit.runs.finished import FinishedRun
 from kit.scoring.components import ComponentTable, components_of, matrices_of
 from kit.scoring.metrics import check_counts
@@ -78,13 +80,19 @@ class Candidates:
 
 
 class FromMasks(Candidates):
-    """Every rule's mask of every image."""
+    """Every rule's mask of every image. Rules with borders that differ in min_area alone share a watershed."""
 
     def count_image(self, id: str, rules: Sequence[Rule]) -> list[np.ndarray]:
         """The metric of every mask."""
         truth, levels = self.run.truth(id), self.run.levels(id)
-        masks = (rule.mask(levels, truth.shape[:2]) for rule in rules)
-        return [np.asarray(self.run.metric.counts(truth, mask), float) for mask in masks]
+        made = functools.lru_cache(4)(lambda rule: rule.mask(levels, truth.shape[:2]))
+
+        def mask(rule: Rule) -> np.ndarray:
+            if not rule.border or rule.keep_largest:
+                return made(rule)
+            return relabelled(made(dataclasses.replace(rule, min_area=0)), rule.min_area)
+
+        return [np.asarray(self.run.metric.counts(truth, mask(rule)), float) for rule in rules]
 
 
 class FromSlides(Candidates):
@@ -171,7 +179,8 @@ def candidates(run: FinishedRun) -> Candidates:
     Raises ValueError where none does: then levels, masks or metric are not those of the scores.
     """
     can_count = callable(getattr(run.metric, "counts_of_matrix", None))
-    kinds = [FromSlides] if run.has_slides else [FromTables, FromMasks] if can_count else [FromMasks]
+    by_tables = can_count and not run.rule.detected  # whose objects are no connected components
+    kinds = [FromSlides] if run.has_slides else [FromTables, FromMasks] if by_tables else [FromMasks]
     for kind in kinds:
         found = kind(run)
         with np.errstate(invalid="ignore"):

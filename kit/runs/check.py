@@ -12,6 +12,8 @@ from kit.data.check_slides import slide_part
 from kit.data.regions import has_regions
 from kit.data.sample_checks import check_image, name_error
 from kit.data.tasks import Task
+from kit.prediction.detecting import is_detections
+from kit.prediction.rule import channels_of
 from kit.runs.run import Run
 from kit.scoring.metrics import Metric, check_counts
 from kit.submission.competition import Competition
@@ -22,6 +24,8 @@ ANY_SIZE = (64, 64)  # of an image for networks without a size of their own
 
 def check_network(run: Run, model: nn.Module) -> None:
     """Predict one black image. Raises ValueError where channels or classes are not those of the data set.
+
+    With a rule of detected objects, where the network gives no Detections of one class.
 
     The network, its statistics and the random numbers stay as they are.
     """
@@ -44,7 +48,8 @@ def check_network(run: Run, model: nn.Module) -> None:
     finally:
         for module, training in modes.items():
             module.training = training
-    _check_logits(run, logits, size)
+    check = _check_detections if run.rule.detected else _check_logits
+    check(run, logits, size)
 
 
 def _same_random_numbers(device: torch.device) -> contextlib.AbstractContextManager:
@@ -99,6 +104,11 @@ def check_tests(run: Run, competition: Competition) -> None:
     wrong with some is printed.
     """
     problems, dataset, ids = [], competition.dataset, sample_ids(competition.test_ids)
+    if run.rule.detected and competition.dialect.size is not None:
+        raise ValueError(
+            f"the CSV has masks of {competition.dialect.size}, and a label image of objects is not resized: leave "
+            "`size` out of the dialect, so that masks are written at the image's own size"
+        )
     if has_regions(dataset) and competition.dialect.size is not None:
         raise ValueError(
             f"the CSV has masks of {competition.dialect.size}, and slides are written at their own size: leave `size` "
@@ -130,13 +140,44 @@ def _check_parts(metric: object) -> None:
         )
 
 
+def _check_detections(run: Run, found: object, size: tuple[int, int]) -> None:
+    if not is_detections(found, 1):
+        raise ValueError(
+            f"in eval mode the network returns {_named(found)}, expected a list with a Detections "
+            "(kit.models.mask_rcnn) for each image, because the rule is Rule(objects=True, detected=True)"
+        )
+    [one] = found
+    count = len(one.scores)
+    if tuple(one.boxes.shape) != (count, 4) or one.masks.ndim != 3 or len(one.masks) != count:
+        raise ValueError(
+            f"the network gives boxes {tuple(one.boxes.shape)}, scores {tuple(one.scores.shape)} and masks "
+            f"{tuple(one.masks.shape)}: expected (D, 4), (D,) and (D, M, M)"
+        )
+    if count and not bool((one.classes == 1).all()):
+        raise ValueError(
+            f"the network gives objects of the classes {sorted(set(one.classes.tolist()))}, the data set has one class "
+            f"of objects, {run.dataset.classes[1]}: give it num_classes=1"
+        )
+
+
+def _named(found: object) -> str:
+    return f"{tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+
+
 def _check_logits(run: Run, logits: object, size: tuple[int, int]) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 4 or tuple(logits.shape[2:]) != tuple(size):
-        found = f"{tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"in eval mode the network returns {found}, expected logits (N, K, {size[0]}, {size[1]})")
-    right, task = run.task.logits, run.task
+        advice = ""
+        if is_detections(logits, 1):
+            advice = (
+                ". It finds objects: give open_run rule=Rule(objects=True, detected=True), and a data set of objects"
+            )
+        raise ValueError(
+            f"in eval mode the network returns {_named(logits)}, expected logits (N, K, {size[0]}, {size[1]}){advice}"
+        )
+    task, border = run.task, run.rule.border
+    right = (channels_of(task, run.rule),) if border else task.logits
     if logits.shape[1] not in right:
-        overlapping = " that may overlap, a logit each" if task.overlaps else ""
+        overlapping = " that may overlap, a logit each" if task.overlaps else ", and the rule borders" if border else ""
         raise ValueError(
             f"the network gives logits of {counted(logits.shape[1], 'channel')}, the data set has "
             f"{_classes(len(task.classes))} ({', '.join(task.classes)}){overlapping}: expected "

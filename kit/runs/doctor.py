@@ -90,7 +90,7 @@ def _pieces(run: FinishedRun, id: str) -> Iterator[tuple[float, float, np.ndarra
     if isinstance(levels, SlideLevels):
         yield from _bands(run, levels, truth)
         return
-    size = levels.shape[1:]
+    size, levels = levels.shape[1:], levels[: run.task.outputs]  # without borders; of objects their scores
     if run.task.overlaps:
         truth = np.stack([resize_mask(truth[..., k].view(np.uint8), size) for k in range(truth.shape[2])], axis=2)
     else:

@@ -17,7 +17,7 @@ import numpy as np
 from kit.data.tasks import Task
 from kit.prediction.chosen import chosen_on
 from kit.prediction.rebuild import rebuild
-from kit.prediction.rule import Rule
+from kit.prediction.rule import Rule, channels_of
 from kit.prediction.saved import CODE, SavedRun, read_saved, scored_folds
 from kit.prediction.slides import SlideLevels, SlideStore
 from kit.prediction.store import Store
@@ -140,7 +140,7 @@ class FinishedRun:
         return read_sizes(self.folder)
 
     def _store(self, folder: Path) -> Store:
-        channels = self.task.outputs
+        channels = channels_of(self.task, self.rule)
         if self.has_slides:
             return SlideStore(folder, channels, self.rule, self.saved.scale)
         return Store(folder, channels, self.rule)

@@ -97,7 +97,8 @@ def prediction_key(run: Run, folds: Sequence[Fold]) -> str:
     weights = [digest(run.fold_folder(fold) / "last.safetensors") for fold in folds]
     defaults, no_default = run.flags.defaults, object()
     flags = {k: value for k, value in run.flags.identity.items() if defaults.get(k, no_default) != value}
-    rest = (sorted(run.data.items()), run.folds.tolist(), run.frame, run.tta)
+    own = [name for name in ("border", "detected") if getattr(run.rule, name)]  # what the networks give
+    rest = (sorted(run.data.items()), run.folds.tolist(), run.frame, run.tta, *own)
     return short_hash((weights, sorted(flags.items()), rest))
 
 

@@ -52,7 +52,11 @@ def pseudo_samples(
     undecided: pixels of a mean probability between these are ignored.
     Raises ValueError where a run cannot label this fold, naming it and the reason.
     """
+    if run.rule.border:
+        raise ValueError("pseudo-labels are masks of classes, which cannot hold the borders of the rule: train without")
     ids = list(competition.test_ids)
+    if run.rule.detected:
+        raise ValueError("pseudo-labels are probabilities of pixels, and this run's rule is of detected objects")
     if same := sorted({*ids} & {*run.dataset.ids}):
         raise ValueError(f"test images have the ids of training images:{list_some(same, 5)}")
     used = [labeller(run, fold, folder, ids) for folder in labellers]
@@ -85,6 +89,8 @@ def labeller(run: Run, fold: Fold, folder: Path, ids: Sequence[str]) -> tuple[Fi
     found = read_run(folder)
     if digest(folder / "folds.csv") != digest(run.folder / "folds.csv"):
         raise ValueError(f"{folder} has other folds than this run, so its networks have seen held-out images")
+    if found.rule.detected:
+        raise ValueError(f"{folder} keeps objects, not probabilities of pixels: it cannot give pseudo-labels")
     if (found.saved.task, found.saved.classes) != (run.task.name, tuple(run.dataset.classes)):
         raise ValueError(f"{folder} has other classes: {', '.join(found.saved.classes)}")
     folds = list(range(run.num_folds)) if is_full(fold) else [fold]

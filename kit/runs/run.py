@@ -31,7 +31,8 @@ from kit.data.tasks import Task, task_of
 from kit.folds.keeping import is_at_work, is_begun, is_trained, keep_folds, locked_folds, read_folds
 from kit.prediction.bands import check_slides
 from kit.prediction.frame import Frame
-from kit.prediction.rule import Rule, rule_for
+from kit.prediction.predictor import check_tile
+from kit.prediction.rule import Rule, channels_of, rule_for
 from kit.prediction.slides import store_of
 from kit.prediction.store import Store
 from kit.prediction.views import TTA
@@ -89,6 +90,7 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rule", rule_for(self.task, self.rule))
+        check_tile(self.frame, self.rule)
 
     @property
     def task(self) -> Task:
@@ -97,8 +99,8 @@ class Run:
 
     @property
     def channels(self) -> int:
-        """Of the predictions that are kept: one for a single foreground, else one a class."""
-        return self.task.outputs
+        """Of the predictions that are kept: one for a single foreground, else one a class; see channels_of."""
+        return channels_of(self.task, self.rule)
 
     @property
     def own_rule(self) -> tuple[Rule, ...]:

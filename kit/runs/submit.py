@@ -204,7 +204,7 @@ def _layers(mask: np.ndarray, count: int, rule: Rule) -> Iterator[tuple[int, np.
     """The class index and the mask, bool or u8 (H, W), of every foreground class. count: of the levels."""
     if rule.separate:
         return enumerate(np.moveaxis(mask, 2, 0), start=1)
-    if count == 1:
+    if count == 1 or rule.objects:
         return iter([(1, mask > 0)])
     return ((k, mask == k) for k in range(1, count))
 

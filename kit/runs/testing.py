@@ -94,7 +94,7 @@ class TestPredictions:
         stores = [self.store(fold) for fold in self.folds]
         for id in ids:
             if id not in unreadable:
-                levels = mean_of_levels([store.read(id) for store in stores])
+                levels = mean_of_levels([store.read(id) for store in stores], self.run.rule)
                 yield take(id, self.competition.dataset.shape(id), levels)
         if unreadable:
             raise UnreadableImages(unreadable)

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from kit.data.borders import border_target
 from kit.data.cache import sample_reader
 from kit.data.crops import SlideCrops, SlideTiles
+from kit.data.label_images import foreground_target
 from kit.data.pseudo import PseudoSamples
 from kit.data.regions import has_regions
 from kit.data.samples import SegmentationDataset, collate_samples
@@ -34,6 +36,7 @@ from kit.training.state import TrainState, new_state
 ARRAY = r"\w+ \([\d, ]*\) [0-9a-f]{16}"  # as kit.runs.settings writes one
 HASH = rf"{ARRAY}|\b[0-9a-f]{{16}}\b"  # or any object
 PACKAGE = "package of the first weights"  # a setting of runs whose networks begin with the weights of one
+LATER = {"target": None, "weights": None, "crops": 1}  # fields of a plan that are settings only where they are used
 Augmentation = Callable[[np.ndarray, np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -47,6 +50,10 @@ class Plan:
     samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops), and
     pseudo-labels (kit.runs.pseudo_samples).
     weights: f64, how often each image that the fold leaves is drawn (kit.training.repeat_factors); None: all alike.
+    target: what the loss sees of a mask after augmentation (SegmentationDataset). Of task instances it gets the label
+    image, int32 (h, w), at the size of the crop: kit.data.border_target, kit.data.object_labels, or any function. None:
+    the mask, of task instances where an object is.
+    crops: how often an epoch takes each image, each time augmented anew: for small crops of large images.
     """
 
     epochs: int
@@ -59,6 +66,8 @@ class Plan:
     cache: bool = True
     samples: SegmentationDataset | SlideCrops | PseudoSamples | None = None
     weights: np.ndarray | None = None
+    target: Callable[[np.ndarray], np.ndarray] | None = None
+    crops: int = 1
 
 
 def fit_fold(
@@ -70,12 +79,22 @@ def fit_fold(
     another one was trained with other settings.
     """
     check_network(run, model)
+    check_target(run, plan)
     try:
         _fit_fold(run, fold, model, optimizer, loss_of, plan)
     except OtherRun as error:
         begun = [read_json(run.fold_folder(k) / "origin.json").get("versions", {}) for k in range(run.num_folds)]
         said = {changed_kit(versions, run.origin["versions"]) for versions in begun} - {""}
         raise OtherRun(f"{error}{''.join(sorted(said))}") from None
+
+
+def check_target(run: Run, plan: Plan) -> None:
+    """Raise ValueError where the plan's target has borders and the run's rule does not know of them."""
+    if plan.target is border_target and not run.rule.border:
+        raise ValueError(
+            "the plan's target has objects and borders, and the rule knows of no borders: give open_run "
+            "rule=Rule(objects=True, border=True), and the network two outputs"
+        )
 
 
 def _fit_fold(
@@ -100,7 +119,8 @@ def _no_scores(model: nn.Module) -> dict[str, float]:
 def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) -> dict[str, str]:
     """What a checkpoint must have been trained with to be resumed."""
     facts = {**settings_of("plan", plan), **optimizer_settings(optimizer), "loss": text_of(loss_of)}
-    left_out = {"plan.cache"} | ({"plan.weights"} if plan.weights is None else set())  # as before there were any
+    unused = {f"plan.{name}" for name, default in LATER.items() if getattr(plan, name) is default}
+    left_out = {"plan.cache", *unused}  # as before there were any
     return {name: text for name, text in facts.items() if name not in left_out}
 
 
@@ -141,15 +161,22 @@ def _without_samples(facts: dict[str, str]) -> dict[str, str]:
 
 def train_loader(run: Run, fold: Fold, plan: Plan) -> DataLoader:
     """This process's share of the batches, in an order that the seed and the epoch decide."""
-    samples = plan.samples
+    samples, weights = plan.samples, plan.weights
+    if samples is not None and (plan.target is not None or plan.crops != 1):
+        raise ValueError(
+            "the plan has samples of its own, and target or crops, which are of the run's images: leave these out, and "
+            "give the samples what they need (SegmentationDataset takes a target)"
+        )
     if samples is None and has_regions(run.dataset):
         raise ValueError(
             "slides are trained on in crops: give the plan samples=kit.data.crops.SlideCrops(data, "
             "run.trained_on(fold), size, count=crops of an epoch, augment=…, seed=run.seed)"
         )
     if samples is None:
-        samples = SegmentationDataset(_reader(run, plan.cache), run.trained_on(fold), plan.augment)
-    shared = {"seed": run.seed, "world": run.world, "parts": plan.parts, "weights": plan.weights}
+        ids = run.trained_on(fold) * plan.crops
+        samples = SegmentationDataset(_reader(run, plan), ids, plan.augment, plan.target)
+        weights = None if weights is None else np.tile(weights, plan.crops)
+    shared = {"seed": run.seed, "world": run.world, "parts": plan.parts, "weights": weights}
     batches = EpochBatches(len(samples), plan.batch_size, **shared)
     load = {"persistent_workers": run.workers > 0, **loading(run.workers, run.world)}
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_samples, **load)
@@ -165,15 +192,22 @@ def evaluator(run: Run, fold: Fold, plan: Plan) -> Validation:
     if slides:
         held_out = SlideTiles(run.dataset, ids, run.frame.tile, run.dataset.validation)
     else:
-        held_out = SegmentationDataset(_reader(run, plan.cache), ids)
+        seen = foreground_target if _has_labels(run, plan) else None
+        held_out = SegmentationDataset(_reader(run, plan), ids, target=seen)
     is_one_size = slides or run.frame.resizing.size
     at_once = max(1, plan.batch_size // (run.world.size * plan.parts)) if is_one_size else 1
     loader = DataLoader(held_out, at_once, collate_fn=collate_samples, **loading(run.workers, run.world))
     return Validation(loader, run.frame, run.dataset.num_classes, run.world, run.dtype, run.rule)
 
 
-def _reader(run: Run, cache: bool) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
-    return sample_reader(run.dataset, run.frame.resizing, cache_folder() if cache else None)
+def _reader(run: Run, plan: Plan) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
+    cache = cache_folder() if plan.cache else None
+    return sample_reader(run.dataset, run.frame.resizing, cache, _has_labels(run, plan))
+
+
+def _has_labels(run: Run, plan: Plan) -> bool:
+    """Whether training reads label images."""
+    return plan.target is not None and run.task.has_objects
 
 
 def new_fold_state(

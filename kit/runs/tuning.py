@@ -11,13 +11,13 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kit.prediction.chosen import FILE, FORMAT, chosen_on
 from kit.prediction.rule import Rule
 from kit.runs.candidates import Candidates, candidates
 from kit.runs.finished import FinishedRun
-from kit.runs.tried import PARTS, Grid, alike, axes_of
+from kit.runs.tried import OF_BORDERS, OF_DETECTED, PARTS, Grid, alike, axes_of
 from kit.scoring.crossfit import ONE_SIDED, CrossFit
 from kit.scoring.tune import tune
 from kit.system.files import counted, write_atomic
@@ -28,7 +28,10 @@ SAMPLED = 50  # images whose sizes are looked at
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning found. used: whether the rule is to be used; why: a sentence or two. parts: that were tuned."""
+    """What tuning found. used: whether the rule is to be used; why: a sentence or two. parts: that were tuned.
+
+    components: of a rule with borders, the same search without seeds: the connected components of the same levels.
+    """
 
     run: FinishedRun
     found: CrossFit
@@ -38,6 +41,7 @@ class Tuned:
     parts: tuple[str, ...]
     candidates: Candidates
     seconds: float
+    components: CrossFit | None = None
 
     @property
     def facts(self) -> dict:
@@ -64,35 +68,49 @@ class Tuned:
             "parts": list(self.parts),
             "tried": self.candidates.tried,
             "seconds": round(self.seconds, 2),
+            **({"components": _facts_of(self.components)} if self.components else {}),
         }
 
 
-def tune_run(run: FinishedRun, parts: Sequence[str] = PARTS) -> Tuned:
+def tune_run(run: FinishedRun, parts: Sequence[str] | None = None) -> Tuned:
     """Search the best rule of a run, cross-fitted: the whole search is repeated on the other folds of each fold.
 
-    parts: of PARTS, those that may differ from the run's own rule. Raises FileNotFoundError where the run lacks true
-    masks, ValueError for a part that is not known and where masks do not give the run's scores.
+    parts: of PARTS, those that may differ from the run's own rule; None: all of them, of a rule with borders those of
+    OF_BORDERS, of detected objects those of OF_DETECTED. With borders the connected components of the same levels are
+    tuned too, to be compared with.
+    Raises FileNotFoundError where the run lacks true masks, ValueError for a part that is not known and where masks do
+    not give the run's scores.
     """
-    started = time.perf_counter()
+    started, border = time.perf_counter(), run.rule.border
+    parts = parts or (OF_BORDERS if border else OF_DETECTED if run.rule.detected else PARTS)
     axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
     run.check_truth()
     counts_of = candidates(run)
-    grid = Grid.of(_pixels(run), counts_of.is_fast)
+    grid = Grid.of(_pixels(run), counts_of.is_fast, border or run.rule.detected)
     axes = axes_of(run.task, grid, parts, run.has_slides, counts_of.is_fast)
     found = tune(run.rule, axes, counts_of, run.fold_of, run.groups, run.metric)
+    plain = replace(run.rule, seed=None)
+    components = tune(plain, axes, counts_of, run.fold_of, run.groups, run.metric) if border else None
 
     def same(one: Rule, other: Rule) -> bool:
         return alike(one, other, grid)
 
     agreeing = tuple(found.agreeing(same))
     used, why = _verdict(found, found.agrees(same), len(agreeing))
-    return Tuned(run, found, agreeing, used, why, tuple(parts), counts_of, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Tuned(run, found, agreeing, used, why, tuple(parts), counts_of, seconds, components)
 
 
 def write_tuned(tuned: Tuned) -> None:
     """Write rule.json into the run folder."""
     text = json.dumps(tuned.facts, indent=1, allow_nan=False)
     write_atomic(tuned.run.folder / FILE, text + "\n")
+
+
+def _facts_of(found: CrossFit) -> dict:
+    """The rule of connected components, and its scores as in the rest of rule.json."""
+    scores = {"before": found.default_score, "tuned": found.tuned, "cross_fitted": found.score}
+    return {"rule": found.best.facts, **{name: number(score) for name, score in scores.items()}}
 
 
 def _pixels(run: FinishedRun) -> int:

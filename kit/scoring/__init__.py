@@ -9,6 +9,7 @@ panoptic.py     panoptic quality
 boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
 boundary_iou.py IoU of the strips along the outlines
+rand.py         Rand and information scores: are the cells parted as in the truth?
 distances.py    distances between outlines: HD95, normalised surface distance
 calibration.py  do probabilities say how often the foreground is there?
 class_masks.py  the two masks of each class, of any task
@@ -70,6 +71,7 @@ from kit.scoring.metrics import (
     PrecisionOverThresholds,
 )
 from kit.scoring.panoptic import PanopticQuality, panoptic_counts, panoptic_means, panoptic_quality, panoptic_scores
+from kit.scoring.rand import InformationScore, RandScore, information_score, rand_score
 from kit.scoring.tune import tune
 from kit.system.segments import Segments
 
@@ -85,6 +87,7 @@ __all__ = [
     "CrossFit",
     "DatasetDice",
     "DatasetIoU",
+    "InformationScore",
     "InstanceFBeta",
     "InstancePrecision",
     "InstancePrecisionPerClass",
@@ -100,6 +103,7 @@ __all__ = [
     "PanopticQuality",
     "PixelPool",
     "PrecisionOverThresholds",
+    "RandScore",
     "Scores",
     "Segments",
     "band_histogram",
@@ -118,6 +122,7 @@ __all__ = [
     "frequency_weighted_iou",
     "hd95",
     "holm",
+    "information_score",
     "instance_f_beta",
     "instance_precision",
     "instance_precision_per_class",
@@ -140,6 +145,7 @@ __all__ = [
     "panoptic_quality",
     "panoptic_scores",
     "pixel_accuracy",
+    "rand_score",
     "read_oof_csv",
     "reliability",
     "rivals_of",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kit.system.objects import components, label_pairs, largest_label
+from kit.system.objects import components, label_pairs, largest_label, window_of
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def components_of(layers: Sequence[np.ndarray], truths: Sequence[np.ndarray], nu
 
 def _of_layer(layer: np.ndarray, truth: np.ndarray, num_truths: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The areas, which is the largest, and the pixels of each truth of the components of a mask."""
-    if not layer.any():
+    window = window_of(layer)
+    if window is None:
         return np.zeros(0, np.int64), np.zeros(0, bool), np.zeros((0, num_truths), np.int64)
-    window = tuple(slice(found[0], found[-1] + 1) for found in (np.flatnonzero(layer.any(axis)) for axis in (1, 0)))
     labels, truth = components(layer[window]), truth[window]
     names, values, counts = label_pairs(labels, truth)
     found = np.zeros((int(labels.max()) + 1, 256), np.int64)

@@ -143,7 +143,7 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
         prediction = rule.mask(kept, truth.shape[:2])
         matrix, levels = class_matrices(truth, prediction), _histograms(truth, kept)
         share = float(truth.any(axis=2).mean())
-    elif store.channels == 1:
+    elif store.channels == 1 or rule.border or rule.detected:
         levels, matrix, prediction = _count_foreground(truth, kept, rule)
     else:
         prediction = rule.mask(kept, truth.shape)
@@ -156,7 +156,10 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
 
 
 def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The histogram of levels, the matrix and the predicted mask of one foreground, whose objects may have labels."""
+    """The histogram of levels, the matrix and the predicted mask of one foreground, whose objects may have labels.
+
+    Of objects that a network found a pixel's level is the score of its object.
+    """
     enlarged = enlarge(kept[0], truth.shape)
     where = (truth > 0).view(np.uint8) if is_label_image(truth) else truth
     levels = level_histogram(where, enlarged)

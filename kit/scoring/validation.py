@@ -55,15 +55,20 @@ class Validation:
         shape = (self.num_classes, 2, 2) if self.rule.separate else (self.num_classes, self.num_classes)
         matrix = np.zeros(shape, np.int64)
         for batch in self.loader:
-            [probs] = predictor.probabilities(batch.image)
-            matrix += self._count(probs, batch.mask.numpy())
+            matrix += self._count(predictor, batch.image, batch.mask.numpy())
         return self.world.sum(torch.from_numpy(matrix).to(self.world.device)).cpu().numpy()
 
-    def _count(self, probs: Tensor, masks: np.ndarray) -> np.ndarray:
-        """The matrix of one batch. probs: (N, K, h, w); masks: u8 (N, h, w) or (N, K, h, w)."""
+    def _count(self, predictor: Predictor, images: Tensor, masks: np.ndarray) -> np.ndarray:
+        """The matrix of one batch. images: (N, C, h, w); masks: u8 (N, h, w) or (N, K, h, w)."""
+        if self.rule.detected:  # object or none
+            size = masks.shape[1:]
+            labels = [self.rule.mask(one, size) for one in predictor.object_levels(images, [size] * len(images))]
+            return confusion_matrix(masks, (np.stack(labels) > 0).astype(np.uint8), self.num_classes)
+        [probs] = predictor.probabilities(images)
         if self.rule.separate:
             thresholds = torch.tensor(self.rule.threshold, device=probs.device)[:, None, None]
             predicted = (probs >= thresholds).to(torch.uint8).cpu().numpy()
             return class_matrices(np.moveaxis(masks, 1, -1), np.moveaxis(predicted, 1, -1))
-        predicted = probs[:, 0] >= self.rule.threshold if probs.shape[1] == 1 else probs.argmax(dim=1)
+        is_one = probs.shape[1] == 1 or self.rule.border
+        predicted = probs[:, 0] >= self.rule.threshold if is_one else probs.argmax(dim=1)
         return confusion_matrix(masks, predicted.to(torch.uint8).cpu().numpy(), self.num_classes)

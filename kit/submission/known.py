@@ -7,7 +7,9 @@ masks' column, and `dataclasses.replace` says all else.
 import numpy as np
 
 from kit.data.dataset import Dataset
+from kit.datasets.nuclei import kinds_of
 from kit.folds.area import area_group_kfold
+from kit.folds.kfold import stratified_group_kfold
 from kit.scoring.instance_metrics import InstancePrecision
 from kit.scoring.metrics import MeanDice, PrecisionOverThresholds
 from kit.submission.compare import compare_masks
@@ -109,7 +111,13 @@ def salt(dataset: Dataset) -> Competition:
 
 def nuclei(dataset: Dataset) -> Competition:
     """Data Science Bowl 2018: mean precision of nuclei over IoU thresholds. dataset: a kit.datasets.Nuclei."""
-    return Competition(dataset, DSB2018, dataset.test_ids, InstancePrecision(), dataset.sample_csv)
+    truth = getattr(dataset, "truth_csv", None)
+    return Competition(dataset, DSB2018, dataset.test_ids, InstancePrecision(), dataset.sample_csv, truth)
+
+
+def nuclei_folds(dataset: Dataset, k: int, seed: int) -> np.ndarray:
+    """Folds (n,) of whole groups, each kind of microscopy shared out alike. dataset: a kit.datasets.Nuclei."""
+    return stratified_group_kfold(kinds_of(dataset), dataset.groups, k, seed)
 
 
 def blood_cells(dataset: Dataset) -> Competition:

@@ -59,16 +59,30 @@ def without_holes(mask: np.ndarray, area: int, background: np.ndarray | None = N
     A hole is a part of 0 that does not touch the edge of the image; pixels that touch at a corner alone are of two
     parts. background: bool (H, W), a hole with pixels that are False there is left as it is.
     """
-    if area <= 1 or not mask.any():
+    if area <= 1 or (window := window_of(mask)) is None:
         return mask
-    outside = np.ascontiguousarray(mask == 0).view(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(outside, connectivity=4, ltype=cv2.CV_32S)
-    left, top, width, height, pixels = stats.T
-    is_hole = (left > 0) & (top > 0) & (left + width < mask.shape[1]) & (top + height < mask.shape[0]) & (pixels < area)
-    is_hole[0] = False  # the mask itself
+    padded = cv2.copyMakeBorder(mask[window], 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(padded, None, (0, 0), 1)  # all that is outside; a hole touches no edge of the window
+    holes = (padded[1:-1, 1:-1] == 0).view(np.uint8)
+    if not holes.any():
+        return mask
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(holes, connectivity=4, ltype=cv2.CV_32S)
+    is_filled = stats[:, cv2.CC_STAT_AREA] < area
+    is_filled[0] = False  # what is no hole
     if background is not None:
-        is_hole[np.unique(labels[~background])] = False
-    return mask | is_hole[labels].view(np.uint8) if is_hole.any() else mask
+        is_filled[np.unique(labels[~background[window]])] = False
+    filled = mask.copy()
+    filled[window] |= is_filled[labels].view(np.uint8)
+    return filled
+
+
+def window_of(mask: np.ndarray) -> tuple[slice, slice] | None:
+    """The smallest window that holds all of a mask (H, W) but its zeros; None where there is nothing else."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return None
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def label_pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

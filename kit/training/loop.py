@@ -198,10 +198,13 @@ def _step(
 
 
 def _on_device(batch: Sample, settings: Settings) -> Sample:
-    """The batch on the device: normalised images f32, masks i64."""
+    """The batch on the device: normalised images f32, masks i64; what a target gave as floats stays so."""
     device = settings.world.device
-    images = settings.normalise(batch.image.to(device, non_blocking=True))
-    return batch._replace(image=images, mask=batch.mask.to(device, non_blocking=True).long())
+    images, mask = (
+        settings.normalise(batch.image.to(device, non_blocking=True)),
+        batch.mask.to(device, non_blocking=True),
+    )
+    return batch._replace(image=images, mask=mask if mask.is_floating_point() else mask.long())
 
 
 def _in_float32(outputs: object) -> object:

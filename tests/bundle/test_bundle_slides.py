@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 from slides_drawn import draw_slides, kidneys
 from slides_run import run_recipe
 
@@ -10,6 +11,7 @@ from kit.bundle.kaggle import Place
 from kit.runs.predict import Request, predict
 
 
+@pytest.mark.slow
 def test_slides_are_predicted_as_the_recipe_did(tmp_path):
     draw_slides(tmp_path / "data")
     run = run_recipe(kidneys(tmp_path / "data"), tmp_path / "runs/kidneys")

@@ -76,6 +76,7 @@ class Baked(torch.nn.Module):
         return self.layer(images) * float(str(int(images.shape[2])))
 
 
+@pytest.mark.slow
 def test_a_network_that_knows_one_size_is_refused_and_works_with_that_size(tmp_path, capsys):
     run = new_run(finish_two_folds(tmp_path / "run"))
     save_weights(run.fold_folder(0) / "last.safetensors", Baked(), {})

@@ -5,6 +5,7 @@ import albumentations as A
 import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 from tiny import TinyDataset
 from torch.utils.data import DataLoader
 
@@ -165,6 +166,46 @@ def test_elastic_displacements_are_bicubic_between_the_nodes():
     expected = np.einsum("yi,xj,ijc->yxc", weights(60), weights(45), nodes)
     still = np.stack(np.meshgrid(np.arange(45), np.arange(60)), axis=-1)
     np.testing.assert_allclose(places - still, expected, atol=1e-4)
+
+
+def test_elastic_reads_where_scipy_reads_and_mirrors_the_border():
+    """Against scipy: order 1 for images and 0 for masks, mode mirror; of any dtype and number of channels."""
+    rng, (height, width) = np.random.default_rng(0), (90, 120)
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    waves = [np.sin(rows / (7 + k)) + np.cos(columns / (5 + k)) for k in range(5)]  # smooth: OpenCV reads at 1/32 pixel
+    mask = (
+        rng.choice(np.array([0, 1, 255], np.uint8), (height // 10, width // 10)).repeat(10, axis=0).repeat(10, axis=1)
+    )
+    for dtype, channels, scale in ((np.float32, 1, 1), (np.uint8, 3, 50), (np.uint16, 5, 9000)):
+        image = (np.stack(waves[:channels], axis=-1) * scale + 2 * scale).astype(dtype)
+        elastic = Elastic(12.0)
+        elastic.set_random_state(np.random.default_rng(3), random.Random(3))
+        places = elastic.get_params_dependent_on_data({"shape": image.shape}, {})["places"].astype(np.float64)
+        assert places.min() < -5  # beyond the border
+        at = places.transpose(2, 0, 1)[::-1]
+        found, moved = (
+            elastic.apply(image, places.astype(np.float32)),
+            elastic.apply_to_mask(mask, places.astype(np.float32)),
+        )
+        assert (found.shape, found.dtype, moved.dtype) == (image.shape, dtype, np.uint8)
+        for k in range(channels):
+            expected = ndimage.map_coordinates(image[..., k].astype(np.float64), at, order=1, mode="mirror")
+            np.testing.assert_allclose(found[..., k], expected, atol=0.02 * scale + (dtype != np.float32))
+        assert np.mean(moved != ndimage.map_coordinates(mask, at, order=0, mode="mirror")) < 0.002  # half-way places
+
+
+def test_cell_augment_changes_the_light_only_where_it_is_asked_to():
+    image = np.random.default_rng(0).integers(60, 200, (40, 40, 1), dtype=np.uint8)
+    mask = (image[..., 0] > 120).astype(np.uint8)
+    before = "Compose([\n  D4(p=1.0),\n  Elastic("
+    assert before in repr(cell_augment(0, 5.0))
+    assert "Intensity" not in repr(cell_augment(0, 5.0))  # runs of before go on
+    changed = [cell_augment(0, light=0.2)(image, mask, 0, index) for index in range(30)]
+    alike = [np.array_equal(np.sort(one, axis=None), np.sort(image, axis=None)) for one, _ in changed]
+    assert 3 < sum(alike) < 17  # of three tenths
+    assert all(
+        ((one[..., 0] > np.sort(one, axis=None)[(mask == 0).sum() - 1]) <= moved).all() for one, moved in changed
+    )
 
 
 def test_elastic_without_displacement_is_the_picture_itself():

@@ -255,6 +255,7 @@ def test_a_forked_worker_starts_though_opencv_has_threads_running():
     assert worker.exitcode == 0
 
 
+@pytest.mark.slow
 def test_workers_of_a_group_of_processes_come_from_a_clean_server_and_read_the_same():
     samples = SegmentationDataset(SizedReader(TinyDataset(), Resizing(SIZE)), TinyDataset().ids)
     alone, group = World(0, 1, torch.device("cpu")), World(0, 2, torch.device("cpu"))

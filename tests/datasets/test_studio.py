@@ -201,6 +201,7 @@ def test_interrupted_drawing_leaves_nothing_half(drawn, tmp_path, signal_number)
     assert not (tmp_path / ".cut.partial").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_draw_one_competition(drawn, tmp_path):
     processes = [start_drawing(tmp_path / "both") for _ in range(2)]
     assert [process.wait(60) for process in processes] == [0, 0]

@@ -38,6 +38,7 @@ def normalised(dataset, mean, std):
 # --- 53: what was kept of other data
 
 
+@pytest.mark.slow
 def test_fault_53_dropped_and_added_ids_get_their_own_images_in_training(tmp_path):
     whole = Shapes(count=16)
     for number, keep in enumerate((slice(None), slice(1, None, 2), slice(0, 8), slice(None, None, -1))):

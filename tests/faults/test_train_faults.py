@@ -129,7 +129,7 @@ def test_fault_33_disk_full_while_saving_keeps_the_old_files(tmp_path, reference
     assert left_behind(tmp_path) == reference
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2))])
 def test_fault_34_killed_in_and_after_epochs_the_same_command_resumes(tmp_path, reference, workers):
     command = {"workers": workers, "save_minutes": -1}  # a checkpoint at each look at the loss, every 2 steps
     for call, step in [(3, 2), (4, 5), (1, 5), (6, 10), (4, 12)]:  # killed in the n-th step of the process
@@ -140,6 +140,7 @@ def test_fault_34_killed_in_and_after_epochs_the_same_command_resumes(tmp_path, 
     assert left_behind(tmp_path) == reference
 
 
+@pytest.mark.slow
 def test_fault_34_killed_at_random_times(tmp_path, reference):
     moments, codes = np.random.default_rng(0).uniform(0.02, 0.25, 8), []
     for number, moment in enumerate(moments):
@@ -389,7 +390,7 @@ def test_fault_47_the_lock_of_a_killed_run_is_free_while_its_workers_live(tmp_pa
     assert left_behind(tmp_path) == reference
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_fault_48_ctrl_c_keeps_the_last_epoch(tmp_path, reference, workers):
     [ended] = train_tiny.start(tmp_path, workers=workers, fault=["interrupt", STEPS + 3])
     assert ended.code == 130

@@ -87,6 +87,7 @@ def frames(count, speed=20):
     return {f"video_{k:03}": wide[:, speed * k : speed * k + 160] for k in range(count)}
 
 
+@pytest.mark.slow
 def test_frames_of_a_video_are_a_series():
     images = {**frames(30), **{f"photo_{k}": scene(300 + k) for k in range(30)}}
     found = audit(Scenes(images), np.arange(60) % 5)

@@ -88,6 +88,7 @@ def test_other_flags_make_a_child_of_the_run(tmp_path):
     assert len(facts) == 3
 
 
+@pytest.mark.slow
 def test_a_further_fold_is_another_fact_of_the_same_run(tmp_path):
     whole = finished_run(tmp_path / "whole/mine").folder
     folder = tmp_path / "runs/mine"

@@ -303,6 +303,7 @@ def test_weights_from_a_file(tmp_path, name):
             read_vgg16(str(tmp_path / "vgg.pth"), batch_norm=False)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_plain_vgg16_between_new_batch_normalisation(tmp_path, capsys):
     """And without its classifier: the convolutions alone are a ninth of the file."""

@@ -230,6 +230,7 @@ def test_a_real_package_computes_what_its_own_network_does(size):
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PETS.is_dir(), reason="needs the real photographs in shared/data/pets")
 def test_a_real_package_names_the_breeds_of_real_pets():
     """Of 56 photographs it names 48 at once, and every one of them among its five best guesses."""

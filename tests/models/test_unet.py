@@ -95,6 +95,14 @@ def test_tiles_equal_the_whole_image(size, tile):
 
 
 @torch.inference_mode()
+def test_tiles_are_no_larger_than_the_image():
+    fed, net = [], small(valid=True)
+    net.contracting[0].register_forward_pre_hook(lambda module, given: fed.append(tuple(given[0].shape[2:])))
+    MirrorTiled(net, 512)(noise(33, 64))
+    assert fed == [(48 + 188, 64 + 188)]  # multiples of 16, and the least margin with even poolings
+
+
+@torch.inference_mode()
 def test_tiles_must_begin_where_the_poolings_do():
     """What the multiple of 16 is for: shifted by 8, the network says something else about the same pixels."""
     net, image = small(valid=True).double(), noise(236, 236, dtype=torch.float64)

@@ -235,6 +235,7 @@ def refused(path, told, name="resnet18"):
         unet(name, str(path), **SMALL)
 
 
+@pytest.mark.slow
 def test_the_message_says_first_what_the_file_is(whole, checkpoints, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(models.resnet34(weights=None).state_dict(), path)

@@ -1,5 +1,6 @@
 """`kit new` on drawn folders whose masks are run lengths in a CSV: tests among the images, flags, classes."""
 
+import cv2
 import numpy as np
 import pytest
 from csv_folders import IDS, SIZE, blob, images, masks, names, of_classes, opened, rows_of, table, text_of, wishes
@@ -290,3 +291,18 @@ def test_classes_of_a_csv_without_rows_are_asked_for(tmp_path):
     assert choices.goal.dialect.labels == ("oil",)
     with pytest.raises(ValueError, match=r"--empty x y: sample_submission\.csv: no dialect: empty is"):
         choose(tmp_path, wishes(order="F", empty="x y", classes=("background", "oil")))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_images_to_predict_of_another_type_are_a_doubt(tmp_path, bits):
+    images(tmp_path / "images", IDS)
+    masks(tmp_path / "masks", IDS)
+    (tmp_path / "test").mkdir()
+    for id in names(3):
+        deep = np.full((*SIZE, 3), 40 << (bits - 8), f"uint{bits}")
+        cv2.imwrite(str(tmp_path / f"test/{id}_t.png"), deep)
+    doubts = [one for one in choose(tmp_path, wishes()).doubts if "the images to predict are" in one]
+    assert len(doubts) == (bits == 16)
+    if doubts:
+        assert "uint16, as test/" in doubts[0]
+        assert "those with masks uint8" in doubts[0]

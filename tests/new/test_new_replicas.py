@@ -27,7 +27,7 @@ SAID = {
     "clouds": {"csv_size": (350, 525)},
     "hubmap": {"slides": True},  # drawn smaller than slides are
 }
-NAMES = list(DRAW)
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "clouds" else name for name in DRAW]  # large images
 
 
 def wishes_for(name):

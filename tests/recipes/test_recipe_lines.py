@@ -8,11 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from miniatures import draw_blood_cells, draw_camvid, draw_pets, draw_voc
+from coco_drawn import draw_coco
+from miniatures import draw_blood_cells, draw_camvid, draw_membranes, draw_pets, draw_voc
 from recipe_server import WIDTH
 from torch import nn
 
+from kit.datasets.discs import draw_discs
 from kit.models.vgg import vgg16_stages
+from kit.report.comparing import compare_recipes, join_recipes
+from kit.runs import read_run, recipes_of
 
 ROOT = Path(__file__).parents[2]
 TINY = "--epochs 1 --batch-size 4 --image-size 32 48 --device cpu"
@@ -22,6 +26,12 @@ SMALL_ENCODER = "--encoder mobilenet_v2"
 FEW_CARS = "few_cars"  # the fixture
 VGG16 = f"{TINY} --encoder-weights vgg16.pth"  # its convolutions alone, of no training
 
+
+def draw_nuclei(folder):
+    """Eight drawn images of two photographs, and four to predict."""
+    return draw_discs(folder, photographs=2, test_photographs=1)
+
+
 # recipe: the data it is drawn, what makes its line small, how many images its report then has
 RECIPES = {
     "blood_deconvnet": (
@@ -30,9 +40,21 @@ RECIPES = {
         5,
     ),
     "camvid_segnet": (draw_camvid, VGG16, 4),
+    "nuclei_unet": (draw_nuclei, f"{SCRATCH} --folds 2 --crops 1 --encoder mobilenet_v2", 4),
     "carvana_effunet": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER}", 16),
     "carvana_fcn": (FEW_CARS, f"{CARVANA} --no-test", 16),
     "carvana_unetplusplus": (FEW_CARS, f"{CARVANA} {SMALL_ENCODER} --no-test", 16),
+    "membranes_unet": (
+        functools.partial(draw_membranes, slices=4, side=32),
+        "--epochs 1 --folds 2 --width 2 --device cpu",
+        2,
+    ),
+    "coco_panoptic": (draw_coco, f"{SCRATCH} --image-size 64 64 --folds 2 {SMALL_ENCODER}", 4),
+    "nuclei_mask_rcnn": (
+        functools.partial(draw_discs, photographs=2, test_photographs=1),
+        f"{SCRATCH} --image-size 64 64 --folds 2 --crops 1 {SMALL_ENCODER}",
+        4,
+    ),
     "pets_dynamic_unet": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_fpn": (draw_pets, f"{SCRATCH} {SMALL_ENCODER}", 5),
     "pets_unet": (draw_pets, TINY, 5),
@@ -42,9 +64,11 @@ RECIPES = {
 SUBMISSIONS = {
     "blood_deconvnet": "blood_deconvnet_run_fold0.csv",
     "carvana_effunet": "carvana_effunet_run_fold0_drawn.csv",
+    "nuclei_mask_rcnn": "nuclei_mask_rcnn_run_fold0.csv",
+    "nuclei_unet": "nuclei_unet_run_fold0.csv",
 }
 
-QUICK = ("camvid_segnet", "carvana_effunet", "pets_unet", "pets_fpn")  # the others are slow
+QUICK = ("pets_fpn",)  # the others are slow
 
 STAGES = {"voc_deconvnet": ("--stage 1", "--stage 2"), "voc_fcn": ("--stage 32s", "--stage 16s", "--stage 8s")}
 
@@ -109,6 +133,31 @@ def test_the_papers_own_training_of_the_blood_cells(tmp_path, run):
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert (report["tta"], report["config"]["lr"]) == ("none", 1e-4)
     assert "share of images over 0.97 in pixel accuracy" in report["further"]
+
+
+@pytest.mark.slow
+def test_membranes_with_and_without_deformation_and_border_weights_are_compared_slice_by_slice(tmp_path, run):
+    pytest.importorskip("skimage")
+    folder = shlex.quote(str(draw_membranes(tmp_path / "data", slices=4, side=32)))
+    for name, flags in (("whole", ""), ("plain", "--no-elastic"), ("even", "--no-border-weights")):
+        small = f"--folds 2 --fold all --width 2 --epochs 2 --device cpu --run-dir {name}"
+        done = run(f"python recipes/membranes_unet.py --data-dir {folder} {small} {flags}", tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        further = report["further"]
+        assert further["V_Rand at the threshold .5"] == pytest.approx(report["metric"]["value"])
+        for score in ("V_Rand", "V_Info"):
+            best, fitted = (
+                further[f"{score} at the best threshold of the sweep"],
+                further[f"{score}, threshold cross-fitted"],
+            )
+            assert best >= further[f"{score} at the threshold .5"]
+            assert best >= fitted
+    other = run(f"python recipes/membranes_unet.py --data-dir {folder} {small} --run-dir whole --no-elastic", tmp_path)
+    assert other.returncode == 1
+    assert "elastic" in other.stderr
+    facts = compare_recipes(join_recipes(recipes_of([read_run(tmp_path / one) for one in ("plain", "whole")])))
+    assert (facts["images"], facts["groups"], facts["metric"]) == (4, 4, "V_Rand (thinned), mean over images")
 
 
 @pytest.mark.slow

@@ -34,8 +34,7 @@ def test_report_is_written_whole_and_is_plain_json(written):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 900, "light"), (390, 844, "dark")])
 def test_page_shows_every_drawing_and_fits(visit, written, width, height, scheme):
     page = visit(written[0] / "report.html", width, height, scheme)
     shown = len({row["id"] for part in ("worst", "worst_by_group", "median") for row in written[1][part]})

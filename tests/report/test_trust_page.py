@@ -285,16 +285,22 @@ def test_the_viewer_has_layers_keys_and_links(visit, written):
     path, measured = written
     first, second = (row["id"] for row in measured["every_image"][:2])
     page = visit(path)
+    source = "document.getElementById('v-image').getAttribute('src')"
+
+    def press(key):
+        """The viewer follows the address, whose change is an event of later."""
+        shown = page.evaluate(source)
+        page.keyboard.press(key)
+        page.wait_for_function(f"shown => {source} !== shown", arg=shown)
+        return page.evaluate(source)
+
     page.locator("#gallery li").first.click()
-    assert page.evaluate("document.getElementById('viewer').open")
+    page.wait_for_function("document.getElementById('viewer').open")
     assert first in page.inner_text("#v-facts")
-    sources = [page.get_attribute("#v-image", "src")]
-    page.keyboard.press("2")
-    sources.append(page.get_attribute("#v-image", "src"))
+    sources = [page.evaluate(source), press("2")]
     assert page.evaluate("location.hash").endswith("&layer=2")
-    page.keyboard.press("ArrowRight")
+    sources.append(press("ArrowRight"))
     assert second in page.inner_text("#v-facts")
-    sources.append(page.get_attribute("#v-image", "src"))
     assert len(set(sources)) == 3
     width = page.locator("#v-image").bounding_box()["width"]
     page.keyboard.press("+")
@@ -304,6 +310,7 @@ def test_the_viewer_has_layers_keys_and_links(visit, written):
     assert not page.evaluate("document.getElementById('viewer').open")
     page.goto("about:blank")
     page.goto(link)
+    page.wait_for_function("document.getElementById('viewer').open")
     assert second in page.inner_text("#v-facts")
     assert page.locator("#v-layers button[aria-pressed=true]").inner_text().startswith("2 ")
 

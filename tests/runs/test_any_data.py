@@ -45,7 +45,10 @@ def normalised_by_hand(dataset):
     return {id: ((image - mean) / std).transpose(2, 0, 1) for id, image in halves.items()}, np.min(std)
 
 
-@pytest.mark.parametrize(("channels", "dtype", "stated"), STATED)
+@pytest.mark.parametrize(
+    ("channels", "dtype", "stated"),
+    [case if number % 2 else pytest.param(*case, marks=pytest.mark.slow) for number, case in enumerate(STATED)],
+)
 def test_what_reaches_the_network_in_training_and_prediction(channels, dtype, stated, tmp_path):
     dataset = Drawn([f"band{number}" for number in range(channels)], dtype, count=8, size=SIZE)
     if stated:
@@ -118,8 +121,11 @@ def decoded_by_hand(runs, shape, order):
     return pixels.reshape(shape, order=order)
 
 
-@pytest.mark.parametrize("dialect", [IN_THE_KEY, IN_A_COLUMN], ids=["in the key", "in a column"])
-@pytest.mark.parametrize("sizes", [(SIZE,), ((24, 36), (40, 30), (33, 47))], ids=["one size", "three sizes"])
+@pytest.mark.parametrize(
+    ("dialect", "sizes"),
+    [(IN_THE_KEY, ((24, 36), (40, 30), (33, 47))), (IN_A_COLUMN, (SIZE,))],
+    ids=["in the key, three sizes", "in a column, one size"],
+)
 def test_a_submission_of_three_classes_holds_what_the_networks_predict(dialect, sizes, tmp_path, capsys):
     dataset = Shapes(sizes=sizes)
     competition = Competition(dataset, dialect, dataset.test_ids, MeanDicePerClass(3))

@@ -190,6 +190,7 @@ def test_runs_alone_are_scored_at_their_own_thresholds(runs, tmp_path):
         assert alone.value == pytest.approx(run.metric.score(run.scores.counts.sum(axis=0)))
 
 
+@pytest.mark.slow
 def test_the_table_does_not_depend_on_the_order_of_the_runs(runs, tmp_path):
     low, rng = finished_run(tmp_path / "low", rule=Rule(0.3)).folder, np.random.default_rng(3)
     three = [runs[0], copy_of(low, tmp_path / "noisy", rng), runs[1]]

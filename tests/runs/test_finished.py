@@ -86,6 +86,7 @@ def test_a_metric_of_the_users_own_is_made_again_from_the_code_in_the_folder(tmp
     check_whole(read_run(run.folder), run)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_kit_is_told_what_to_do(tmp_path):
     run = finished_run(tmp_path / "mine")
     shutil.rmtree(run.folder / "truth")

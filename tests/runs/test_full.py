@@ -262,6 +262,7 @@ def edit_network(tmp_path, monkeypatch):
     sys.modules.pop("edited_network", None)
 
 
+@pytest.mark.slow
 def test_an_edited_network_belongs_to_the_folds_first(edit_network, tmp_path):
     network, data = edit_network(1), TinyDataset()
     recipe(tmp_path, 0, network=network)

@@ -121,6 +121,7 @@ def test_memory_does_not_raise_the_score_even_of_copies(first):
         assert (record["round"], record["images"], record["share"]) == (2, 12, 0.5)
 
 
+@pytest.mark.slow
 def test_with_labels_of_all_networks_the_score_would_be_memory(first, monkeypatch):
     """The test above can fail: without the rule the labels of copies are the true masks."""
     monkeypatch.setattr(

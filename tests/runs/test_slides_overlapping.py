@@ -139,6 +139,7 @@ def test_without_a_competition_each_class_has_a_file(finished, tmp_path):
             np.testing.assert_array_equal(tifffile.imread(tmp_path / f"masks/{id}_{name}.tif"), mask[..., k] * 255)
 
 
+@pytest.mark.slow
 def test_objects_have_rows_and_small_ones_are_left_out(finished, tmp_path):
     """The same run with another rule: it is scored and submitted again."""
     run, arrays = finished

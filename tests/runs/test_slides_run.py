@@ -145,6 +145,7 @@ def test_a_damaged_test_slide_gets_an_empty_row(drawn, tmp_path):
     assert rows["t2"] == ""
 
 
+@pytest.mark.slow
 def test_several_classes_are_scored_and_written(tmp_path):
     """The network knows the colours, so a scale of 1 gives nearly the truth."""
     (tmp_path / "train").mkdir()

@@ -88,6 +88,7 @@ def test_masks_have_the_size_that_the_dialect_asks_for(tmp_path, two_folds, size
     assert any(0.05 < mask.mean() < 1 for mask in found.values())
 
 
+@pytest.mark.slow
 def test_the_report_says_where_the_leaderboard_scores_another_size(tmp_path, two_folds):
     run, said = copy_of(two_folds, tmp_path / "tiny"), "The CSV holds masks of 24 × 40 (height × width)"
     for size in ((24, 40), None):

@@ -59,7 +59,9 @@ def decoded(csv, replica):
     return found
 
 
-@pytest.mark.parametrize("name", DRAW)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "clouds" else name for name in DRAW]
+)
 def test_the_csv_holds_the_predicted_masks(name, tmp_path):
     replica = DRAW["hubmap"](tmp_path / "data", paged=False) if name == "hubmap" else drawn(name)
     data = open_folder(replace(replica, groups=None))

@@ -17,6 +17,7 @@ from tiny_run import keep_trained
 
 from kit.bundle.weights import copy_run
 from kit.cli import main
+from kit.cli.tune import rule_words
 from kit.data.tasks import Task
 from kit.prediction import Predictor, Rule
 from kit.prediction.saved import read_ruled, read_saved
@@ -130,6 +131,7 @@ def test_other_predictions_make_it_stale(salt, tmp_path, capsys):
     assert json.loads((tmp_path / "edited/mine/report.json").read_text())["tuned"]["used"] is False
 
 
+@pytest.mark.slow
 def test_a_further_fold_makes_it_stale(tmp_path):
     run = salt_run(tmp_path / "mine", planned=[0, 1, 2])
     submitted(run, fold=2)
@@ -149,6 +151,7 @@ def test_a_damaged_file_is_named(salt, tmp_path):
         read_ruled(tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_areas_are_scaled_where_the_csv_has_another_size(salt, tmp_path):
     run, tuned, _, _ = salt
     shutil.copytree(run.folder, tmp_path / "mine")
@@ -241,7 +244,10 @@ def test_the_command(salt, tmp_path, monkeypatch, capsys):
         assert "a rule has no part size to tune" in out
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(
+    scope="module",
+    params=["multiclass", "instances", pytest.param("multilabel", marks=pytest.mark.slow)],
+)
 def task_run(request, tmp_path_factory):
     data, network, loss = TASKS[request.param]
     return read_run(run_recipe(data(), tmp_path_factory.mktemp(request.param), network, loss).folder)
@@ -320,6 +326,17 @@ def test_what_is_tried():
     assert not any(rule.fill_holes or rule.top_area for rule in slides)
     nearest = [rule.threshold for rule in axes_of(binary, grid, ["threshold"])[0](Rule())]
     assert nearest[:4] == [0.45, 0.55, 0.4, 0.6]
+
+
+def test_a_rule_in_words():
+    two, three = ("background", "car"), ("background", "car", "van")
+    assert rule_words(Rule(0.45, min_area=64), two) == "threshold 0.45, min_area 64"
+    assert rule_words(Rule(keep_largest=True, top=0.8, top_area=128), two) == (
+        "threshold 0.5, keep_largest yes, top_area 128 at 0.8"
+    )
+    assert rule_words(Rule(), three) == "the likeliest class"
+    assert rule_words(Rule(min_area=(0, 8)), three) == "the likeliest class, min_area 0/8"
+    assert rule_words(Rule((0.4, 0.6)), ("car", "van")) == "threshold 0.4/0.6"
 
 
 def test_when_two_rules_are_alike():

@@ -284,6 +284,7 @@ def test_whole_masks_give_the_same_blend():
         np.testing.assert_array_equal(own, fast.counts(found.with_shift(60 + shift)))
 
 
+@pytest.mark.slow
 def test_each_class_may_have_its_own_weights():
     """Run 0 is good at one class, run 1 at the other."""
     rng = np.random.default_rng(9)
@@ -304,6 +305,7 @@ def test_each_class_may_have_its_own_weights():
     np.testing.assert_allclose(pool.counts(mix), brute, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", [MeanIoU(4), MeanDicePerClass(4), DatasetDice()])
 def test_classes_that_compete(metric):
     """Equal to whole masks, also where two classes have the same level; most pixels are decided, others have rivals."""

@@ -45,7 +45,7 @@ def numpy_encode(mask: np.ndarray, order: str) -> str:
     return " ".join(map(str, edges.tolist()))
 
 
-@pytest.mark.parametrize("shape", list(product(range(1, 5), range(1, 5))))
+@pytest.mark.parametrize("shape", list(product(range(1, 5), range(1, 4))))
 def test_every_small_mask(shape):
     height, width = shape
     pixels = height * width

@@ -197,6 +197,7 @@ def test_each_held_out_image_is_counted_once(tmp_path, alone, ranks):
     assert np.sum(json.loads(line.split(": ")[1])) == held_out * 32 * 48
 
 
+@pytest.mark.slow
 def test_more_processes_than_images(tmp_path):
     job = {"cars": 3, "views": 1, "batch_size": 2, "epochs": 1, "stages": ["train", "oof", "submit"], **EXACT}
     folder = ran(tmp_path / "2", 2, fold=1, **job)

@@ -11,8 +11,9 @@ from kit.new.decisions.goal import Goal, goal_of
 from kit.new.decisions.groups import Grouping, find_groupings
 from kit.new.decisions.meaning import Meaning, meaning_of
 from kit.new.decisions.network import Network, network_of
+from kit.new.decisions.object_sizes import object_side
 from kit.new.decisions.rows import Said, check_said, form_of, number
-from kit.new.decisions.sizing import Device, Sizing, device_of, sizing_of
+from kit.new.decisions.sizing import Device, Sizing, device_of, of_objects, sizing_of
 from kit.new.decisions.slides import Slides, are_slides, slides_of, task_of_rows
 from kit.new.look.asked import Asked
 from kit.new.look.found import Study
@@ -72,6 +73,7 @@ class Choices:
     reasons: list[tuple[str, str]]  # (what, the decision and why), in the order of the recipe
     doubts: list[str]
     slides: Slides | None = None  # where images are read in parts
+    has_borders: bool = False  # the network learns the borders between objects too
     questions: list[Question] = field(default_factory=list)  # what the files do not show
 
     @property
@@ -129,9 +131,19 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     )
     if meaning is not None and goal is not None and (wishes.slides or are_slides(found)):
         ask(as_slides, choices, device)
+    elif meaning is not None and meaning.task == "instances" and not questions:
+        _with_borders(choices, device)
     choices.questions = questions
     choices.reasons = [*_reasons(choices)]
     return choices
+
+
+def _with_borders(choices: Choices, device: Device) -> None:
+    """Tell objects apart by their borders, at the images' own scale, where they are small enough for crops."""
+    found = choices.found
+    sizing = of_objects(found.shapes(), len(found.images), device, object_side(found, choices.meaning))
+    if sizing is not None:
+        choices.sizing, choices.has_borders = sizing, True
 
 
 def as_slides(choices: Choices, device: Device) -> None:
@@ -301,6 +313,8 @@ def _folds_in_words(choices: Choices) -> str:
 
 def _loss_in_words(choices: Choices) -> str:
     meaning = choices.meaning
+    if choices.has_borders:
+        return "cross-entropy and Dice, of the objects and of the borders between those that touch or nearly do"
     if meaning.task != "multiclass":
         return "cross-entropy and Dice, which counts a small foreground as much as a large background"
     if not choices.weighted:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+LARGE_OBJECT = 1 / 3  # of a crop's side, from which on a crop shows too little of an object
 STRIDE = 32  # most encoders halve five times
 CPU_PIXELS, CPU_WORK = 256 * 384, 5e8  # of an image at the network's size; of all images of a training
 GPU_WORK = 4e10
@@ -30,7 +31,10 @@ class Device:
 
 @dataclass(frozen=True)
 class Sizing:
-    """size: (height, width) at the network, None: each image's own. crop: of training, and the tile of prediction."""
+    """size: (height, width) at the network, None: each image's own. crop: of training, and the tile of prediction.
+
+    crops: how often an epoch takes each image, each time another crop.
+    """
 
     size: tuple[int, int] | None
     keep_ratio: bool
@@ -38,6 +42,7 @@ class Sizing:
     batch_size: int
     epochs: int
     reasons: tuple[str, ...]
+    crops: int = 1
 
 
 def device_of(name: str) -> Device:
@@ -68,6 +73,31 @@ def sizing_of(shapes: Counter, n: int, device: Device, is_upright: bool) -> Sizi
         f"{epochs} epochs in batches of {batch}: {n * epochs:,} images of {math.isqrt(pixels)}² pixels, for {on}",
     )
     return Sizing(size, keep_ratio, crop, batch, epochs, reasons)
+
+
+def of_objects(shapes: Counter, n: int, device: Device, object_side: float | None) -> Sizing | None:
+    """Decide for n images of objects that are told apart: crops at the images' own scale.
+
+    object_side: the square root of the usual area of an object, in pixels. None where objects are too large for crops,
+    or unknown.
+    """
+    sizes = sorted(shapes.elements(), key=lambda size: size[0] * size[1])
+    areas = [height * width for height, width in sizes]
+    side = _rounded(min(math.sqrt(device.pixels), max(128, math.sqrt(areas[len(areas) // 20]))))
+    if object_side is None or object_side > LARGE_OBJECT * side:
+        return None
+    batch, work = batch_of(side * side, n, device), CPU_WORK if device.kind == "cpu" else GPU_WORK
+    every = work / (n * side * side)  # of crops of each image
+    crops = max(1, math.ceil(every / MOST))
+    epochs = int(min(MOST, max(FEWEST, every / crops)))
+    on = f"a {device.name} of {device.memory:.0f} GB" if device.kind == "cuda" else "a CPU"
+    shown = f"{sizes[0][0]}×{sizes[0][1]}" + (f" to {sizes[-1][0]}×{sizes[-1][1]}" if sizes[0] != sizes[-1] else "")
+    reasons = (
+        f"images of {shown} keep their scale, because shrinking joins objects; training sees crops of {side}×{side}, "
+        f"prediction goes by overlapping tiles of that size; an object is about {object_side:.0f}² pixels",
+        f"{epochs} epochs of {n * crops:,} crops in batches of {batch}, for {on}",
+    )
+    return Sizing(None, False, (side, side), batch, epochs, reasons, crops)
 
 
 def _size_of(sizes: list, middle: tuple[int, int], device: Device, is_upright: bool) -> tuple:

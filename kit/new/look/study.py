@@ -5,6 +5,7 @@
 Nothing is decided here; kit.new.decisions.choices does it, and kit.new.writing writes the recipe.
 """
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ from kit.new.look.whole_names import by_whole_names
 from kit.system.files import list_some, spread
 
 PEEK = 4  # files of each set that are read to find out which are masks
+TESTS = 8  # images to predict that are read, to compare their type with that of the others
 SAMPLE, IMAGES = 2000, 160  # masks and images that are read whole,
 PIXELS = 150_000_000  # but of large masks only so many pixels
 LONG = 2000  # files from which on their headers take long enough for a progress bar
@@ -183,6 +185,22 @@ def _read_samples(found: Study) -> None:
             f"none of {len(ids)} images that were tried can be read:{list_some(_complaints(found, ids[:5]))}"
         )
     found.sides = sides([seen.sides for seen in measured if seen is not None and seen.sides is not None])
+    _compare_tests(found, parts)
+
+
+def _compare_tests(found: Study, parts: Parts) -> None:
+    """A doubt where all of some images to predict are of another type of values than the images with masks."""
+    read = {}
+    for path in spread(list(found.tests.values()), TESTS):
+        with contextlib.suppress(ValueError, OSError):  # listed by the headers
+            read[path] = parts.read(path).dtype.name
+    known = {kind.dtype for kind in found.kinds}
+    if read and known.isdisjoint(read.values()):
+        path, dtype = next(iter(read.items()))
+        found.doubts.append(
+            f"the images to predict are {dtype}, as {path}, and those with masks {' or '.join(sorted(known))}: the "
+            "network would see other values than in training, so prediction refuses them. Convert one of the two"
+        )
 
 
 class _Seen(NamedTuple):

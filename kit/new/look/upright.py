@@ -32,8 +32,8 @@ class Sides:
             return "turned and mirrored in training, because slides have no upper side; mirrored once in prediction"
         if self.n < LEAST:
             return f"mirrored left to right: {self.n} images are too few to find out whether they have an upper side"
-        kind = "mirrored left to right, because images have an upper side" if self.is_upright else "all symmetries"
-        return f"{kind}: {self.shares}"
+        why = "images have an upper side" if self.upside_down >= CLEAR else "images are not alike along and down"
+        return f"{f'mirrored left to right, because {why}' if self.is_upright else 'all symmetries'}: {self.shares}"
 
     @property
     def shares(self) -> str:
