@@ -11,10 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kit.report.cards import HEIGHT, WIDTH, _data_uri, _edges, _error_window, _resize
+from kit.report.cards import HEIGHT, WIDTH, _data_uri, _edges
 from kit.report.comparing import Recipes
 from kit.report.comparing_text import score, share, shown_slices, signed
 from kit.report.templates import template
+from kit.report.windows import error_window, resize
 from kit.runs.finished import FinishedRun
 from kit.system.files import write_atomic
 
@@ -63,7 +64,7 @@ def drawings(first: FinishedRun, second: FinishedRun, id: str) -> dict[str, str]
     canvas, differs = painted(truth, *masks)
     scale = min(WIDTH / truth.shape[1], HEIGHT / truth.shape[0])
     size = max(1, round(truth.shape[1] * scale)), max(1, round(truth.shape[0] * scale))  # OpenCV's (width, height)
-    window = _error_window(differs if differs.any() else truth > 0, (size[1], size[0]))
+    window = error_window(differs if differs.any() else truth > 0, (size[1], size[0]))
     found = {f"the whole image{what}": _data_uri(_outlined(canvas, masks, size))}
     if canvas[window].shape != canvas.shape:
         part = _outlined(canvas[window], [mask[window] for mask in masks], size)
@@ -92,7 +93,7 @@ def painted(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[n
 
 def _outlined(canvas: np.ndarray, masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """The canvas at `size`, with a thin line of the second mask over a thick one of the first: both show."""
-    drawing = _resize(np.ascontiguousarray(canvas), size, cv2.INTER_NEAREST)
+    drawing = resize(np.ascontiguousarray(canvas), size, cv2.INTER_NEAREST)
     drawing[_edges(np.ascontiguousarray(masks[0]), size, 4)] = FIRST
     drawing[_edges(np.ascontiguousarray(masks[1]), size, 2)] = SECOND
     return drawing

@@ -15,7 +15,7 @@ volumes         {"count", "dice_mean", "iou_mean": {"value", interval}}, over vo
 dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
                 classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
 constant        {"class", "pixel_accuracy", "mean_iou"}: the scores of the commonest class everywhere
-further         {name: score}, the recipe's own
+further         {name: score}, the recipe's own; further_table: see kit.report.further
 folds           {"planned", "finished": [fold]}
 conventions     sentences that say what the numbers mean
 pooled          {score: {"value", interval}}, score in dice_mean (over images), dice_dataset (from the summed
@@ -40,6 +40,7 @@ budget          {"of", "lost": 1 - score, "kinds": [{"kind", "words", "loss", "s
                 "share"}], "share_of_images"}: what errors and images lose; null for slides and older runs
 doubtful        [{"id", "share", "added", "missed"}]: shares of the image's pixels that the network contradicts with a
                 probability of 0.95 or more
+objects         what became of each object, see kit.report.objects; null where masks are no objects
 seconds, config, versions   as given
 """
 
@@ -48,6 +49,8 @@ import numpy as np
 from kit.report.budget import loss_budget
 from kit.report.conventions import conventions
 from kit.report.doubts import doubtful_images
+from kit.report.further import further_scores
+from kit.report.objects import object_scores
 from kit.report.results import Results
 from kit.report.sliced import sliced_scores
 from kit.report.thresholds import threshold_curve
@@ -73,7 +76,7 @@ def measure(results: Results) -> dict:
         "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
         "volumes": volume_scores(results),
         "dataset": _dataset(results), "constant": _constant(results),
-        "further": results.further,
+        **further_scores(results),
         "per_fold": [_fold_row(results, fold) for fold in sorted(set(images["fold"]))],
         "per_class": _per_class(results),
         "threshold": threshold_curve(images, results.levels) if one_curve else None,
@@ -82,6 +85,7 @@ def measure(results: Results) -> dict:
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
         "slices": sliced_scores(results), "budget": loss_budget(results), "doubtful": doubtful_images(results),
+        "objects": object_scores(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,
     })  # fmt: skip
     return {"verdict": verdict(found), **found}

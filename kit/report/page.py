@@ -14,6 +14,8 @@ import markupsafe
 from kit.report.cards import card, palette
 from kit.report.display import describe
 from kit.report.measure import SCORES, measure
+from kit.report.object_cards import legend
+from kit.report.objects import object_charts
 from kit.report.plots import CHART, charts
 from kit.report.results import Results
 from kit.report.templates import template
@@ -48,9 +50,10 @@ def page(results: Results, measurements: dict) -> str:
         sections=sections,
         places={id: place for place, id in enumerate(drawings)},
         drawings=drawings,
-        charts=charts(results, measurements),
+        charts=charts(results, measurements) | object_charts(measurements["objects"]),
         chart=CHART,
         swatches=["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(results.classes)],
+        lines=legend(),
         thumbnails=_thumbnails(results, measurements),
         script=markupsafe.Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -4,6 +4,7 @@ confusion.py    the confusion matrix, and IoU, Dice and accuracy from it
 overlapping.py  the same of classes that may overlap, a matrix each
 matching.py     pairs of true and predicted objects, and what became of each object
 instances.py    precision and F-beta of objects (instance_metrics.py: as metrics)
+object_errors.py  all objects of many images, and what each kind of error costs
 panoptic.py     panoptic quality
 boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
