@@ -7,6 +7,7 @@ boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
 boundary_iou.py IoU of the strips along the outlines
 distances.py    distances between outlines: HD95, normalised surface distance
+outlines.py     pixels near outlines; outline_scores.py has the scores of an image for the report
 calibration.py  do probabilities say how often the foreground is there?
 class_masks.py  the two masks of each class, of any task
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums

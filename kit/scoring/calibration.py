@@ -17,16 +17,15 @@ compete, kit keeps no histograms; of classes that overlap there is one of each c
 
 from collections.abc import Hashable, Sequence
 
-import cv2
 import numpy as np
 
 from kit.scoring.confusion import level_histogram
 from kit.scoring.intervals import Interval, interval_of_score
+from kit.scoring.outlines import around, eroded
 
 BINS = 15
 BAND = 0.0075  # of the diagonal, the tolerance of boundary F1: how far the band reaches on both sides of an outline
 LEVELS = 256
-SQUARE = np.ones((3, 3), np.uint8)
 PROBABILITIES = (np.arange(LEVELS) + 0.5) / LEVELS
 
 
@@ -67,10 +66,14 @@ def band_histogram(truth: np.ndarray, levels: np.ndarray, share: float = BAND) -
     over the diagonal; at least 1 pixel, rows and columns counted alike. The edge of the image is no outline. An empty
     truth has no band: all counts are 0. Raises ValueError as level_histogram does.
     """
+    if np.shape(truth) != np.shape(levels):
+        raise ValueError(f"truth and levels have one shape, got {np.shape(truth)} and {np.shape(levels)}")
     width = max(1, round(share * float(np.hypot(*np.shape(truth)))))
-    foreground = (np.asarray(truth) == 1).astype(np.uint8)
-    near = cv2.dilate(foreground, SQUARE, iterations=width) != cv2.erode(foreground, SQUARE, iterations=width)
-    return level_histogram(np.where(near, truth, 255).astype(np.asarray(truth).dtype), levels)
+    foreground = np.asarray(truth) == 1
+    box = around(foreground, width)
+    inside, truth, levels = foreground[box], np.asarray(truth)[box], np.asarray(levels)[box]
+    near = ~(eroded(inside, width, outside=True) | eroded(~inside, width, outside=True))
+    return level_histogram(truth[near][None], levels[near][None])
 
 
 def _bins_of(histograms: np.ndarray, bins: int) -> list[np.ndarray]:
