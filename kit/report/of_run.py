@@ -98,6 +98,8 @@ def results(
         rule=run.rule,
         errors=found.errors,
         touches=found.touches,
+        outlines=found.outlines,
+        band=found.band,
         thumbnails=drawn and drawn.images,
         brightness=drawn and drawn.brightness_of(found.images["id"]),
         tuned=tuned_facts(run),

@@ -134,5 +134,6 @@ FILTERS = {
     "duration": _duration,
     "value": _value,
     "threshold": "{:.2f}".format,
+    "pixels": lambda value: "–" if value is None else f"{value:.2f}",
     "percent": lambda share: f"{100 * share:.1f} %",
 }
