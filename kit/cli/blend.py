@@ -71,7 +71,18 @@ class Blend:
             self._say(*lacking[:1])
         write_facts(self.out.with_suffix(".json"), blended, csv)
         self._say(f"{csv or 'no CSV was written'}, {self.out.with_suffix('.json')}")
+        if csv is not None:
+            self._record(blended.facts())
         return self._end({**blended.facts(), "csv": csv and str(csv)}, errors)
+
+    def _record(self, facts: dict) -> None:
+        """Add the blend to the ledger. What goes wrong there is a note: the CSV is whole."""
+        from kit.ledger.blends import record_blend
+
+        try:
+            record_blend(facts, self.out)
+        except OSError as error:
+            self._say(f"note: the blend is not in the ledger ({type(error).__name__}: {error})")
 
     def _say(self, *lines: str) -> None:
         for line in lines if not self.json else ():
