@@ -29,10 +29,12 @@ outlines        {"measures": {name: {"value", interval}} of boundary_iou, bounda
                 distance at 2 pixels), means over images; "hd95": {"value", interval, "median", in pixels, "images":
                 with a distance, "one_empty", "both_empty": pairs of image and class}, "per_class": [{"name", the four,
                 "one_empty"}]}; null for slides
-calibration     {"all", "band" around the true outlines: {"error": {"value", interval}, "too_sure": above 0 where the
-                network is right less often than it says, "leans": where it makes the foreground too probable,
-                "bins": [{"probability", "foreground", "share"}]}, "per_class": [{"name", "all", "band"}] of task
-                multilabel}; null for classes that compete, band null for slides
+calibration     {"of": "foreground", "class" or "predicted class": what probabilities are of; then foreground below is
+                the share of pixels that are right, "all", "band" around the true outlines: {"error": {"value",
+                interval}, "too_sure": above 0 where the network is right less often than it says, "leans": where it
+                makes the foreground too probable, "bins": [{"probability", "foreground", "share"}]}, "per_class":
+                [{"name", "all", "band"}] of task multilabel}; null where nothing was counted, as of classes that
+                compete on slides; band null for slides
 tuned           of rule.json {"rule", "text": the rule in one line, "metric", "before": {"rule", "score"}, "tuned",
                 "cross_fitted", "gap", "gain": {"value", "low": one-sided 80 % bound, "df", "note"}, "used": whether the
                 CSV obeys it, "why"}; null without one, as each score that rule.json lacks

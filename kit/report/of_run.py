@@ -100,6 +100,7 @@ def results(
         touches=found.touches,
         outlines=found.outlines,
         band=found.band,
+        confidence=found.confidence,
         thumbnails=drawn and drawn.images,
         brightness=drawn and drawn.brightness_of(found.images["id"]),
         tuned=tuned_facts(run),

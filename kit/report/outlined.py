@@ -83,12 +83,16 @@ def _class_row(results: Results, k: int) -> dict:
 
 
 def calibration_facts(results: Results) -> dict | None:
-    """Return the content of "calibration" in report.json, see kit.report.measure; None of classes that compete."""
-    if results.levels is None:
-        return None
+    """Return the content of "calibration" in report.json, see kit.report.measure; None where nothing was counted."""
     groups = results.images["group"].tolist()
-    counted = {"all": results.levels, "band": results.band}
+    if results.levels is not None:
+        of, counted = "class" if results.overlaps else "foreground", {"all": results.levels, "band": results.band}
+    elif results.confidence is not None:
+        of, counted = "predicted class", {"all": results.confidence[:, 0], "band": results.confidence[:, 1]}
+    else:
+        return None
     return {
+        "of": of,
         **{name: None if one is None else _calibration(_pooled(one), groups) for name, one in counted.items()},
         "per_class": _class_errors(results) if results.overlaps else [],
     }

@@ -32,7 +32,13 @@ from kit.scoring.blend_pools import MaskPool, Mix, PixelPool
 from kit.scoring.blending import Blend, Costs, blend
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
 from kit.scoring.boundary_iou import MeanBoundaryIoU, boundary_iou
-from kit.scoring.calibration import band_histogram, calibration_error, interval_of_calibration, reliability
+from kit.scoring.calibration import (
+    band_histogram,
+    calibration_error,
+    confidence_histograms,
+    interval_of_calibration,
+    reliability,
+)
 from kit.scoring.compare import Comparison, compare, compare_all, holm, seed_spread
 from kit.scoring.confusion import (
     binary_scores,
@@ -96,6 +102,7 @@ __all__ = [
     "calibration_error",
     "compare",
     "compare_all",
+    "confidence_histograms",
     "confusion_matrix",
     "crossfit",
     "crossfit_search",

@@ -5,7 +5,8 @@
                                      also the number of pixels of each truth at each level; for classes that overlap
                                      both of each class; the wrong pixels of each kind; whether the foreground touches
                                      the image's edge; the scores of the outlines of each class, the levels in a band
-                                     around the true outlines; and the counts of the competition's metric
+                                     around the true outlines; of classes that compete the levels of the predicted one
+                                     and whether it is right; and the counts of the competition's metric
 
 Every later number comes from sums of these counts, so nothing has to look at an image again. The counts of the levels
 give the score at any threshold.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -28,7 +30,7 @@ from kit.data.tasks import has_background, is_label_image
 from kit.prediction.enlarge import enlarge
 from kit.prediction.rule import Rule
 from kit.prediction.store import Store
-from kit.scoring.calibration import band_histogram
+from kit.scoring.calibration import band_histogram, confidence_histograms
 from kit.scoring.confusion import (
     confusion_matrix,
     foreground_scores,
@@ -45,7 +47,16 @@ from kit.scoring.slides import class_counts, level_counts
 from kit.system.files import write_atomic
 
 THREADS = 4  # that score images: their kernels release the lock of Python
-ARRAYS = ("matrices", "levels", "counts", "errors", "touches", "outlines", "band")  # of Scores, beside the images
+ARRAYS = (
+    "matrices",
+    "levels",
+    "counts",
+    "errors",
+    "touches",
+    "outlines",
+    "band",
+    "confidence",
+)  # of Scores, beside the images
 VERSION = 3  # of what is counted; a run that was scored by an earlier kit is scored again
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
@@ -62,6 +73,9 @@ class Scores:
     touches: np.ndarray | None = None  # bool (n,): foreground of the truth lies on the image's edge; None of slides
     outlines: np.ndarray | None = None  # f64 (n, K, 4): see kit.scoring.outline_scores; None of slides
     band: np.ndarray | None = None  # as levels, of the pixels around the true outlines; None where levels is, of slides
+    confidence: np.ndarray | None = (
+        None  # i64 (n, 2, 2, 256) of confidence_histograms; None but of classes that compete
+    )
 
     def write(self, folder: Path) -> None:
         """Write both files into `folder`. oof.csv comes last: where it exists, both are whole."""
@@ -127,6 +141,7 @@ def score(
         touches=None if counted[0].errors is None else np.array([one.touches for one in counted]),
         outlines=None if counted[0].outlines is None else np.stack([one.outlines for one in counted]),
         band=None if counted[0].band is None else np.stack([one.band for one in counted]),
+        confidence=None if counted[0].confidence is None else np.stack([one.confidence for one in counted]),
     )
 
 
@@ -141,13 +156,14 @@ class _Counted(NamedTuple):
     touches: bool = False
     outlines: np.ndarray | None = None
     band: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
     if has_regions(dataset):
         return _count_slide(dataset, store, id, metric)
     truth, kept, rule = dataset.read_mask(id), store.read(id), store.rule
-    levels, band, share = None, None, None
+    levels, band, confidence, share = None, None, None, None
     if rule.separate:
         prediction = rule.mask(kept, truth.shape[:2])
         matrix, (levels, band) = class_matrices(truth, prediction), _histograms(truth, kept)
@@ -157,13 +173,14 @@ def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _C
     else:
         prediction = rule.mask(kept, truth.shape)
         matrix = confusion_matrix(truth, prediction, dataset.num_classes)
+        confidence = confidence_histograms(truth, prediction, _of_predicted(kept, prediction))
     counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
     share = _share(matrix) if share is None else share
     scores = (*map(float, _scores_of(matrix, rule)), share)
     background = has_background(dataset.classes, getattr(dataset, "task", None))
     errors = error_kinds(truth, prediction, background)
     outlines = outline_scores(truth, prediction, len(matrix), background)
-    return _Counted(scores, matrix, levels, counts, errors, touches_edge(truth), outlines, band)
+    return _Counted(scores, matrix, levels, counts, errors, touches_edge(truth), outlines, band, confidence)
 
 
 def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, ...]:
@@ -178,6 +195,16 @@ def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[
         prediction = rule.mask(kept, truth.shape)
         return levels, band, confusion_matrix(where, (prediction > 0).view(np.uint8), 2), prediction
     return levels, band, _matrix_at(levels, rule.cut), (enlarged >= round(rule.cut + 0.5)).astype(np.uint8)
+
+
+def _of_predicted(kept: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """The level of the predicted class at each pixel, u8 (H, W), of classes that compete. kept: u8 (K, h, w)."""
+    found = np.zeros(prediction.shape, np.uint8)
+    for k, level in enumerate(kept):
+        own = prediction == k
+        if own.any():
+            np.copyto(found, cv2.resize(level, prediction.shape[::-1], interpolation=cv2.INTER_LINEAR), where=own)
+    return found
 
 
 def _histograms(truth: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from discs import class_results, classes, drawn_run
 
 from kit import report
 from kit.report.outlined import outline_facts
-from kit.scoring import band_histogram, boundary_f1, boundary_iou, hd95, interval, surface_dice
+from kit.scoring import band_histogram, boundary_f1, boundary_iou, confidence_histograms, hd95, interval, surface_dice
 from kit.scoring.outline_scores import outline_scores
 
 
@@ -80,6 +80,19 @@ def test_calibration_is_that_of_the_pixels(binary, written):
         assert part["error"]["value"] == pytest.approx(sum(gaps))
         assert part["error"]["low"] < sum(gaps)
     assert results.band.sum() < results.levels.sum() / 2
+
+
+def test_of_classes_that_compete_the_confidence_is_shown(tmp_path):
+    results, pairs = with_outlines(class_results(drawn_run(), *classes()))
+    sure = [confidence_histograms(*pair, np.full(pair[0].shape, 230, np.uint8)) for pair in pairs]
+    measured = report.write_report(dataclasses.replace(results, confidence=np.stack(sure)), tmp_path)
+    found, right = measured["calibration"], np.concatenate([(a == b)[a != 255] for a, b in pairs]).mean()
+    assert found["of"] == "predicted class"
+    assert found["all"]["leans"] == pytest.approx(230.5 / 256 - right)
+    assert found["all"]["error"]["value"] == pytest.approx(abs(230.5 / 256 - right))
+    html = (tmp_path / "report.html").read_text()
+    assert "Share of right pixels at each probability" in html
+    assert "There the network is too sure" in html
 
 
 def cells(page, table):
