@@ -47,16 +47,8 @@ from kit.scoring.slides import class_counts, level_counts
 from kit.system.files import write_atomic
 
 THREADS = 4  # that score images: their kernels release the lock of Python
-ARRAYS = (
-    "matrices",
-    "levels",
-    "counts",
-    "errors",
-    "touches",
-    "outlines",
-    "band",
-    "confidence",
-)  # of Scores, beside the images
+# of Scores, beside the images
+ARRAYS = ("matrices", "levels", "counts", "errors", "touches", "outlines", "band", "confidence")
 VERSION = 3  # of what is counted; a run that was scored by an earlier kit is scored again
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
