@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 from kit.ledger.blends import blends_of, is_of
 from kit.ledger.finals import comparable, propose
-from kit.ledger.shifts import Public, is_paired, judge, noise, seed_variance, shift
+from kit.ledger.shifts import Public, honest, is_paired, judge, noise, seed_variance, shift
 from kit.system.files import counted
 
 CSV = re.compile(r"\.csv(\.(zip|gz|bz2))?$", re.IGNORECASE)
@@ -41,7 +41,7 @@ def view(facts: Sequence[dict], base: str | None = None) -> dict:
     scores = {run["id"]: own["public"] for run in runs if (own := best[run["id"]]) and own["public"] is not None}
     zero = next((run for run in runs if run["id"] in scores and base in {None, run["id"]}), None)
     looks, blends = _looks(submissions), blends_of(facts, submissions)
-    seed = seed_variance(runs)
+    seed, of_runs = seed_variance(runs), _without(submissions, blends)
     tests = judge(runs, scores, zero, public) if zero else []
     return {
         "runs": [_row(run, best[run["id"]]) for run in every],
@@ -54,7 +54,11 @@ def view(facts: Sequence[dict], base: str | None = None) -> dict:
         "base": zero and zero["id"],
         "tests": [dataclasses.asdict(test) for test in tests],
         "finals": [dataclasses.asdict(final) for final in propose(runs, scores, public)],
-        "notes": [*_unscored(every), *_notes(runs, _without(submissions, blends), scores, zero)],
+        "notes": [
+            *_unscored(every),
+            *_of_blends(runs, blends),
+            *_notes(runs, _without(submissions, blends), scores, zero),
+        ],
     }
 
 
@@ -158,6 +162,18 @@ def _row(run: dict, own: dict | None) -> dict:
 def _unscored(every: Sequence[dict]) -> list[str]:
     names = [run["run"] for run in every if run["cv"]["value"] is None]
     return [f"without a score, so not compared: {', '.join(names)}"] if names else []
+
+
+def _of_blends(runs: Sequence[dict], blends: Sequence[dict]) -> list[str]:
+    """A sentence for each blend that lets expect more than each run alone: only runs are proposed as finals."""
+    found = []
+    for blend in blends:
+        scores = [honest(run) for run in comparable(runs) if run["metric"] == blend["metric"]]
+        expected = blend["expected"]["value"]
+        if expected is not None and expected > max(scores, default=math.inf):
+            more = f"more than each run alone ({max(scores):.4f})"
+            found.append(f"{blend['csv']} lets expect {expected:.4f}, {more}: think of it as a final submission")
+    return found
 
 
 def _without(submissions: Sequence[dict], blends: Sequence[dict]) -> list[dict]:

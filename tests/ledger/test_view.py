@@ -189,6 +189,10 @@ def test_a_blend_is_no_unknown_submission(tmp_path):
     ]
     line = "blend.csv: greedy, 0.75 a + 0.25 b; expected 0.9123 (0.9000 to 0.9200), public 0.88"
     assert f"blends:\n  {line}" in text_of(seen)
+    said = "blend.csv lets expect 0.9123, more than each run alone (0.9000)"
+    assert not any(said in note for note in seen["notes"])  # of another metric
+    own[0]["metric"] = "m"
+    assert any(said in note for note in view(own)["notes"])
     assert any("1 submission of no run that is known here: other.csv" in note for note in seen["notes"])
     per_class = {"name": "greedy", "weights": {"cat": {"a": 1.0}, "dog": {"a": 0.5, "b": 0.5}}}
     assert record_blend({**found, "chosen": per_class}, Path("c.csv"), given)["members"] == {"a": 0.75, "b": 0.25}
