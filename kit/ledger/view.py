@@ -57,7 +57,7 @@ def view(facts: Sequence[dict], base: str | None = None) -> dict:
         "notes": [
             *_unscored(every),
             *_of_blends(runs, blends),
-            *_notes(runs, _without(submissions, blends), scores, zero),
+            *_notes(runs, of_runs, scores, zero),
         ],
     }
 
