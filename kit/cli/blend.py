@@ -30,7 +30,7 @@ class Blend:
     on the other folds and scored on the held-out one, by the competition's metric; with one finished fold parts of its
     groups stand in for folds. For the expected score the way is chosen on the other folds too. A blend of one run is an
     answer too.
-    A JSON file beside the CSV holds the weights, the table and the expected score.
+    A JSON file beside the CSV holds the weights, the table and the expected score; the ledger records the blend.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folders
