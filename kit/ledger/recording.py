@@ -18,6 +18,7 @@ A fact of a run, one line:
                 on them; `images` is a hash of ids and blocks, which must be the same for that
     predictions the name of all out-of-fold predictions and of how they were scored, as `key` in rule.json
     crossfit    {"value"} of the tuned rule, each fold scored with one chosen on the others; null where none is in use
+    leaks       the leaks that an audit found and nobody allowed; absent where there are none
     stale       the CSVs there that were written with another rule than that of now, without their ending
     csv         how the names of its submissions begin, and end where the data is drawn
     parent      the id of the earlier run that differs least; changed: {name: [there, here]} is how
@@ -112,6 +113,7 @@ def facts_of(folder: Path) -> dict | None:
         "stale": stale_of(folder, rule and rule.get("rule")),
         "csv": [stem, "_drawn" * drawn],
         "tests": len(saved.get("ids") or ()),
+        **({"leaks": leaks} if (leaks := open_leaks(folder)) else {}),
     }
 
 
@@ -193,6 +195,13 @@ def stale_of(folder: Path, tuned: dict | None) -> list[str]:
     """The run's CSVs, without their ending, that were written with another rule. tuned: fields of the tuned one."""
     written = {path.name.partition(".csv.")[0]: read_json(path) for path in folder.glob("written/*.csv.json")}
     return sorted(name for name, facts in written.items() if facts.get("tuned") != tuned)
+
+
+def open_leaks(folder: Path) -> list[str]:
+    """The leaks of audit.json (kit.runs.allowed) that no reason is about, a line each."""
+    kept = read_json(folder / "audit.json")
+    leaks, covers = kept.get("leaks") or [], kept.get("covers", kept.get("leaks") if kept.get("allowed") else [])
+    return [] if kept.get("allowed") and {*leaks} <= {*covers} else list(leaks)
 
 
 def place_in(folder: Path, ledgers: Path) -> str:

@@ -25,6 +25,16 @@ per_fold        [{"fold", "images", "groups", "metric": as above, the four score
 per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
 threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
 thresholds      [{"name", and the same}] of each class of task multilabel
+outlines        {"measures": {name: {"value", interval}} of boundary_iou, boundary_f1, surface (the normalised surface
+                distance at 2 pixels), means over images; "hd95": {"value", interval, "median", in pixels, "images":
+                with a distance, "one_empty", "both_empty": pairs of image and class}, "per_class": [{"name", the four,
+                "one_empty"}]}; null for slides
+calibration     {"of": "foreground", "class" or "predicted class": what probabilities are of; then foreground below is
+                the share of pixels that are right, "all", "band" around the true outlines: {"error": {"value",
+                interval}, "too_sure": above 0 where the network is right less often than it says, "leans": where it
+                makes the foreground too probable, "bins": [{"probability", "foreground", "share"}]}, "per_class":
+                [{"name", "all", "band"}] of task multilabel}; null where nothing was counted, as of classes that
+                compete on slides; band null for slides
 tuned           of rule.json {"rule", "text": the rule in one line, "metric", "before": {"rule", "score"}, "tuned",
                 "cross_fitted", "gap", "gain": {"value", "low": one-sided 80 % bound, "df", "note"}, "used": whether the
                 CSV obeys it, "why"}; null without one, as each score that rule.json lacks
@@ -51,6 +61,7 @@ from kit.report.conventions import conventions
 from kit.report.doubts import doubtful_images
 from kit.report.further import further_scores
 from kit.report.objects import object_scores
+from kit.report.outlined import calibration_facts, outline_facts
 from kit.report.results import Results
 from kit.report.sliced import sliced_scores
 from kit.report.thresholds import threshold_curve
@@ -84,6 +95,7 @@ def measure(results: Results) -> dict:
         "tuned": results.tuned,
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
+        "outlines": outline_facts(results), "calibration": calibration_facts(results),
         "slices": sliced_scores(results), "budget": loss_budget(results), "doubtful": doubtful_images(results),
         "objects": object_scores(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,

@@ -34,6 +34,7 @@ class Results:
     read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> masks of the task's kind.
     volumes: {id: volume} of slices, None for single images.
     errors, touches: of kit.scoring.counts.Scores. brightness: f64 (n,), 0..1, of the images as the page shows them.
+    outlines, band, confidence: of kit.scoring.counts.Scores.
     thumbnails: a WebP of each image, by id. They are None where they are unknown.
     task: see kit.data.tasks; None: binary or multiclass by the number of classes. rule: it makes masks of predictions.
     objects: of task instances, the objects of the images in their order. kinds: what the data set calls the kind of
@@ -68,6 +69,9 @@ class Results:
     rule: Rule = Rule()  # noqa: RUF009 (frozen)
     errors: np.ndarray | None = None
     touches: np.ndarray | None = None
+    outlines: np.ndarray | None = None
+    band: np.ndarray | None = None
+    confidence: np.ndarray | None = None
     brightness: np.ndarray | None = None
     thumbnails: Mapping[str, bytes] | None = None
     tuned: dict | None = None
