@@ -12,6 +12,7 @@ saved.py       predictor.json: a run folder's networks and rules, loaded without
 rebuild.py     a network made again from the source that the folder keeps (plain.py, script.py)
 store.py       the store of predictions: one PNG an image
 blended.py     several runs as one: the weighted mean of their levels
+saved_blend.py the JSON of a blend: its runs, their weights and its rule
 slides.py      images too large for memory: predict_slide, SlideStore; bands.py: level_bands, tiles blended band by
                band; enlarge_bands.py: the bands at the slide's own size
 """

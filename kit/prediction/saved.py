@@ -271,7 +271,11 @@ def load_predictor(
 
 
 def predictor_of(
-    saved: SavedRun, networks: Sequence[nn.Module], dtype: torch.dtype = torch.float32, tta: TTA | None = None
+    saved: SavedRun,
+    networks: Sequence[nn.Module],
+    dtype: torch.dtype = torch.float32,
+    tta: TTA | None = None,
+    each: bool = False,
 ) -> Predictor:
-    """A Predictor of a run's networks. tta: other views than the run's own."""
-    return Predictor(networks, saved.frame, saved.tta if tta is None else tta, saved.rule, dtype)
+    """A Predictor of a run's networks. tta: other views than the run's own. each: see Predictor."""
+    return Predictor(networks, saved.frame, saved.tta if tta is None else tta, saved.rule, dtype, each)

@@ -13,7 +13,7 @@ from task_runs import TASKS
 from tiny import TinyDataset
 from tiny_run import finished_run
 
-from kit.__main__ import main
+from kit.cli import main
 from kit.prediction import Rule, Store, blended
 from kit.prediction.chosen import chosen_on
 from kit.runs import join_runs, read_run
