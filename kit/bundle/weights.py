@@ -22,7 +22,7 @@ def copy_run(run: Path, saved: SavedRun, folds: Sequence[Fold], target: Path, *,
     It executes the code of the run. Raises ValueError where a network cannot be made again or its weights do not fit.
     """
     write_saved(target, saved)
-    lines = [f"rule: {saved.rule}, tuned"] if saved.tuned else []
+    lines = [f"rule: {saved.rule}, views {saved.tta}, tuned"] if saved.tuned else []
     for fold in folds:
         lines.append(_copy_fold(run / fold_name(fold), target / fold_name(fold), saved.recipe, may_halve))
         load_network(target, fold, saved)

@@ -17,7 +17,8 @@ doctor.py      labels that held-out predictions contradict
 truth.py       the true masks of the held-out images, kept in the run folder
 finished.py    read_run: a finished run read from its folder alone; joining.py joins several image by image
 seeds.py       which finished runs are seeds of one recipe
-tuning.py      python -m kit tune: the rule of a finished run (candidates.py counts, tried.py says what is tried)
+tuning.py      python -m kit tune: the rule of a finished run (candidates.py counts, tried.py says what is tried);
+               with views too: view_stores.py predicts, seen.py counts
 blend.py       python -m kit blend: a blend of finished runs (blend_pool.py), and its CSV (blend_submit.py)
 saving.py      predictor.json: what prediction needs without the data
 predict.py     python -m kit predict: images of any folder by run folders alone (passes.py, workers.py, outputs.py)

@@ -29,7 +29,7 @@ class Pass:
     @property
     def cost(self) -> float:
         """What it costs, in forward passes at the network's own size."""
-        return self.networks * len(self.tta.views) * sum(scale**2 for scale in self.tta.scales)
+        return self.networks * self.tta.cost
 
     @property
     def parts(self) -> tuple["Pass"]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from kit.data.dataset import Dataset
 from kit.prediction.predictor import Predictor
-from kit.prediction.saved import load_network, predictor_of, read_saved
+from kit.prediction.saved import load_network, predictor_of, read_ruled, read_saved
 from kit.prediction.saved_blend import Member
 from kit.prediction.views import TTA, VIEWS
 from kit.runs.passes import BlendPass, Pass, blend_ladder, ladder
@@ -29,7 +29,8 @@ class Networks:
 
     def __init__(self, members: Sequence[Member], views: str | None, device: torch.device, each: bool) -> None:
         self.members, self.device, self.each = members, device, each
-        self.saved = [read_saved(one.folder) for one in members]
+        read = read_saved if each else read_ruled  # a blend has the recipes' own views, which its weights are of
+        self.saved = [read(one.folder) for one in members]
         self.ttas = [saved.tta if views is None else TTA(VIEWS[views]) for saved in self.saved]
         self._loaded: list[list[nn.Module]] = [[] for _ in members]
 

@@ -4,21 +4,22 @@
     write_tuned(tuned)                      runs/mine/rule.json
 
 candidates.py counts, tried.py says which rules are tried, kit.scoring.tune searches, and kit.prediction.chosen reads
-rule.json where it is applied.
+rule.json where it is applied. Where views are tuned too, view_stores.py predicts and seen.py counts.
 """
 
 import json
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kit.prediction.chosen import FILE, FORMAT, chosen_on
-from kit.prediction.rule import Rule
-from kit.runs.candidates import Candidates, candidates
+from kit.prediction.chosen import FILE, VIEWS_SINCE, chosen_on, views_facts
+from kit.prediction.views import TTA
+from kit.runs.candidates import Candidates
 from kit.runs.finished import FinishedRun
+from kit.runs.seen import Seen, SeenCandidates, lifted
 from kit.runs.tried import PARTS, Grid, alike, axes_of
-from kit.scoring.crossfit import ONE_SIDED, CrossFit
+from kit.scoring.crossfit import ONE_SIDED, CrossFit, score_of
 from kit.scoring.tune import tune
 from kit.system.files import counted, write_atomic
 from kit.system.plain import number
@@ -27,8 +28,37 @@ SAMPLED = 50  # images whose sizes are looked at
 
 
 @dataclass(frozen=True)
+class Views:
+    """What was found of views. own: the run's. picks: of each fold. scores: with the run's own rule, on all images.
+
+    pairs: how many pairs of a rule and views were counted.
+    """
+
+    own: TTA
+    best: TTA
+    picks: dict[int, TTA]
+    scores: dict[TTA, float]
+    pairs: int
+
+    @property
+    def facts(self) -> dict:
+        """For rule.json: the best views, where they are not the run's own, and what was tried."""
+        about = {
+            "run": str(self.own),
+            "best": str(self.best),
+            "times": round(self.best.cost / self.own.cost, 3),
+            "tried": {str(tta): number(score) for tta, score in self.scores.items()},
+            "picks": {str(fold): str(tta) for fold, tta in self.picks.items()},
+        }
+        return {**({"views": views_facts(self.best)} if self.best != self.own else {}), "views_tried": about}
+
+
+@dataclass(frozen=True)
 class Tuned:
-    """What tuning found. used: whether the rule is to be used; why: a sentence or two. parts: that were tuned."""
+    """What tuning found. used: whether the rule is to be used; why: a sentence or two. parts: that were tuned.
+
+    views: what was found of them; None where they were not tuned.
+    """
 
     run: FinishedRun
     found: CrossFit
@@ -38,14 +68,16 @@ class Tuned:
     parts: tuple[str, ...]
     candidates: Candidates
     seconds: float
+    views: Views | None = None
 
     @property
     def facts(self) -> dict:
         """The content of rule.json; scores are of the run's metric, null where there is none, or one fold alone."""
         found, gain = self.found, self.found.gain
         bound = {name: number(getattr(gain, name)) for name in ("value", "low", "df")} if gain else None
+        views = self.views.facts if self.views else {}
         return {
-            "format": FORMAT,
+            "format": VIEWS_SINCE if "views" in views else 1,
             "rule": found.best.facts,
             "used": self.used,
             "why": self.why,
@@ -62,31 +94,50 @@ class Tuned:
             "groups": len(set(self.run.groups)),
             "folds": list(self.run.folds),
             "parts": list(self.parts),
-            "tried": self.candidates.tried,
+            "tried": self.views.pairs if self.views else self.candidates.tried,
             "seconds": round(self.seconds, 2),
+            **views,
         }
 
 
-def tune_run(run: FinishedRun, parts: Sequence[str] = PARTS) -> Tuned:
+def tune_run(run: FinishedRun, parts: Sequence[str] = PARTS, ttas: Sequence[TTA] = ()) -> Tuned:
     """Search the best rule of a run, cross-fitted: the whole search is repeated on the other folds of each fold.
 
-    parts: of PARTS, those that may differ from the run's own rule. Raises FileNotFoundError where the run lacks true
-    masks, ValueError for a part that is not known and where masks do not give the run's scores.
+    parts: of PARTS, those that may differ from the run's own rule. ttas: views, whose predictions are there (see
+    kit.runs.view_stores), that may be chosen in place of the run's own.
+    Raises FileNotFoundError where the run lacks true masks, ValueError for a part that is not known and where masks do
+    not give the run's scores.
     """
     started = time.perf_counter()
     axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
     run.check_truth()
-    counts_of = candidates(run)
+    counts_of = SeenCandidates(run, ttas)
     grid = Grid.of(_pixels(run), counts_of.is_fast)
     axes = axes_of(run.task, grid, parts, run.has_slides, counts_of.is_fast)
-    found = tune(run.rule, axes, counts_of, run.fold_of, run.groups, run.metric)
+    each = [*([counts_of.views_axis] if ttas else []), *map(lifted, axes)]
+    start = Seen(run.rule, run.saved.tta)
+    found = tune(start, each, counts_of, run.fold_of, run.groups, run.metric)
 
-    def same(one: Rule, other: Rule) -> bool:
-        return alike(one, other, grid)
+    def same(one: Seen, other: Seen) -> bool:
+        return one.tta == other.tta and alike(one.rule, other.rule, grid)
 
     agreeing = tuple(found.agreeing(same))
     used, why = _verdict(found, found.agrees(same), len(agreeing))
-    return Tuned(run, found, agreeing, used, why, tuple(parts), counts_of, time.perf_counter() - started)
+    seconds, views = time.perf_counter() - started, _views_of(run, found, counts_of) if ttas else None
+    rules = replace(
+        found,
+        picks={fold: one.rule for fold, one in found.picks.items()},
+        best=found.best.rule,
+        default=found.default.rule,
+    )
+    return Tuned(run, rules, agreeing, used, why, tuple(parts), counts_of.by_tta[start.tta], seconds, views)
+
+
+def _views_of(run: FinishedRun, found: CrossFit, counts_of: SeenCandidates) -> Views:
+    score = score_of(run.metric)
+    scores = {tta: score(counts_of([Seen(run.rule, tta)])[0].sum(axis=0)) for tta in counts_of.by_tta}
+    picks = {fold: one.tta for fold, one in found.picks.items()}
+    return Views(run.saved.tta, found.best.tta, picks, scores, counts_of.tried)
 
 
 def write_tuned(tuned: Tuned) -> None:
