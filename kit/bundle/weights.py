@@ -11,7 +11,7 @@ import safetensors.torch
 from kit.prediction.saved import SavedRun, load_network, write_saved
 from kit.runs.half import halved, read_half
 from kit.system.files import write_atomic
-from kit.system.run_folder import Fold, fold_name
+from kit.system.run_folder import Fold, fold_name, read_json
 
 
 def copy_run(run: Path, saved: SavedRun, folds: Sequence[Fold], target: Path, *, may_halve: bool = True) -> list[str]:
@@ -39,6 +39,7 @@ def _copy_fold(source: Path, target: Path, recipe: str, may_halve: bool) -> str:
     else:
         shutil.copyfile(source / "last.safetensors", weights)
         unknown = FULL_FIT if source.name.startswith("full") else NOT_MEASURED
+        unknown = AVERAGED if "averaged" in read_json(source / "finished.json") else unknown
         why = f"half would move {measured}" if measured else unknown
         what = f"full precision: {why if may_halve else 'as asked for'}"
     facts = {"recipe": recipe, "half": None if measured is None else {"full": measured.full, "half": measured.half}}
@@ -47,6 +48,7 @@ def _copy_fold(source: Path, target: Path, recipe: str, may_halve: bool) -> str:
 
 
 FULL_FIT = "no image was held out on which half precision could be measured"
+AVERAGED = "what half precision costs was not measured with averaged weights"
 NOT_MEASURED = (
     "what half precision costs was not measured with these weights, and the training data is not at hand here. Run the "
     "recipe again where it is: finished folds are not trained again"

@@ -19,6 +19,7 @@ finished.py    read_run: a finished run read from its folder alone; joining.py j
 seeds.py       which finished runs are seeds of one recipe
 tuning.py      python -m kit tune: the rule of a finished run (candidates.py counts, tried.py says what is tried);
                with views too: view_stores.py predicts, seen.py counts
+soup.py        python -m kit soup: averages of the weights of several epochs as a run of its own (averages.py)
 blend.py       python -m kit blend: a blend of finished runs (blend_pool.py), and its CSV (blend_submit.py)
 saving.py      predictor.json: what prediction needs without the data
 predict.py     python -m kit predict: images of any folder by run folders alone (passes.py, workers.py, outputs.py)

@@ -27,6 +27,8 @@ from kit.system.threads import ordered_map
 def lacking_tests(run: FinishedRun) -> str:
     """Why the kept test predictions of a run cannot be used, and what to do; "" where they are all there."""
     keep = "Run its recipe again with Submission(…, keep_test=True); finished folds are not trained again"
+    if (run.folder / "soup.json").is_file():
+        keep = "Make its averages again with the test images at hand (python -m kit soup)"
     if run.dialect is None:
         return f"{run.folder} has no competition, so there is no CSV to write: only the weights are kept"
     lost = [fold for fold in run.folds if run.tests(fold) is None]

@@ -47,6 +47,7 @@ class Plan:
     samples: trained on in place of the images that the fold leaves; slides need them (kit.data.crops.SlideCrops), and
     pseudo-labels (kit.runs.pseudo_samples).
     weights: f64, how often each image that the fold leaves is drawn (kit.training.repeat_factors); None: all alike.
+    keep: epochs at the end of training whose weights are kept, in fold<k>/kept/, for kit.runs.soup; a file each.
     """
 
     epochs: int
@@ -59,6 +60,7 @@ class Plan:
     cache: bool = True
     samples: SegmentationDataset | SlideCrops | PseudoSamples | None = None
     weights: np.ndarray | None = None
+    keep: int = 0
 
 
 def fit_fold(
@@ -86,7 +88,14 @@ def _fit_fold(
     run.world.agree(lambda: _keep_settings(run, fold, {**facts, **begun_with, "network": network_text(model)}))
     state = new_fold_state(run, fold, model, optimizer, plan.ema_decay, facts)
     settings = Settings(
-        plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
+        plan.epochs,
+        run.world,
+        run.dtype,
+        plan.schedule,
+        run.frame.normalise,
+        seed=run.seed,
+        clip=plan.clip,
+        keep=plan.keep,
     )
     evaluate = _no_scores if is_full(fold) else evaluator(run, fold, plan)
     fit(state, train_loader(run, fold, plan), loss_of, evaluate, settings, run.fold_folder(fold))
@@ -100,7 +109,8 @@ def _no_scores(model: nn.Module) -> dict[str, float]:
 def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) -> dict[str, str]:
     """What a checkpoint must have been trained with to be resumed."""
     facts = {**settings_of("plan", plan), **optimizer_settings(optimizer), "loss": text_of(loss_of)}
-    left_out = {"plan.cache"} | ({"plan.weights"} if plan.weights is None else set())  # as before there were any
+    left_out = {"plan.cache", "plan.keep"}
+    left_out |= {"plan.weights"} if plan.weights is None else set()  # as before there were any
     return {name: text for name, text in facts.items() if name not in left_out}
 
 
