@@ -20,14 +20,14 @@ from kit.bundle.kaggle import Place
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA, VIEWS, Predictor, blended
 from kit.prediction.saved_blend import read_blend
-from kit.recipe import finish
-from kit.runs import Submission, predict_oof, read_run
+from kit.runs import Submission, predict_oof, read_run, submit
 from kit.runs.blend import blend_runs, write_facts
 from kit.runs.blend_submit import write_blend
-from kit.runs.half import read_half
+from kit.runs.half import measure_half, read_half
 from kit.runs.predict import Request, predict
 from kit.runs.run import begin
-from kit.scoring import Mix
+from kit.runs.saving import save_predictor, saved_run
+from kit.scoring import MeanDice, Mix
 from kit.submission import rle
 from kit.training.loop import best_dtype
 
@@ -45,8 +45,10 @@ def finished(folder, seed, size, views):
         with torch.no_grad():
             model.weight *= 5
         keep_trained(run, fold, model)
-        predict_oof(run, fold, network)
-    finish(run, "all", None, network, Submission(tiny_competition(), folder=folder.parent, keep_test=True))
+        predict_oof(run, fold, network, MeanDice())
+    save_predictor(run, saved_run(run, network, tiny_competition(), MeanDice()))
+    measure_half(run, 0, network, MeanDice())
+    submit(run, Submission(tiny_competition(), folder=folder.parent, keep_test=True), network)
     return folder
 
 
@@ -173,4 +175,5 @@ def test_weights_are_rounded_where_that_costs_nothing_unless_asked_otherwise(ble
             files = [at / f"fold{fold}/last.safetensors" for at in (own, bundled / "runs" / name)]
             assert files[0].read_bytes() == files[1].read_bytes()
             half = tmp_path / f"half/runs/{name}/fold{fold}/last.safetensors"
-            assert (half.read_bytes() != files[0].read_bytes()) == read_half(own / f"fold{fold}", recipe).is_enough
+            measured = read_half(own / f"fold{fold}", recipe)  # of fold 0 alone
+            assert (half.read_bytes() != files[0].read_bytes()) == (measured is not None and measured.is_enough)

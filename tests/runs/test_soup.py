@@ -62,14 +62,15 @@ def statistics(network, ids):
 def run(tmp_path_factory):
     """A run whose folds keep four epochs, its test predictions, and all images as files."""
     folder = tmp_path_factory.mktemp("soup")
-    own = statistics(Normed(), Salt().ids)
+    data = Salt(20)
+    own = statistics(Normed(), data.ids)
 
     def network():
         made = Normed()
         made.load_state_dict(own.state_dict())
         return made
 
-    run = salt_run(folder / "mine", network=network, metric=METRIC, tta=TTA())
+    run = salt_run(folder / "mine", data, network=network, metric=METRIC, tta=TTA())
     save_predictor(run, saved_run(run, Normed, competition_of(run.dataset, metric=METRIC), METRIC))
     for fold in range(4):
         for epoch, bias in BIASES.items():
@@ -135,7 +136,7 @@ def test_the_new_run_is_compared_blended_and_predicts_as_any_other(run, made):
     assert np.abs(kept.astype(int) - new).max() <= 1
     assert both[1].test_sizes == dict.fromkeys(run.dataset.test_ids, SIZE)
     with pytest.raises(OtherRun, match=r"averaged epochs 0: 3\+4; 1: .* -> absent"):
-        begin(opened(made.out, tta=TTA()))  # no recipe trains in its folder
+        begin(opened(made.out, Salt(20), tta=TTA()))  # no recipe trains in its folder
 
 
 def test_a_choice_looks_at_its_own_images_alone():

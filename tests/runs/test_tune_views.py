@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from salt_drawn import SIZE, bright_network, competition_of, opened, salt_run, submitted
+from salt_drawn import SIZE, Salt, bright_network, competition_of, opened, salt_run
 from torch import nn
 
 from kit.bundle.weights import copy_run
@@ -17,9 +17,9 @@ from kit.ledger.recording import tuned_of
 from kit.prediction import TTA, VIEWS, Predictor, Rule
 from kit.prediction.saved import read_ruled, read_saved
 from kit.prediction.views import View
-from kit.recipe import finish
-from kit.runs import Submission, read_run
+from kit.runs import Submission, read_run, submit
 from kit.runs.predict import Request, predict
+from kit.runs.saving import save_predictor, saved_run
 from kit.runs.tuning import tune_run, write_tuned
 from kit.runs.view_stores import predict_views, set_name, view_sets
 from kit.scoring import MeanDice
@@ -39,12 +39,21 @@ class Slanted(nn.Module):
         return self.bright(images) + torch.linspace(6, -6, images.shape[3])
 
 
+def submitted(run, keep_test=False):
+    """The text of the CSV."""
+    asked = Submission(
+        competition_of(run.dataset, metric=METRIC), folder=run.folder.parent / "csv", keep_test=keep_test
+    )
+    return submit(run, asked, Slanted).read_text()
+
+
 @pytest.fixture(scope="module")
 def slanted(tmp_path_factory):
     """A run without views, its CSV, and its images as files."""
     folder = tmp_path_factory.mktemp("slanted")
-    run = salt_run(folder / "mine", network=Slanted, metric=METRIC, tta=TTA())
-    before = submitted(run, network=Slanted, metric=METRIC)
+    run = salt_run(folder / "mine", Salt(20), network=Slanted, metric=METRIC, tta=TTA())
+    save_predictor(run, saved_run(run, Slanted, competition_of(run.dataset, metric=METRIC), METRIC))
+    before = submitted(run)
     for name, ids in (("images", run.dataset.ids), ("test", run.dataset.test_ids)):
         (folder / name).mkdir()
         for id in ids:
@@ -61,7 +70,7 @@ def tuned(slanted):
     predict_views(read, run.folder.parent / "images", ttas, "cpu")
     found = tune_run(read, ("threshold", "min_area"), ttas)
     write_tuned(found)
-    return found, submitted(opened(run.folder, tta=TTA()), network=Slanted, metric=METRIC)
+    return found, submitted(opened(run.folder, Salt(20), tta=TTA()))
 
 
 def by_hand(network, image, views, scales=(1,)):
@@ -153,10 +162,8 @@ def test_the_csv_predict_bundle_and_load_obey(slanted, tuned, tmp_path):
 def test_kept_test_predictions_stay_those_of_the_recipe(slanted, tuned, tmp_path):
 
     mine = shutil.copytree(slanted[0].folder, tmp_path / "mine")
-    run = opened(mine, tta=TTA())
-    asked = Submission(competition_of(run.dataset, metric=METRIC), folder=tmp_path, keep_test=True)
-    finish(run, "all", None, Slanted, asked)
-    assert next(tmp_path.glob("*.csv")).read_text() == tuned[1]
+    run = opened(mine, Salt(20), tta=TTA())
+    assert submitted(run, keep_test=True) == tuned[1]
     store = read_run(mine).tests(0)
     for id in run.dataset.test_ids[:3]:
         expected = by_hand(Slanted().eval(), run.dataset.read_image(id), [[]])
