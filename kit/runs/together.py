@@ -1,5 +1,6 @@
 """The networks of a run, or of the runs of a blend, on one device; images predicted by several runs at once."""
 
+import collections
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +97,8 @@ def _aligned(streams: Sequence[Iterator[Levels]], place: dict[str, int]) -> Iter
                 last = max(place[part[0]] for part in parts)
                 parts = [next(s) if place[p[0]] < last else p for s, p in zip(streams, parts, strict=True)]
         except StopIteration:
+            for one in streams:  # to their ends, where they raise what they could not read
+                collections.deque(one, maxlen=0)
             return
         yield parts
 
