@@ -1,13 +1,22 @@
 """Several runs that predict side by side: each as it does alone, whatever one of them cannot read."""
 
+import dataclasses
+import shutil
+
+import cv2
 import numpy as np
 import pytest
+from any_data import run_recipe
+from task_runs import TASKS
 from tiny import TinyDataset, tiny_network, triple
 from tiny_run import frame
 
 from kit.prediction import TTA, VIEWS, Predictor, Rule
 from kit.prediction.predictor import UnreadableImages
+from kit.runs.blend import blend_runs, write_facts
+from kit.runs.predict import Request, predict
 from kit.runs.together import stream_together
+from kit.scoring import Mix
 
 RULE = Rule((0.5, 0.5, 0.5))  # classes that may overlap
 IDS = TinyDataset().test_ids
@@ -67,3 +76,33 @@ def test_the_mean_is_as_before_unless_each_is_asked_for():
     [(_, _, levels)] = mean.stream(TinyDataset(), ["test_00"], triple)
     assert joined.shape == (6, 24, 40)
     np.testing.assert_array_equal(levels, joined.reshape(2, 3, 24, 40).astype(np.float32).mean(0))
+
+
+@pytest.mark.slow  # a training each
+@pytest.mark.parametrize("task", TASKS)
+def test_a_blend_of_every_task_gives_masks_as_files(task, tmp_path):
+    """Of a run and a copy of it: the mean of equal levels are these levels."""
+    dataset, network, loss = TASKS[task]
+    run = run_recipe(dataset(), tmp_path / "one", network, loss)
+    shutil.copytree(run.folder, tmp_path / "two")
+    found = blend_runs([run.folder, tmp_path / "two"])
+    rule, layers = found.rule, len(found.mix.weights)
+    mix = Mix(((2, 1),) * layers, (0,) * layers)
+    chosen = found.found.chosen._replace(mix=mix)
+    write_facts(tmp_path / "blend.json", dataclasses.replace(found, found=found.found._replace(chosen=chosen)), None)
+    ids = run.dataset.ids[:3]
+    (tmp_path / "images").mkdir()
+    for id in ids:
+        np.save(tmp_path / f"images/{id}.npy", run.dataset.read_image(id))
+    result = predict(Request(tmp_path / "blend.json", tmp_path / "images", tmp_path / "masks", devices=("cpu",)))
+    assert (result.errors, result.problems) == ([], {})
+    predictor = Predictor.load(run.folder, device="cpu")
+    for id in ids:
+        image = run.dataset.read_image(id)
+        mask = rule.mask(predictor.predict_levels(image), image.shape[:2])
+        if rule.separate:
+            names = [f"{id}_{name}" for name in run.dataset.classes]
+            written = np.stack([cv2.imread(str(tmp_path / f"masks/{name}.png"), -1) > 0 for name in names], axis=2)
+        else:
+            written = cv2.imread(str(tmp_path / f"masks/{id}.png"), -1)
+        assert (written != mask).mean() < 5e-3  # the batch has another shape
