@@ -71,7 +71,9 @@ class Blend:
             self._say(*lacking[:1])
         write_facts(self.out.with_suffix(".json"), blended, csv)
         self._say(f"{csv or 'no CSV was written'}, {self.out.with_suffix('.json')}")
-        if csv is not None:
+        if csv is None:
+            self._say(f"its networks can predict: python -m kit predict {self.out.with_suffix('.json')} --images DIR …")
+        else:
             self._record(blended.facts())
         return self._end({**blended.facts(), "csv": csv and str(csv)}, errors)
 

@@ -91,7 +91,8 @@ def facts_of(folder: Path) -> dict | None:
     predictions, scored = name_of_predictions(folds), next(iter(folds.values())).get("metric")
     rule = tuned_of(folder, predictions)
     values = {k: v for k, v in identity.items() if not k.startswith("data.")} | settings
-    values |= naming_values(saved, scored, rule and rule.get("rule"))
+    named = rule and {**rule.get("rule", {}), **({"views": rule["views"]} if "views" in rule else {})}
+    values |= naming_values(saved, scored, named)
     data = short_hash(sorted((k, v) for k, v in identity.items() if k.startswith("data.")))
     code = begun.get("recipe", config.get("recipe", "unknown"))
     drawn = bool(saved.get("drawn"))
@@ -110,7 +111,7 @@ def facts_of(folder: Path) -> dict | None:
         "of": planned_of(folder),
         "predictions": predictions,
         "crossfit": crossfit_of(rule),
-        "stale": stale_of(folder, rule and rule.get("rule")),
+        "stale": stale_of(folder, named),
         "csv": [stem, "_drawn" * drawn],
         "tests": len(saved.get("ids") or ()),
         **({"leaks": leaks} if (leaks := open_leaks(folder)) else {}),

@@ -25,6 +25,7 @@ from kit.system.plain import plain
 from kit.system.run_folder import name_of_predictions, read_json
 
 RECENT = 3  # epochs whose mean time is that of the next ones
+AVERAGED = "soup.json"  # of a run whose weights are averages of another one's
 SIGNS = ("metrics.jsonl", "last.pt", "begun", "last.safetensors", "origin.json")
 
 
@@ -146,6 +147,7 @@ def _score(folder: Path) -> dict | None:
     report = read_json(folder / "report.json")
     metric, dice = report.get("metric"), report.get("pooled", {}).get("dice_mean")
     found = metric or (dice and {"name": "mean Dice over images", **dice})
+    found = found or read_json(folder / AVERAGED).get("score")  # of averaged weights, which no recipe reports on
     return found and plain({name: found.get(name) for name in ("name", "value", "low", "high")})
 
 
@@ -158,7 +160,8 @@ def _next(
     if of["running"]:
         return f"{_named(of['running'])} {'is' if len(of['running']) == 1 else 'are'} at work", ""
     left = [fold for fold in of["stopped"] if isinstance(fold, int)] + waiting
-    if left:
+    is_averaged = (folder / AVERAGED).is_file()  # no recipe trains there
+    if left and not is_averaged:
         why = f"resumes {_named(of['stopped'])}" if of["stopped"] else f"trains {_named(waiting)}"
         return why, command_of(folder, left[0] if len(left) == 1 or of["stopped"] else "all")
     if of["stopped"]:
@@ -169,7 +172,7 @@ def _next(
         return f"all folds are finished: {why}", f"python -m kit tune {shlex.quote(str(folder))}"
     if any("_fold" not in name for name in stale):
         return "all folds are finished: writes the CSV again, with the rule of now", command_of(folder, "all")
-    if not full and read_json(folder / "predictor.json").get("dialect"):
+    if not full and not is_averaged and read_json(folder / "predictor.json").get("dialect"):
         return "all folds are finished: trains on all data", command_of(folder, "full")
     return "all folds are finished: which run to submit", "python -m kit ledger"
 

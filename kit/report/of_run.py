@@ -9,7 +9,7 @@ import numpy as np
 
 from kit.data.dataset import has_groups
 from kit.data.regions import has_regions
-from kit.prediction.chosen import read_chosen
+from kit.prediction.chosen import read_chosen, views_of
 from kit.prediction.rule import Rule
 from kit.prediction.saved import scored_folds
 from kit.report import summary, write_report
@@ -148,7 +148,9 @@ def tuned_facts(run: Run) -> dict | None:
     facts = {name: chosen.facts.get(name) for name in TUNED}  # one that was written by hand may hold the rule alone
     facts["before"] = {"rule": None, "score": None} | (facts["before"] or {})
     facts["gain"] = facts["gain"] and {"value": None, "low": None} | facts["gain"]
-    return facts | {"used": chosen.rule is not None, "why": chosen.why, "text": repr(Rule(**facts["rule"]))}
+    views = f" with views {views_of(chosen.facts['views'])}" if "views" in chosen.facts else ""
+    text = f"{Rule(**facts['rule'])!r}{views}"
+    return facts | {"used": chosen.rule is not None, "why": chosen.why, "text": text}
 
 
 def _readers(run: Run) -> dict[str, Callable[[str], np.ndarray]]:
