@@ -11,7 +11,7 @@ templates.py     the templates of the pages; base.css is their common style
 cards.py         the drawings of one image
 comparing.py     two runs or more compared: every number; comparing_text.py has the sentences
 comparing_page.py  the page of a comparison; comparing.html is its template
-outlined.py      scores of outlines, and calibration
+outlined.py      scores of outlines, and calibration; outlines.html is that part of the page
 slices.py        images that have something in common
 verdict.py       the first sentence of the page, and what speaks against the score
 budget.py        what kinds of errors, and which images, lose the score
