@@ -32,7 +32,7 @@ def finish(
     train: Callable[[Fold], None],
     network: Callable[[], nn.Module],
     goal: Submission | Metric | None = None,
-    further: Callable[[Run], dict[str, float]] | None = None,
+    further: Callable[[Run], dict[str, float | dict[str, float]]] | None = None,
 ) -> None:
     """Train the folds asked for that are not finished, predict what each holds out, report on all, and submit.
 

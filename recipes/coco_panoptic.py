@@ -39,7 +39,7 @@ from kit.recipe import finish, launch
 from kit.runs import Count, Plan, Run, Weights, fit_fold, load, open_run
 from kit.runs.oof import finished
 from kit.scoring import MeanIoU
-from kit.scoring.panoptic import panoptic_counts, panoptic_means
+from kit.scoring.panoptic import panoptic_counts, panoptic_means, panoptic_scores
 from kit.training import adamw, warmup_cosine
 
 MERGED, COMPONENTS = "merged", "components alone"
@@ -134,8 +134,8 @@ def network(name: str, weights: str, num_things: int, num_classes: int) -> nn.Mo
     return whole.to(memory_format=torch.channels_last)
 
 
-def scores(run: Run, empty) -> dict[str, float]:
-    """Panoptic quality of the held-out images, merged and by components alone; prints both, and which is better."""
+def scores(run: Run, empty) -> dict[str, float | dict[str, float]]:
+    """Panoptic quality of the held-out images, merged and by components alone; prints both. Of each class a row."""
     data = run.dataset
     counts = {name: np.zeros((data.num_classes, 4)) for name in (MERGED, COMPONENTS)}
     images = 0
@@ -154,7 +154,9 @@ def scores(run: Run, empty) -> dict[str, float]:
     gain = 100 * float(means[MERGED]["things"].pq - means[COMPONENTS]["things"].pq)
     said = "beats" if gain > 0 else "does not beat"
     run.world.say(f"the instance head {said} components: {gain:+.1f} of PQ on things")
-    return {
+    each = zip(data.classes, *panoptic_scores(counts[MERGED]), strict=True)
+    rows = {name: {"PQ": pq, "SQ": sq, "RQ": rq} for name, pq, sq, rq in each if not np.isnan(pq)}
+    return rows | {
         f"PQ, {name}{'' if part == 'all' else f', {part}'}": float(one.pq)
         for name, parts in means.items()
         for part, one in parts.items()

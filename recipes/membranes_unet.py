@@ -13,6 +13,9 @@ normalisation, Adam and an average of the weights, because minutes stand for the
 of the width, 16 channels. Its warping error of .00035 and Rand error of .038 are of the challenge's hidden slices.
 The scores are V_Rand and V_Info after thinning (Arganda-Carreras et al. 2015; kit/scoring/rand.py), at a threshold of
 .5, at the best of a sweep on the same slices, as the challenge takes it, and with two folds or more cross-fitted.
+Measured on slices 0 to 3 of 20, after training on the other 16 (one thread of an AMD EPYC that other work shared, 12
+min of CPU; 7d6cbd1): V_Rand .9589 (.9454 to .9691) at .5, .9611 at best; V_Info .9741, .9779. On the same slices
+Otsu's threshold of the slice, blurred by 2 pixels, has .886 and .939; the true mask of slice 4, .714 and .821.
 """
 
 from collections.abc import Callable

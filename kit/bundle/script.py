@@ -1,4 +1,4 @@
-"""Predict images with the run in this folder. It needs no internet and writes nothing here.
+"""Predict images with the run, or the blend of runs, in this folder. It needs no internet and writes nothing here.
 
     python predict.py --images DIR --out submission.csv --sample SAMPLE.csv --minutes 500
 
@@ -18,20 +18,47 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-MANIFEST = "manifest.json"
+MANIFEST, BLEND = "manifest.json", "blend.json"
 
 
 def locate(folder: Path, manifest: dict) -> tuple[dict[str, Path], list[str]]:
-    """Where each run and wheel lies, by its name, and what is wrong with the files; an upload may have moved them."""
+    """Where runs, wheels and the blend lie, by name, and what is wrong with the files; uploads may have moved them."""
     places, problems = {}, []
     for name, files in manifest["runs"].items():
-        first = find(folder, f"runs/{name}/predictor.json", files["predictor.json"])
-        places[name] = first.parent if first else folder / "runs" / name
+        places[name] = home(folder, name, files)
         problems += [wrong for file, facts in files.items() if (wrong := fault(places[name] / file, facts))]
     for name, facts in manifest["wheels"].items():
         places[name] = find(folder, f"wheels/{name}", facts) or folder / "wheels" / name
         problems += filter(None, [fault(places[name], facts)])
+    if "blend" in manifest:
+        places[BLEND] = find(folder, BLEND, manifest["blend"]) or folder / BLEND
+        problems += filter(None, [fault(places[BLEND], manifest["blend"])])
     return places, problems
+
+
+def home(folder: Path, name: str, files: dict) -> Path:
+    """The folder of a run; two runs may have the same predictor.json, so of those that were moved all files count."""
+    usual = folder / "runs" / name
+    if (usual / "predictor.json").is_file():
+        return usual
+    found = [one.parent for one in sorted(folder.rglob("predictor.json")) if not fault(one, files["predictor.json"])]
+    whole = (one for one in found if not any(fault(one / file, facts) for file, facts in files.items()))
+    return next(whole, found[0] if found else usual)
+
+
+def what_to_predict(folder: Path, manifest: dict, places: dict[str, Path]) -> Path:
+    """The run folder; of a blend its file, a temporary one where the runs lie elsewhere than it says."""
+    if "blend" not in manifest:
+        (run,) = manifest["runs"]
+        return places[run]
+    if all(places[name] == folder / "runs" / name for name in manifest["runs"]) and places[BLEND].parent == folder:
+        return places[BLEND]
+    facts = json.loads(places[BLEND].read_text())
+    for run in facts["runs"]:
+        run["folder"] = str(places[run["name"]].resolve())
+    moved = Path(tempfile.mkdtemp(prefix="kit-")) / BLEND
+    moved.write_text(json.dumps(facts))
+    return moved
 
 
 def find(folder: Path, path: str, facts: dict) -> Path | None:
@@ -115,8 +142,8 @@ def main() -> None:
     if wheels := wanted_wheels(manifest):
         target = install([places[name] for name in wheels], manifest["python"])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [target, environment.get("PYTHONPATH")]))
-    (run,) = manifest["runs"]
-    command = [sys.executable, "-P", "-m", "kit", "predict", str(places[run]), *sys.argv[1:]]
+    what = what_to_predict(folder, manifest, places)
+    command = [sys.executable, "-P", "-m", "kit", "predict", str(what), *sys.argv[1:]]
     sys.stdout.flush()
     os.execve(sys.executable, command, environment)
 

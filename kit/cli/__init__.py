@@ -7,6 +7,7 @@ python -m kit audit recipes/mine.py --data-dir DIR                    copies acr
 python -m kit compare runs/a runs/b                                   is one run better than another, or is it luck?
 python -m kit tune runs/mine                                          choose thresholds and areas, scored honestly
 python -m kit blend runs/a runs/b --out submissions/blend.csv         choose a blend of runs, and write its CSV
+python -m kit soup runs/mine --images DIR                             averages of the weights of the last epochs
 python -m kit status                                                  all runs: finished, running, stopped; what is next
 python -m kit ledger                                                  all scores, here and at Kaggle; what to submit
 python -m kit predict runs/mine --images DIR --out submission.csv     predict images with a run folder, without its data
@@ -29,6 +30,7 @@ from kit.cli.ledger import Ledger
 from kit.cli.lint import Lint
 from kit.cli.new import New
 from kit.cli.predict import Predict
+from kit.cli.soup import Soup
 from kit.cli.status import Status
 from kit.cli.tune import Tune
 
@@ -42,6 +44,7 @@ def main() -> int:
         "compare": Compare,
         "tune": Tune,
         "blend": Blend,
+        "soup": Soup,
         "status": Status,
         "ledger": Ledger,
         "predict": Predict,

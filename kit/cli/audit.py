@@ -65,6 +65,8 @@ class Audit:
         leaks = found.fails if found else []
         if leaks and self.allow_leak is not None:
             lines += self._keep_reason(leaks, run_folder)
+        elif found is not None and run_folder is not None and self.folds is None:
+            lines += self._remember(leaks, run_folder)
         facts |= {"allowed": self.allow_leak if leaks else None}
         facts |= {"labels": None if run is None else [asdict(one) for one in doubts]}
         facts |= {"ok": not leaks or self.allow_leak is not None}
@@ -111,6 +113,17 @@ class Audit:
         if folder is None:
             return ["the reason is kept nowhere: give --run, --folds or --out"]
         return [f"the reason is kept in {keep_reason(folder, self.allow_leak, [describe(one) for one in leaks])}"]
+
+    def _remember(self, leaks: list, run_folder: Path) -> list[str]:
+        """Keep what was found in the run folder, for its report; a line where that is not possible."""
+        from kit.folds.auditing import describe
+        from kit.runs.allowed import keep_leaks
+
+        try:
+            keep_leaks(run_folder, [describe(one) for one in leaks])
+        except OSError as error:
+            return [f"note: {run_folder} does not remember this audit ({type(error).__name__}: {error})"]
+        return []
 
     def _write(self, page: str, facts: dict, doubts: list | None) -> list[str]:
         """Write the files; a line for each."""

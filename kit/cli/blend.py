@@ -30,7 +30,7 @@ class Blend:
     on the other folds and scored on the held-out one, by the competition's metric; with one finished fold parts of its
     groups stand in for folds. For the expected score the way is chosen on the other folds too. A blend of one run is an
     answer too.
-    A JSON file beside the CSV holds the weights, the table and the expected score.
+    A JSON file beside the CSV holds the weights, the table and the expected score; the ledger records the blend.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folders
@@ -71,7 +71,20 @@ class Blend:
             self._say(*lacking[:1])
         write_facts(self.out.with_suffix(".json"), blended, csv)
         self._say(f"{csv or 'no CSV was written'}, {self.out.with_suffix('.json')}")
+        if csv is None:
+            self._say(f"its networks can predict: python -m kit predict {self.out.with_suffix('.json')} --images DIR …")
+        else:
+            self._record(blended.facts())
         return self._end({**blended.facts(), "csv": csv and str(csv)}, errors)
+
+    def _record(self, facts: dict) -> None:
+        """Add the blend to the ledger. What goes wrong there is a note: the CSV is whole."""
+        from kit.ledger.blends import record_blend
+
+        try:
+            record_blend(facts, self.out)
+        except OSError as error:
+            self._say(f"note: the blend is not in the ledger ({type(error).__name__}: {error})")
 
     def _say(self, *lines: str) -> None:
         for line in lines if not self.json else ():

@@ -12,16 +12,19 @@ from kit.bundle.wheels import PLATFORMS, PYTHON, lacking
 
 @dataclass(frozen=True)
 class Bundle:
-    """Make a folder that predicts with a run on a machine without internet, as in a Kaggle notebook.
+    """Make a folder that predicts with a run, or a blend of runs, without internet, as in a Kaggle notebook.
 
     It holds the run's networks and code, kit as a wheel, predict.py, a notebook, and what Kaggle's client needs to
     upload it as a private data set. Weights are in half precision where the run has measured that its score does not
     move by 1e-4 and its masks agree. Making it executes the Python in the run folder.
+    A blend is the JSON file that kit blend writes: the bundle holds the networks of all its runs, and predicts as the
+    blend's CSV was made.
     """
 
-    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folder; several cannot be blended yet
+    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]  # the run folder, or the JSON file of a blend
     out: Path  # the folder to make; it must not exist
     folds: tuple[int, ...] = ()  # the networks of these folds; all that are finished
+    full_precision: bool = False  # weights as they are, also where half precision costs nothing: the same to the pixel
     full: bool = False  # the networks that were trained on all data (--fold full of the recipe), in place of folds
     wheels: bool = False  # fetch wheels of the packages that Kaggle lacks; needs internet here
     also: tuple[str, ...] = ()  # with --wheels: packages beside those that Kaggle lacks, as timm or timm==1.0.9
@@ -41,7 +44,7 @@ class Bundle:
 
         try:
             run = _only(self.run_dirs)
-            user, name = self.user or NOBODY, run.resolve().name
+            user, name = self.user or NOBODY, run.resolve().name.removesuffix(".json")
             place = Place(user, name, self.competition, self.images, self.sample, self.minutes)
             lacks = self._lacks()
             bundle(
@@ -53,6 +56,7 @@ class Bundle:
                     lacks,
                     self.python,
                     self.platform,
+                    not self.full_precision,
                 )
             )
             if self.push:
@@ -76,7 +80,7 @@ def _only(runs: tuple[Path, ...]) -> Path:
     """The one run. Raises ValueError for several."""
     if len(runs) != 1:
         raise ValueError(
-            f"{len(runs)} runs were given, and a bundle holds one: predictions of several runs cannot be blended yet. "
-            "Make a bundle of each, or one of the best run: all of its folds are averaged"
+            f"{len(runs)} runs were given, and a bundle holds one run or one blend: choose weights first by python -m "
+            f"kit blend {' '.join(map(str, runs))} --out submissions/blend.csv, and give submissions/blend.json here"
         )
     return runs[0]

@@ -12,13 +12,14 @@ from kit.system.clock import process_started
 
 @dataclass(frozen=True)
 class Predict:
-    """Predict images with a run folder: no training data and no recipe are needed, and the folder may be read-only.
+    """Predict images with a run folder, or a blend of several: neither training data nor recipe are needed.
 
+    The folders may be read-only.
     The CSV is written as the run's competition writes it; a run without one leaves masks as files in --out. It is
     valid at every moment, also when the command is killed. Loading a run executes the Python in its folder.
     """
 
-    run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder
+    run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder, or the JSON file that kit blend writes
     images: Path  # the folder or zip of the images; an id is a file's name, or what the run's data set says
     out: Path  # the CSV; a folder for masks where the run has no competition
     sample: Path | None = None  # the sample submission: its keys, all of them, in its order

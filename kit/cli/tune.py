@@ -1,10 +1,12 @@
 """python -m kit tune: choose the rule that makes masks of a run's predictions, and say honestly what it gains."""
 
+import contextlib
 import json
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -18,14 +20,21 @@ class Tune:
     The rule goes to rule.json in the run folder. Its score is cross-fitted: each fold is scored with the rule that is
     chosen on the other folds. It is used by the recipe's CSV, by predict and by bundle, where its gain is sure enough
     and the rules of all folds but one agree with it: the same parts, with values at most one step of the search apart.
-    Fewer parts (--only) agree more often. Views and scales are not tuned. Of objects with borders the connected
-    components of the same predictions are tuned too, and shown beside.
+    Fewer parts (--only) agree more often. Of objects with borders the connected components of the same predictions are
+    tuned too, and shown beside.
+    With --views the held-out images are predicted again with each set of views, which needs the images of training
+    (--images) and as much disk as oof/ for a set. The sets are then chosen from as all else is, and the best one is
+    used with the rule. More views take longer to predict.
     A run whose metric is a class of your own executes the Python in its folder.
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]  # the run folder
     # parts, with commas: threshold,min_area,fill_holes,keep_largest,top_area,per_class,seed,seed_area; all that it has
     only: str = ""
+    views: tuple[Literal["none", "hflip", "flips", "d4"], ...] = ()  # the sets to try: 1, 2, 4, 8 views
+    scales: tuple[float, ...] = ()  # with --views: each set is also tried at all of these and 1 together
+    images: Path | None = None  # with --views: the folder or zip of the training images
+    device: str = "auto"  # with --views: that predicts
     json: bool = False  # print one JSON object, the content of rule.json, and nothing else
 
     def run(self) -> int:
@@ -35,7 +44,9 @@ class Tune:
 
         parts = tuple(filter(None, self.only.split(",")))
         try:
-            tuned = tune_run(read_run(self.run_dir), parts or None)
+            run = read_run(self.run_dir)
+            with contextlib.redirect_stdout(sys.stderr):
+                tuned = tune_run(run, parts or None, self._ttas(run))
             write_tuned(tuned)
         except (ValueError, OSError) as error:
             print(json.dumps({"error": str(error)}) if self.json else f"error: {error}")
@@ -46,6 +57,24 @@ class Tune:
             else "\n".join(table(tuned.facts, tuned.run.task.classes))
         )
         return 0
+
+    def _ttas(self, run: object) -> list:
+        """The views to try, with predictions. Raises ValueError for flags that lack others."""
+        if not self.views:
+            if odd := [f"--{name}" for name in ("scales", "images") if getattr(self, name)]:
+                raise ValueError(f"{' and '.join(odd)}: about views, and none are tuned without --views. Add it")
+            return []
+        if self.images is None:
+            raise ValueError("--views needs the images that the run was trained on: --images DIR, a folder or zip")
+        if not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise ValueError(f"--scales are factors of the network's size from 0.25 to 4; got {self.scales}")
+        from kit.runs.view_stores import predict_views, view_sets
+
+        ttas = view_sets(self.views, self.scales)
+        for folder in predict_views(run, self.images, ttas, self.device):
+            size = sum(path.stat().st_size for path in folder.iterdir())
+            print(f"{folder}: {size / 1e6:.1f} MB", file=sys.stderr)
+        return ttas
 
 
 def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
@@ -72,9 +101,15 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
     lines += ["", f"chosen on all images: {rule_words(best, classes)}"]
     for sentence in rule_sentences(best, classes):
         lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
+    seen = facts.get("views_tried")
+    if seen:
+        times = f", {seen['times']:g} times the prediction" if seen["times"] != 1 else ""
+        lines.append(f"  views: {seen['best']}{times} (the run's own: {seen['run']})")
+        lines += [f"  {name:28}{_score(score)}  by the run's own rule" for name, score in seen["tried"].items()]
     for fold, pick in facts["picks"].items():
-        found = Rule(**pick)
-        lines.append(f"without fold {fold}: {'the same' if found == best else rule_words(found, classes)}")
+        found, views = Rule(**pick), f", views {seen['picks'][fold]}" if seen else ""
+        is_same = found == best and (not seen or seen["picks"][fold] == seen["best"])
+        lines.append(f"without fold {fold}: {'the same' if is_same else rule_words(found, classes) + views}")
     return [*lines, "", *textwrap.wrap(facts["why"], WIDTH)]
 
 

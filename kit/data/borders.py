@@ -5,6 +5,7 @@ finds them again (kit.prediction.watershed). The idea, and the widths by area, a
 Science Bowl 2018 (Buslaev, Durnov, Seferbekov); the rule for single pixels is kit's own.
 """
 
+import cv2
 import numpy as np
 
 from kit.system.kernels import kernel
@@ -27,18 +28,30 @@ def border_target(labels: np.ndarray) -> np.ndarray:
     areas = np.bincount(labels.reshape(-1)) if labels.size else np.zeros(1, np.int64)
     widths = (1 + np.searchsorted(AREAS, areas, side="right")).astype(np.int32)
     target = np.zeros((*labels.shape, 2), np.uint8)
-    _fill_target(labels, widths, target)
+    target[..., 0] = labels > 0
+    if labels.any():
+        _fill_borders(labels, widths, _has_two(labels), target)
     return target
 
 
+def _has_two(labels: np.ndarray) -> np.ndarray:
+    """Where two objects or more are within WIDEST pixels, bool (h, w): the largest and the least label differ."""
+    window = np.ones((2 * WIDEST + 1, 2 * WIDEST + 1), np.uint8)
+    numbers = labels.astype(np.float32 if labels.max() > 65534 else np.uint16)  # types that OpenCV filters
+    largest = cv2.dilate(numbers, window)
+    least = cv2.erode(np.where(numbers > 0, numbers, numbers.max() + 1), window)
+    return (largest > 0) & (least < largest)
+
+
 @kernel
-def _fill_target(labels, widths, target):
-    """labels int32 (h, w), widths int32 of each label -> target u8 (h, w, 2)."""
+def _fill_borders(labels, widths, has_two, target):
+    """labels int32 (h, w), widths int32 of each, has_two bool (h, w) -> the second layer of target u8 (h, w, 2)."""
     height, width = labels.shape
     for y in range(height):
         for x in range(width):
+            if not has_two[y, x]:
+                continue
             own = labels[y, x]
-            target[y, x, 0] = own > 0
             reach, first = widths[own] if own else WIDEST, own
             for v in range(max(0, y - reach), min(height, y + reach + 1)):
                 for u in range(max(0, x - reach), min(width, x + reach + 1)):

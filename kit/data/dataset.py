@@ -18,7 +18,7 @@
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +68,7 @@ class Dataset:
     notes: sentences for the report. drawn: kit drew the images, so scores cannot be compared with others.
     absent: names of classes that may be missing, as in a part of a known data set.
     volumes: {id: name of the volume} where images are slices of volumes; the report then scores whole volumes too.
+    kinds: the kind of each image, a text an image, where the data set knows several; the report scores each kind.
     advice: what messages say that the user can do about a fault.
     """
 
@@ -82,6 +83,7 @@ class Dataset:
     drawn: bool = False
     absent: tuple[str, ...] = ()
     volumes: Mapping[str, str] | None = None
+    kinds: Sequence[str] | None = None
     advice: Advice = Advice()
 
     @Default

@@ -9,7 +9,7 @@ A few nuclei share some pixels. Such a pixel goes to the smaller one.
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ class Nuclei(Folder):
 
     groups: as in Folder. Several images are tiles of one photograph, and Kaggle does not say which: without groups the
     scores are too high.
+    kinds: those of groups.csv, where it has them.
     sample_csv, train_csv: their paths (a copy in the cache of one that lies in a zip), or None.
     Raises ValueError as Folder.
     """
@@ -52,6 +53,7 @@ class Nuclei(Folder):
         )
         names = ("stage1_sample_submission.csv", "stage1_train_labels.csv")
         self.sample_csv, self.train_csv = (self.data.path(name) for name in names)
+        self.kinds = _kinds_in(self.data.path(GROUPS[0]), self.ids)
 
 
 def groups_of(data_dir: Path | str) -> tuple[str, str, str] | None:
@@ -64,12 +66,14 @@ def kinds_of(nuclei: Nuclei) -> list[str]:
 
     By the look there are four: dark or bright, grey or coloured; every image is read for it.
     """
-    path = nuclei.data.path(GROUPS[0])
+    return nuclei.kinds or [_look(nuclei.read_image(id)) for id in nuclei.ids]
+
+
+def _kinds_in(path: Path | None, ids: Sequence[str]) -> list[str] | None:
+    """The kind of each image by a table; None where the table lacks one."""
     rows = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))) if path else ()
-    found = {row[GROUPS[1]]: row[KIND] for row in rows if row.get(KIND)}
-    if all(id in found for id in nuclei.ids):
-        return [found[id] for id in nuclei.ids]
-    return [_look(nuclei.read_image(id)) for id in nuclei.ids]
+    found = {row.get(GROUPS[1]): row[KIND] for row in rows if row.get(KIND)}
+    return [found[id] for id in ids] if all(id in found for id in ids) else None
 
 
 def _look(image: np.ndarray) -> str:

@@ -94,6 +94,8 @@ def subject_of(fact: dict) -> tuple:
     kind = fact["fact"]
     if kind == "run":
         return kind, fact.get("folder", fact.get("run")), str(fact.get("csv"))
+    if kind == "blend":
+        return kind, fact.get("csv")
     if kind == "score" and fact.get("ref") is not None:
         return kind, fact["ref"]
     if kind == "score":

@@ -18,6 +18,7 @@ A fact of a run, one line:
                 on them; `images` is a hash of ids and blocks, which must be the same for that
     predictions the name of all out-of-fold predictions and of how they were scored, as `key` in rule.json
     crossfit    {"value"} of the tuned rule, each fold scored with one chosen on the others; null where none is in use
+    leaks       the leaks that an audit found and nobody allowed; absent where there are none
     stale       the CSVs there that were written with another rule than that of now, without their ending
     csv         how the names of its submissions begin, and end where the data is drawn
     parent      the id of the earlier run that differs least; changed: {name: [there, here]} is how
@@ -90,7 +91,8 @@ def facts_of(folder: Path) -> dict | None:
     predictions, scored = name_of_predictions(folds), next(iter(folds.values())).get("metric")
     rule = tuned_of(folder, predictions)
     values = {k: v for k, v in identity.items() if not k.startswith("data.")} | settings
-    values |= naming_values(saved, scored, rule and rule.get("rule"))
+    named = rule and {**rule.get("rule", {}), **({"views": rule["views"]} if "views" in rule else {})}
+    values |= naming_values(saved, scored, named)
     data = short_hash(sorted((k, v) for k, v in identity.items() if k.startswith("data.")))
     code = begun.get("recipe", config.get("recipe", "unknown"))
     drawn = bool(saved.get("drawn"))
@@ -109,9 +111,10 @@ def facts_of(folder: Path) -> dict | None:
         "of": planned_of(folder),
         "predictions": predictions,
         "crossfit": crossfit_of(rule),
-        "stale": stale_of(folder, rule and rule.get("rule")),
+        "stale": stale_of(folder, named),
         "csv": [stem, "_drawn" * drawn],
         "tests": len(saved.get("ids") or ()),
+        **({"leaks": leaks} if (leaks := open_leaks(folder)) else {}),
     }
 
 
@@ -193,6 +196,13 @@ def stale_of(folder: Path, tuned: dict | None) -> list[str]:
     """The run's CSVs, without their ending, that were written with another rule. tuned: fields of the tuned one."""
     written = {path.name.partition(".csv.")[0]: read_json(path) for path in folder.glob("written/*.csv.json")}
     return sorted(name for name, facts in written.items() if facts.get("tuned") != tuned)
+
+
+def open_leaks(folder: Path) -> list[str]:
+    """The leaks of audit.json (kit.runs.allowed) that no reason is about, a line each."""
+    kept = read_json(folder / "audit.json")
+    leaks, covers = kept.get("leaks") or [], kept.get("covers", kept.get("leaks") if kept.get("allowed") else [])
+    return [] if kept.get("allowed") and {*leaks} <= {*covers} else list(leaks)
 
 
 def place_in(folder: Path, ledgers: Path) -> str:

@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.ledger.recording import finished_of, planned_of
+from kit.ledger.recording import finished_of, planned_of, stale_of, tuned_of
 from kit.ledger.table import with_ends
 from kit.system.files import counted, is_locked
 from kit.system.plain import plain
 from kit.system.run_folder import name_of_predictions, read_json
 
 RECENT = 3  # epochs whose mean time is that of the next ones
+AVERAGED = "soup.json"  # of a run whose weights are averages of another one's
 SIGNS = ("metrics.jsonl", "last.pt", "begun", "last.safetensors", "origin.json")
 
 
@@ -46,7 +47,10 @@ class FoldStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """score: {"name", "value", "low", "high"} of the finished folds, None before the first. next: a command, or ""."""
+    """score: {"name", "value", "low", "high"} of the finished folds, None before the first. next: a command, or "".
+
+    stale: the run's CSVs that were written with another rule than that of now, as before it was tuned.
+    """
 
     run: str
     folder: str
@@ -55,6 +59,7 @@ class RunStatus:
     score: dict | None
     why: str
     next: str
+    stale: tuple[str, ...] = ()
 
     def plain(self) -> dict:
         """Plain values, for JSON."""
@@ -75,8 +80,15 @@ def status_of(folder: Path, now: float | None = None) -> RunStatus:
     epochs = _epochs(folder)
     folds = [_fold_status(folder / f"fold{fold}", fold, epochs, now) for fold in range(planned_of(folder))]
     full = [_fold_status(path, path.name, epochs, now) for path in sorted(folder.glob("full*")) if path.is_dir()]
-    why, command = _next(folder, folds, full)
-    return RunStatus(folder.resolve().name, str(folder), tuple(folds), tuple(full), _score(folder), why, command)
+    stale = _stale(folder)
+    why, command = _next(folder, folds, full, stale)
+    return RunStatus(folder.resolve().name, str(folder), tuple(folds), tuple(full), _score(folder), why, command, stale)
+
+
+def _stale(folder: Path) -> tuple[str, ...]:
+    finished = finished_of(folder, read_json(folder / "predictor.json").get("recipe"))
+    tuned = tuned_of(folder, name_of_predictions(finished)) if finished else None
+    return tuple(f"{name}.csv" for name in stale_of(folder, tuned and tuned.get("rule")))
 
 
 def _fold_status(folder: Path, fold: int | str, epochs: int | None, now: float) -> FoldStatus:
@@ -135,17 +147,21 @@ def _score(folder: Path) -> dict | None:
     report = read_json(folder / "report.json")
     metric, dice = report.get("metric"), report.get("pooled", {}).get("dice_mean")
     found = metric or (dice and {"name": "mean Dice over images", **dice})
+    found = found or read_json(folder / AVERAGED).get("score")  # of averaged weights, which no recipe reports on
     return found and plain({name: found.get(name) for name in ("name", "value", "low", "high")})
 
 
-def _next(folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus]) -> tuple[str, str]:
+def _next(
+    folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus], stale: Sequence[str]
+) -> tuple[str, str]:
     """Why, and the command to run next."""
     of = {state: [one.fold for one in (*folds, *full) if one.state == state] for state in ("running", "stopped")}
     waiting = [one.fold for one in folds if one.state == "waiting"]
     if of["running"]:
         return f"{_named(of['running'])} {'is' if len(of['running']) == 1 else 'are'} at work", ""
     left = [fold for fold in of["stopped"] if isinstance(fold, int)] + waiting
-    if left:
+    is_averaged = (folder / AVERAGED).is_file()  # no recipe trains there
+    if left and not is_averaged:
         why = f"resumes {_named(of['stopped'])}" if of["stopped"] else f"trains {_named(waiting)}"
         return why, command_of(folder, left[0] if len(left) == 1 or of["stopped"] else "all")
     if of["stopped"]:
@@ -154,7 +170,9 @@ def _next(folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus])
         return "", ""
     if (why := _untuned(folder)) and importlib.util.find_spec("kit.cli.tune"):
         return f"all folds are finished: {why}", f"python -m kit tune {shlex.quote(str(folder))}"
-    if not full and read_json(folder / "predictor.json").get("dialect"):
+    if any("_fold" not in name for name in stale):
+        return "all folds are finished: writes the CSV again, with the rule of now", command_of(folder, "all")
+    if not full and not is_averaged and read_json(folder / "predictor.json").get("dialect"):
         return "all folds are finished: trains on all data", command_of(folder, "full")
     return "all folds are finished: which run to submit", "python -m kit ledger"
 
@@ -204,6 +222,8 @@ def _run_text(run: RunStatus) -> str:
     waiting = [one.fold for one in run.folds if one.state == "waiting"]
     lines += [f"  {_named(waiting)}: not begun"] if waiting else []
     lines += [f"  {one.fold}: finished" for one in run.full if one.state == "finished"]
+    if run.stale:
+        lines.append(f"  written with another rule than that of now: {', '.join(run.stale)}")
     if run.why:
         lines.append(f"  next: {run.next}  ({run.why})" if run.next else f"  next: wait; {run.why}")
     return "\n".join(lines)

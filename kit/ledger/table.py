@@ -1,18 +1,23 @@
 """The ledger for a person: a table of runs, what the leaderboard says, and which two submissions to choose."""
 
+import re
 from collections.abc import Sequence
 
+from kit.ledger.blends import blend_line
 from kit.system.files import counted
 
 CHANGES = 3  # shown of what changed
+LONGEST = 28  # characters of a value there
+OF_LATER_KITS = ("prediction.tta", "prediction.rule", "scoring.metric")  # earlier ones did not record these
+CALL = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 
 
 def text_of(seen: dict) -> str:
     """The text that `python -m kit ledger` prints. seen: of kit.ledger.view."""
     notes = [f"note: {note}" for note in seen["notes"]]
-    if not seen["runs"] and not seen["submissions"]:
+    if not (seen["runs"] or seen["submissions"] or seen["blends"]):
         return "\n".join(["no finished run yet: a recipe records itself when a fold is finished", *notes])
-    return "\n".join(part for part in (_runs(seen), _leaderboard(seen), _finals(seen), *notes) if part)
+    return "\n".join(part for part in (_runs(seen), _blends(seen), _leaderboard(seen), _finals(seen), *notes) if part)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -57,21 +62,53 @@ def _runs(seen: dict) -> str:
     return columns(rows) + f"\nmetric: {metrics}" if seen["runs"] else ""
 
 
+def _blends(seen: dict) -> str:
+    return "\n".join(["blends:", *(f"  {blend_line(blend)}" for blend in seen["blends"])]) if seen["blends"] else ""
+
+
 def _changed(run: dict, names: dict[str, str]) -> str:
     """What changed since the parent."""
     if not run["parent"]:
         return ""
-    parts = [
-        f"{name} {_short(before)} → {_short(after)}" if name not in {"code", "data", "recipe"} else name
-        for name, (before, after) in run["changed"].items()
-    ]
-    more = f", and {len(parts) - CHANGES} more" if len(parts) > CHANGES else ""
-    return f"of {names.get(run['parent'], run['parent'][:6])}: {', '.join(parts[:CHANGES]) or 'nothing'}{more}"
+    parts = changes_text(run["changed"])
+    more = f"; and {len(parts) - CHANGES} more" if len(parts) > CHANGES else ""
+    return f"of {names.get(run['parent'], run['parent'][:6])}: {'; '.join(parts[:CHANGES]) or 'nothing'}{more}"
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:21]}…"
+def changes_text(changed: dict[str, list]) -> list[str]:
+    """What changed in words. A change that is known under two names is said once, and of long values what differs."""
+    found = {}
+    for name, (before, after) in changed.items():
+        if name in {"code", "data", "recipe"}:
+            found[name] = name
+        elif not (name in OF_LATER_KITS and before is None):
+            found.setdefault((str(before), str(after)), f"{name} {' → '.join(_differing(before, after))}")
+    return list(found.values())
+
+
+def _differing(before: object, after: object) -> list[str]:
+    """Two values as text, of long ones the parts that differ."""
+    texts = ["none" if value is None else str(value) for value in (before, after)]
+    calls = [CALL.fullmatch(text) for text in texts]
+    if all(calls) and calls[0][1] == calls[1][1]:
+        parts = [re.split(r", (?=\w+=)", call[2]) for call in calls]
+        own = [[part for part in mine if part not in other] for mine, other in (parts, parts[::-1])]
+        texts = [", ".join(part) or f"no {_names(other)}" for part, other in (own, own[::-1])]
+    return [_short(text, *texts) for text in texts]
+
+
+def _names(parts: Sequence[str]) -> str:
+    return ", ".join(part.partition("=")[0] for part in parts)
+
+
+def _short(text: str, one: str, other: str) -> str:
+    """A text from where two texts begin to differ, cut at its end."""
+    if len(text) <= LONGEST:
+        return text
+    same = next((k for k, pair in enumerate(zip(one, other, strict=False)) if len({*pair}) > 1), 0)
+    begin = max(0, same - LONGEST // 3)
+    cut = text[begin : begin + LONGEST]
+    return f"{'…' * (begin > 0)}{cut}{'…' * (begin + LONGEST < len(text))}"
 
 
 def _leaderboard(seen: dict) -> str:

@@ -11,6 +11,7 @@ public        {"share", "groups", "stated"}
 shift         {"value", "runs", "error", "clear"} of LB - CV; null without a run with both
 seed          the standard deviation between runs that differ in their seed alone; null without such runs
 base          the id of the run that differences are taken to
+blends        [{"csv", "way", "members", "expected", …, "public", "private"}]: see kit.ledger.blends
 tests         [{"run", "base", "value", "error", "df", "p", "alarm"}] of (ΔLB - ΔCV)
 finals        [{"run", "by", "reason", "value", "error"}]
 notes         sentences
@@ -21,8 +22,9 @@ import math
 import re
 from collections.abc import Sequence
 
+from kit.ledger.blends import blends_of, is_of
 from kit.ledger.finals import comparable, propose
-from kit.ledger.shifts import Public, is_paired, judge, noise, seed_variance, shift
+from kit.ledger.shifts import Public, honest, is_paired, judge, noise, seed_variance, shift
 from kit.system.files import counted
 
 CSV = re.compile(r"\.csv(\.(zip|gz|bz2))?$", re.IGNORECASE)
@@ -38,12 +40,13 @@ def view(facts: Sequence[dict], base: str | None = None) -> dict:
     best = {run["id"]: _own(run, submissions) for run in every}
     scores = {run["id"]: own["public"] for run in runs if (own := best[run["id"]]) and own["public"] is not None}
     zero = next((run for run in runs if run["id"] in scores and base in {None, run["id"]}), None)
-    looks = _looks(submissions)
-    seed = seed_variance(runs)
+    looks, blends = _looks(submissions), blends_of(facts, submissions)
+    seed, of_runs = seed_variance(runs), _without(submissions, blends)
     tests = judge(runs, scores, zero, public) if zero else []
     return {
         "runs": [_row(run, best[run["id"]]) for run in every],
         "submissions": submissions,
+        "blends": blends,
         "looks": {"count": len(looks), "best": max(looks, default=None), "noise": noise(runs, public)},
         "public": dataclasses.asdict(public),
         "shift": shift(runs, scores, public),
@@ -51,7 +54,11 @@ def view(facts: Sequence[dict], base: str | None = None) -> dict:
         "base": zero and zero["id"],
         "tests": [dataclasses.asdict(test) for test in tests],
         "finals": [dataclasses.asdict(final) for final in propose(runs, scores, public)],
-        "notes": [*_unscored(every), *_notes(runs, submissions, scores, zero)],
+        "notes": [
+            *_unscored(every),
+            *_of_blends(runs, blends),
+            *_notes(runs, of_runs, scores, zero),
+        ],
     }
 
 
@@ -157,9 +164,29 @@ def _unscored(every: Sequence[dict]) -> list[str]:
     return [f"without a score, so not compared: {', '.join(names)}"] if names else []
 
 
+def _of_blends(runs: Sequence[dict], blends: Sequence[dict]) -> list[str]:
+    """A sentence for each blend that lets expect more than each run alone: only runs are proposed as finals."""
+    found = []
+    for blend in blends:
+        scores = [honest(run) for run in comparable(runs) if run["metric"] == blend["metric"]]
+        expected = blend["expected"]["value"]
+        if expected is not None and expected > max(scores, default=math.inf):
+            more = f"more than each run alone ({max(scores):.4f})"
+            found.append(f"{blend['csv']} lets expect {expected:.4f}, {more}: think of it as a final submission")
+    return found
+
+
+def _without(submissions: Sequence[dict], blends: Sequence[dict]) -> list[dict]:
+    """The submissions that are of no blend, and those of blends that have no public score."""
+    of_blend = [any(is_of(one, blend["csv"]) for blend in blends) for one in submissions]
+    return [one for one, known in zip(submissions, of_blend, strict=True) if not known or one["public"] is None]
+
+
 def _notes(runs: Sequence[dict], submissions: Sequence[dict], scores: dict[str, float], zero: dict | None) -> list[str]:
     """What a reader must know of the numbers."""
     found, field = [], {run["id"] for run in comparable(runs)}
+    if leaking := [run["run"] for run in runs if run.get("leaks")]:
+        found.append(f"an audit found leaks that nobody allowed, so the CV may be too high: {', '.join(leaking)}")
     if left := [run["run"] for run in runs if run["id"] not in field]:
         found.append(f"scored on other images, folds or by another metric, so not proposed: {', '.join(left)}")
     if zero and (odd := [r["run"] for r in runs if r["id"] in scores and not is_paired(r, zero)]):

@@ -16,6 +16,7 @@ drawing.py     objects of boxes and small masks, drawn into one label image
 detecting.py   networks that find objects, over views; object_levels.py: these objects as levels, joined, kept by score
 panoptic.py    objects and a map of classes, merged into one image of things and stuff
 blended.py     several runs as one: the weighted mean of their levels
+saved_blend.py the JSON of a blend: its runs, their weights and its rule
 slides.py      images too large for memory: predict_slide, SlideStore; bands.py: level_bands, tiles blended band by
                band; enlarge_bands.py: the bands at the slide's own size
 """

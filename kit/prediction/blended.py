@@ -19,6 +19,7 @@ the mean does.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -50,6 +51,19 @@ def blended(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, 
         parts = np.stack(levels).astype(np.float32)  # sums of whole numbers below 2^24
         return np.stack([_shifted(own, parts[:, k], cut) for k, (own, cut) in enumerate(zip(each, cuts, strict=True))])
     return np.stack([_mean_at(own, [part[k] for part in levels], size) for k, own in enumerate(each)])
+
+
+def weights_of_networks(weights: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """The weights of all networks of a blend, (K, networks), run by run: those of a run share its weight alike.
+
+    weights: of the runs, whole numbers (K, R). counts: how many networks of each run take part. Where a class has no
+    network with a weight, because those take no part yet, all that do count alike.
+    """
+    common = math.lcm(*(count for count in counts if count))
+    shares = [(r, common // count) for r, count in enumerate(counts) for _ in range(count)]
+    found = np.array([[int(own[r]) * share for r, share in shares] for own in weights])
+    found[found.sum(axis=1) == 0] = [share for _, share in shares]
+    return found
 
 
 def undecided(

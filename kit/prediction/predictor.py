@@ -7,6 +7,7 @@
 Out-of-fold predictions, submissions and validation all go through it.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,8 +50,10 @@ class Predictor:
 
     rule: how levels become a mask; with a threshold of each class, or with borders, the logits have a sigmoid each;
     with `detected` the networks give a Detections for each image, and levels are those of kit.prediction.object_levels.
-    dtype: of the forward pass. Raises ValueError for a frame without `normalise`, which open_run fills in, and for one
-    with tiles where objects are detected.
+    dtype: of the forward pass. each: streams give the levels of every network, one behind the other, and not their
+    mean: (R·K, h, w), as a blend needs them.
+    Raises ValueError for a frame without `normalise`, which open_run fills in, and for one with tiles where objects are
+    detected.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Predictor:
         tta: TTA = TTA(),  # noqa: B008 (frozen)
         rule: Rule = Rule(),  # noqa: B008
         dtype: torch.dtype = torch.float32,
+        each: bool = False,
     ) -> None:
         if not networks:
             raise ValueError("a predictor needs one network or more")
@@ -73,6 +77,7 @@ class Predictor:
         self.networks = [network.eval() for network in tiled]
         self.frame, self.tta, self.rule = frame, tta, rule
         self.device, self.dtype = _device_of(networks), dtype
+        self._joined = functools.partial(torch.cat, dim=1) if each else mean_levels
         self._copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     @classmethod
@@ -181,7 +186,7 @@ class Predictor:
         if self.rule.detected:
             found = self._detect(images)
             return batch, lambda: self._drawn(found, batch.sizes)
-        return batch, _fetch_levels(self._forward(images), self.rule.sigmoids)
+        return batch, _fetch_levels(self._forward(images), self.rule.sigmoids, self._joined)
 
     def _forward(self, images: Tensor) -> list[Tensor]:
         """Probabilities by each network of normalised images."""
@@ -243,15 +248,15 @@ def _device_of(networks: Sequence[nn.Module]) -> torch.device:
     return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def _fetch_levels(probs: list[Tensor], separate: bool) -> _Fetch:
-    """A function that brings the mean of quantise(probs) to the host, (N, K, h, w), and whether all were finite.
+def _fetch_levels(probs: list[Tensor], separate: bool, joined: Callable[[list[Tensor]], Tensor]) -> _Fetch:
+    """A function that brings quantise(probs), `joined`, to the host, (N, K, h, w), and whether all were finite.
 
     From a GPU the copy begins here, behind this batch and before the next.
     """
     if probs[0].device.type != "cuda":
-        return lambda: (mean_levels([quantise(part, separate) for part in probs]).cpu().numpy(), _all_finite(probs))
+        return lambda: (joined([quantise(part, separate) for part in probs]).cpu().numpy(), _all_finite(probs))
     finite = torch.stack([part.isfinite().all() for part in probs]).all().to("cpu", non_blocking=True)
-    levels = mean_levels([quantise(part, separate) for part in probs]).to("cpu", non_blocking=True)
+    levels = joined([quantise(part, separate) for part in probs]).to("cpu", non_blocking=True)
     copied = torch.cuda.Event(blocking=True)
     copied.record(torch.cuda.current_stream(probs[0].device))
 

@@ -1,7 +1,7 @@
 """predictor.json: what a run folder says of prediction, so that it needs neither the training data nor the recipe.
 
     saved = read_saved("runs/mine")                       SavedRun: task, classes, frame, views, rule, dialect, …
-    saved = read_ruled("runs/mine")                       the same with the rule of rule.json, where that is used
+    saved = read_ruled("runs/mine")                       the same with the rule and views of rule.json, where used
     network = load_network("runs/mine", fold=0)           one fold's network with its weights, on the CPU
     predictor = Predictor.load("runs/mine")               the mean of all finished folds
 
@@ -135,10 +135,12 @@ def read_saved(folder: Path | str) -> SavedRun:
 
 
 def read_ruled(folder: Path | str) -> SavedRun:
-    """read_saved with the rule of rule.json, where that is used: how the run predicts new images."""
+    """read_saved with the rule and views of rule.json, where they are used: how the run predicts new images."""
     saved = read_saved(folder)
     chosen = read_chosen(folder, lambda: scored_folds(folder, saved))
-    return dataclasses.replace(saved, rule=chosen.rule, tuned=True) if chosen and chosen.rule else saved
+    if chosen is None or chosen.rule is None:
+        return saved
+    return dataclasses.replace(saved, rule=chosen.rule, tta=chosen.tta or saved.tta, tuned=True)
 
 
 def _read_call(code: Path, kept: dict | None) -> KeptCall | None:
@@ -271,7 +273,11 @@ def load_predictor(
 
 
 def predictor_of(
-    saved: SavedRun, networks: Sequence[nn.Module], dtype: torch.dtype = torch.float32, tta: TTA | None = None
+    saved: SavedRun,
+    networks: Sequence[nn.Module],
+    dtype: torch.dtype = torch.float32,
+    tta: TTA | None = None,
+    each: bool = False,
 ) -> Predictor:
-    """A Predictor of a run's networks. tta: other views than the run's own."""
-    return Predictor(networks, saved.frame, saved.tta if tta is None else tta, saved.rule, dtype)
+    """A Predictor of a run's networks. tta: other views than the run's own. each: see Predictor."""
+    return Predictor(networks, saved.frame, saved.tta if tta is None else tta, saved.rule, dtype, each)

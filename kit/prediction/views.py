@@ -38,6 +38,11 @@ class TTA:
     views: tuple[View, ...] = (View(),)
     scales: tuple[float, ...] = (1.0,)
 
+    @property
+    def cost(self) -> float:
+        """What an image costs a network, in forward passes at its own size."""
+        return len(self.views) * sum(scale**2 for scale in self.scales)
+
     def __str__(self) -> str:
         name = next((name for name, views in VIEWS.items() if views == self.views), f"{len(self.views)} views")
         return name if self.scales == (1.0,) else f"{name} at scales {', '.join(map(str, self.scales))}"

@@ -24,11 +24,13 @@ def find_objects(
     """
     surest = sureness(levels, mask.shape)
     seeds = components((surest >= cut) & (mask > 0), seed_area)
-    return relabelled(grow(mask, seeds, surest), min_area, largest)
+    return relabelled(_grown(mask, seeds, surest), min_area, largest)
 
 
 def sureness(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The level of object less that of border at `size` (height, width), 0 where the border's is higher: u8 (H, W)."""
+    if levels.dtype == np.uint8 and levels.shape[1:] == tuple(size):
+        return cv2.subtract(levels[0], levels[1])
     object_, border = levels.astype(np.float32)
     difference = object_ - border
     if difference.shape != tuple(size):
@@ -47,10 +49,18 @@ def grow(mask: np.ndarray, seeds: np.ndarray, levels: np.ndarray) -> np.ndarray:
     if any(one.dtype != dtype or one.shape != mask.shape or one.ndim != 2 for one, dtype in wanted):
         found = ", ".join(f"{one.dtype} {one.shape}" for one, _ in wanted)
         raise ValueError(f"mask, seeds and levels are uint8, int32 and uint8 of one shape (H, W), got {found}")
+    return relabelled(_grown(mask, seeds, levels))
+
+
+def _grown(mask: np.ndarray, seeds: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The same with the labels of the seeds; those of components without one follow."""
     labels = np.where(mask > 0, seeds, 0)
     _flood(np.ascontiguousarray(levels), np.ascontiguousarray(mask), labels)
-    seedless = components((mask > 0) & (labels == 0))
-    return relabelled(np.where(seedless > 0, seedless + labels.max(initial=0), labels))
+    left = (mask > 0) & (labels == 0)
+    if not left.any():
+        return labels
+    seedless = components(left)
+    return np.where(seedless > 0, seedless + labels.max(), labels)
 
 
 def relabelled(labels: np.ndarray, min_area: int = 0, largest: bool = False) -> np.ndarray:
@@ -73,7 +83,8 @@ def _flood(levels, mask, labels):
     """Grow the labels over the mask. levels u8, mask u8, labels int32, all (H, W); labels is changed.
 
     A chain of pixels for each level: `first` and `last` of each, and `following` of each pixel. A pixel is taken from
-    the highest chain that is not empty, and from its beginning.
+    the highest chain that is not empty, and from its beginning. Pixels of seeds whose neighbours are all labelled, or
+    outside the mask, need no chain.
     """
     height, width = labels.shape
     first, last = np.full(256, -1, np.int64), np.full(256, -1, np.int64)
@@ -81,7 +92,7 @@ def _flood(levels, mask, labels):
     top = -1
     for y in range(height):
         for x in range(width):
-            if labels[y, x]:
+            if labels[y, x] and _has_free(mask, labels, y, x):
                 top = max(top, _append(y * width + x, levels[y, x], first, last, following))
     while top >= 0:
         place = first[top]
@@ -95,6 +106,16 @@ def _flood(levels, mask, labels):
                 if mask[v, u] and not labels[v, u]:
                     labels[v, u] = labels[y, x]
                     top = max(top, _append(v * width + u, levels[v, u], first, last, following))
+
+
+@kernel
+def _has_free(mask, labels, y, x):
+    """Whether a neighbour is in the mask and has no label."""
+    for v in range(max(0, y - 1), min(mask.shape[0], y + 2)):
+        for u in range(max(0, x - 1), min(mask.shape[1], x + 2)):
+            if mask[v, u] and not labels[v, u]:
+                return True
+    return False
 
 
 @kernel

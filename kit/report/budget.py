@@ -3,12 +3,18 @@
 An image loses what it lacks to a full score. For a metric that is a ratio of sums that is (second - first) / Σ second;
 else it is (1 - Dice) / n. The losses of all images add up to 1 - score. The loss of an image is shared out to the kinds
 of its wrong pixels (kit.scoring.errors) by their numbers.
+
+Of objects it is shared out, at each IoU threshold, to what became of those that are no hits: see
+kit.scoring.object_errors. That is exact for the precision and F-beta of objects; the loss by another ratio is shared
+out as that of the precision is. Where the metric is no ratio the precision of the objects stands in its place.
 """
 
 import numpy as np
 
+from kit.report.objects import beta_of, score_name, thresholds_of
 from kit.report.results import Results
 from kit.scoring.errors import KINDS, NEAR
+from kit.scoring.object_errors import ERRORS
 
 SHOWN = 10  # images that lose most
 WORDS = {
@@ -19,6 +25,14 @@ WORDS = {
     "empty": "something predicted where there is nothing, or nothing where there is something",
     "other": "without a wrong pixel",
 }
+OF_OBJECTS = {
+    "inexact": "inexact outlines: hits at an IoU of 0.5, and not at a higher threshold",
+    "missed": "missed: true objects that no prediction fits",
+    "extra": "extra: predictions that fit no true object",
+    "split": "split: true objects predicted in parts, and these parts",
+    "merged": "merged: true objects predicted as one, and these predictions",
+    "other": "in images whose objects are all hits",
+}
 
 
 def loss_budget(results: Results) -> dict | None:
@@ -27,7 +41,7 @@ def loss_budget(results: Results) -> dict | None:
         return None
     name, losses = image_losses(results)
     lost = float(losses.sum())
-    kinds = {} if results.task == "instances" else _by_kind(losses, results.errors)  # objects are no pixels
+    kinds, words = _kinds(results, losses)
     worst = np.argsort(-losses, kind="stable")[:SHOWN]
     ids = results.images["id"].tolist()
     rows = [
@@ -37,7 +51,7 @@ def loss_budget(results: Results) -> dict | None:
         "of": name,
         "lost": lost,
         "kinds": [
-            {"kind": kind, "words": WORDS[kind], "loss": loss, "share": _share(loss, lost)}
+            {"kind": kind, "words": words[kind], "loss": loss, "share": _share(loss, lost)}
             for kind, loss in sorted(kinds.items(), key=lambda item: -item[1])
             if loss > 0
         ],
@@ -52,15 +66,30 @@ def image_losses(results: Results) -> tuple[str, np.ndarray]:
     if metric is not None and metric.ratio:
         counts = np.asarray(results.counts, float)
         return metric.name, (counts[:, 1] - counts[:, 0]).clip(0) / max(counts[:, 1].sum(), 1e-300)
+    if results.objects is not None:
+        lost = _of_objects(results).sum(axis=1)
+        return score_name(metric), lost / len(lost)
     dice = results.images["dice"].to_numpy(float)
     return "mean Dice over images", np.where(np.isnan(dice), 0, 1 - dice) / max(1, np.count_nonzero(~np.isnan(dice)))
 
 
-def _by_kind(losses: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+def _kinds(results: Results, losses: np.ndarray) -> tuple[dict[str, float], dict[str, str]]:
+    """What is lost by each kind, and the kinds in words."""
+    if results.objects is not None:
+        return _by_kind(losses, ERRORS, _of_objects(results)), OF_OBJECTS
+    return {} if results.task == "instances" else _by_kind(losses, KINDS, results.errors), WORDS
+
+
+def _of_objects(results: Results) -> np.ndarray:
+    """What each image loses of the score of its objects, by each of ERRORS, f64 (n, 5)."""
+    return results.objects.losses(thresholds_of(results.metric), beta_of(results.metric))
+
+
+def _by_kind(losses: np.ndarray, kinds: tuple[str, ...], errors: np.ndarray) -> dict[str, float]:
     """What is lost by each kind; "other" is lost by images without a wrong pixel, as a metric of borders may."""
     wrong = errors.sum(axis=1)
-    shares = errors / np.maximum(wrong, 1)[:, None]
-    found = dict(zip(KINDS, (losses[:, None] * shares).sum(axis=0).tolist(), strict=True))
+    shares = errors / np.where(wrong > 0, wrong, 1)[:, None]
+    found = dict(zip(kinds, (losses[:, None] * shares).sum(axis=0).tolist(), strict=True))
     return found | {"other": float(losses[wrong == 0].sum())}
 
 

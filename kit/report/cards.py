@@ -13,8 +13,9 @@ import numpy as np
 import simplejpeg
 
 from kit.report.display import as_rgb
+from kit.report.object_cards import draw_objects
 from kit.report.results import Results
-from kit.scoring.instances import unmatched
+from kit.report.windows import error_window, resize
 
 BLUE, ORANGE = (64, 170, 255), (255, 150, 20)
 PALE, DARK = (225, 225, 225), (70, 70, 70)  # ignored pixels; a background
@@ -25,8 +26,8 @@ IGNORED = 255
 def card(results: Results, name: str) -> dict[str, str]:
     """Return the drawings of one image as data URIs, by what they show.
 
-    Two classes, and objects: outlines, errors and, at full resolution, the largest error. More, and classes that
-    overlap: truth, prediction, errors.
+    Two classes: outlines, errors and, at full resolution, the largest error. More, and classes that overlap: truth,
+    prediction, errors. Objects: see kit.report.object_cards.
     Raises ValueError naming the image where image, truth and prediction differ in size.
     """
     image, truth, prediction = results.read_image(name), results.read_truth(name), results.read_prediction(name)
@@ -58,7 +59,7 @@ def _draw_two_classes(
 ) -> dict[str, np.ndarray]:
     wrong = (truth != prediction) & (truth != IGNORED)
     missed = wrong & (truth == 1)
-    window = _error_window(wrong if wrong.any() else truth > 0, (size[1], size[0]))
+    window = error_window(wrong if wrong.any() else truth > 0, (size[1], size[0]))
     tinted = image[window].copy()
     for mask, colour in ((missed, BLUE), (wrong & ~missed, ORANGE)):
         tinted[mask[window]] = tinted[mask[window]] * 0.6 + np.array(colour) * 0.4
@@ -84,18 +85,8 @@ def _draw_overlapping(
 def _draw_objects(
     image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int], colours: list[tuple]
 ) -> dict[str, np.ndarray]:
-    """truth, prediction: int32 (H, W), a label an object. An object without a partner is painted whole."""
-    missed, added = unmatched(truth, prediction)
-    wrong = missed | added if (missed | added).any() else (truth > 0) != (prediction > 0)
-    window = _error_window(wrong if wrong.any() else truth > 0, (size[1], size[0]))
-    tinted = image[window].copy()
-    for mask, colour in ((missed, BLUE), (added & ~missed, ORANGE)):
-        tinted[mask[window]] = tinted[mask[window]] * 0.6 + np.array(colour) * 0.4
-    return {
-        "the outlines of truth and prediction": _outlined(image, truth, prediction, size),
-        "its missed and added objects": _error_map(image, np.zeros_like(missed), missed | added, missed, size),
-        "its largest error, enlarged": _outlined(tinted, truth[window], prediction[window], size),
-    }
+    """truth, prediction: int32 (H, W), a label an object."""
+    return draw_objects(image, truth, prediction, size)
 
 
 _DRAW = {"multilabel": _draw_overlapping, "instances": _draw_objects}
@@ -113,24 +104,20 @@ def palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
 
 def _painted(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image at `size` under the colours of its classes, u8 (h, w, 3); a background only darkens it."""
-    drawing, paint = _resize(image, size), colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
+    drawing, paint = resize(image, size), colours[cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)]
     share = np.where((paint == DARK).all(axis=-1), 0.25, 0.6)[..., None]
     return (drawing * (1 - share) + paint * share).astype(np.uint8)
 
 
 def _layered(image: np.ndarray, masks: np.ndarray, colours: list[tuple], size: tuple[int, int]) -> np.ndarray:
     """The image at `size` with each layer of masks, bool (H, W, K), tinted and outlined in its colour, u8 (h, w, 3)."""
-    drawing, layers = _resize(image, size).astype(np.float32), np.moveaxis(masks.view(np.uint8), 2, 0)
+    drawing, layers = resize(image, size).astype(np.float32), np.moveaxis(masks.view(np.uint8), 2, 0)
     for layer, colour in zip(layers, colours, strict=True):
         inside = cv2.resize(np.ascontiguousarray(layer), size, interpolation=cv2.INTER_NEAREST) > 0
         drawing[inside] = drawing[inside] * 0.65 + np.array(colour, np.float32) * 0.35
     for layer, colour in zip(layers, colours, strict=True):
         drawing[_edges(np.ascontiguousarray(layer), size, 2)] = colour
     return drawing.astype(np.uint8)
-
-
-def _resize(image: np.ndarray, size: tuple[int, int], enlarge: int = cv2.INTER_CUBIC) -> np.ndarray:
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[0] < image.shape[1] else enlarge)
 
 
 def _edges(mask: np.ndarray, size: tuple[int, int], thickness: int) -> np.ndarray:
@@ -144,7 +131,7 @@ def _edges(mask: np.ndarray, size: tuple[int, int], thickness: int) -> np.ndarra
 
 def _outlined(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image at `size`, with a thin line of the prediction over a thick one of the truth: both show."""
-    drawing = _resize(image, size)
+    drawing = resize(image, size)
     drawing[_edges(truth, size, 4)] = BLUE
     drawing[_edges(prediction, size, 2)] = ORANGE
     return drawing
@@ -154,32 +141,11 @@ def _error_map(
     image: np.ndarray, ignored: np.ndarray, wrong: np.ndarray, missed: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
     """A dark grey image. A pixel is coloured where any of the pixels behind it is wrong, so that thin errors show."""
-    grey = cv2.cvtColor(_resize(image, size), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(resize(image, size), cv2.COLOR_RGB2GRAY)
     drawing = np.repeat((grey // 3 + 12)[..., None], 3, axis=2)
     for mask, colour in ((ignored, PALE), (wrong & ~missed, ORANGE), (missed, BLUE)):
-        drawing[_resize(mask.astype(np.float32), size, enlarge=cv2.INTER_NEAREST) > 1e-6] = colour
+        drawing[resize(mask.astype(np.float32), size, enlarge=cv2.INTER_NEAREST) > 1e-6] = colour
     return drawing
-
-
-def _error_window(wrong: np.ndarray, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The window with most wrong pixels, of `shape` / 4, or larger where errors fill more than half of that."""
-    for zoom in (4, 2, 1):
-        height, width = (max(1, min(wrong.shape[i], shape[i] // zoom)) for i in (0, 1))
-        sums = cv2.boxFilter(wrong.astype(np.float32), -1, (width, height), normalize=False, anchor=(0, 0))
-        inside = sums[: wrong.shape[0] - height + 1, : wrong.shape[1] - width + 1]
-        top, left = np.unravel_index(inside.argmax(), inside.shape)
-        if inside[top, left] <= height * width / 2:
-            break
-    rows, columns = np.nonzero(wrong[top : top + height, left : left + width])
-    if rows.size:  # the first of equal sums has the errors at its end: bring them to the middle
-        top = _around(top + rows.min(), top + rows.max(), height, wrong.shape[0])
-        left = _around(left + columns.min(), left + columns.max(), width, wrong.shape[1])
-    return slice(top, top + height), slice(left, left + width)
-
-
-def _around(first: int, last: int, side: int, whole: int) -> int:
-    """The start of a span of `side` pixels with `first` to `last` in its middle, inside 0 to `whole`."""
-    return int(np.clip((first + last + 1 - side) // 2, 0, whole - side))
 
 
 def _data_uri(image: np.ndarray) -> str:

@@ -12,7 +12,8 @@ pairs           of all recipes: a, b, difference (b less a), low, high, p, holm,
 shown           {"a", "b"}: the pair that changed and slices are about: of two the pair, of more the best two
 changed         every image: id, group, fold, a, b (its scores), effect: by how much the score of a would rise if this
                 image alone had b's prediction. The largest gain comes first
-slices          kind, name, images, groups, a, b, difference, low, high, p, note
+slices          kind, name, score (of a class: the name of the score of its row; else null, the metric), images, groups,
+                a, b, difference, low, high, p, note
 notes           sentences
 """
 
@@ -22,13 +23,15 @@ import numpy as np
 
 from kit.report.comparing_text import notes, verdict
 from kit.report.slices import slices_of
+from kit.runs.allowed import leak_notes
 from kit.runs.finished import FinishedRun
 from kit.runs.joining import join_runs
 from kit.runs.seeds import are_seeds, seeds_of
 from kit.scoring.compare import Comparison, Pair, compare, compare_all, score_function
-from kit.scoring.metrics import DatasetDice, Metric
+from kit.scoring.metrics import DatasetDice, DatasetIoU, MeanIoU, Metric
 from kit.system.plain import number
 
+SCORES_OF_CLASSES = {DatasetDice: "Dice over all pixels", DatasetIoU: "IoU over all pixels"}
 Recipes = Mapping[str, Sequence[FinishedRun]]  # of one recipe the runs with several seeds
 
 
@@ -67,6 +70,7 @@ def compare_recipes(recipes: Recipes, margin: float = 0.0) -> dict:
     seeds_alone = all(len(own) == 1 for own in recipes.values()) and are_seeds(every)
     other_folds = any(not np.array_equal(run.fold_of, first.fold_of) for run in every)
     facts["notes"] = notes(facts, seeds_alone=seeds_alone, other_folds=other_folds)
+    facts["notes"] += [f"{run.name}: {note}" for run in every for note in leak_notes(run.folder)]
     return {"verdict": verdict(facts), **facts}
 
 
@@ -142,27 +146,38 @@ def _slices(run: FinishedRun, recipes: Sequence[Sequence[FinishedRun]]) -> list[
 def _slice(kind: str, name: str, counts: Sequence[np.ndarray], groups: np.ndarray, metric: Metric) -> dict:
     found: Comparison = compare(*counts, groups.tolist(), metric, flips=False)
     scores = [number(np.mean([_total(metric, one) for one in own])) for own in counts]
-    facts = {"kind": kind, "name": name, "images": len(groups), "groups": found.groups, "a": scores[0], "b": scores[1]}
+    of_class = SCORES_OF_CLASSES[type(metric)] if kind == "class" else None
+    facts = {
+        "kind": kind,
+        "name": name,
+        "score": of_class,
+        "images": len(groups),
+        "groups": found.groups,
+        "a": scores[0],
+        "b": scores[1],
+    }
     ends = {name: getattr(found, name) for name in ("low", "high", "p")}
     return facts | {"difference": number(found.difference)} | ends | {"note": found.note}
 
 
 def _classes(run: FinishedRun, recipes: Sequence[Sequence[FinishedRun]], groups: np.ndarray) -> list[dict]:
-    """Dice of each class over all pixels; [] where there is one foreground."""
+    """IoU of each class over all pixels where the metric is one of IoU, else Dice; [] where there is one foreground."""
     overlaps, names = run.task.overlaps, run.saved.classes
     if len(names) == (1 if overlaps else 2) or run.task.has_objects:
         return []
     skipped = 1 if names[0] == "background" and not overlaps else 0
+    metric = DatasetIoU() if isinstance(run.metric, MeanIoU | DatasetIoU) else DatasetDice()
     matrices = [np.stack([one.scores.matrices for one in own]) for own in recipes]
     return [
-        _slice("class", name, [_of_class(part, k, overlaps) for part in matrices], groups, DatasetDice())
+        _slice("class", name, [_of_class(part, k, overlaps, metric) for part in matrices], groups, metric)
         for k, name in enumerate(names[skipped:], skipped)
     ]
 
 
-def _of_class(matrices: np.ndarray, k: int, overlaps: bool) -> np.ndarray:
-    """The counts (S, n, 2) of Dice of one class: twice the hits, and the sizes of truth and prediction."""
+def _of_class(matrices: np.ndarray, k: int, overlaps: bool, metric: Metric) -> np.ndarray:
+    """The counts (S, n, 2) of IoU or Dice of one class."""
     if overlaps:
         matrices, k = matrices[:, :, k], 1
     hits, true, predicted = matrices[..., k, k], matrices[..., k, :].sum(axis=-1), matrices[..., :, k].sum(axis=-1)
-    return np.stack([2.0 * hits, (true + predicted).astype(float)], axis=-1)
+    both = (hits, true + predicted - hits) if isinstance(metric, DatasetIoU) else (2 * hits, true + predicted)
+    return np.stack(both, axis=-1).astype(float)

@@ -132,6 +132,7 @@ def _slices_text(facts: dict) -> list[str]:
     rows = shown_slices(facts["slices"])
     if not rows:
         return []
+    rows = [row | {"name": f"{row['name']}, {row['score']}" if row["score"] else row["name"]} for row in rows]
     size = max(len(row["name"]) for row in rows)
     lines = [f"{'slice':{size}}  {'images':>6}  {'difference':>10} {'95 % from':>10} {'to':>10}"]
     for row in rows:
@@ -141,11 +142,12 @@ def _slices_text(facts: dict) -> list[str]:
 
 
 def shown_slices(slices: list[dict], most: int = 10) -> list[dict]:
-    """The slices for a table: of more than `most` groups the halves that won and lost most."""
+    """The slices for a table, those with an interval first; of many groups the `most` that won and lost most."""
     groups = sorted((one for one in slices if one["kind"] == "group"), key=lambda one: -(one["difference"] or 0))
     if len(groups) > most:
         groups = groups[: most // 2] + groups[len(groups) - most // 2 :]
-    return [one for one in slices if one["kind"] != "group"] + groups
+    shown = [one for one in slices if one["kind"] != "group"] + groups
+    return sorted(shown, key=lambda one: one["low"] is None)
 
 
 def signed(value: float | None) -> str:

@@ -15,7 +15,7 @@ volumes         {"count", "dice_mean", "iou_mean": {"value", interval}}, over vo
 dataset         {pixel_accuracy, mean_accuracy, mean_iou, frequency_weighted_iou} of the summed matrix, over all
                 classes, the background too; {mean_iou_images}: the mean over images of the same mean IoU
 constant        {"class", "pixel_accuracy", "mean_iou"}: the scores of the commonest class everywhere
-further         {name: score}, the recipe's own
+further         {name: score}, the recipe's own; further_table: see kit.report.further
 folds           {"planned", "finished": [fold]}
 conventions     sentences that say what the numbers mean
 pooled          {score: {"value", interval}}, score in dice_mean (over images), dice_dataset (from the summed
@@ -25,6 +25,16 @@ per_fold        [{"fold", "images", "groups", "metric": as above, the four score
 per_class       [{"class", "name", "share", "iou", "dice", "accuracy"}], share of the truth's pixels
 threshold       {"at", "dice_mean", "dice_dataset": curves, "half", "best", "honest", "warning"}; null for K > 2
 thresholds      [{"name", and the same}] of each class of task multilabel
+outlines        {"measures": {name: {"value", interval}} of boundary_iou, boundary_f1, surface (the normalised surface
+                distance at 2 pixels), means over images; "hd95": {"value", interval, "median", in pixels, "images":
+                with a distance, "one_empty", "both_empty": pairs of image and class}, "per_class": [{"name", the four,
+                "one_empty"}]}; null for slides
+calibration     {"of": "foreground", "class" or "predicted class": what probabilities are of; then foreground below is
+                the share of pixels that are right, "all", "band" around the true outlines: {"error": {"value",
+                interval}, "too_sure": above 0 where the network is right less often than it says, "leans": where it
+                makes the foreground too probable, "bins": [{"probability", "foreground", "share"}]}, "per_class":
+                [{"name", "all", "band"}] of task multilabel}; null where nothing was counted, as of classes that
+                compete on slides; band null for slides
 tuned           of rule.json {"rule", "text": the rule in one line, "metric", "before": {"rule", "score"}, "tuned",
                 "cross_fitted", "gap", "gain": {"value", "low": one-sided 80 % bound, "df", "note"}, "used": whether the
                 CSV obeys it, "why"}; null without one, as each score that rule.json lacks
@@ -40,6 +50,7 @@ budget          {"of", "lost": 1 - score, "kinds": [{"kind", "words", "loss", "s
                 "share"}], "share_of_images"}: what errors and images lose; null for slides and older runs
 doubtful        [{"id", "share", "added", "missed"}]: shares of the image's pixels that the network contradicts with a
                 probability of 0.95 or more
+objects         what became of each object, see kit.report.objects; null where masks are no objects
 seconds, config, versions   as given
 """
 
@@ -48,6 +59,9 @@ import numpy as np
 from kit.report.budget import loss_budget
 from kit.report.conventions import conventions
 from kit.report.doubts import doubtful_images
+from kit.report.further import further_scores
+from kit.report.objects import object_scores
+from kit.report.outlined import calibration_facts, outline_facts
 from kit.report.results import Results
 from kit.report.sliced import sliced_scores
 from kit.report.thresholds import threshold_curve
@@ -73,7 +87,7 @@ def measure(results: Results) -> dict:
         "pooled": {name: found._asdict() for name, found in _intervals(results, every).items()},
         "volumes": volume_scores(results),
         "dataset": _dataset(results), "constant": _constant(results),
-        "further": results.further,
+        **further_scores(results),
         "per_fold": [_fold_row(results, fold) for fold in sorted(set(images["fold"]))],
         "per_class": _per_class(results),
         "threshold": threshold_curve(images, results.levels) if one_curve else None,
@@ -81,7 +95,9 @@ def measure(results: Results) -> dict:
         "tuned": results.tuned,
         "quantiles": {str(q): images["dice"].quantile(q) for q in (0, 0.05, 0.25, 0.5, 0.75, 1)},
         **_examples(results),
+        "outlines": outline_facts(results), "calibration": calibration_facts(results),
         "slices": sliced_scores(results), "budget": loss_budget(results), "doubtful": doubtful_images(results),
+        "objects": object_scores(results),
         "seconds": results.seconds, "config": results.config, "versions": results.versions,
     })  # fmt: skip
     return {"verdict": verdict(found), **found}

@@ -9,11 +9,12 @@ import numpy as np
 
 from kit.data.dataset import has_groups
 from kit.data.regions import has_regions
-from kit.prediction.chosen import read_chosen
+from kit.prediction.chosen import read_chosen, views_of
 from kit.prediction.rule import Rule
 from kit.prediction.saved import scored_folds
 from kit.report import summary, write_report
 from kit.report.results import Results
+from kit.report.run_objects import kinds_of, objects_of
 from kit.report.slides import LONGEST, slide_image, slide_prediction, slide_truth
 from kit.report.thumbnails import Thumbnails, thumbnails_of
 from kit.runs.allowed import leak_notes
@@ -22,23 +23,25 @@ from kit.runs.oof import finished, score_again, scored, scores
 from kit.runs.provenance import merged
 from kit.runs.run import Run
 from kit.runs.submit import test_time
+from kit.runs.truth import Truth
 from kit.scoring.counts import Scores
 from kit.scoring.metrics import Metric
 from kit.system.files import run_lock, write_atomic
 from kit.system.run_folder import read_json
 
-TUNED = ("rule", "metric", "before", "tuned", "cross_fitted", "gap", "gain")  # of rule.json
+TUNED = ("rule", "metric", "before", "tuned", "cross_fitted", "gap", "gain", "components")  # of rule.json
 
 
 def report(
     run: Run,
     metric: Metric | None = None,
-    further: Callable[[Run], dict[str, float]] | None = None,
+    further: Callable[[Run], dict[str, float | dict[str, float]]] | None = None,
     csv_size: tuple[int, int] | None = None,
 ) -> None:
     """Pool the finished folds: oof.csv, report.json, report.html, and a short table on the screen.
 
-    metric: the competition's own; the report leads with it. further: gives scores of the recipe's own, by name.
+    metric: the competition's own; the report leads with it. further: gives scores of the recipe's own, by name; for a
+    table {name of a row: {column: score}} too.
     csv_size: (height, width) of the submitted masks where the competition wants another size than the images'.
     """
     if not run.world.main:
@@ -113,9 +116,14 @@ def results(
         rule=run.rule,
         errors=found.errors,
         touches=found.touches,
+        outlines=found.outlines,
+        band=found.band,
+        confidence=found.confidence,
         thumbnails=drawn and drawn.images,
         brightness=drawn and drawn.brightness_of(found.images["id"]),
         tuned=tuned_facts(run),
+        objects=objects_of(run, found.images["id"].tolist()),
+        kinds=kinds_of(run, found.images["id"].tolist()),
         history={fold: run.history(fold) for fold in folds},
         seconds=_seconds(run, folds),
         folds=run.num_folds,
@@ -140,7 +148,9 @@ def tuned_facts(run: Run) -> dict | None:
     facts = {name: chosen.facts.get(name) for name in TUNED}  # one that was written by hand may hold the rule alone
     facts["before"] = {"rule": None, "score": None} | (facts["before"] or {})
     facts["gain"] = facts["gain"] and {"value": None, "low": None} | facts["gain"]
-    return facts | {"used": chosen.rule is not None, "why": chosen.why, "text": repr(Rule(**facts["rule"]))}
+    views = f" with views {views_of(chosen.facts['views'])}" if "views" in chosen.facts else ""
+    text = f"{Rule(**facts['rule'])!r}{views}"
+    return facts | {"used": chosen.rule is not None, "why": chosen.why, "text": text}
 
 
 def _readers(run: Run) -> dict[str, Callable[[str], np.ndarray]]:
@@ -150,7 +160,7 @@ def _readers(run: Run) -> dict[str, Callable[[str], np.ndarray]]:
         return {f"read_{what}": functools.partial(read, run) for what, read in own.items()}
     return {
         "read_image": run.dataset.read_image,
-        "read_truth": run.dataset.read_mask,
+        "read_truth": Truth(run.folder, run.task).read if run.task.has_objects else run.dataset.read_mask,
         "read_prediction": lambda id: run.store.mask(id, run.dataset.shape(id)),
     }
 

@@ -5,18 +5,17 @@ script is report.js; the page allows no other, by its hash.
 """
 
 import base64
-import hashlib
 import json
 from pathlib import Path
-
-import markupsafe
 
 from kit.report.cards import card, palette
 from kit.report.display import describe
 from kit.report.measure import SCORES, measure
+from kit.report.object_cards import legend
+from kit.report.objects import object_charts
 from kit.report.plots import CHART, charts
 from kit.report.results import Results
-from kit.report.templates import template
+from kit.report.templates import inline_script, template
 from kit.system.files import write_atomic
 
 GALLERY = 6000  # images: about 1.1 kB each in the page
@@ -34,7 +33,7 @@ def write_report(results: Results, run_dir: Path) -> dict:
 
 def page(results: Results, measurements: dict) -> str:
     """Return report.html, with its drawings inside."""
-    headline, drawings, sections, script = _headline(measurements), {}, {}, _script()
+    headline, drawings, sections = _headline(measurements), {}, {}
     for section in ("worst", "worst_by_group", "median"):
         new = [row for row in measurements[section] if row["id"] not in drawings]
         drawings |= {row["id"]: card(results, row["id"]) for row in new}
@@ -48,18 +47,14 @@ def page(results: Results, measurements: dict) -> str:
         sections=sections,
         places={id: place for place, id in enumerate(drawings)},
         drawings=drawings,
-        charts=charts(results, measurements),
+        charts=charts(results, measurements) | object_charts(measurements["objects"]),
         chart=CHART,
         swatches=["#{:02x}{:02x}{:02x}".format(*colour) for colour in palette(results.classes)],
+        lines=legend(),
         thumbnails=_thumbnails(results, measurements),
-        script=markupsafe.Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **inline_script("report.js"),
         display=describe(results.read_image(measurements["worst"][0]["id"]), results.channels),
     )
-
-
-def _script() -> str:
-    return Path(__file__).with_name("report.js").read_text(encoding="utf-8")
 
 
 def _thumbnails(results: Results, measurements: dict) -> list[dict]:
@@ -134,5 +129,6 @@ FILTERS = {
     "duration": _duration,
     "value": _value,
     "threshold": "{:.2f}".format,
+    "pixels": lambda value: "–" if value is None else f"{value:.2f}",
     "percent": lambda share: f"{100 * share:.1f} %",
 }

@@ -7,6 +7,7 @@ import numpy as np
 from kit.report.results import Results
 
 CHART = {"width": 400, "height": 240, "left": 52, "right": 8, "top": 10, "bottom": 34}
+IDEAL = "a calibrated network"  # the diagonal of the diagram of calibration, dashed
 DICE_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
 
 
@@ -17,6 +18,7 @@ def charts(results: Results, measurements: dict) -> dict[str, dict]:
     curves = {label: (threshold["at"], threshold[name]) for label, name in shown.items()}
     return {
         "threshold": line_chart(curves, "threshold", mark=0.5),
+        "calibration": _reliability(measurements["calibration"]),
         "loss": line_chart(_history(results, "loss"), "epoch"),
         "val_dice": line_chart(_history(results, "val_dice"), "epoch"),
         "dice": _sorted_dice(np.sort(results.images["dice"].dropna().to_numpy(float))),
@@ -31,6 +33,21 @@ def _history(results: Results, key: str) -> dict[str, tuple[list, list]]:
         if points:
             lines[f"fold {fold}"] = tuple(zip(*points, strict=True))
     return lines
+
+
+def _reliability(found: dict | None) -> dict:
+    """The share of foreground over the probability, of all pixels and of the band, beside the diagonal."""
+    parts = {"band around the outlines": "band", "all pixels": "all"}
+    parts = {label: (found or {}).get(name) for label, name in parts.items()}
+    bins = {label: part["bins"] for label, part in parts.items() if part and part["bins"][0]["probability"] is not None}
+    lines = {
+        label: tuple([one[axis] for one in own] for axis in ("probability", "foreground"))
+        for label, own in bins.items()
+    }
+    if not lines:
+        return {}
+    ticks = {place / 5: f"{place / 5:g}" for place in range(6)}
+    return line_chart(lines | {IDEAL: ([0, 1], [0, 1])}, "probability", y_ticks=ticks)
 
 
 def _sorted_dice(scores: np.ndarray) -> dict:
@@ -70,6 +87,8 @@ def line_chart(
         {"label": label, "d": "M" + " ".join(f"{across(x)},{up(y)}" for x, y in zip(*line, strict=True)) + "h0"}
         for label, line in lines.items()
     ]
+    for path in paths:
+        path["dashed"] = path["label"] == IDEAL
     return {
         "paths": paths, "x_label": x_label, "mark": None if mark is None else across(mark),
         "x_ticks": [(across(at), label) for at, label in x_ticks.items() if x_range[0] <= at <= x_range[1]],

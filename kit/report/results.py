@@ -13,6 +13,7 @@ from kit.scoring import confusion, overlapping
 from kit.scoring.confusion import foreground_scores
 from kit.scoring.counts import COLUMNS
 from kit.scoring.metrics import Metric, check_counts
+from kit.scoring.object_errors import FoundObjects
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class Results:
     history: for each fold the lines of its metrics.jsonl. seconds: run time of each stage.
     folds: how many are planned. size: (height, width) of the images for the network, None for each image's own.
     drawn: the toolkit drew the data. classes: K names. notes: further conventions, a sentence each.
-    further: the recipe's own scores, by name. channels: names of the images' channels, None where unknown.
+    further: the recipe's own scores, by name; of a row of a table {column: score}.
+    channels: names of the images' channels, None where unknown.
     read_image -> u8, u16 or f32 (H, W, C); read_truth, read_prediction -> masks of the task's kind.
     volumes: {id: volume} of slices, None for single images.
     errors, touches: of kit.scoring.counts.Scores. brightness: f64 (n,), 0..1, of the images as the page shows them.
+    outlines, band, confidence: of kit.scoring.counts.Scores.
     thumbnails: a WebP of each image, by id. They are None where they are unknown.
     task: see kit.data.tasks; None: binary or multiclass by the number of classes. rule: it makes masks of predictions.
+    objects: of task instances, the objects of the images in their order. kinds: what the data set calls the kind of
+        each image. They are None where they are unknown.
     tuned: what rule.json says, and whether the CSV obeys it: see measure; None without one.
     """
 
@@ -41,7 +46,7 @@ class Results:
     drawn: bool
     classes: tuple[str, ...]
     notes: tuple[str, ...]
-    further: dict[str, float]
+    further: dict[str, float | dict[str, float]]
     command: str
     config: dict
     versions: dict
@@ -64,9 +69,14 @@ class Results:
     rule: Rule = Rule()  # noqa: RUF009 (frozen)
     errors: np.ndarray | None = None
     touches: np.ndarray | None = None
+    outlines: np.ndarray | None = None
+    band: np.ndarray | None = None
+    confidence: np.ndarray | None = None
     brightness: np.ndarray | None = None
     thumbnails: Mapping[str, bytes] | None = None
     tuned: dict | None = None
+    objects: FoundObjects | None = None
+    kinds: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError listing everything that does not fit together."""

@@ -6,6 +6,7 @@ from kit.scoring.intervals import interval, interval_of_metric
 
 LEAST = 4  # images of a slice
 FAMILIES = {  # kinds of slices that the page has no table of its own for
+    "kind": "kind of image",
     "area": "foreground's share of the image",
     "border": "foreground at the image's border",
     "brightness": "brightness of the image",
@@ -15,7 +16,7 @@ OF_FOREGROUND = {"area", "border"}
 
 def sliced_scores(results: Results) -> list[dict]:
     """Return the content of "slices" in report.json, see kit.report.measure."""
-    slices = slices_of(results.images, results.touches, results.brightness)
+    slices = slices_of(results.images, results.touches, results.brightness, results.kinds)
     kinds = FAMILIES.keys() - (() if results.has_background else OF_FOREGROUND)
     large = [one for one in slices if one.kind in kinds and len(one.rows) >= LEAST]
     several = {one.kind for one in large if sum(other.kind == one.kind for other in large) > 1}

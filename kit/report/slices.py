@@ -3,6 +3,7 @@
     for one in slices_of(scores.images, scores.touches): one.kind, one.name, one.rows
 
 kind        names
+kind        what the data set calls the kind of image, where it does
 area        the quartiles of the truth's area among images that have any, and images without foreground
 border      whether the truth touches the border of the image
 brightness  the quartiles of the mean of the image as the page shows it
@@ -31,15 +32,20 @@ class Slice(NamedTuple):
 
 
 def slices_of(
-    images: pd.DataFrame, touches: np.ndarray | None = None, brightness: np.ndarray | None = None
+    images: pd.DataFrame,
+    touches: np.ndarray | None = None,
+    brightness: np.ndarray | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> list[Slice]:
     """The slices of n images, as kit.scoring.counts.Scores has them.
 
-    images: columns area, fold and group. touches: bool (n,); brightness: f64 (n,), 0..1; None where they are unknown.
+    images: columns area, fold and group. touches: bool (n,); brightness: f64 (n,), 0..1; kinds: n texts;
+    None where they are unknown.
     A kind is left out where it says nothing: all images are in one slice, or each is in a slice of its own.
     """
     area = images["area"].to_numpy(float)
     named = {
+        "kind": kinds or [],
         "area": _quarters(np.where(area > 0, area, np.nan), AREAS, EMPTY),
         "border": [] if touches is None else ["touches the border" if one else "inside" for one in touches],
         "brightness": [] if brightness is None else _quarters(np.asarray(brightness, float), LIGHTS),
@@ -57,6 +63,7 @@ def _slices(kind: str, names: Sequence[str]) -> list[Slice]:
         return []
     order = {"area": (EMPTY, *AREAS), "brightness": LIGHTS}.get(kind, ())
     found = sorted(places, key=lambda name: [name.startswith(one) for one in order].index(True)) if order else places
+    found = sorted(places) if kind == "kind" else found
     return [Slice(kind, name, np.array(places[name])) for name in found]
 
 

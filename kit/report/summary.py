@@ -14,7 +14,7 @@ def summary(measurements: dict) -> str:
     title = f"{m['title']}: out-of-fold scores" + (" on DRAWN data, not a competition's" if m["drawn"] else "")
     counts = f"{counted(m['images'], 'image')}, {counted(m['groups'], 'group')}, tta {m['tta']}"
     lines = [title, f"{len(folds['finished'])} of {folds['planned']} folds, {counts}", *_metric(m), ""]
-    lines += [*_table(m), *_volumes(m), "", *_further(m), *_threshold(m), *_tuned(m)]
+    lines += [*_table(m), *_volumes(m), *_objects(m), "", *_further(m), *_threshold(m), *_tuned(m)]
     worst = m["worst"][0]
     own = f"metric {_rounded(worst['metric'])}, " if worst["metric"] not in (None, worst["dice"]) else ""
     return "\n".join([*lines, "", f"worst image: {worst['id'][:36]} ({own}Dice {_rounded(worst['dice'])})"])
@@ -64,6 +64,18 @@ def _volumes(m: dict) -> list[str]:
         lines.append(f"{label:4} {_rounded(score['value'])}{bounds}")
     notes = dict.fromkeys(volumes[name]["note"] for name in ("dice_mean", "iou_mean"))
     return [*lines, *(line for note in notes for line in _note(note, " over volumes"))]
+
+
+def _objects(m: dict) -> list[str]:
+    """What became of the objects at an IoU of 0.5."""
+    found = m["objects"]
+    if found is None:
+        return []
+    scores = ", ".join(f"{name} {_rounded(found[name]['value'])}" for name in ("precision", "recall", "f1"))
+    truth, extra = found["truth"], found["prediction"]["extra"]
+    kinds = ", ".join(f"{truth[kind]} {kind}" for kind in ("hit", "missed", "split", "merged"))
+    text = f"{counted(truth['objects'], 'true object')}: {kinds}; {counted(extra, 'extra prediction')}"
+    return ["", f"objects at IoU 0.5: {scores.replace('f1', 'F1')}", *textwrap.wrap(text, WIDTH)]
 
 
 def _note(note: str, of: str = "") -> list[str]:

@@ -17,10 +17,13 @@ doctor.py      labels that held-out predictions contradict
 truth.py       the true masks of the held-out images, kept in the run folder
 finished.py    read_run: a finished run read from its folder alone; joining.py joins several image by image
 seeds.py       which finished runs are seeds of one recipe
-tuning.py      python -m kit tune: the rule of a finished run (candidates.py counts, tried.py says what is tried)
+tuning.py      python -m kit tune: the rule of a finished run (candidates.py counts, tried.py says what is tried);
+               with views too: view_stores.py predicts, seen.py counts
+soup.py        python -m kit soup: averages of the weights of several epochs as a run of its own (averages.py)
 blend.py       python -m kit blend: a blend of finished runs (blend_pool.py), and its CSV (blend_submit.py)
 saving.py      predictor.json: what prediction needs without the data
-predict.py     python -m kit predict: images of any folder by a run folder alone (passes.py, workers.py, outputs.py)
+predict.py     python -m kit predict: images of any folder by run folders alone (passes.py, workers.py, outputs.py)
+together.py    the networks of a run, or of the runs of a blend
 provenance.py  where a number comes from: command, versions, commit, hardware
 changes.py     what changed since a run folder began: images, masks, kit itself; for the message that refuses it
 """

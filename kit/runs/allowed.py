@@ -57,6 +57,18 @@ def keep_reason(folder: Path, reason: str, leaks: Sequence[str]) -> Path:
     return _write(folder, {"of": kept.get("of"), "allowed": reason.strip(), "leaks": found, "covers": found})
 
 
+def keep_leaks(folder: Path, leaks: Sequence[str]) -> None:
+    """Remember in `folder` what an audit of its folds found, also that it found nothing. An earlier reason stays.
+
+    leaks: a line each. The report, a comparison and the ledger then say that the run leaks.
+    """
+    kept = {"of": None, "allowed": None, "leaks": [], "covers": []}
+    with contextlib.suppress(ValueError):
+        kept |= _read(folder)
+    if kept["leaks"] != list(leaks):
+        _write(folder, kept | {"of": None, "leaks": list(leaks)})
+
+
 def check_reason(reason: str) -> None:
     """Raise ValueError for an empty reason."""
     if not reason.strip():
@@ -64,17 +76,17 @@ def check_reason(reason: str) -> None:
 
 
 def leak_notes(folder: Path) -> list[str]:
-    """A sentence for the report where leaks were allowed."""
+    """A sentence for the report where an audit found leaks, allowed or not."""
     kept = _read(folder)
-    if not kept.get("leaks") or not _is_allowed(kept):
+    if not kept.get("leaks"):
         return []
-    reason, leaks = kept["allowed"].rstrip("."), kept["leaks"]
+    leaks = kept["leaks"]
     more = f"; and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
     shown = "; ".join(leaks[:SHOWN]) + more
-    return [
-        f"The audit found {counted(len(leaks), 'leak')}, so the scores may be too high. They were allowed. The reason "
-        f"given: {reason}. Found: {shown}."
-    ]
+    said = "Nobody has given a reason to allow them."
+    if _is_allowed(kept):
+        said = f"They were allowed. The reason given: {kept['allowed'].rstrip('.')}."
+    return [f"The audit found {counted(len(leaks), 'leak')}, so the scores may be too high. {said} Found: {shown}."]
 
 
 def _is_allowed(kept: dict) -> bool:

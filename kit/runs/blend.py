@@ -15,6 +15,7 @@ import numpy as np
 
 from kit.prediction.chosen import read_chosen
 from kit.prediction.rule import Rule
+from kit.prediction.saved_blend import FORMAT
 from kit.runs.blend_pool import Progress, common_rule, is_competing, moved_rule, own_shifts, pool_of
 from kit.runs.finished import FinishedRun, read_run
 from kit.runs.joining import join_runs
@@ -64,6 +65,7 @@ class RunsBlend:
         """All of it as plain values, for a JSON file."""
         first, found = self.joined[0], self.found
         return plain({
+            "format": FORMAT,
             "metric": first.metric.name,
             "images": len(first.ids),
             "groups": len(set(first.groups)),
@@ -71,6 +73,7 @@ class RunsBlend:
             "runs": [
                 {
                     "name": run.name, "folder": str(run.folder), "key": joined.key, "folds": list(joined.folds),
+                    "networks": list(run.folds),
                     "score": _interval(score), "seconds": cost.seconds, "test_images": cost.images,
                     "timed_by": cost.source,
                 }
@@ -104,6 +107,7 @@ class RunsBlend:
             "weights": next(iter(parts.values())) if shared else parts,
             "whole_weights": [list(own) for own in mix.weights],
             "threshold": None if is_competing(self.joined[0]) else rule.threshold,
+            "rule": rule.facts,
         }
 
 

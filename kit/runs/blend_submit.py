@@ -1,6 +1,5 @@
 """The submission of a blend, from the test predictions that its runs have kept."""
 
-import math
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kit.data.resize import single_threaded_cv2
-from kit.prediction.blended import blended
+from kit.prediction.blended import blended, weights_of_networks
 from kit.prediction.rule import Rule
 from kit.prediction.slides import mean_of_levels
 from kit.prediction.store import Store
@@ -28,6 +27,8 @@ from kit.system.threads import ordered_map
 def lacking_tests(run: FinishedRun) -> str:
     """Why the kept test predictions of a run cannot be used, and what to do; "" where they are all there."""
     keep = "Run its recipe again with Submission(…, keep_test=True); finished folds are not trained again"
+    if (run.folder / "soup.json").is_file():
+        keep = "Make its averages again with the test images at hand (python -m kit soup)"
     if run.dialect is None:
         return f"{run.folder} has no competition, so there is no CSV to write: only the weights are kept"
     lost = [fold for fold in run.folds if run.tests(fold) is None]
@@ -89,9 +90,8 @@ class _Rows:
     def __init__(self, members: Sequence[FinishedRun], mix: Mix, rule: Rule) -> None:
         self.sizes, self.dialect, self.rule = members[0].test_sizes, members[0].dialect, rule
         self.stores: list[Store] = [run.tests(fold) for run in members for fold in run.folds]
-        common = math.lcm(*(len(run.folds) for run in members))
-        shares = [(r, common // len(run.folds)) for r, run in zip(mix.members, members, strict=True) for _ in run.folds]
-        self.weights = np.array([[own[r] * share for r, share in shares] for own in mix.weights])
+        own = np.array(mix.weights)[:, list(mix.members)]
+        self.weights = weights_of_networks(own, [len(run.folds) for run in members])
         self.is_alone = len(members) == 1
         self.encode = RowsOf(self.dialect, rule)
 

@@ -35,7 +35,8 @@ class FinishedRun:
     """The finished folds of a run.
 
     saved: predictor.json. metric: the competition's own; without one mean Dice, over images, and over classes where
-    there are several. scores: of all held-out images, fold by fold; its counts are the metric's.
+    there are several. scores: of all held-out images, fold by fold; its counts are the metric's. levels_in: the folder
+    of the levels.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class FinishedRun:
     metric: Metric
     folds: tuple[int, ...]
     scores: Scores
+    levels_in: str = "oof"
 
     @property
     def name(self) -> str:
@@ -102,7 +104,7 @@ class FinishedRun:
 
     def levels(self, id: str) -> np.ndarray | SlideLevels:
         """The out-of-fold levels of an image: u8 (K, h, w); of a slide in bands."""
-        return self._store(self.folder / "oof").read(id)
+        return self._store(self.folder / self.levels_in).read(id)
 
     def truth(self, id: str) -> np.ndarray:
         """The mask of a held-out image at its own size, of the task's kind; of a slide a RunMask.

@@ -12,7 +12,7 @@ by one network.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kit.prediction.views import TTA
 
@@ -29,13 +29,64 @@ class Pass:
     @property
     def cost(self) -> float:
         """What it costs, in forward passes at the network's own size."""
-        return self.networks * len(self.tta.views) * sum(scale**2 for scale in self.tta.scales)
+        return self.networks * self.tta.cost
+
+    @property
+    def parts(self) -> tuple["Pass"]:
+        """Itself: a run has one part."""
+        return (self,)
 
     def __str__(self) -> str:
         count = len(self.tta.views)
         views = f"{count} views" if count > 1 else "one view"
         scales = f" at {len(self.tta.scales)} scales" if len(self.tta.scales) > 1 else ""
         return f"{self.networks} network{'s' * (self.networks > 1)} with {views}{scales}"
+
+
+@dataclass(frozen=True)
+class BlendPass:
+    """The passes of the runs of a blend at one image. parts: of each run; None: it takes no part yet.
+
+    units: what one network of each run costs with one view.
+    """
+
+    parts: tuple[Pass | None, ...]
+    units: tuple[float, ...]
+
+    @property
+    def cost(self) -> float:
+        """What it costs, in the unit of `units`."""
+        return sum(unit * part.cost for part, unit in zip(self.parts, self.units, strict=True) if part)
+
+    def __str__(self) -> str:
+        own = [part for part in self.parts if part]
+        networks, views = sum(part.networks for part in own), {str(replace(part, networks=1)) for part in own}
+        each = views.pop().partition(" with ")[2] if len(views) == 1 else "the views of each"
+        runs = f"{len(own)} run{'s' * (len(own) > 1)}"
+        return f"{networks} network{'s' * (networks > 1)} of {runs} with {each}"
+
+
+def blend_ladder(
+    networks: Sequence[int], ttas: Sequence[TTA], weights: Sequence[float], costs: Sequence[float]
+) -> list[BlendPass]:
+    """The passes of a blend, BlendPass, each dearer than the one before; the last is the whole.
+
+    networks, ttas, weights: of each run. costs: of one of its networks with all views. One network of each run comes
+    before a second one of any, in the order of their weights: runs differ more from each other than folds do.
+    """
+    order = sorted(range(len(networks)), key=lambda r: -weights[r])
+    units = tuple(cost / Pass(1, tta).cost for cost, tta in zip(costs, ttas, strict=True))
+    parts: list[Pass | None] = [None] * len(networks)
+    found = []
+    for depth in range(max(networks)):
+        for r in order:
+            if depth < networks[r]:
+                parts[r] = Pass(depth + 1, ladder(1, ttas[r])[0].tta)
+                found.append(BlendPass(tuple(parts), units))
+    rest = [ladder(count, tta)[count - 1 :] for count, tta in zip(networks, ttas, strict=True)]
+    for step in range(max(map(len, rest))):
+        found.append(BlendPass(tuple(own[min(step, len(own) - 1)] for own in rest), units))
+    return list(dict.fromkeys(found))
 
 
 def ladder(networks: int, tta: TTA) -> list[Pass]:
@@ -78,7 +129,7 @@ class Costs:
         self._seen: dict[float, list[float]] = {}  # by the cost of a pass: weight, seconds, how often
         self.latest = 0.0  # seconds per weight of the last images
 
-    def add(self, one: Pass, weight: float, seconds: float) -> None:
+    def add(self, one: Pass | BlendPass, weight: float, seconds: float) -> None:
         """Images of this weight took so long. The first ones of a pass, which warm up, count until others come."""
         seen = self._seen.setdefault(one.cost, [0.0, 0.0, 0])
         if seen[2] == 1:
@@ -86,7 +137,7 @@ class Costs:
         seen[:] = seen[0] + weight, seen[1] + seconds, seen[2] + 1
         self.latest = seconds / weight if weight > 0 else 0.0
 
-    def estimate(self, one: Pass, weight: float) -> float:
+    def estimate(self, one: Pass | BlendPass, weight: float) -> float:
         """Seconds that images of this weight will take; 0 before the first image.
 
         A pass that did not run yet is estimated by the one of the nearest cost, as if networks alone took time.
@@ -103,7 +154,7 @@ class Timing:
     """What the passes over some images go by. weights: of the images, by id. say: prints a line."""
 
     weights: Mapping[str, float]
-    steps: Sequence[Pass]
+    steps: Sequence[Pass | BlendPass]
     budget: Budget
     say: Callable[[str], None]
     costs: Costs = field(default_factory=Costs)
@@ -154,7 +205,7 @@ class Share:
         return len(self.ids) - self._at
 
     @property
-    def now(self) -> Pass:
+    def now(self) -> Pass | BlendPass:
         """The pass that the next images get."""
         return self.timing.steps[self.step]
 

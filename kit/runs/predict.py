@@ -1,7 +1,8 @@
-"""Prediction anywhere: a run folder and images, without the training data; the work behind `python -m kit predict`.
+"""Prediction anywhere: run folders and images, without the training data; the work behind `python -m kit predict`.
 
 passes.py    how the time is used
 outputs.py   the CSV, or masks as files
+together.py  the networks of a run, or of the runs of a blend
 workers.py   the passes over a share of the images on one device; several devices work side by side
 """
 
@@ -17,6 +18,7 @@ from kit.datasets.names import nfc
 from kit.datasets.slides_alone import SlidesAlone
 from kit.prediction.chosen import describe_chosen, read_chosen
 from kit.prediction.saved import SavedRun, read_ruled, scored_folds, wanted_folds
+from kit.prediction.saved_blend import Member, SavedBlend, is_blend, read_blend
 from kit.runs.outputs import MasksIn, SlideMasksIn, Table
 from kit.runs.passes import Budget
 from kit.runs.submit import RowsOf
@@ -32,7 +34,8 @@ CHECK = 20  # times what writing the CSV takes: to write it once more, and to lo
 class Request:
     """What is to be predicted.
 
-    run: the run folder. images: a folder or zip. out: the CSV, or the folder of masks where the run has no competition.
+    run: the run folder, or the JSON of a blend. images: a folder or zip.
+    out: the CSV, or the folder of masks where the run has no competition.
     sample: the sample submission; its keys, all of them, in its order. seconds: the time limit, counted from `started`
     on time.monotonic's clock; None for none. folds, views: "all" and None are the run's own.
     on_bad_image: "empty" gives an image that cannot be read an empty mask and counts it; "stop" ends with an error.
@@ -68,13 +71,15 @@ def predict(request: Request) -> Result:
     folder, the images or the sample cannot be used; a bad image raises ValueError with on_bad_image="stop" alone.
     """
     budget = Budget(request.seconds, request.started or time.monotonic())
-    saved = read_ruled(request.run)
-    folds = wanted_folds(request.run, request.folds, saved)
-    images = _opened(request.images, saved)
+    blend = read_blend(request.run).of_folds(request.folds) if is_blend(request.run) else None
+    saved = blend.saved if blend else read_ruled(request.run)
+    members = blend.members if blend else (Member(request.run, tuple(wanted_folds(request.run, request.folds, saved))),)
+    opened = _opened_by_each(request.images, blend.runs if blend else [saved])
+    images = opened[0]
     ids = _wanted_ids(request, saved, images)
-    for line in _notes(request, saved, images):
+    for line in _notes(request, blend or saved, images):
         print(f"note: {line}", flush=True)
-    there = {nfc(id) for id in images.ids}
+    there = set.intersection(*({nfc(id) for id in one.ids} for one in opened))
     todo = [id for id in ids if nfc(id) in there]
     if not todo:
         raise ValueError(f"{request.images} holds no image that is asked for: {', '.join(ids[:5]) or 'it is empty'}")
@@ -84,7 +89,8 @@ def predict(request: Request) -> Result:
         table.write()
     least = _least_reserve(request, budget)
     budget.reserve = least
-    job = Job(request.run, folds, request.views, todo, images, take, request.on_bad_image == "stop")
+    stop, mixing = request.on_bad_image == "stop", blend.mixing if blend else None
+    job = Job(members, request.views, todo, opened, take, stop, mixing)
     result = Result(
         len(ids), {id: f"{id} has no image in {request.images}" for id in ids if nfc(id) not in there}, 0, []
     )
@@ -96,6 +102,16 @@ def predict(request: Request) -> Result:
         _fill_in(take, [id for id in ids if id not in reached], images)
     result.late = len(todo) - len(reached) - sum(id in result.problems for id in todo)
     return _finish(request, table, images, result)
+
+
+def _opened_by_each(folder: Path, runs: Sequence[SavedRun]) -> list[Dataset]:
+    """The images as each run reads them: one data set for all that read them alike."""
+    found: dict[str, Dataset] = {}
+    keys = [repr((run.channels, run.dtype, run.images, run.scale)) for run in runs]
+    for key, run in zip(keys, runs, strict=True):
+        if key not in found:
+            found[key] = _opened(folder, run)
+    return [found[key] for key in keys]
 
 
 def _opened(folder: Path, saved: SavedRun) -> Dataset:
@@ -166,14 +182,19 @@ def _wanted_ids(request: Request, saved: SavedRun, images: Dataset) -> list[str]
     return [*(id for id in saved.ids if id in there), *sorted(there.keys() - {*saved.ids})]
 
 
-def _notes(request: Request, saved: SavedRun, images: Dataset) -> Iterator[str]:
-    if line := describe_chosen(request.run, read_chosen(request.run, lambda: scored_folds(request.run, saved))):
+def _notes(request: Request, found: SavedRun | SavedBlend, images: Dataset) -> Iterator[str]:
+    saved = found.saved if isinstance(found, SavedBlend) else found
+    if isinstance(found, SavedBlend):
+        networks = [f"{one.name} ({counted(len(one.folds), 'network')})" for one in found.members]
+        yield f"a blend of {', '.join(networks)}; rule: {found.rule}"
+    elif line := describe_chosen(request.run, read_chosen(request.run, lambda: scored_folds(request.run, saved))):
         yield line.removeprefix("note: ")
     yield from describe_left_out(images, request.images)
-    if saved.reads != "files":
+    runs = found.runs if isinstance(found, SavedBlend) else [saved]
+    for reads in dict.fromkeys(run.reads for run in runs if run.reads != "files"):
         own = "Predictor.load(…).predict(image)" if saved.scale is None else "predict_slide(Predictor.load(…), regions)"
         yield (
-            f"the run's data set reads images by code of its own ({saved.reads}.read_image). Here files are decoded as "
+            f"the run's data set reads images by code of its own ({reads}.read_image). Here files are decoded as "
             f"they are. Where that code does more than decode, call {own} instead"
         )
     if saved.dialect is None and request.sample is not None:

@@ -6,8 +6,10 @@ runs/<run>/folds.csv              id,group,fold; frozen when the first fold begi
 runs/<run>/settings.json          plan, optimizer and loss, the same for all folds
 runs/<run>/fold<k>/origin.json    the recipe, command and versions with which training began
 runs/<run>/fold<k>/finished.json  written last: fold k is trained, predicted and scored
+runs/<run>/fold<k>/kept/          the weights of the last epochs, where the plan keeps them
 runs/<run>/full<seed>/            a network trained on all data: see full.py
 runs/<run>/oof/, test/            predictions; oof.csv, report.html: over the finished folds
+runs/<run>/views/                 out-of-fold predictions by other views, where views were tuned
 runs/<run>/written/               with which tuned rule each CSV was written
 """
 

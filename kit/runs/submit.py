@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -77,28 +77,33 @@ def submit(
     asked = competition.fingerprint(tests)
     chosen = run.world.agree(lambda: read_chosen(run.folder, lambda: scored_folds(run.folder)))
     rule = chosen.rule if chosen else None
-    parts = run.world.agree(lambda: _rows_folder(run, asked, folds, rule))
+    seen = replace(run, tta=chosen.tta) if chosen and chosen.tta else run
+    parts = run.world.agree(lambda: _rows_folder(seen, asked, folds, rule))
     rows_of = RowsOf(competition.dialect, rule or run.rule, tuned=rule is not None)
-    predictions = TestPredictions(run, competition, tests, folds, network, submission.keep_test)
+    predictions = TestPredictions(seen, competition, tests, folds, network, submission.keep_test)
+    own = replace(predictions, run=run)  # by the recipe's views: what is kept for blends and pseudo-labels
     path = submission.folder / _csv_name(run, folds)
     with _alone(run, parts):
         left = run.world.agree(lambda: _left(predictions, parts, competition.test_ids))
         passes = run.world.agree(lambda: predictions.passes(left))
         with RowParts(parts, run.world.rank) as kept:
-            own = _predict_rows(predictions, run.world.share(left), kept, rows_of)
-        unreadable = run.world.gather(own)  # once all rows are there
+            problems = _predict_rows(predictions, run.world.share(left), kept, rows_of)
+        unreadable = run.world.gather(problems)  # once all rows are there
+        seconds = round(time.perf_counter() - started, 2)
+        if seen is not run:
+            own.fill(run.world.share(run.world.agree(lambda: own.lacking(competition.test_ids))))
+            run.world.wait()
         if run.world.main:
             _report_unreadable(unreadable, submission.on_bad_image)
             if passes and fold != "full":  # else all was predicted by an earlier command, and timed there
-                facts = {"seconds": round(time.perf_counter() - started, 2), "images": len(left)}
-                write_atomic(run.folder / "test.json", json.dumps({**facts, "networks": passes / len(left)}))
+                _keep_time(run, seconds, len(left), passes * (seen.tta.cost / run.tta.cost))
             _write(path, parts, competition, unreadable)
-            predictions.name_stores()
-            write_atomic(run.folder / f"written/{path.name}.json", json.dumps({"tuned": rule and rule.facts}))
+            own.name_stores()
+            write_atomic(run.folder / f"written/{path.name}.json", json.dumps({"tuned": chosen and chosen.named}))
             if submission.keep_test:
                 predictions.write_sizes(unreadable)
             predictions.forget_older()
-            _forget_rows(run, asked, parts, rule)
+            _forget_rows(run, seen, asked, parts, rule)
     run.world.wait()
     if not run.world.main:
         return None
@@ -110,6 +115,12 @@ def submit(
     if fold == "full":
         write_expectation(run, competition.metric, path, folds)
     return path
+
+
+def _keep_time(run: Run, seconds: float, images: int, passes: float) -> None:
+    """Note how long the test images took. passes: of a network over an image, in those with the recipe's own views."""
+    facts = {"seconds": seconds, "images": images, "networks": passes / images}
+    write_atomic(run.folder / "test.json", json.dumps(facts))
 
 
 def _rows_folder(run: Run, asked: str, folds: Sequence[Fold], rule: Rule | None) -> Path:
@@ -270,14 +281,14 @@ def _csv_name(run: Run, folds: Sequence[Fold]) -> str:
     return f"{csv_stem(run.folder, run.name, run.dataset.drawn)}{which}{'_drawn' if run.dataset.drawn else ''}.csv"
 
 
-def _forget_rows(run: Run, asked: str, keep: Path, rule: Rule | None) -> None:
+def _forget_rows(run: Run, seen: Run, asked: str, keep: Path, rule: Rule | None) -> None:
     """Remove rows that were written to a CSV, or that no ensemble of now can use: 1 GB each for all of Carvana.
 
-    Those of another fold's submission in progress stay, also after a kill.
+    Those of another fold's submission in progress stay, also after a kill. seen: the run with the views in use.
     """
     done = up_to_date(run)
     ensembles = (done, *([fold] for fold in done), *filter(None, [finished_full(run)]))
-    in_use = {_rows_folder(run, asked, folds, rule) for folds in ensembles}
+    in_use = {_rows_folder(seen, asked, folds, rule) for folds in ensembles}
     for folder in run.folder.joinpath("test").iterdir():
         if not folder.is_dir() or folder == keep or folder.name.startswith(("fold", "full")):
             continue

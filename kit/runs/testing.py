@@ -62,6 +62,11 @@ class TestPredictions:
         lacking = {id for fold in self.folds for id in self.store(fold).missing(ids)} if self.keep else set()
         return [id for id in ids if id in lacking]
 
+    def fill(self, ids: Sequence[str]) -> None:
+        """Predict and keep what is lacking of `ids`, where predictions are kept; unreadable images are left out."""
+        if self.keep:
+            self._fill_stores(ids)
+
     def passes(self, ids: Sequence[str]) -> int:
         """How many predictions of one network of one image `ids` still need."""
         return sum(len(self.store(fold).missing(ids)) if self.keep else len(ids) for fold in self.folds)

@@ -54,6 +54,7 @@ class Plan:
     image, int32 (h, w), at the size of the crop: kit.data.border_target, kit.data.object_labels, or any function. None:
     the mask, of task instances where an object is.
     crops: how often an epoch takes each image, each time augmented anew: for small crops of large images.
+    keep: epochs at the end of training whose weights are kept, in fold<k>/kept/, for kit.runs.soup; a file each.
     """
 
     epochs: int
@@ -68,6 +69,7 @@ class Plan:
     weights: np.ndarray | None = None
     target: Callable[[np.ndarray], np.ndarray] | None = None
     crops: int = 1
+    keep: int = 0
 
 
 def fit_fold(
@@ -105,7 +107,14 @@ def _fit_fold(
     run.world.agree(lambda: _keep_settings(run, fold, {**facts, **begun_with, "network": network_text(model)}))
     state = new_fold_state(run, fold, model, optimizer, plan.ema_decay, facts)
     settings = Settings(
-        plan.epochs, run.world, run.dtype, plan.schedule, run.frame.normalise, seed=run.seed, clip=plan.clip
+        plan.epochs,
+        run.world,
+        run.dtype,
+        plan.schedule,
+        run.frame.normalise,
+        seed=run.seed,
+        clip=plan.clip,
+        keep=plan.keep,
     )
     evaluate = _no_scores if is_full(fold) else evaluator(run, fold, plan)
     fit(state, train_loader(run, fold, plan), loss_of, evaluate, settings, run.fold_folder(fold))
@@ -120,7 +129,7 @@ def _settings_of(plan: Plan, optimizer: torch.optim.Optimizer, loss_of: LossOf) 
     """What a checkpoint must have been trained with to be resumed."""
     facts = {**settings_of("plan", plan), **optimizer_settings(optimizer), "loss": text_of(loss_of)}
     unused = {f"plan.{name}" for name, default in LATER.items() if getattr(plan, name) is default}
-    left_out = {"plan.cache", *unused}  # as before there were any
+    left_out = {"plan.cache", "plan.keep", *unused}  # as before there were any
     return {name: text for name, text in facts.items() if name not in left_out}
 
 

@@ -4,7 +4,7 @@
     write_tuned(tuned)                      runs/mine/rule.json
 
 candidates.py counts, tried.py says which rules are tried, kit.scoring.tune searches, and kit.prediction.chosen reads
-rule.json where it is applied.
+rule.json where it is applied. Where views are tuned too, view_stores.py predicts and seen.py counts.
 """
 
 import json
@@ -13,12 +13,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kit.prediction.chosen import FILE, FORMAT, chosen_on
+from kit.prediction.chosen import FILE, VIEWS_SINCE, chosen_on, views_facts
 from kit.prediction.rule import Rule
-from kit.runs.candidates import Candidates, candidates
+from kit.prediction.views import TTA
+from kit.runs.candidates import Candidates
 from kit.runs.finished import FinishedRun
+from kit.runs.seen import Seen, SeenCandidates, lifted
 from kit.runs.tried import OF_BORDERS, OF_DETECTED, PARTS, Grid, alike, axes_of
-from kit.scoring.crossfit import ONE_SIDED, CrossFit
+from kit.scoring.crossfit import ONE_SIDED, CrossFit, score_of
 from kit.scoring.tune import tune
 from kit.system.files import counted, write_atomic
 from kit.system.plain import number
@@ -27,9 +29,36 @@ SAMPLED = 50  # images whose sizes are looked at
 
 
 @dataclass(frozen=True)
+class Views:
+    """What was found of views. own: the run's. picks: of each fold. scores: with the run's own rule, on all images.
+
+    pairs: how many pairs of a rule and views were counted.
+    """
+
+    own: TTA
+    best: TTA
+    picks: dict[int, TTA]
+    scores: dict[TTA, float]
+    pairs: int
+
+    @property
+    def facts(self) -> dict:
+        """For rule.json: the best views, where they are not the run's own, and what was tried."""
+        about = {
+            "run": str(self.own),
+            "best": str(self.best),
+            "times": round(self.best.cost / self.own.cost, 3),
+            "tried": {str(tta): number(score) for tta, score in self.scores.items()},
+            "picks": {str(fold): str(tta) for fold, tta in self.picks.items()},
+        }
+        return {**({"views": views_facts(self.best)} if self.best != self.own else {}), "views_tried": about}
+
+
+@dataclass(frozen=True)
 class Tuned:
     """What tuning found. used: whether the rule is to be used; why: a sentence or two. parts: that were tuned.
 
+    views: what was found of them; None where they were not tuned.
     components: of a rule with borders, the same search without seeds: the connected components of the same levels.
     """
 
@@ -41,6 +70,7 @@ class Tuned:
     parts: tuple[str, ...]
     candidates: Candidates
     seconds: float
+    views: Views | None = None
     components: CrossFit | None = None
 
     @property
@@ -48,8 +78,9 @@ class Tuned:
         """The content of rule.json; scores are of the run's metric, null where there is none, or one fold alone."""
         found, gain = self.found, self.found.gain
         bound = {name: number(getattr(gain, name)) for name in ("value", "low", "df")} if gain else None
+        views = self.views.facts if self.views else {}
         return {
-            "format": FORMAT,
+            "format": VIEWS_SINCE if "views" in views else 1,
             "rule": found.best.facts,
             "used": self.used,
             "why": self.why,
@@ -66,18 +97,20 @@ class Tuned:
             "groups": len(set(self.run.groups)),
             "folds": list(self.run.folds),
             "parts": list(self.parts),
-            "tried": self.candidates.tried,
+            "tried": self.views.pairs if self.views else self.candidates.tried,
             "seconds": round(self.seconds, 2),
             **({"components": _facts_of(self.components)} if self.components else {}),
+            **views,
         }
 
 
-def tune_run(run: FinishedRun, parts: Sequence[str] | None = None) -> Tuned:
+def tune_run(run: FinishedRun, parts: Sequence[str] | None = None, ttas: Sequence[TTA] = ()) -> Tuned:
     """Search the best rule of a run, cross-fitted: the whole search is repeated on the other folds of each fold.
 
     parts: of PARTS, those that may differ from the run's own rule; None: all of them, of a rule with borders those of
     OF_BORDERS, of detected objects those of OF_DETECTED. With borders the connected components of the same levels are
-    tuned too, to be compared with.
+    tuned too, to be compared with. ttas: views, whose predictions are there (see kit.runs.view_stores), that may be
+    chosen in place of the run's own.
     Raises FileNotFoundError where the run lacks true masks, ValueError for a part that is not known and where masks do
     not give the run's scores.
     """
@@ -85,20 +118,38 @@ def tune_run(run: FinishedRun, parts: Sequence[str] | None = None) -> Tuned:
     parts = parts or (OF_BORDERS if border else OF_DETECTED if run.rule.detected else PARTS)
     axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
     run.check_truth()
-    counts_of = candidates(run)
+    counts_of = SeenCandidates(run, ttas)
     grid = Grid.of(_pixels(run), counts_of.is_fast, border or run.rule.detected)
     axes = axes_of(run.task, grid, parts, run.has_slides, counts_of.is_fast)
-    found = tune(run.rule, axes, counts_of, run.fold_of, run.groups, run.metric)
-    plain = replace(run.rule, seed=None)
-    components = tune(plain, axes, counts_of, run.fold_of, run.groups, run.metric) if border else None
+    each = [*([counts_of.views_axis] if ttas else []), *map(lifted, axes)]
 
-    def same(one: Rule, other: Rule) -> bool:
-        return alike(one, other, grid)
+    def search(rule: Rule) -> CrossFit:
+        return tune(Seen(rule, run.saved.tta), each, counts_of, run.fold_of, run.groups, run.metric)
+
+    found = search(run.rule)
+    components = _rules_of(search(replace(run.rule, seed=None))) if border else None
+
+    def same(one: Seen, other: Seen) -> bool:
+        return one.tta == other.tta and alike(one.rule, other.rule, grid)
 
     agreeing = tuple(found.agreeing(same))
     used, why = _verdict(found, found.agrees(same), len(agreeing))
-    seconds = time.perf_counter() - started
-    return Tuned(run, found, agreeing, used, why, tuple(parts), counts_of, seconds, components)
+    seconds, views = time.perf_counter() - started, _views_of(run, found, counts_of) if ttas else None
+    own = counts_of.by_tta[run.saved.tta]
+    return Tuned(run, _rules_of(found), agreeing, used, why, tuple(parts), own, seconds, views, components)
+
+
+def _rules_of(found: CrossFit) -> CrossFit:
+    """The same with the rules alone, without the views."""
+    picks = {fold: one.rule for fold, one in found.picks.items()}
+    return replace(found, picks=picks, best=found.best.rule, default=found.default.rule)
+
+
+def _views_of(run: FinishedRun, found: CrossFit, counts_of: SeenCandidates) -> Views:
+    score = score_of(run.metric)
+    scores = {tta: score(counts_of([Seen(run.rule, tta)])[0].sum(axis=0)) for tta in counts_of.by_tta}
+    picks = {fold: one.tta for fold, one in found.picks.items()}
+    return Views(run.saved.tta, found.best.tta, picks, scores, counts_of.tried)
 
 
 def write_tuned(tuned: Tuned) -> None:

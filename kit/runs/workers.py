@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,13 +19,12 @@ import torch
 from kit.data.dataset import Dataset
 from kit.data.sample_checks import check_image, name_error
 from kit.prediction.predictor import Predictor, Take, UnreadableImages, images_at_once
-from kit.prediction.saved import load_network, predictor_of, read_saved
+from kit.prediction.saved_blend import Member, Mixing
 from kit.prediction.slides import open_slide, slide_levels
-from kit.prediction.views import TTA, VIEWS
-from kit.runs.passes import Budget, Share, Timing, ladder, passes
+from kit.runs.passes import Budget, Share, Timing, passes
+from kit.runs.together import Networks, stream_together
 from kit.system.files import counted
 from kit.training.loaders import default_workers
-from kit.training.loop import best_dtype
 from kit.training.processes import World, choose_device
 
 SIZES = 200  # images whose headers are read to know their pixels
@@ -61,18 +59,19 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker predicts. views: a name in VIEWS, or None for the run's own. take: makes what is sent of an image.
+    """What a worker predicts: with the networks of one run, or of the members of a blend.
 
-    stop: raise ValueError at the first image that cannot be read.
+    views: a name in VIEWS, or None for the runs' own. images: as each member reads them. take: makes what is sent of an
+    image. stop: raise ValueError at the first image that cannot be read. mixing: of a blend.
     """
 
-    run: Path
-    folds: Sequence[int]
+    members: Sequence[Member]
     views: str | None
     ids: list[str]
-    images: Dataset
+    images: Sequence[Dataset]
     take: Take
     stop: bool = False
+    mixing: Mixing | None = None
 
 
 def work_together(job: Job, devices: Sequence[str], budget: Budget) -> Iterator[object]:
@@ -142,16 +141,17 @@ class Worker:
 
     def __init__(self, job: Job, world: World, budget: Budget) -> None:
         self.job, self.world, self.budget = job, world, budget
-        self.saved, self.networks = read_saved(job.run), []
-        self.tta = self.saved.tta if job.views is None else TTA(VIEWS[job.views])
+        self.networks = Networks(job.members, job.views, world.device, job.mixing is not None)
         self.bad: dict[str, str] = {}
+        noting = {id(images): _Noting(images, self.bad) for images in job.images}
+        self.images = [noting[id(images)] for images in job.images]
         self._said: list[Said] = []
 
     def work(self) -> Iterator[object]:
         """What `take` makes of each image, again after each pass that improves it; Said and Unreadable."""
         ids = list(self.world.share(self.job.ids))
-        steps = ladder(len(self.job.folds), self.tta)
-        timing = Timing(self._weights(ids), steps, self.budget, lambda text: self._said.append(Said(text)))
+        weights, steps = self._weights(ids), self.networks.steps
+        timing = Timing(weights, steps, self.budget, lambda text: self._said.append(Said(text)))
         sent: set[str] = set()
         for share in passes(ids, timing, self.bad):
             if self.budget.left() <= 0:
@@ -172,10 +172,10 @@ class Worker:
     def _pass(self, share: Share) -> Iterator[object]:
         """One pass, to its end or to that of the time."""
         while share.remaining:
-            step, predictor = share.step, self._predictor(share)
-            count = self._at_once(predictor)
+            step, predictors = share.step, self.networks.predictors(share.now)
+            count = max(map(self._at_once, filter(None, predictors)))
             ended, done = time.monotonic(), 0
-            with contextlib.closing(self._stream(predictor, share.left, count)) as stream:
+            with contextlib.closing(self._stream(predictors, share.left, count)) as stream:
                 for more, update in stream:
                     if update is not None:
                         yield update
@@ -193,19 +193,20 @@ class Worker:
                 else:  # all are done, or the time ended within a slide
                     return
 
-    def _stream(self, predictor: Predictor, ids: list[str], count: int) -> Iterator[tuple[int, object]]:
+    def _stream(
+        self, predictors: Sequence[Predictor | None], ids: list[str], count: int
+    ) -> Iterator[tuple[int, object]]:
         """For each step how many of `ids` are done, and what was made of the last of them, or None.
 
         An image that cannot be read, or whose batch cannot be predicted, is noted and passed over.
         """
-        if self.saved.scale is not None:
-            yield from self._stream_slides(predictor, ids)
+        if self.networks.saved[0].scale is not None:
+            yield from self._stream_slides(predictors[0], ids)
             return
-        at, images = 0, _Noting(self.job.images, self.bad)
-        threads = default_workers(self.world.device, None)
+        at = 0
         while at < len(ids):
             try:
-                for update in predictor.stream(images, ids[at:], self.job.take, threads):
+                for update in self._predicted(predictors, ids[at:]):
                     place = ids.index(update[0], at)
                     yield place + 1 - at, update
                     at = place + 1
@@ -224,12 +225,25 @@ class Worker:
                 yield len(ids) - at, None
             return
 
+    def _predicted(self, predictors: Sequence[Predictor | None], ids: list[str]) -> Iterator[object]:
+        """What `take` makes of each image. None: a member of the blend that takes no part yet."""
+        threads, mixing, take = default_workers(self.world.device, None), self.job.mixing, self.job.take
+        if mixing is None:
+            return predictors[0].stream(self.images[0], ids, take, threads)
+        counts = [len(one.networks) if one else 0 for one in predictors]
+        used = [(one, images) for one, images in zip(predictors, self.images, strict=True) if one]
+
+        def mix(id: str, size: tuple[int, int], levels: list[np.ndarray]) -> object:
+            return take(id, size, mixing(levels, size, counts))
+
+        return stream_together(used, ids, mix, threads)
+
     def _stream_slides(self, predictor: Predictor, ids: list[str]) -> Iterator[tuple[int, object]]:
         """The same of slides. It ends where the time does, also within a slide, which then counts as not done."""
         threads = max(1, min(4, default_workers(self.world.device, None)))
         for id in ids:
             try:
-                image = open_slide(self.job.images, id)
+                image = open_slide(self.job.images[0], id)
                 levels = slide_levels(predictor, image, threads, self._check_time)
                 update = self.job.take(id, image.regions.shape[:2], levels)
             except OutOfTime:
@@ -244,14 +258,8 @@ class Worker:
         if self.budget.left() <= 0:
             raise OutOfTime
 
-    def _predictor(self, share: Share) -> Predictor:
-        for fold in self.job.folds[len(self.networks) : share.now.networks]:
-            self.networks.append(load_network(self.job.run, fold, self.saved).to(self.world.device))
-        own = self.networks[: share.now.networks]
-        return predictor_of(self.saved, own, best_dtype(self.world.device), share.now.tta)
-
     def _at_once(self, predictor: Predictor) -> int:
-        size = self.saved.frame.resizing.size
+        size = predictor.frame.resizing.size
         return images_at_once(predictor.tta, size, self.world.device) if size else 1
 
     def _weights(self, ids: Sequence[str]) -> dict[str, float]:
@@ -259,11 +267,11 @@ class Worker:
         sizes: dict[str, float] = {}
         for id in ids[:: max(1, len(ids) // SIZES)] if self.budget.is_limited else ():
             with contextlib.suppress(ValueError, OSError, LookupError):
-                height, width = self.job.images.shape(id)
+                height, width = self.job.images[0].shape(id)
                 sizes[id] = float(height * width)
         usual = sum(sizes.values()) / len(sizes) if sizes else 1.0
-        size = self.saved.frame.resizing.size
-        return {id: _weight(sizes.get(id, usual), size) for id in ids}
+        each = [saved.frame.resizing.size for saved in self.networks.saved]
+        return {id: sum(_weight(sizes.get(id, usual), size) for size in each) for id in ids}
 
 
 def _weight(pixels: float, size: tuple[int, int] | None) -> float:

@@ -4,12 +4,14 @@ confusion.py    the confusion matrix, and IoU, Dice and accuracy from it
 overlapping.py  the same of classes that may overlap, a matrix each
 matching.py     pairs of true and predicted objects, and what became of each object
 instances.py    precision and F-beta of objects (instance_metrics.py: as metrics)
+object_errors.py  all objects of many images, and what each kind of error costs
 panoptic.py     panoptic quality
 boundary.py     F1 of the outlines
 errors.py       what kind of error each wrong pixel is
 boundary_iou.py IoU of the strips along the outlines
 rand.py         Rand and information scores: are the cells parted as in the truth?
 distances.py    distances between outlines: HD95, normalised surface distance
+outlines.py     pixels near outlines; outline_scores.py has the scores of an image for the report
 calibration.py  do probabilities say how often the foreground is there?
 class_masks.py  the two masks of each class, of any task
 metrics.py      the metrics of competitions, each an object: counts of an image, score of their sums
@@ -34,7 +36,13 @@ from kit.scoring.blend_pools import MaskPool, Mix, PixelPool
 from kit.scoring.blending import Blend, Costs, blend
 from kit.scoring.boundary import boundary_f1, mean_boundary_f1
 from kit.scoring.boundary_iou import MeanBoundaryIoU, boundary_iou
-from kit.scoring.calibration import band_histogram, calibration_error, interval_of_calibration, reliability
+from kit.scoring.calibration import (
+    band_histogram,
+    calibration_error,
+    confidence_histograms,
+    interval_of_calibration,
+    reliability,
+)
 from kit.scoring.compare import Comparison, compare, compare_all, holm, seed_spread
 from kit.scoring.confusion import (
     binary_scores,
@@ -113,6 +121,7 @@ __all__ = [
     "calibration_error",
     "compare",
     "compare_all",
+    "confidence_histograms",
     "confusion_matrix",
     "crossfit",
     "crossfit_search",

@@ -13,12 +13,15 @@ The papers leave these points open. Here:
 - An empty outline counts as found whole: a class that fills truth and prediction scores 1.
 """
 
-import cv2
 import numpy as np
+
+from kit.scoring.outlines import label_edges, squared_distances, where_labels_change
+
+TOLERANCE = 0.0075  # of the diagonal
 
 
 def boundary_f1(
-    truth: np.ndarray, prediction: np.ndarray, num_classes: int, tolerance: float = 0.0075, ignore_index: int = 255
+    truth: np.ndarray, prediction: np.ndarray, num_classes: int, tolerance: float = TOLERANCE, ignore_index: int = 255
 ) -> np.ndarray:
     """F1 of the outlines of one image: f64 (K,), NaN for classes that its truth does not have.
 
@@ -30,18 +33,20 @@ def boundary_f1(
             "truth and prediction are uint8 (H, W) of one shape, "
             f"got {truth.dtype} {truth.shape} and {prediction.dtype} {prediction.shape}"
         )
-    present = np.setdiff1d(truth, [ignore_index])
+    squared = tolerance**2 * (truth.shape[0] ** 2 + truth.shape[1] ** 2) * (1 + 1e-9)  # 0.0075² × 400² is 9, or less
+    box = where_labels_change(truth, prediction)  # a class that fills all the rest has no outline there
+    corner, truth, prediction = truth[:1, :1], truth[box], prediction[box]
+    edges = [label_edges(mask) for mask in (truth, prediction)]
+    labels = [mask[*points.T] for mask, points in zip((truth, prediction), edges, strict=True)]
+    present = np.setdiff1d(np.union1d(labels[0], corner), [ignore_index])  # a label without an edge is the only one
     if (unknown := present[present >= num_classes]).size:
         raise ValueError(f"truth holds {unknown.tolist()}, expected 0 to {num_classes - 1}, or {ignore_index}")
-    disc = _disc(tolerance, truth.shape)
-    true_edges, predicted_edges = _edges(truth), _edges(prediction)
-    scored = truth != ignore_index
+    counted = truth[*edges[1].T] != ignore_index
     scores = np.full(num_classes, np.nan)
     for label in present:
-        true = true_edges & (truth == label)
-        predicted = predicted_edges & (prediction == label)
-        precision = _share_near(predicted & scored, true, disc)
-        recall = _share_near(true, predicted, disc)
+        true, own = edges[0][labels[0] == label], labels[1] == label
+        precision = _share_near(edges[1][own & counted], true, squared)
+        recall = _share_near(true, edges[1][own], squared)
         scores[label] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return scores
 
@@ -56,30 +61,7 @@ def mean_boundary_f1(scores: np.ndarray) -> float:
     return float((sums[counts > 0] / counts[counts > 0]).mean()) if counts.any() else float("nan")
 
 
-def _edges(labels: np.ndarray) -> np.ndarray:
-    """Pixels with a neighbour of another label above, below, left or right: bool (H, W)."""
-    edges = np.zeros(labels.shape, dtype=bool)
-    rows, columns = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
-    edges[1:] |= rows
-    edges[:-1] |= rows
-    edges[:, 1:] |= columns
-    edges[:, :-1] |= columns
-    return edges
-
-
-def _disc(tolerance: float, shape: tuple[int, int]) -> np.ndarray:
-    """The offsets within `tolerance` of the diagonal, u8 (2 r + 1, 2 r + 1). Whole numbers, so nothing is rounded.
-
-    A distance transform would work too, but it gives float32. The radius is 4 to 17 pixels for a photograph.
-    """
-    squared = tolerance**2 * (shape[0] ** 2 + shape[1] ** 2) * (1 + 1e-9)  # 0.0075² × 400² is 9, or a little less
-    radius = int(squared**0.5)
-    offsets = np.arange(-radius, radius + 1) ** 2
-    return (offsets[:, None] + offsets <= squared).astype(np.uint8)
-
-
-def _share_near(edges: np.ndarray, others: np.ndarray, disc: np.ndarray) -> float:
-    """The share of the pixels `edges` that have one of `others` within the disc; 1 where there are no edges."""
-    total = np.count_nonzero(edges)
-    near = cv2.dilate(others.astype(np.uint8), disc)
-    return np.count_nonzero(edges & (near > 0)) / total if total else 1.0
+def _share_near(edges: np.ndarray, others: np.ndarray, squared: float) -> float:
+    """The share of the pixels `edges` with one of `others` within a squared distance; 1 where there are no edges."""
+    near = np.count_nonzero(squared_distances(edges, others, squared) <= squared)
+    return near / len(edges) if len(edges) else 1.0

@@ -17,13 +17,12 @@ class in neither mask has no score.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import cv2
 import numpy as np
 
 from kit.scoring.class_masks import class_masks, mean_counts
 from kit.scoring.metrics import score_ratio
+from kit.scoring.outlines import around, eroded
 
-SQUARE = np.ones((3, 3), np.uint8)
 SHARE = 0.02  # of the diagonal
 
 
@@ -38,7 +37,7 @@ def boundary_iou(
     scores = np.full(num_classes, np.nan)
     width = strip_width(np.shape(truth)[:2], share)
     for k, *masks in class_masks(truth, prediction, num_classes, ignore_index=ignore_index):
-        scores[k] = _iou(*(strip(mask, width) for mask in masks))
+        scores[k] = strip_iou(*masks, width)
     return scores
 
 
@@ -51,15 +50,15 @@ def strip_width(shape: tuple[int, int], share: float = SHARE) -> int:
 
 def strip(mask: np.ndarray, width: int) -> np.ndarray:
     """The pixels of a mask, bool (H, W), within `width` of a pixel outside it: bool (H, W)."""
-    if not mask.any():
-        return np.zeros(mask.shape, bool)
-    padded = np.pad(mask.view(np.uint8) if mask.flags.c_contiguous else mask.astype(np.uint8), 1)
-    return mask & (cv2.erode(padded, SQUARE, iterations=width)[1:-1, 1:-1] == 0)
+    return mask & ~eroded(mask, width, outside=False)
 
 
-def _iou(true: np.ndarray, predicted: np.ndarray) -> float:
-    union = np.count_nonzero(true | predicted)
-    return np.count_nonzero(true & predicted) / union if union else np.nan
+def strip_iou(true: np.ndarray, predicted: np.ndarray, width: int) -> float:
+    """Boundary IoU of two masks, bool (H, W), for strips of `width` pixels; NaN where both are empty."""
+    box = around(true | predicted, 0)
+    strips = [strip(mask[box], width) for mask in (true, predicted)]
+    union = np.count_nonzero(strips[0] | strips[1])
+    return np.count_nonzero(strips[0] & strips[1]) / union if union else np.nan
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,4 @@ class MeanBoundaryIoU:
         """The sum of Boundary IoU over the foreground classes, and how many they are."""
         width = strip_width(np.shape(truth)[:2], self.share)
         pairs = class_masks(truth, prediction, self.num_classes, first=1)
-        return mean_counts(
-            np.array([_iou(strip(true, width), strip(predicted, width)) for _, true, predicted in pairs])
-        )
+        return mean_counts(np.array([strip_iou(*masks, width) for _, *masks in pairs]))

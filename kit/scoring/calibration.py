@@ -11,8 +11,10 @@ is looked at again. A level l stands for the probability (l + 0.5) / 256. Where 
 pixels of one level, these are shared out in proportion.
 
 The background is easy and large, and hides errors of calibration: so there is also the histogram of a band around the
-outlines of the truth. Pixels of one image are alike, so an interval is over groups of images. Of several classes that
-compete, kit keeps no histograms; of classes that overlap there is one of each class.
+outlines of the truth. Pixels of one image are alike, so an interval is over groups of images. Of classes that overlap
+there is a histogram of each class. Of several classes that compete there is one of the confidence: the probability of
+the class that is predicted, against whether it is right (Guo et al. 2017, "On calibration of modern neural networks",
+ICML).
 """
 
 from collections.abc import Hashable, Sequence
@@ -22,11 +24,11 @@ import numpy as np
 
 from kit.scoring.confusion import level_histogram
 from kit.scoring.intervals import Interval, interval_of_score
+from kit.scoring.outlines import around, eroded
 
 BINS = 15
 BAND = 0.0075  # of the diagonal, the tolerance of boundary F1: how far the band reaches on both sides of an outline
 LEVELS = 256
-SQUARE = np.ones((3, 3), np.uint8)
 PROBABILITIES = (np.arange(LEVELS) + 0.5) / LEVELS
 
 
@@ -67,10 +69,30 @@ def band_histogram(truth: np.ndarray, levels: np.ndarray, share: float = BAND) -
     over the diagonal; at least 1 pixel, rows and columns counted alike. The edge of the image is no outline. An empty
     truth has no band: all counts are 0. Raises ValueError as level_histogram does.
     """
+    if np.shape(truth) != np.shape(levels):
+        raise ValueError(f"truth and levels have one shape, got {np.shape(truth)} and {np.shape(levels)}")
     width = max(1, round(share * float(np.hypot(*np.shape(truth)))))
-    foreground = (np.asarray(truth) == 1).astype(np.uint8)
-    near = cv2.dilate(foreground, SQUARE, iterations=width) != cv2.erode(foreground, SQUARE, iterations=width)
-    return level_histogram(np.where(near, truth, 255).astype(np.asarray(truth).dtype), levels)
+    foreground = np.asarray(truth) == 1
+    box = around(foreground, width)
+    inside, truth, levels = foreground[box], np.asarray(truth)[box], np.asarray(levels)[box]
+    near = ~(eroded(inside, width, outside=True) | eroded(~inside, width, outside=True))
+    return level_histogram(truth[near][None], levels[near][None])
+
+
+def confidence_histograms(
+    truth: np.ndarray, prediction: np.ndarray, confidence: np.ndarray, share: float = BAND
+) -> np.ndarray:
+    """Count whether the predicted class is right, and its level: i64 (2, 2, 256) [all or band, wrong or right, level].
+
+    truth, prediction: u8 (H, W) of classes, truth 255 is ignored. confidence: u8 (H, W), the level of the predicted
+    class. The band reaches as far as that of band_histogram on both sides of each change of the truth's label; ignored
+    is a label of its own there.
+    """
+    right = np.where(truth == 255, 255, truth == prediction).astype(np.uint8)
+    side = 2 * max(1, round(share * float(np.hypot(*truth.shape)))) + 1
+    square = np.ones((side, side), np.uint8)
+    near = cv2.dilate(truth, square) != cv2.erode(truth, square)  # the largest and the smallest label around
+    return np.stack([level_histogram(right, confidence), level_histogram(right[near][None], confidence[near][None])])
 
 
 def _bins_of(histograms: np.ndarray, bins: int) -> list[np.ndarray]:

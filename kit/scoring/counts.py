@@ -4,7 +4,9 @@
     runs/<run>/fold<k>/scores.npz    the counts behind the rows: a confusion matrix an image; for one foreground class
                                      also the number of pixels of each truth at each level; for classes that overlap
                                      both of each class; the wrong pixels of each kind; whether the foreground touches
-                                     the image's edge; and the counts of the competition's metric
+                                     the image's edge; the scores of the outlines of each class, the levels in a band
+                                     around the true outlines; of classes that compete the levels of the predicted one
+                                     and whether it is right; and the counts of the competition's metric
 
 Every later number comes from sums of these counts, so nothing has to look at an image again. The counts of the levels
 give the score at any threshold.
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -27,6 +30,7 @@ from kit.data.tasks import has_background, is_label_image
 from kit.prediction.enlarge import enlarge
 from kit.prediction.rule import Rule
 from kit.prediction.store import Store
+from kit.scoring.calibration import band_histogram, confidence_histograms
 from kit.scoring.confusion import (
     confusion_matrix,
     foreground_scores,
@@ -37,13 +41,15 @@ from kit.scoring.confusion import (
 )
 from kit.scoring.errors import error_kinds, touches_edge
 from kit.scoring.metrics import Metric, check_counts
+from kit.scoring.outline_scores import outline_scores
 from kit.scoring.overlapping import class_matrices, image_scores
 from kit.scoring.slides import class_counts, level_counts
 from kit.system.files import write_atomic
 
 THREADS = 4  # that score images: their kernels release the lock of Python
-ARRAYS = ("matrices", "levels", "counts", "errors", "touches")  # of Scores, beside the images
-VERSION = 2  # of what is counted; a run that was scored by an earlier kit is scored again
+# of Scores, beside the images
+ARRAYS = ("matrices", "levels", "counts", "errors", "touches", "outlines", "band", "confidence")
+VERSION = 3  # of what is counted; a run that was scored by an earlier kit is scored again
 COLUMNS = ("id", "group", "fold", "iou", "dice", "accuracy", "area")
 
 
@@ -57,6 +63,11 @@ class Scores:
     counts: np.ndarray | None = None  # f64 (n, M) of the competition's metric; None without one
     errors: np.ndarray | None = None  # i64 (n, 5): the wrong pixels of each of kit.scoring.errors.KINDS; None of slides
     touches: np.ndarray | None = None  # bool (n,): foreground of the truth lies on the image's edge; None of slides
+    outlines: np.ndarray | None = None  # f64 (n, K, 4): see kit.scoring.outline_scores; None of slides
+    band: np.ndarray | None = None  # as levels, of the pixels around the true outlines; None where levels is, of slides
+    confidence: np.ndarray | None = (
+        None  # i64 (n, 2, 2, 256) of confidence_histograms; None but of classes that compete
+    )
 
     def write(self, folder: Path) -> None:
         """Write both files into `folder`. oof.csv comes last: where it exists, both are whole."""
@@ -120,6 +131,9 @@ def score(
         counts=None if metric is None else check_counts(metric, [one.counts for one in counted], ids),
         errors=None if counted[0].errors is None else np.stack([one.errors for one in counted]),
         touches=None if counted[0].errors is None else np.array([one.touches for one in counted]),
+        outlines=None if counted[0].outlines is None else np.stack([one.outlines for one in counted]),
+        band=None if counted[0].band is None else np.stack([one.band for one in counted]),
+        confidence=None if counted[0].confidence is None else np.stack([one.confidence for one in counted]),
     )
 
 
@@ -132,48 +146,64 @@ class _Counted(NamedTuple):
     counts: np.ndarray | None
     errors: np.ndarray | None = None
     touches: bool = False
+    outlines: np.ndarray | None = None
+    band: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 def _count(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:
     if has_regions(dataset):
         return _count_slide(dataset, store, id, metric)
     truth, kept, rule = dataset.read_mask(id), store.read(id), store.rule
-    levels, share = None, None
+    levels, band, confidence, share = None, None, None, None
     if rule.separate:
         prediction = rule.mask(kept, truth.shape[:2])
-        matrix, levels = class_matrices(truth, prediction), _histograms(truth, kept)
+        matrix, (levels, band) = class_matrices(truth, prediction), _histograms(truth, kept)
         share = float(truth.any(axis=2).mean())
     elif store.channels == 1 or rule.border or rule.detected:
-        levels, matrix, prediction = _count_foreground(truth, kept, rule)
+        levels, band, matrix, prediction = _count_foreground(truth, kept, rule)
     else:
         prediction = rule.mask(kept, truth.shape)
         matrix = confusion_matrix(truth, prediction, dataset.num_classes)
+        confidence = confidence_histograms(truth, prediction, _of_predicted(kept, prediction))
     counts = None if metric is None else np.asarray(metric.counts(truth, prediction), float)
     share = _share(matrix) if share is None else share
     scores = (*map(float, _scores_of(matrix, rule)), share)
-    errors = error_kinds(truth, prediction, has_background(dataset.classes, getattr(dataset, "task", None)))
-    return _Counted(scores, matrix, levels, counts, errors, touches_edge(truth))
+    background = has_background(dataset.classes, getattr(dataset, "task", None))
+    errors = error_kinds(truth, prediction, background)
+    outlines = outline_scores(truth, prediction, len(matrix), background)
+    return _Counted(scores, matrix, levels, counts, errors, touches_edge(truth), outlines, band, confidence)
 
 
-def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The histogram of levels, the matrix and the predicted mask of one foreground, whose objects may have labels.
+def _count_foreground(truth: np.ndarray, kept: np.ndarray, rule: Rule) -> tuple[np.ndarray, ...]:
+    """The histograms of levels, all and in the band, the matrix and the predicted mask of one foreground.
 
-    Of objects that a network found a pixel's level is the score of its object.
+    Its objects may have labels. Of objects that a network found a pixel's level is the score of its object.
     """
     enlarged = enlarge(kept[0], truth.shape)
     where = (truth > 0).view(np.uint8) if is_label_image(truth) else truth
-    levels = level_histogram(where, enlarged)
+    levels, band = level_histogram(where, enlarged), band_histogram(where, enlarged)
     if not rule.by_pixel:
         prediction = rule.mask(kept, truth.shape)
-        return levels, confusion_matrix(where, (prediction > 0).view(np.uint8), 2), prediction
-    return levels, _matrix_at(levels, rule.cut), (enlarged >= round(rule.cut + 0.5)).astype(np.uint8)
+        return levels, band, confusion_matrix(where, (prediction > 0).view(np.uint8), 2), prediction
+    return levels, band, _matrix_at(levels, rule.cut), (enlarged >= round(rule.cut + 0.5)).astype(np.uint8)
 
 
-def _histograms(truth: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The histogram of levels of each class that may overlap others: i64 (K, 2, 256)."""
+def _of_predicted(kept: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """The level of the predicted class at each pixel, u8 (H, W), of classes that compete. kept: u8 (K, h, w)."""
+    found = np.zeros(prediction.shape, np.uint8)
+    for k, level in enumerate(kept):
+        own = prediction == k
+        if own.any():
+            np.copyto(found, cv2.resize(level, prediction.shape[::-1], interpolation=cv2.INTER_LINEAR), where=own)
+    return found
+
+
+def _histograms(truth: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The histograms of levels, all and in the band, of each class that may overlap others: i64 (K, 2, 256) each."""
     layers = [np.ascontiguousarray(truth[..., k]).view(np.uint8) for k in range(len(kept))]
-    enlarged = (enlarge(level, truth.shape[:2]) for level in kept)
-    return np.stack([level_histogram(*each) for each in zip(layers, enlarged, strict=True)])
+    pairs = [(layer, enlarge(level, truth.shape[:2])) for layer, level in zip(layers, kept, strict=True)]
+    return tuple(np.stack([count(*pair) for pair in pairs]) for count in (level_histogram, band_histogram))
 
 
 def _count_slide(dataset: Dataset, store: Store, id: str, metric: Metric | None) -> _Counted:

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import cv2
 import numpy as np
 
 from kit.scoring.class_masks import class_masks, mean_counts
 from kit.scoring.metrics import score_ratio
+from kit.scoring.outlines import around, border_pixels, squared_distances
 
-CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+TOLERANCE = 2.0  # pixels, of the normalised surface distance
 
 
 class SurfaceDistances(NamedTuple):
@@ -56,8 +56,9 @@ def surface_distances(truth: np.ndarray, prediction: np.ndarray) -> SurfaceDista
     if truth.shape != prediction.shape or truth.ndim != 2 or {truth.dtype, prediction.dtype} != {np.dtype(bool)}:
         found = f"{truth.dtype} {truth.shape} and {prediction.dtype} {prediction.shape}"
         raise ValueError(f"truth and prediction are masks bool (H, W) of one shape, got {found}")
-    borders = [np.argwhere(_border(mask)) for mask in (truth, prediction)]
-    return SurfaceDistances(_nearest(borders[0], borders[1]), _nearest(borders[1], borders[0]))
+    box = around(truth | prediction, 0)
+    true, predicted = (border_pixels(mask[box], outside=False) for mask in (truth, prediction))
+    return SurfaceDistances(np.sqrt(squared_distances(true, predicted)), np.sqrt(squared_distances(predicted, true)))
 
 
 def hd95(truth: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255) -> np.ndarray:
@@ -80,7 +81,7 @@ def mean_hd95(values: Sequence[float]) -> tuple[float, int]:
 
 
 def surface_dice(
-    truth: np.ndarray, prediction: np.ndarray, num_classes: int, tolerance: float = 2.0, ignore_index: int = 255
+    truth: np.ndarray, prediction: np.ndarray, num_classes: int, tolerance: float = TOLERANCE, ignore_index: int = 255
 ) -> np.ndarray:
     """The normalised surface distance of each class in one image: f64 (K,), NaN for classes in neither mask.
 
@@ -98,7 +99,7 @@ class MeanSurfaceDice:
     """
 
     num_classes: int = 2
-    tolerance: float = 2.0
+    tolerance: float = TOLERANCE
     name: ClassVar[str] = "mean normalised surface distance over images and classes"
     ratio: ClassVar[bool] = True
     score = staticmethod(score_ratio)
@@ -113,20 +114,3 @@ def _surface_dice(pairs: Sequence[tuple], tolerance: float) -> np.ndarray:
         raise ValueError(f"tolerance is a distance in pixels, 0 or more; got {tolerance}")
     found = [surface_distances(*masks) for _, *masks in pairs]
     return np.array([one.within(tolerance) if len(one.of_truth) + len(one.of_prediction) else np.nan for one in found])
-
-
-def _border(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask with a pixel outside above, below, left or right: bool (H, W)."""
-    if not mask.size or not mask.any():
-        return np.zeros(mask.shape, bool)
-    inside = cv2.erode(np.pad(mask.astype(np.uint8), 1), CROSS)[1:-1, 1:-1]
-    return mask & (inside == 0)
-
-
-def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The distance (n,) of each point (n, 2) to the nearest of the others; infinite without any."""
-    if not len(points) or not len(others):
-        return np.full(len(points), np.inf)
-    from scipy.spatial import cKDTree  # imported here: it takes a tenth of a second, and other scores do without
-
-    return cKDTree(others).query(points)[0]

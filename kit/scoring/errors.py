@@ -29,21 +29,28 @@ def error_kinds(truth: np.ndarray, prediction: np.ndarray, background: bool = Tr
         layers = zip(np.moveaxis(truth, 2, 0), np.moveaxis(prediction, 2, 0), strict=True)
         return sum((error_kinds(*(layer.astype(np.uint8) for layer in pair)) for pair in layers), np.zeros(5, np.int64))
     has_objects = truth.dtype == np.int32
-    counted = np.ones(truth.shape, bool) if has_objects else truth != IGNORED
-    of_truth, of_prediction = (counted & ((mask > 0) | (not background)) for mask in (truth, prediction))
-    wrong = of_truth != of_prediction if has_objects else counted & (truth != prediction)
+    wrong = (truth > 0) != (prediction > 0) if has_objects else (truth != prediction) & (truth != IGNORED)
     if not wrong.any():
         return np.zeros(5, np.int64)
-    if of_truth.any() != of_prediction.any():
-        return np.array([0, 0, 0, 0, np.count_nonzero(wrong)])
     box = _around(wrong)  # all else is right
-    wrong, of_truth, of_prediction = wrong[box], of_truth[box], of_prediction[box]
+    counted, *parts = _foregrounds(truth[box], prediction[box], background)
+    if not all(part.any() for part in parts):  # the rest of the image decides
+        whole = _foregrounds(truth, prediction, background)[1:]
+        if whole[0].any() != whole[1].any():
+            return np.array([0, 0, 0, 0, np.count_nonzero(wrong)])
+    truth, wrong, (of_truth, of_prediction) = truth[box], wrong[box], parts
     hits = of_truth & of_prediction
     missed, extra = of_truth & ~hits, of_prediction & ~hits
-    near = wrong & _near_borders(truth[box], counted[box]) & ~(_untouched(missed, hits) | _untouched(extra, hits))
+    near = wrong & _near_borders(truth, counted) & ~(_untouched(missed, hits) | _untouched(extra, hits))
     far = wrong & ~near
     found = [near, far & missed, far & extra, far & hits]
     return np.array([*map(np.count_nonzero, found), 0])
+
+
+def _foregrounds(truth: np.ndarray, prediction: np.ndarray, background: bool) -> tuple[np.ndarray, ...]:
+    """Which pixels count, and the foreground of both masks in these: bool (H, W) each."""
+    counted = np.ones(truth.shape, bool) if truth.dtype == np.int32 else truth != IGNORED
+    return counted, *(counted & ((mask > 0) | (not background)) for mask in (truth, prediction))
 
 
 def _around(wrong: np.ndarray) -> tuple[slice, slice]:

@@ -6,6 +6,7 @@ optimizers.py  AdamW and parameter groups, schedules of the learning rate
 sampling.py    images of rare classes are drawn more often
 progress.py    the scores of an epoch: the printed line, metrics.jsonl, TensorBoard
 checkpoint.py  files that are whole or absent, and never run code
+averages.py    the mean of the weights of several epochs, and batch normalisation after it
 loaders.py     how data workers are started
 processes.py   the process group: which batches and images are this process's share
 """

@@ -27,7 +27,7 @@ from kit.data.samples import Sample
 from kit.system.threads import read_ahead
 from kit.training import progress
 from kit.training.processes import World, data_parallel
-from kit.training.state import TrainState, resume, save
+from kit.training.state import TrainState, keep_weights, resume, save
 
 LossOf = Callable[["Float32Network", Sample], Tensor]
 Evaluate = Callable[[nn.Module], dict[str, float]]
@@ -46,6 +46,7 @@ class Settings:
     seed: int = 0
     clip: float = 1.0  # largest norm of the gradient
     save_minutes: float = 10.0  # between checkpoints inside an epoch
+    keep: int = 0  # epochs at the end of training whose weights are kept, for averages: see averages.py
 
 
 class Float32Network:
@@ -120,6 +121,8 @@ def fit(
             score = next(iter(scores.values()), float("nan"))
             is_best = score > state.best  # never true of NaN
             state.best = float(score) if is_best else state.best
+            if epoch >= settings.epochs - settings.keep:
+                keep_weights(state, folder, world)  # before the checkpoint, which says that the epoch is done
             save(state, folder, world, is_best=is_best)
             if world.main:
                 progress.log(line, settings.epochs, board)

@@ -11,6 +11,7 @@ from torch import nn
 
 from kit.system.files import link_atomic, write_atomic
 from kit.training import checkpoint
+from kit.training.averages import kept_path
 from kit.training.processes import World
 
 
@@ -98,6 +99,15 @@ def save(state: TrainState, folder: Path, world: World, is_best: bool = False) -
             link_atomic(folder / "last.safetensors", folder / "best.safetensors")
         write_atomic(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in state.history))
         checkpoint.save_state(folder / "last.pt", state.state_dict())
+
+
+def keep_weights(state: TrainState, folder: Path, world: World) -> None:
+    """Keep the weights at the end of an epoch as they are, without their average over steps."""
+    if world.main:
+        note = {"step": state.step, "epochs": len(state.history)}
+        path = kept_path(folder, len(state.history))
+        path.parent.mkdir(exist_ok=True)
+        checkpoint.save_weights(path, state.model, note)
 
 
 def resume(state: TrainState, folder: Path) -> None:

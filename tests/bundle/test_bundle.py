@@ -307,7 +307,10 @@ def test_a_measurement_of_other_weights_does_not_count_and_is_made_once(finished
 
 def test_the_command_refuses_several_runs_and_says_what_it_lacks(finished, tmp_path, capsys):
     assert Command((finished, finished), tmp_path / "out").run() == 1
-    assert "error: 2 runs were given, and a bundle holds one" in capsys.readouterr().out
+    assert (
+        "error: 2 runs were given, and a bundle holds one run or one blend: choose weights first"
+        in capsys.readouterr().out
+    )
     assert Command((tmp_path / "no",), tmp_path / "out").run() == 1
     assert "predictor.json is missing" in capsys.readouterr().out
     assert Command((finished,), tmp_path / "out", folds=(1,)).run() == 0

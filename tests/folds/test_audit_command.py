@@ -18,8 +18,10 @@ from kit.data import Dataset, Resizing
 from kit.folds import audit
 from kit.folds.auditing import describe
 from kit.folds.looks import pixels_of
+from kit.ledger.recording import open_leaks
 from kit.prediction import TTA, VIEWS, Frame
 from kit.report.audit_page import audit_page
+from kit.report.verdict import verdict
 from kit.runs import Config, open_run
 from kit.runs.allowed import audit_once, keep_reason, leak_notes
 
@@ -162,7 +164,7 @@ def test_a_run_is_audited_once(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(ValueError, match=r"1 leak.*\n.*a0 and zz \(fold 0 and fold 1\)"):
             audit_once(tmp_path, data, apart, names)
-    assert leak_notes(tmp_path) == []
+    assert "1 leak, so the scores may be too high. Nobody has given a reason" in leak_notes(tmp_path)[0]
     audit_once(tmp_path, data, apart, names, "they are shown twice")
     audit_once(tmp_path, data, apart, names)
     assert "they are shown twice" in leak_notes(tmp_path)[0]
@@ -251,7 +253,32 @@ def test_the_reason_of_the_command_holds_for_these_leaks_alone(tmp_path):
     data.shown["d0"] = shown["e0"]
     with pytest.raises(ValueError, match="found 3 leaks"):
         audit_once(tmp_path, data, folds, {"data": "d"})
-    assert leak_notes(tmp_path) == []
+    assert "found 3 leaks, so the scores may be too high. Nobody has given a reason" in leak_notes(tmp_path)[0]
+
+
+def test_a_failed_audit_of_a_run_is_remembered_until_it_passes(folder, capsys, tmp_path):
+    (tmp_path / "folds.csv").write_text((folder / "folds/folds.csv").read_text().replace("zz,3", "zz,0"))
+    assert Audit(str(folder), of_run=tmp_path).run() == 1
+    [note] = leak_notes(tmp_path)
+    assert "found 1 leak, so the scores may be too high. Nobody has given a reason to allow them. Found: d0" in note
+    assert len(open_leaks(tmp_path)) == 1
+    assert [one["level"] for one in verdict(facts_with(note))["reasons"]] == ["fail"]
+    assert Audit(str(folder), of_run=tmp_path, allow_leak="two shots").run() == 0
+    assert open_leaks(tmp_path) == []
+    assert "two shots" in leak_notes(tmp_path)[0]
+    (tmp_path / "folds.csv").write_text((folder / "folds/folds.csv").read_text())  # mended
+    assert Audit(str(folder), of_run=tmp_path).run() == 0
+    assert leak_notes(tmp_path) == open_leaks(tmp_path) == []
+
+
+def facts_with(note):
+    """What the verdict reads of a report that is fine but for a note."""
+    score = {"value": 0.9, "low": 0.88, "high": 0.92, "df": 20.0, "note": ""}
+    return {
+        "metric": {"name": "m", **score}, "pooled": {"dice_mean": score}, "drawn": False, "conventions": [note],
+        "constant": {"class": "background", "mean_iou": 0.4}, "dataset": {"mean_iou": 0.8}, "threshold": None,
+        "thresholds": [], "tuned": None, "folds": {"planned": 2, "finished": [0, 1]}, "images": 90, "groups": 30,
+    }  # fmt: skip
 
 
 def test_the_audit_of_another_run_stays(tmp_path):

@@ -102,6 +102,23 @@ def test_all_folds_finished(folder):
     assert "3 of 3 folds finished, precision 0.7000 (0.6000 to 0.8000)\n  full3: finished" in text_of([found])
 
 
+def test_a_csv_from_before_the_rule_was_tuned(folder):
+    for fold in range(3):
+        begin(folder, fold, 10)
+        write(folder / f"fold{fold}/finished.json", {"key": "k"})
+    for name in ("mine", "mine_fold0", "mine_full"):
+        write(folder / f"written/{name}.csv.json", {"tuned": {"threshold": 0.4} if name == "mine_full" else None})
+    rule = {"key": chosen_on(folder, (0, 1, 2)), "rule": {"threshold": 0.4}, "used": True}
+    write(folder / "rule.json", rule)
+    found = status_of(folder, NOW)
+    assert found.stale == ("mine.csv", "mine_fold0.csv")
+    assert "written with another rule than that of now: mine.csv, mine_fold0.csv" in text_of([found])
+    assert found.next.endswith("--lr 0.1 --fold all")
+    assert "writes the CSV again" in found.why
+    write(folder / "rule.json", rule | {"used": False})
+    assert status_of(folder, NOW).stale == ("mine_full.csv",)
+
+
 def test_the_command_of_several_processes(folder):
     config = {"command": "python3 mine.py --fold=all", "versions": {"processes": "2"}}
     write(folder / "config.json", config)

@@ -1,14 +1,17 @@
 """What the ledger shows: scores joined to runs, looks, the two final submissions."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ledger_facts import run_fact, score_fact
 
+from kit.ledger.blends import record_blend
+from kit.ledger.facts import Ledger
 from kit.ledger.finals import honest, propose
 from kit.ledger.shifts import Public
-from kit.ledger.table import text_of
+from kit.ledger.table import changes_text, text_of
 from kit.ledger.view import run_of, view
 
 HARD = np.random.default_rng(0).normal(0, 0.03, 20)
@@ -138,7 +141,7 @@ def test_the_text():
     for part in (
         "a    2/2    0.9000",
         "base",
-        "of a: lr 0.1 → 0.2, code",
+        "of a: lr 0.1 → 0.2; code",
         "leaderboard: 3 looks, the best 0.93; a gain there below",
         "! c gained 0.0455 more on the leaderboard than in CV, against a",
         "shift: LB − CV is -0.0045",
@@ -147,6 +150,59 @@ def test_the_text():
     ):
         assert part in text
     assert "no finished run yet" in text_of(view([]))
+
+
+def test_what_changed_is_said_once_and_of_long_values_what_differs():
+    rule = "Rule(fill_holes=3, min_area={}, threshold={})"
+    changed = {
+        "image_size": ["[96, 128]", "[128, 192]"],
+        "frame.resizing.size": ["[96, 128]", "[128, 192]"],  # the same under another name
+        "prediction.rule": [rule.format(60, 0.5), rule.format("(60, 80)", 0.5)],
+        "prediction.tuned": ["Rule(threshold=0.5)", "Rule(min_area=30, threshold=0.5)"],
+        "prediction.tta": [None, "plain, h"],  # an earlier kit did not say it
+        "encoder_weights": [f"sha256 {'a' * 60}b", f"sha256 {'a' * 60}c"],
+        "lr": [None, 0.1],
+        "code": ["k0", "k1"],
+    }
+    same, *others = changes_text(changed)
+    assert same == "image_size [96, 128] → [128, 192]"
+    assert others[0] == "prediction.rule min_area=60 → min_area=(60, 80)"
+    assert others[1] == "prediction.tuned no min_area → min_area=30"
+    assert others[2] == f"encoder_weights …{'a' * 9}b → …{'a' * 9}c"
+    assert others[3:] == ["lr none → 0.1", "code"]
+
+
+def test_a_blend_is_no_unknown_submission(tmp_path):
+    found = {
+        "runs": [{"folder": "runs/a"}], "chosen": {"name": "greedy", "weights": {"a": 0.75, "b": 0.25}}, "metric": "m",
+        "images": 9, "groups": 3, "folds": [0, 1], "gain_over_best_run": {"value": 0.01, "low": None, "high": None},
+        "expected": {"value": 0.9123456789012, "low": 0.9, "high": 0.92, "note": ""},
+    }  # fmt: skip
+    given = Ledger(tmp_path / "ledger.jsonl")
+    fact = record_blend(found, Path("submissions/blend.csv"), given)
+    assert fact["expected"] == {"value": 0.912345679, "low": 0.9, "high": 0.92, "note": ""}
+    assert record_blend(found, Path("blend.csv"), given) is None  # nothing new
+    own = [*facts(0.9), fact]
+    seen = view([*own, score_fact("blend.csv", 0.88), score_fact("other.csv", 0.7)])
+    assert [(one["csv"], one["public"], one["members"]) for one in seen["blends"]] == [
+        ("blend.csv", 0.88, {"a": 0.75, "b": 0.25})
+    ]
+    line = "blend.csv: greedy, 0.75 a + 0.25 b; expected 0.9123 (0.9000 to 0.9200), public 0.88"
+    assert f"blends:\n  {line}" in text_of(seen)
+    said = "blend.csv lets expect 0.9123, more than each run alone (0.9000)"
+    assert not any(said in note for note in seen["notes"])  # of another metric
+    own[0]["metric"] = "m"
+    assert any(said in note for note in view(own)["notes"])
+    assert any("1 submission of no run that is known here: other.csv" in note for note in seen["notes"])
+    per_class = {"name": "greedy", "weights": {"cat": {"a": 1.0}, "dog": {"a": 0.5, "b": 0.5}}}
+    assert record_blend({**found, "chosen": per_class}, Path("c.csv"), given)["members"] == {"a": 0.75, "b": 0.25}
+
+
+def test_leaks_that_nobody_allowed_are_a_note():
+    runs = facts(0.9, 0.91)
+    runs[1]["leaks"] = ["x and y: the same pixels"]
+    assert any("an audit found leaks that nobody allowed" in note for note in view(runs)["notes"])
+    assert not any("leaks" in note for note in view(runs[:1])["notes"])
 
 
 @pytest.mark.parametrize("stated", [{"share": 0.5, "groups": None}, {"share": None, "groups": 12.0}])

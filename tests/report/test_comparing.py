@@ -17,22 +17,23 @@ from kit.cli import main
 from kit.folds.keeping import keep_folds
 from kit.losses import bce_dice, cross_entropy
 from kit.recipe import finish
-from kit.report.comparing import compare_recipes, join_recipes
+from kit.report.comparing import _classes, compare_recipes, join_recipes
 from kit.report.comparing_page import (
     FIRST,
     IGNORED_COLOUR,
     PAPER,
     SECOND,
-    drawings,
+    drawn,
     most_changed,
     painted,
+    painted_alone,
     write_comparison,
 )
 from kit.report.comparing_text import comparison_text, notes, shown_slices, verdict
 from kit.report.slices import slices_of
 from kit.runs import join_runs, predict_oof, read_run, recipes_of
 from kit.runs.run import begin
-from kit.scoring import MeanDice, compare, dice
+from kit.scoring import DatasetIoU, MeanDice, compare, dice, iou
 
 CARS = 8
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -225,8 +226,17 @@ def test_classes_are_slices(dataset, network, loss, tmp_path):
         expected = dice(total)[..., 1] if run.task.overlaps else dice(total)[int(skipped) :]
         assert [row[name] for row in rows] == pytest.approx(list(expected))
     assert rows[-1]["difference"] < 0
-    for what, source in drawings(run, run, run.ids[0]).items():
-        assert source.startswith("data:image/jpeg;base64,")
+    assert {row["score"] for row in rows} == {"Dice over all pixels"}
+    run_of_iou = dataclasses.replace(run, metric=DatasetIoU())
+    rows = _classes(run_of_iou, list(recipes.values()), np.array(run.groups, object))
+    assert {row["score"] for row in rows} == {"IoU over all pixels"}
+    expected = iou(run.scores.matrices.sum(axis=0))
+    assert [row["a"] for row in rows] == pytest.approx(
+        list(expected[..., 1] if run.task.overlaps else expected[skipped:])
+    )
+    found = drawn(run, run, run.ids[0], ("one", "two"))
+    for what, both in found["pairs"].items():
+        assert all(one.startswith("data:image/jpeg;base64,") for one in (found["drawings"][what], *both.values()))
         assert ("class" in what) == run.task.overlaps
 
 
@@ -244,6 +254,8 @@ def test_errors_are_painted_in_the_colour_of_the_run_that_makes_them():
     canvas, differs = painted(*objects)
     assert differs.tolist() == [[True, False, True, False, True]]
     assert painted(truth * 0, truth * 0, truth * 0)[0][0, 0].tolist() == list(PAPER)
+    alone = painted_alone(truth, first, FIRST)
+    assert (alone != painted_alone(truth, truth, FIRST)).any(axis=2).tolist() == [[False, False, True, True, False]]
 
 
 def a_pair(**changes):
@@ -315,9 +327,10 @@ def test_notes_say_what_the_sign_flip_test_can_and_cannot():
 
 
 def test_of_many_groups_a_table_shows_both_ends():
-    rows = [{"kind": "group", "name": f"group {k}", "difference": k / 100} for k in range(30)]
-    shown = shown_slices([{"kind": "fold", "name": "fold 0", "difference": 0}, *rows])
-    assert [one["name"] for one in shown] == ["fold 0", *(f"group {k}" for k in (29, 28, 27, 26, 25, 4, 3, 2, 1, 0))]
+    rows = [{"kind": "group", "name": f"group {k}", "difference": k / 100, "low": None} for k in range(30)]
+    others = [{"kind": "fold", "name": f"fold {k}", "difference": 0, "low": (None, 0.1)[k]} for k in (0, 1)]
+    shown = [one["name"] for one in shown_slices([*others, *rows])]
+    assert shown == ["fold 1", "fold 0", *(f"group {k}" for k in (29, 28, 27, 26, 25, 4, 3, 2, 1, 0))]
 
 
 def command(monkeypatch, capsys, *arguments):
@@ -362,8 +375,22 @@ def test_the_page_fits_a_desktop_and_a_phone_and_asks_for_nothing(folders, tmp_p
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 844})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-        first = page.inner_text("article >> nth=0")
-        assert most_changed(facts["changed"])[0]["id"] in first
+        first = page.locator("article").first
+        assert most_changed(facts["changed"])[0]["id"] in first.inner_text()
+        at = lambda: first.locator(".slide").evaluate("one => one.style.getPropertyValue('--at')")  # noqa: E731
+        first.locator("input").focus()
+        page.keyboard.press("ArrowLeft")
+        assert at() == "49%"
+        second = first.locator(".pair figure").nth(1)
+        assert second.evaluate("one => getComputedStyle(one).clipPath") == "inset(0px 0px 0px 49%)"
+        box = first.locator(".pair").first.bounding_box()
+        page.mouse.click(box["x"] + box["width"] * 0.8, box["y"] + 9)
+        assert at() in {"79%", "80%", "81%"}
+        plain = page.context.browser.new_context(java_script_enabled=False).new_page()
+        plain.goto((tmp_path / "page.html").as_uri())
+        boxes = [plain.locator(".pair").first.locator("img").nth(k).bounding_box() for k in (0, 1)]
+        assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]  # side by side
+        assert not plain.locator("article input").first.is_visible()
         assert asked == []
 
 

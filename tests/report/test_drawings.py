@@ -13,6 +13,7 @@ from PIL import Image
 
 from kit import report
 from kit.report import cards, plots
+from kit.report.windows import error_window
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +107,12 @@ def test_the_zoom_goes_where_most_pixels_are_wrong():
     wrong = np.zeros((1000, 1500), bool)
     wrong[100, :] = True
     wrong[700:720, 900:930] = True
-    rows, columns = cards._error_window(wrong, (320, 480))
+    rows, columns = error_window(wrong, (320, 480))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (80, 120)
     assert wrong[rows, columns].sum() == 600
     assert (rows.start + rows.stop, columns.start + columns.stop) == (700 + 720, 900 + 930)  # in the middle
     wrong[300:800, 300:1300] = True
-    rows, columns = cards._error_window(wrong, (320, 480))
+    rows, columns = error_window(wrong, (320, 480))
     assert (rows.stop - rows.start, columns.stop - columns.start) == (320, 480)
 
 

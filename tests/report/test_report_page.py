@@ -94,7 +94,7 @@ def test_page_shows_the_numbers_of_the_json(visit, written):
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert page.title() == "discs · out-of-fold report"
     assert page.locator(".banner").inner_text().startswith("Drawn data.")
-    assert page.locator("svg .line").count() == 2 + 3 + 3 + 1  # threshold, losses, scores, every image
+    assert page.locator("svg .line").count() == 2 + 2 + 3 + 3 + 1  # threshold, calibration, losses, scores, every image
 
 
 @pytest.mark.browser

@@ -13,7 +13,8 @@ from task_runs import TASKS
 from tiny import TinyDataset
 from tiny_run import finished_run
 
-from kit.__main__ import main
+from kit.cli import main
+from kit.ledger import Ledger, place_of, view
 from kit.prediction import Rule, Store, blended
 from kit.prediction.chosen import chosen_on
 from kit.runs import join_runs, read_run
@@ -117,6 +118,9 @@ def test_the_command_writes_the_csv_and_the_facts(runs, tmp_path, capsys, monkey
     assert chosen["score"]["value"] == max(one["score"]["value"] for one in facts["table"])
     assert cli(monkeypatch, "blend", *runs, "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {**facts, "csv": str(out), "errors": []}
+    [blend] = view(Ledger(place_of(runs[0])).facts())["blends"]  # written twice, and nothing new the second time
+    assert (blend["csv"], blend["members"]) == ("blend.csv", pytest.approx(facts["chosen"]["weights"]))
+    assert blend["expected"]["value"] == pytest.approx(facts["expected"]["value"])
 
 
 def test_a_budget_in_seconds_and_as_a_factor(runs, tmp_path, capsys, monkeypatch):

@@ -11,19 +11,21 @@ from any_data import run_recipe
 from torch import nn
 
 from kit.cli import main
-from kit.data import Dataset, Resizing, border_target, turning_augment
+from kit.data import Dataset, Resizing, border_target, object_labels, turning_augment
 from kit.losses import bce_dice
 from kit.prediction import Frame, Predictor, Rule
 from kit.prediction.blended import blended
 from kit.prediction.saved import read_ruled
-from kit.runs import Submission, load, oof_masks, read_run
+from kit.runs import Plan, Submission, load, oof_masks, read_run
 from kit.runs.blend_pool import pool_of
 from kit.runs.oof import prediction_key, predictor
+from kit.runs.training import train_loader
 from kit.runs.tuning import tune_run, write_tuned
 from kit.scoring import InstancePrecision, instance_precision
 from kit.submission import DSB2018, Competition, lint, rle
 from kit.submission.score import score
 from kit.system.objects import components
+from kit.training import warmup_cosine
 
 RULE = Rule(objects=True, border=True)
 OWN = Frame(Resizing(None))
@@ -165,8 +167,18 @@ def test_a_blend_averages_both_levels(whole):
     assert pool.n == len(run.dataset.ids)
 
 
+def test_weights_are_of_images_and_not_of_crops(whole):
+    run, _, _, _ = whole
+    weights = np.array([1.0, 1e-9, 1e-9, 1e-9])  # one image alone
+    loader = train_loader(run, 0, Plan(1, 4, warmup_cosine, None, weights=weights, crops=3, target=object_labels))
+    ids = [id for batch in loader for id in batch.id]
+    assert (len(ids), set(ids)) == (12, {run.trained_on(0)[0]})
+
+
 def test_what_does_not_fit_is_refused(whole, tmp_path):
     run, _, _, _ = whole
+    with pytest.raises(ValueError, match="the plan has samples of its own, and target or crops"):
+        train_loader(run, 0, Plan(1, 4, warmup_cosine, samples=[], target=border_target))
     with pytest.raises(ValueError, match=r"logits of 1 channel.*the rule borders: expected 2"):
         run_recipe(Touching(), tmp_path, lambda: nn.Conv2d(3, 1, 1), bce_dice, None, None, OWN, rule=RULE)
     with pytest.raises(ValueError, match="the rule knows of no borders"):

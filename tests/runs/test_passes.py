@@ -3,7 +3,7 @@
 import pytest
 
 from kit.prediction import TTA, VIEWS
-from kit.runs.passes import Budget, Costs, Pass, Timing, ladder, passes
+from kit.runs.passes import Budget, Costs, Pass, Timing, blend_ladder, ladder, passes
 
 
 class Clock:
@@ -44,6 +44,25 @@ def test_the_steps_add_networks_before_views():
     assert [step.cost for step in steps] == [1, 2, 3, 6, 12, 24, 30]
     assert ladder(1, TTA()) == [Pass(1, TTA())]
     assert str(steps[3]) == "3 networks with 2 views"
+
+
+def test_a_blend_has_one_network_of_each_run_first():
+    steps = blend_ladder([1, 2], [TTA(VIEWS["flips"]), TTA(VIEWS["hflip"], (1.0, 2.0))], [1, 3], [8.0, 5.0])
+    counted = [[part and (part.networks, len(part.tta.views), len(part.tta.scales)) for part in s.parts] for s in steps]
+    assert counted == [
+        [None, (1, 1, 1)],  # the weightier run
+        [(1, 1, 1), (1, 1, 1)],
+        [(1, 1, 1), (2, 1, 1)],
+        [(1, 2, 1), (2, 2, 1)],
+        [(1, 4, 1), (2, 2, 2)],
+    ]
+    # one view costs 8 / 4 of the first, and 5 / (2 · (1 + 4)) of the other
+    assert [one.cost for one in steps] == [0.5, 2.5, 3, 6, 18]
+    assert [str(one) for one in steps[::2]] == [
+        "1 network of 1 run with one view",
+        "3 networks of 2 runs with one view",
+        "3 networks of 2 runs with the views of each",
+    ]
 
 
 def test_without_a_limit_there_is_one_pass_of_all():

@@ -24,6 +24,7 @@ from kit.datasets.images_alone import Images
 from kit.folds.keeping import keep_folds
 from kit.prediction import Predictor
 from kit.prediction.saved import read_saved, write_saved
+from kit.prediction.saved_blend import Member
 from kit.recipe import finish
 from kit.runs import Submission, load_network, predict_oof, submit
 from kit.runs.passes import Budget
@@ -290,7 +291,7 @@ def test_two_processes_write_what_one_does(whole, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_process_that_ends_by_itself_is_an_error_and_the_other_goes_on(whole, tmp_path, capsys):
     run = shutil.copytree(whole[0] / "run", tmp_path / "run")
-    job = Job(run, [0], None, ["test_00", "test_01"], Images(whole[0] / "images", RGB), Fatal(), False)
+    job = Job([Member(run, (0,))], None, ["test_00", "test_01"], [Images(whole[0] / "images", RGB)], Fatal(), False)
     found = list(work_together(job, ("cpu", "cpu"), Budget(None, 0)))
     assert [one for one in found if isinstance(one, tuple)] == [("test_00", [])]
     assert [one.problem[:26] for one in found if isinstance(one, Ended)] == ["a process ended by itself "]

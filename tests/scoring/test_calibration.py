@@ -8,6 +8,7 @@ import pytest
 from kit.scoring import (
     band_histogram,
     calibration_error,
+    confidence_histograms,
     interval_of_calibration,
     interval_of_score,
     level_histogram,
@@ -95,6 +96,21 @@ def test_the_interval_is_that_of_the_score_over_groups():
         found.reshape(12, -1), groups, lambda sums: np.array([values[tuple(row.astype(int))] for row in sums])
     )
     assert interval[:4] == pytest.approx(plain[:4])
+
+
+def test_the_confidence_of_the_predicted_class_is_counted_pixel_by_pixel():
+    random = np.random.default_rng(4)
+    truth = np.kron(random.integers(3, size=(5, 6)), np.ones((8, 9))).astype(np.uint8)
+    truth[:5, :7] = 255
+    prediction, levels = random.integers(3, size=truth.shape).astype(np.uint8), random.integers(256, size=truth.shape)
+    found = confidence_histograms(truth, prediction, levels.astype(np.uint8), share=0.03)  # 2 pixels of 67
+    expected = np.zeros((2, 2, 256), int)
+    for (y, x), label in np.ndenumerate(truth):
+        if label != 255:
+            around = truth[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
+            for part in (0, 1) if (around != label).any() else (0,):
+                expected[part, int(label == prediction[y, x]), levels[y, x]] += 1
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_the_band_is_what_is_near_an_outline_of_the_truth():

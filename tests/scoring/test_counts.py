@@ -7,9 +7,11 @@ from tiny import TinyDataset
 from torch.nn import functional as F
 
 from kit.prediction import Rule
+from kit.prediction.enlarge import enlarge
 from kit.prediction.store import Store
-from kit.scoring import MeanDice, MeanDicePerClass, PrecisionOverThresholds
+from kit.scoring import MeanDice, MeanDicePerClass, PrecisionOverThresholds, band_histogram
 from kit.scoring.counts import COLUMNS, Scores, read_oof_csv, score
+from kit.scoring.outline_scores import outline_scores
 
 
 class Fixed(TinyDataset):
@@ -107,6 +109,29 @@ def test_scores_come_back_to_the_last_bit(tmp_path):
     found.write(tmp_path / "again")
     assert (tmp_path / "again/oof.csv").read_bytes() == (tmp_path / "oof.csv").read_bytes()
     assert read_oof_csv(tmp_path / "oof.csv")["group"].tolist() == [id[:2] for id in ids]
+
+
+def test_outlines_band_and_confidence_are_kept_and_read_back(tmp_path):
+    random = np.random.default_rng(5)
+    for channels in (1, 3):
+        classes = max(2, channels)
+        truths = {id: np.kron(random.integers(classes, size=(5, 5)), np.ones((8, 10))).astype(np.uint8) for id in "ab"}
+        levels = {id: smooth_levels(number, channels) for number, id in enumerate(truths)}
+        folder = tmp_path / str(channels)
+        folder.mkdir()
+        scored(truths, levels, folder, classes).write(folder)
+        found = Scores.read(folder)
+        for row, (id, truth) in enumerate(truths.items()):
+            mask = Rule().mask(levels[id], truth.shape)
+            np.testing.assert_array_equal(found.outlines[row], outline_scores(truth, mask, classes))
+            if channels == 1:
+                np.testing.assert_array_equal(
+                    found.band[row], band_histogram(truth, enlarge(levels[id][0], truth.shape))
+                )
+            else:
+                assert found.confidence[row, 0, 1].sum() == (truth == mask).sum()
+                assert found.confidence[row, 0].sum() == truth.size > found.confidence[row, 1].sum() > 0
+        assert (found.band is None, found.confidence is None) == (channels > 1, channels == 1)
 
 
 def test_folds_join_row_by_row():
