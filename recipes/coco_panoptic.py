@@ -9,7 +9,9 @@ pyramid and heads of 64 channels, and super-categories, because most of the 133 
 The semantic head knows all classes, things too (the paper: stuff and one class for all things), so that its map alone
 is a panoptic image as well: each connected component of things is a thing. The report shows panoptic quality both ways,
 merged with the things of the instance head and by components alone; a last line says which is better.
-Scores of other classes, images or sizes cannot be compared with these.
+Measured on 60 images of train2017, fold 0 (40 to train on, 20 scored; a core of an AMD EPYC that had other work,
+67ac4b0): mean IoU 0.146; PQ by components alone 5.0 (things 3.0, stuff 6.9), merged 4.5 (things 1.9, stuff 6.9). With
+so few images the instance head does not beat components.
 """
 
 from collections.abc import Iterator

@@ -61,13 +61,15 @@ def are_finite(found: Sequence["Detections"]) -> bool:
 
 
 def drawn_levels(
-    found: Sequence[Sequence["Detections"]], content: tuple[slice, slice], size: tuple[int, int]
+    found: Sequence[Sequence["Detections"]], content: tuple[slice, slice], size: tuple[int, int], each: bool = False
 ) -> np.ndarray:
     """Levels u8 (3, H, W) of an image at its own `size`, (H, W), of what networks found, each in several views.
 
-    content: the rows and columns of the network's image that show the image; see Resizing.content.
+    content: the rows and columns of the network's image that show the image; see Resizing.content. each: the levels of
+    every network, one behind the other, u8 (3 R, H, W), in place of the joined ones.
     """
-    return joined([joined([_drawn(view, content, size) for view in views]) for views in found])
+    levels = [joined([_drawn(view, content, size) for view in views]) for views in found]
+    return np.concatenate(levels) if each else joined(levels)
 
 
 def at_own_size(found: "Detections", content: tuple[slice, slice], size: tuple[int, int]) -> "Detections":

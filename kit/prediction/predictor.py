@@ -77,7 +77,7 @@ class Predictor:
         self.networks = [network.eval() for network in tiled]
         self.frame, self.tta, self.rule = frame, tta, rule
         self.device, self.dtype = _device_of(networks), dtype
-        self._joined = functools.partial(torch.cat, dim=1) if each else mean_levels
+        self._each, self._joined = each, (functools.partial(torch.cat, dim=1) if each else mean_levels)
         self._copying = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     @classmethod
@@ -203,8 +203,9 @@ class Predictor:
         each = list(zip(*found, strict=True))[: len(sizes)]
         if not all(are_finite(views) for image in each for views in image):
             return [], False
+        drawn = functools.partial(drawn_levels, each=self._each)
         content = self.frame.resizing.content
-        return [drawn_levels(image, content(size), size) for image, size in zip(each, sizes, strict=True)], True
+        return [drawn(image, content(size), size) for image, size in zip(each, sizes, strict=True)], True
 
     @torch.inference_mode()
     def _finish(self, batch: ImageBatch, fetch: _Fetch | None, take: Take) -> tuple[dict[str, str], list[Result]]:

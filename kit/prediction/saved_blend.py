@@ -20,6 +20,7 @@ import numpy as np
 from kit.prediction.blended import blended, weights_of_networks
 from kit.prediction.chosen import chosen_on
 from kit.prediction.levels import mean_levels
+from kit.prediction.object_levels import joined
 from kit.prediction.rule import Rule
 from kit.prediction.saved import SavedRun, read_saved, wanted_folds
 from kit.system.run_folder import Fold
@@ -60,7 +61,7 @@ class Mixing:
         size: (height, width) of the image; the mask has that of the dialect. Of one member alone, as the run's own.
         """
         if len(self.weights) == 1:
-            return mean_levels(levels)
+            return joined(levels) if self.rule.detected else mean_levels(levels)
         weights = weights_of_networks(np.array(self.weights).T, counts)
         return blended(levels, weights, self.dialect.mask_size(size) if self.dialect else size, self.rule)
 

@@ -98,7 +98,7 @@ def rule_sentences(rule: Rule, classes: Sequence[str]) -> list[str]:
         each = ", ".join(f"{name} {area}" for name, area in zip(names, rule.min_area, strict=True))
         sentences.append(f"Predicted components of fewer pixels are left out, of {each}.")
     elif rule.min_area > 1:
-        parts = "objects" if rule.border and rule.seed is not None else "components"
+        parts = "objects" if rule.detected or (rule.border and rule.seed is not None) else "components"
         sentences.append(f"Predicted {parts} of fewer than {rule.min_area} pixels are left out.")
     if rule.keep_largest:
         sentences.append("The largest component of each class is kept alone.")

@@ -29,6 +29,7 @@ from torch import nn
 
 from kit.data.dataset import Dataset
 from kit.datasets.images_alone import open_images
+from kit.prediction.rule import channels_of
 from kit.prediction.saved import full_fits, write_saved
 from kit.prediction.store import Store
 from kit.runs.averages import Averages, Epochs
@@ -214,7 +215,7 @@ def _write_fold(folder: Path, fold: int, epochs: Epochs, averages: Averages) -> 
     """The weights, predictions and scores of a fold. finished.json comes last."""
     run, started = averages.run, time.perf_counter()
     source, own, ids = run.folder / fold_name(fold), folder / fold_name(fold), averages.held_out(fold)
-    store = Store(folder / "oof", run.task.outputs, run.rule)
+    store = Store(folder / "oof", channels_of(run.task, run.rule), run.rule)
     if epochs:
         network = averages.network(fold, epochs)
         _write_weights(own, network, epochs)
@@ -246,7 +247,7 @@ def _write_tests(folder: Path, soup: Soup, averages: Averages, tests: Path) -> N
     stores = {fold: folder / "test" / f"{fold_name(fold)}-averaged" for fold in soup.found.picks}
     for fold, place in stores.items():
         network = averages.network(fold, soup.found.picks[fold])
-        averages.predict(network, images, ids, Store(place, soup.run.task.outputs, soup.run.rule))
+        averages.predict(network, images, ids, Store(place, channels_of(soup.run.task, soup.run.rule), soup.run.rule))
     rows, text = [(id, *images.shape(id)[:2]) for id in ids], io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("id", "height", "width"), *rows])
     write_atomic(folder / SIZES, text.getvalue())

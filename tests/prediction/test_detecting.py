@@ -14,6 +14,7 @@ from kit.models.mask_rcnn import Detections
 from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule, View
 from kit.prediction.detecting import detections
 from kit.prediction.object_levels import joined, read_objects
+from kit.prediction.saved_blend import Mixing
 from kit.scoring import instance_precision
 
 FOUND = Rule(objects=True, detected=True)
@@ -85,6 +86,8 @@ def test_several_networks_are_joined_and_a_stream_gives_the_same():
         both.networks[1].layer.bias -= 0.9  # finds smaller discs
     streamed = dict(both.stream(data, list(images), lambda id, size, levels: (id, levels), threads=1))
     assert list(streamed) == list(images)
+    apart = Predictor(both.networks, both.frame, both.tta, FOUND, each=True)  # as a blend of runs takes them
+    apart = dict(apart.stream(data, list(images), lambda id, size, levels: (id, levels.reshape(2, 3, *size))))
     for id, image in images.items():
         np.testing.assert_array_equal(streamed[id], both.predict_levels(image))
         parts = []
@@ -92,6 +95,10 @@ def test_several_networks_are_joined_and_a_stream_gives_the_same():
             alone = Predictor([network], both.frame, both.tta, FOUND)
             parts.append(alone.predict_levels(image))
         np.testing.assert_array_equal(streamed[id], joined(parts))  # as when they are kept, and joined later
+        np.testing.assert_array_equal(apart[id], parts)
+        for weights, wanted in ((((1,),), joined(parts)), (((1,), (3,)), joined(parts, (1, 3)))):
+            mixed = Mixing(weights, FOUND, None)(parts, image.shape[:2], [2 // len(weights)] * len(weights))
+            np.testing.assert_array_equal(mixed, wanted)
         assert read_objects(streamed[id])[1].max() < max(read_objects(part)[1].max() for part in parts)
 
 
