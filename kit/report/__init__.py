@@ -14,7 +14,7 @@ comparing_page.py  the page of a comparison; comparing.html is its template
 objects.py       what became of each object; object_cards.py draws them, objects.html shows them, run_objects.py
                  reads them from a run
 further.py       the recipe's own scores, single ones and tables
-outlined.py      scores of outlines, and calibration
+outlined.py      scores of outlines, and calibration; outlines.html is that part of the page
 slices.py        images that have something in common
 verdict.py       the first sentence of the page, and what speaks against the score
 budget.py        what kinds of errors, and which images, lose the score

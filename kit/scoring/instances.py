@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kit.scoring.matching import HIT, THRESHOLDS, match
+from kit.scoring.matching import THRESHOLDS, match
 from kit.system.objects import components
 from kit.system.segments import Segments, as_segments
 
@@ -84,13 +84,6 @@ def class_counts(classes: np.ndarray, num_classes: int) -> np.ndarray:
         wrong = classes.min() if classes.min() < 0 else classes.max()
         raise ValueError(f"an object is of class {wrong}, expected 0 to {num_classes - 1} (num_classes={num_classes})")
     return np.bincount(classes, minlength=num_classes)
-
-
-def unmatched(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the true and the predicted objects are that have no partner with an IoU above 0.5: bool (H, W) each."""
-    found = match(truth, prediction)
-    kinds = found.of_truth().paint(truth), found.of_prediction().paint(prediction)
-    return tuple((of > 0) & (of != HIT) for of in kinds)
 
 
 def as_labels(mask: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ import pytest
 from scipy import ndimage
 
 from kit.scoring import InstancePrecision, MeanDice, instance_precision
-from kit.scoring.instances import unmatched
 from kit.system.objects import label_pairs
 
 THRESHOLDS = [Fraction(number, 20) for number in range(10, 20)]
@@ -126,18 +125,3 @@ def test_the_label_255_is_an_object_and_not_ignored():
     prediction = (truth == 3).astype(np.int32)
     assert MeanDice().counts(truth, prediction)[0] == pytest.approx(2 * 30 / (80 + 30))
     assert InstancePrecision().counts(truth, prediction)[0] == pytest.approx(0.5)
-
-
-def best_iou(mask, image):
-    """The largest IoU of a mask with any object of an image."""
-    others = [image == label for label in np.unique(image[mask]) if label]
-    return max(((mask & other).sum() / (mask | other).sum() for other in others), default=0)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_objects_without_a_partner(seed):
-    truth, prediction = drawn(seed)
-    for own, other, found in zip((truth, prediction), (prediction, truth), unmatched(truth, prediction), strict=True):
-        for label in np.unique(own[own > 0]):
-            assert (found[own == label] == (best_iou(own == label, other) <= 0.5)).all()
-        assert not found[own == 0].any()
