@@ -59,8 +59,10 @@ def text_of(value: object) -> str:
 
 
 def rule_text(fields: Mapping) -> str:
-    """A rule as text; `top` decides nothing where no area is asked for, and a run of an earlier kit has none."""
-    return f"Rule({_listed({k: v for k, v in fields.items() if k != 'top' or fields.get('top_area')})})"
+    """A rule as text. `top` decides nothing without an area, `seed` without borders; earlier runs have neither."""
+    decided_by = {"top": "top_area", "seed": "border"}
+    idle = {name for name, other in decided_by.items() if not fields.get(other)}
+    return f"Rule({_listed({k: v for k, v in fields.items() if k not in idle})})"
 
 
 def _listed(fields: Mapping) -> str:
