@@ -112,12 +112,7 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     found.unused += _unused_names(found, meaning)
     groups = ask(_groups_of, found, wishes.groups)
     grouping, groups, doubts = groups or (None, None, [])
-    doubts = [
-        *_doubts_about_rows(found, meaning, dialect),
-        *found.doubts,
-        *(meaning.doubts if meaning else ()),
-        *doubts,
-    ]
+    doubts = [*_doubts_of(found, meaning, dialect), *doubts]
     if found.sample and found.sample.odd:
         found.problems.append(f"{found.sample.odd}; the recipe's CSV would not be of the competition's form")
     sizing = sizing_of(found.shapes(), len(found.images), device, found.sides.is_upright)
@@ -138,11 +133,14 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     return choices
 
 
-def _doubts_about_rows(found: Study, meaning: Meaning | None, dialect: Dialect | None) -> list[str]:
-    """Whether a sample with a row an image may want a row an object."""
+def _doubts_of(found: Study, meaning: Meaning | None, dialect: Dialect | None) -> list[str]:
+    """The doubts about files and masks, and whether a sample with a row an image may want a row an object."""
+    doubts = [*found.doubts, *(meaning.doubts if meaning else ())]
     if meaning and found.sample and meaning.task == "instances" and dialect and dialect.rows == "image":
-        return [f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"']
-    return []
+        doubts.insert(
+            0, f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"'
+        )
+    return doubts
 
 
 def _with_borders(choices: Choices, device: Device) -> None:
