@@ -27,7 +27,7 @@ from kit.data import Resizing, border_target, turning_augment
 from kit.datasets.discs import VERSION, Discs, draw_discs
 from kit.datasets.nuclei import Nuclei
 from kit.datasets.places import require_data
-from kit.losses import soft_dice, weighted_cross_entropy
+from kit.losses import objects_and_borders
 from kit.models.encoder_unet import EncoderUNet
 from kit.models.pretrained import encoder, packaged_weights, statistics
 from kit.prediction import TTA, VIEWS, Frame, Rule
@@ -37,8 +37,6 @@ from kit.submission import known
 from kit.system.files import cache_folder
 from kit.training import adamw, supervised, warmup_cosine
 from kit.training.processes import start
-
-BORDER = 5.0  # the weight of a border's pixels
 
 
 @dataclass(frozen=True)
@@ -122,13 +120,6 @@ def train(run: Run, config: Config, fold: int | str) -> None:
         crops=config.crops,
     )
     fit_fold(run, fold, model, optimizer, supervised(objects_and_borders), plan)
-
-
-def objects_and_borders(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """BCE and Dice of both channels. Few pixels are of a border, so each of these counts BORDER times."""
-    weights = torch.ones_like(logits)
-    weights[:, 1] += (BORDER - 1) * masks[:, 1]
-    return weighted_cross_entropy(logits, masks, weights) + soft_dice(logits, masks)
 
 
 def network(config: Config, weights: str) -> nn.Module:

@@ -14,6 +14,7 @@ Those of detection.py take what a network of objects gives in training: mask_rcn
     region.py            any K: soft_dice, soft_jaccard, tversky. K = 1: bce_dice, bce_jaccard, bce_log_dice
     lovasz.py            K = 1: lovasz_hinge. K > 1: lovasz_softmax
     border.py            K = 1: border_bce_dice
+    objects.py           objects and the borders between them: objects_and_borders
     outputs.py           several outputs: deep_supervision, around any of these
     detection.py         what MaskRCNN and PanopticFPN give in training: mask_rcnn_loss, panoptic_fpn_loss
     weights.py           class weights by median frequency; U-Net's pixel weights
@@ -26,6 +27,7 @@ A function of three lines sums two of them; for K > 1 for instance
 from kit.losses.border import border_bce_dice
 from kit.losses.detection import mask_rcnn_loss, mask_rcnn_losses, panoptic_fpn_loss
 from kit.losses.lovasz import lovasz_hinge, lovasz_softmax
+from kit.losses.objects import objects_and_borders
 from kit.losses.outputs import deep_supervision
 from kit.losses.pixel import bce, cross_entropy, focal, weighted_cross_entropy
 from kit.losses.region import bce_dice, bce_jaccard, bce_log_dice, soft_dice, soft_jaccard, tversky
@@ -45,6 +47,7 @@ __all__ = [
     "mask_rcnn_loss",
     "mask_rcnn_losses",
     "median_frequency_weights",
+    "objects_and_borders",
     "panoptic_fpn_loss",
     "soft_dice",
     "soft_jaccard",

@@ -46,7 +46,7 @@ def _head(choices: Choices, root: Path, path: Path) -> str:
 def _imports(choices: Choices) -> str:
     """The imports, sorted as ruff sorts them."""
     goal, has_csv = choices.goal, bool(choices.goal.dialect)
-    losses = ["cross_entropy"] if choices.meaning.task == "multiclass" else ["bce_dice"]
+    losses = [_loss_name(choices)]
     names = {
         "kit.data": ["Resizing", _augment_name(choices)]
         + ["SlideCrops"] * bool(choices.slides)
@@ -303,7 +303,7 @@ def _train(choices: Choices) -> str:
         crops = [f"crops={choices.sizing.crops}"] * (choices.sizing.crops > 1)
         plan = ["config.epochs", "config.batch_size", "warmup_cosine", "augment", "target=border_target", *crops]
         lines[-1] = call("plan = Plan(", plan)
-    loss = "cross_entropy" if choices.meaning.task == "multiclass" else "bce_dice"
+    loss = _loss_name(choices)
     if choices.slides:
         parts = ["run.dataset", "run.trained_on(fold)", "config.image_size", f"count={choices.slides.crops}"]
         lines[-1:] = [
@@ -322,6 +322,12 @@ def _train(choices: Choices) -> str:
         ]
         loss = "functools.partial(cross_entropy, class_weights=frequencies)"
     return "\n".join([*lines, call("fit_fold(", ["run", "fold", "model", "optimizer", f"supervised({loss})", "plan"])])
+
+
+def _loss_name(choices: Choices) -> str:
+    if choices.has_borders:
+        return "objects_and_borders"
+    return "cross_entropy" if choices.meaning.task == "multiclass" else "bce_dice"
 
 
 def _network(choices: Choices) -> str:

@@ -6,7 +6,7 @@ volumes.py       Dice and IoU of whole volumes
 thresholds.py    Dice at every threshold, and an honest score of a picked one
 conventions.py   the sentences that say what the numbers mean
 summary.py       the table for a terminal
-page.py          the page, one file; report.html is its template
+page.py          the page, one file; report.html is its template, tuned.html the part on rule.json
 templates.py     the templates of the pages; base.css is their common style
 cards.py         the drawings of one image
 comparing.py     two runs or more compared: every number; comparing_text.py has the sentences

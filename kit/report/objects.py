@@ -86,7 +86,10 @@ def object_charts(objects: dict | None) -> dict[str, dict]:
         lines |= {"95 %, from": [row["low"] for row in rows], "95 %, to": [row["high"] for row in rows]}
     at = [row["at"] for row in rows]
     ticks = {step / 5: f"{step / 5:.1f}" for step in range(6)}
-    return {"objects": line_chart({name: (at, values) for name, values in lines.items()}, "IoU threshold", ticks)}
+    chart = line_chart({name: (at, values) for name, values in lines.items()}, "IoU threshold", ticks)
+    for path in chart["paths"][1:]:
+        path["dashed"] = True
+    return {"objects": chart}
 
 
 def _mean(values: np.ndarray, groups: list) -> dict:

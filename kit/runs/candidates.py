@@ -179,7 +179,7 @@ def candidates(run: FinishedRun) -> Candidates:
     Raises ValueError where none does: then levels, masks or metric are not those of the scores.
     """
     can_count = callable(getattr(run.metric, "counts_of_matrix", None))
-    by_tables = can_count and not run.rule.detected  # whose objects are no connected components
+    by_tables = can_count and not (run.rule.detected or run.rule.border)  # whose objects are no connected components
     kinds = [FromSlides] if run.has_slides else [FromTables, FromMasks] if by_tables else [FromMasks]
     for kind in kinds:
         found = kind(run)

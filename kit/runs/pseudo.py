@@ -89,8 +89,9 @@ def labeller(run: Run, fold: Fold, folder: Path, ids: Sequence[str]) -> tuple[Fi
     found = read_run(folder)
     if digest(folder / "folds.csv") != digest(run.folder / "folds.csv"):
         raise ValueError(f"{folder} has other folds than this run, so its networks have seen held-out images")
-    if found.rule.detected:
-        raise ValueError(f"{folder} keeps objects, not probabilities of pixels: it cannot give pseudo-labels")
+    if found.rule.detected or found.rule.border:
+        kept = "objects" if found.rule.detected else "probabilities of objects and of borders"
+        raise ValueError(f"{folder} keeps {kept}, not of classes of pixels alone: it cannot give pseudo-labels")
     if (found.saved.task, found.saved.classes) != (run.task.name, tuple(run.dataset.classes)):
         raise ValueError(f"{folder} has other classes: {', '.join(found.saved.classes)}")
     folds = list(range(run.num_folds)) if is_full(fold) else [fold]

@@ -113,7 +113,10 @@ def _text_of_object(value: object, inner: Callable[[object], str]) -> str:
             return name
         text = f"{network_text(value)} {inner(dict(value.named_buffers()))}"
     elif type(value).__repr__ is object.__repr__:
-        text = inner(_held(value))
+        held = _held(value)
+        if isinstance(ids := held.pop("ids", None), list):  # of samples: as an array, which may differ between folds
+            name = f"{name} ids ({len(ids)},) {short_hash(inner(ids))}"
+        text = inner(held)
     else:
         return _shown(value, name)
     return f"{name} {short_hash(text)}"

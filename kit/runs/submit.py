@@ -230,7 +230,9 @@ def check_submission(path: Path, competition: Competition) -> None:
     if competition.truth_csv is not None:
         truth = truth_reader(competition.truth_csv, competition.dialect, competition.shape)
         metric = competition.metric if task_of(competition.dataset).has_objects else None
-        scores = score(path, competition.dialect, truth, metric=metric)
+        if metric is not None and competition.dialect.rows != "instance":  # a mask an image: no objects, one class
+            layers, truth = truth, lambda id: _first_layer(layers(id))
+        scores = score(path, competition.dialect, truth, competition.test_ids, metric)
         if scores["images"]:
             name, value = "precision of objects", scores.get("instance_precision")
             name, value = (name, value) if metric is None else (metric.name, scores["metric"])
@@ -305,3 +307,8 @@ def _alone(run: Run, folder: Path) -> Iterator[None]:
     with run_lock(folder, wait=-1) if run.world.main else contextlib.nullcontext():
         run.world.wait()
         yield
+
+
+def _first_layer(mask: np.ndarray | None) -> np.ndarray | None:
+    """The mask u8 (H, W) of the only class of bool (H, W, 1)."""
+    return None if mask is None else np.ascontiguousarray(mask[..., 0]).view(np.uint8)

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from kit.data.borders import border_target
 from kit.data.cache import sample_reader
 from kit.data.crops import SlideCrops, SlideTiles
 from kit.data.label_images import foreground_target
@@ -81,7 +80,7 @@ def fit_fold(
     another one was trained with other settings.
     """
     check_network(run, model)
-    check_target(run, plan)
+    check_plan(run, plan)
     try:
         _fit_fold(run, fold, model, optimizer, loss_of, plan)
     except OtherRun as error:
@@ -90,12 +89,26 @@ def fit_fold(
         raise OtherRun(f"{error}{''.join(sorted(said))}") from None
 
 
-def check_target(run: Run, plan: Plan) -> None:
-    """Raise ValueError where the plan's target has borders and the run's rule does not know of them."""
-    if plan.target is border_target and not run.rule.border:
+def check_plan(run: Run, plan: Plan) -> None:
+    """Raise ValueError where the plan's crops are no number of times, or its target is not of the run's rule.
+
+    The target is called on a small label image without objects.
+    """
+    if not isinstance(plan.crops, int) or plan.crops < 1:
+        raise ValueError(f"crops is how often an epoch takes each image, 1 or more; got {plan.crops!r}")
+    if not run.task.has_objects or plan.samples is not None:
+        return
+    shape = () if plan.target is None else np.shape(plan.target(np.zeros((8, 8), np.int32)))
+    if shape == (8, 8, 2) and not run.rule.border:
         raise ValueError(
-            "the plan's target has objects and borders, and the rule knows of no borders: give open_run "
+            "the plan's target has two layers, as objects and borders, and the rule knows of no borders: give open_run "
             "rule=Rule(objects=True, border=True), and the network two outputs"
+        )
+    if run.rule.detected and len(shape) != 2:
+        found = "none" if plan.target is None else f"one of shape {shape} for an image of 8×8"
+        raise ValueError(
+            f"networks that find objects train on label images (h, w), and the plan's target is {found}: give it "
+            "target=kit.data.object_labels"
         )
 
 
@@ -174,7 +187,8 @@ def train_loader(run: Run, fold: Fold, plan: Plan) -> DataLoader:
     if samples is not None and (plan.target is not None or plan.crops != 1):
         raise ValueError(
             "the plan has samples of its own, and target or crops, which are of the run's images: leave these out, and "
-            "give the samples what they need (SegmentationDataset takes a target)"
+            "give the samples what they need (SegmentationDataset takes a target; of task instances its reader "
+            "must give label images, sample_reader(…, labels=True))"
         )
     if samples is None and has_regions(run.dataset):
         raise ValueError(

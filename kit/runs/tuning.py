@@ -115,7 +115,11 @@ def tune_run(run: FinishedRun, parts: Sequence[str] | None = None, ttas: Sequenc
     not give the run's scores.
     """
     started, border = time.perf_counter(), run.rule.border
-    parts = parts or (OF_BORDERS if border else OF_DETECTED if run.rule.detected else PARTS)
+    known = OF_BORDERS if border else OF_DETECTED if run.rule.detected else PARTS
+    parts = parts or known
+    if known is not PARTS and (unknown := [part for part in parts if part not in known]):
+        what = "with borders" if border else "of detected objects"
+        raise ValueError(f"a rule {what} has no part {', '.join(unknown)} to tune: expected some of {', '.join(known)}")
     axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
     run.check_truth()
     counts_of = SeenCandidates(run, ttas)

@@ -243,6 +243,15 @@ class PrecisionOverThresholds:
         return np.stack([precision, np.ones_like(precision)], axis=-1)
 
 
+def __getattr__(name: str) -> object:
+    """InstancePrecision, which earlier runs name here: kit.scoring.instance_metrics, which imports this file."""
+    if name != "InstancePrecision":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kit.scoring.instance_metrics import InstancePrecision
+
+    return InstancePrecision
+
+
 def check_counts(metric: Metric, counts: Sequence[np.ndarray], ids: Sequence[str]) -> np.ndarray:
     """Return the counts that a metric gave for `ids` as f64 (n, M).
 

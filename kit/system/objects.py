@@ -159,9 +159,9 @@ def _add_pairs(first, second, first_words, second_words, at, keys, counts):
                 continue
         for i in range(max(at, begin), end):
             key = (np.int64(first[i]) << 32) | np.int64(second[i])
+            if key < 0:  # one of the two labels is; before it is compared with the last key, which begins below 0
+                return -1
             if key != last:
-                if (first[i] | second[i]) < 0:
-                    return -1
                 place = place_of(key, keys, mask)
                 if keys[place] < 0:
                     if left <= 0:

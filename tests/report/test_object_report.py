@@ -276,6 +276,13 @@ def bounds(row):
     return "no interval" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"
 
 
+def test_a_page_says_why_there_is_no_interval():
+    results = squares()[0]
+    images = results.images.assign(group="alone")
+    html = report.page(alone := dataclasses.replace(results, images=images), report.measure(alone))
+    assert re.search(r"These scores – no interval: [^;<]+\.</p>", html)
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_shows_the_objects_of_the_json(visit, written, width, scheme):

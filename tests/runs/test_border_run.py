@@ -1,6 +1,7 @@
 """Whole runs with objects and borders: training on label images, levels, validation, report, CSV, tuning, blends."""
 
 import csv
+import functools
 import json
 import shutil
 from dataclasses import replace
@@ -19,11 +20,14 @@ from kit.prediction.blended import blended
 from kit.prediction.saved import read_ruled
 from kit.runs import Plan, Submission, load, oof_masks, read_run
 from kit.runs.blend_pool import pool_of
+from kit.runs.candidates import FromMasks
 from kit.runs.oof import prediction_key, predictor
-from kit.runs.training import train_loader
+from kit.runs.pseudo import labeller
+from kit.runs.submit import check_submission
+from kit.runs.training import check_plan, train_loader
 from kit.runs.tuning import tune_run, write_tuned
-from kit.scoring import InstancePrecision, Mix, instance_precision
-from kit.submission import DSB2018, Competition, lint, rle
+from kit.scoring import InstancePrecision, MeanDice, Mix, instance_precision
+from kit.submission import DSB2018, Competition, Dialect, lint, rle
 from kit.submission.score import score
 from kit.system.objects import components
 from kit.training import warmup_cosine
@@ -190,13 +194,56 @@ def test_weights_are_of_images_and_not_of_crops(whole):
     assert (len(ids), set(ids)) == (12, {run.trained_on(0)[0]})
 
 
+@pytest.mark.parametrize("keep_empty", [True, False])
+def test_a_csv_with_a_mask_an_image_is_scored_by_the_metric_of_objects(tmp_path, capsys, keep_empty):
+    data = Touching(images=3)
+    dialect = Dialect(("id", "rle"), order="F", keep_empty=keep_empty)
+    truth = {id: rle.encode((data.read_mask(id) > 0).astype(np.uint8), "F") for id in data.ids}
+    rows = [("id", "rle"), *truth.items()]
+    for name, lines in (("truth", rows), ("mine", [*rows[:3], (data.ids[2], "")][: 4 if keep_empty else 3])):
+        (tmp_path / f"{name}.csv").write_text("".join(f"{id},{text}\n" for id, text in lines))
+    own = Competition(data, dialect, data.ids, InstancePrecision(), truth_csv=tmp_path / "truth.csv")
+    check_submission(tmp_path / "mine.csv", own)
+    assert "mean Dice 0.6667" in (said := capsys.readouterr().out)
+    assert "over IoU thresholds 0.6667" in said
+
+
+def same_folds(run, folder):
+    """Copy the folds of a run to `folder`; returns the run's own folder."""
+    shutil.copy(run.folder / "folds.csv", folder / "folds.csv")
+    return run.folder
+
+
+def test_a_metric_of_pixels_is_tuned_by_the_objects_masks(whole):
+    run = read_run(whole[0].folder)
+    masks = {id: run.rule.mask(run.levels(id), run.truth(id).shape) for id in run.ids}
+    counts = np.stack([MeanDice().counts(run.truth(id), mask) for id, mask in masks.items()])
+    dice = replace(run, metric=MeanDice(), scores=replace(run.scores, counts=counts))
+    tuned = tune_run(dice, ["threshold", "min_area"])
+    assert isinstance(tuned.candidates, FromMasks)
+    assert tuned.found.tuned >= tuned.found.default_score
+
+
 def test_what_does_not_fit_is_refused(whole, tmp_path):
     run, _, _, _ = whole
     with pytest.raises(ValueError, match="the plan has samples of its own, and target or crops"):
         train_loader(run, 0, Plan(1, 4, warmup_cosine, samples=[], target=border_target))
     with pytest.raises(ValueError, match=r"logits of 1 channel.*the rule borders: expected 2"):
         run_recipe(Touching(), tmp_path, lambda: nn.Conv2d(3, 1, 1), bce_dice, None, None, OWN, rule=RULE)
-    with pytest.raises(ValueError, match="the rule knows of no borders"):
-        run_recipe(Touching(), tmp_path, shown, bce_dice, None, None, OWN, target=border_target)
+    for target in (border_target, functools.partial(border_target), lambda labels: np.stack([labels > 0] * 2, axis=2)):
+        with pytest.raises(ValueError, match="the rule knows of no borders"):
+            run_recipe(Touching(), tmp_path, shown, bce_dice, None, None, OWN, target=target)
+    for crops in (0, 2.5):
+        with pytest.raises(ValueError, match=f"crops is how often an epoch takes each image, 1 or more; got {crops}"):
+            check_plan(run, Plan(1, 4, warmup_cosine, target=border_target, crops=crops))
+    finds = replace(run, rule=Rule(objects=True, detected=True))
+    check_plan(finds, Plan(1, 4, warmup_cosine, target=object_labels))
+    for target, found in ((None, "none"), (border_target, r"one of shape \(8, 8, 2\)|two layers")):
+        with pytest.raises(ValueError, match=found):
+            check_plan(finds, Plan(1, 4, warmup_cosine, target=target))
+    with pytest.raises(ValueError, match="a rule with borders has no part top_area to tune: expected some of thr"):
+        tune_run(read_run(run.folder), ["threshold", "top_area"])
+    with pytest.raises(ValueError, match="keeps probabilities of objects and of borders"):
+        labeller(replace(run, folder=tmp_path, rule=Rule(objects=True)), 0, same_folds(run, tmp_path), [])
     other = replace(run, rule=Rule(objects=True))
     assert prediction_key(other, [0]) != prediction_key(run, [0])  # its levels have one channel

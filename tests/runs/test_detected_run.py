@@ -14,9 +14,9 @@ from tasks_data import Objects
 from tiny import tiny_network
 
 from kit.bundle.export import export
-from kit.data import Resizing
+from kit.data import Resizing, foreground_target
 from kit.losses import bce_dice
-from kit.prediction import Frame, Predictor, Rule, Store
+from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule, Store
 from kit.prediction.object_levels import joined, object_levels
 from kit.runs import Submission, load, oof_masks, pseudo_samples, read_run, scores
 from kit.runs.blend_pool import common_rule, pool_of
@@ -26,6 +26,7 @@ from kit.runs.doctor import doctor
 from kit.runs.oof import predictor
 from kit.runs.predict import Request, predict
 from kit.runs.tuning import tune_run
+from kit.runs.view_stores import predict_views, view_sets
 from kit.scoring import InstancePrecision, Mix, instance_precision
 from kit.submission import Competition, Dialect, lint, rle
 
@@ -38,7 +39,8 @@ def run_in(folder, **changes):
     frame = Frame(Resizing((2 * data.shape("")[0], 2 * data.shape("")[1])))
     competition = Competition(data, CELLS, data.test_ids, InstancePrecision())
     submission = Submission(competition, folder=folder, keep_test=True, **changes)
-    return run_recipe(data, folder, FindBright, bce_dice, submission=submission, frame=frame, lr=1e-4, rule=FOUND)
+    own = {"submission": submission, "frame": frame, "lr": 1e-4, "rule": FOUND, "target": foreground_target}
+    return run_recipe(data, folder, FindBright, bce_dice, **own)
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +136,29 @@ def test_two_runs_are_blended_by_their_objects(finished, tmp_path):
         np.testing.assert_array_equal(labels > 0, wanted > 0)
 
 
+def write_images(folder, data, ids):
+    folder.mkdir()
+    for id in ids:
+        cv2.imwrite(str(folder / f"{id}.png"), data.read_image(id)[..., ::-1])
+    return folder
+
+
+def test_other_views_are_kept_as_objects_too(finished, tmp_path):
+    run = shutil.copytree(finished[0].folder, tmp_path / "mine")
+    data = finished[0].dataset
+    [folder] = predict_views(
+        read_run(run), write_images(tmp_path / "images", data, data.ids), view_sets(["flips"]), "cpu"
+    )
+    store = Store(folder, 3, FOUND)
+    for id in data.ids:
+        network = load(finished[0], int(finished[0].folds[data.ids.index(id)]), FindBright())
+        own = Predictor([network], finished[0].frame, TTA(VIEWS["flips"]), FOUND, finished[0].dtype)
+        np.testing.assert_array_equal(store.read(id), own.predict_levels(data.read_image(id)))
+
+
 def test_the_folder_alone_predicts(finished, tmp_path):
     run, _ = finished
-    images = tmp_path / "images"
-    images.mkdir()
-    for id in run.dataset.test_ids:
-        cv2.imwrite(str(images / f"{id}.png"), run.dataset.read_image(id)[..., ::-1])
+    images = write_images(tmp_path / "images", run.dataset, run.dataset.test_ids)
     out = tmp_path / "out.csv"
     predict(Request(run.folder, images, out, devices=("cpu",)))
     [path] = finished[1].glob("*.csv")

@@ -24,6 +24,7 @@ from kit.recipe import finish
 from kit.runs import Plan, fit_fold
 from kit.runs.run import begin
 from kit.runs.settings import optimizer_settings, settings_of, text_of
+from kit.runs.training import ARRAY, _of_any_fold
 from kit.training import adamw, supervised, warmup_cosine
 from kit.training.optimizers import warmup_poly
 
@@ -96,6 +97,15 @@ def with_default(weight):
 def test_a_loss_counts_by_what_it_holds(one, other):
     assert text_of(one) == text_of(one) != text_of(other)
     assert "0x" not in text_of(one)
+
+
+def test_the_samples_of_folds_differ_in_their_ids_alone():
+    def shared(ids, augment):
+        """What the folds of a run must have in common."""
+        return _of_any_fold({"plan.samples": text_of(SegmentationDataset(None, ids, augment))}, ARRAY)
+
+    first = shared(["a", "b"], photo_augment(0))
+    assert first == shared(["c", "d", "e"], photo_augment(0)) != shared(["a", "b"], photo_augment(1))
 
 
 def test_what_is_no_setting_does_not_count():

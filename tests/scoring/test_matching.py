@@ -1,5 +1,6 @@
 """Pairs of objects, and what became of each, against loops over all pairs of masks."""
 
+import importlib
 import math
 from fractions import Fraction
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+import kit.scoring
 from kit.scoring import InstanceFBeta, InstancePrecision, Segments, instance_f_beta, instance_precisions, match
 from kit.scoring.matching import EXTRA, HIT, MERGED, MISSED, SPLIT, THRESHOLDS
 from kit.system.segments import paint
@@ -238,3 +240,22 @@ def test_metrics_of_images_without_ships():
     assert f1.counts(ships, found)[0] == pytest.approx(match(ships, found).errors().f1)
     assert (f2.name, f1.name) == ("mean F2 of objects over IoU thresholds", "mean F1 of objects at IoU 0.5")
     assert len(THRESHOLDS) == 10
+
+
+@pytest.mark.parametrize("label", [-1, -2, -(2**31)])
+def test_labels_below_0_are_refused_wherever_they_stand(label):
+    for place in (0, 5, 399):
+        wrong, right = np.zeros((20, 20), np.int32), np.zeros((20, 20), np.int32)
+        wrong.reshape(-1)[place] = label
+        for pair in ((wrong, right), (right, wrong), (wrong, wrong)):
+            with pytest.raises(ValueError, match="labels are 0 to"):
+                match(*pair)
+    everywhere = np.full((20, 20), label, np.int32)
+    with pytest.raises(ValueError, match="labels are 0 to"):
+        match(np.zeros_like(everywhere), everywhere)
+
+
+def test_earlier_runs_find_the_metric_where_they_name_it():
+    named = importlib.import_module("kit.scoring.metrics")
+    assert named.InstancePrecision is kit.scoring.InstancePrecision
+    assert not hasattr(named, "InstancePrecisions")
