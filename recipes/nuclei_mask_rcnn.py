@@ -11,6 +11,7 @@ and heads of 64 channels, 128 boxes an image; anchors from 8 pixels, because the
 GPU take resnet50 and leave the widths out of `network`: they are the paper's then.
 Images keep their own scale, so that no label image is shrunk: training sees crops, prediction whole images. Two nuclei
 that touch are two boxes, and a pixel is of the better-scoring one (kit.prediction.drawing).
+Kaggle's files, and which images are held out together, are those of nuclei_unet.py (kit.submission.known).
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from kit.data import Resizing, Sample, turning_augment, whole_objects
 from kit.datasets.discs import VERSION, Discs, draw_discs
-from kit.datasets.nuclei import Nuclei, groups_of
+from kit.datasets.nuclei import Nuclei
 from kit.datasets.places import require_data
 from kit.losses import mask_rcnn_loss
 from kit.models.mask_rcnn import MaskRCNN
@@ -86,14 +87,11 @@ def main() -> None:
 
 
 def opened(config: Config) -> Nuclei:
-    """Kaggle's data, in groups where a file names them; or the drawn."""
+    """Kaggle's data, in the groups that a file names or that the edges of images show; or the drawn."""
     if config.drawn:
         print("Drawing a small competition of touching discs. Scores are of drawn images.", flush=True)
         return Discs(draw_discs(cache_folder() / f"discs-v{VERSION}"))
-    folder = require_data(Nuclei, config.data_dir)
-    if (groups := groups_of(folder)) is None:
-        print("No groups.csv: tiles of one photograph may be on both sides of a fold, and scores too high.", flush=True)
-    return Nuclei(folder, groups=groups)
+    return known.grouped_nuclei(require_data(Nuclei, config.data_dir))
 
 
 def train(run: Run, config: Config, fold: int | str) -> None:

@@ -25,9 +25,8 @@ from torch import nn
 
 from kit.data import Resizing, border_target, turning_augment
 from kit.datasets.discs import VERSION, Discs, draw_discs
-from kit.datasets.nuclei import Nuclei, groups_of
+from kit.datasets.nuclei import Nuclei
 from kit.datasets.places import require_data
-from kit.folds import tile_groups
 from kit.losses import objects_and_borders
 from kit.models.encoder_unet import EncoderUNet
 from kit.models.pretrained import encoder, packaged_weights, statistics
@@ -103,8 +102,7 @@ def opened(config: Config) -> Nuclei:
     if config.drawn:
         start(config.device).say("Drawing a small competition of touching discs. Scores are of drawn images.")
         return Discs(draw_discs(cache_folder() / f"discs-v{VERSION}"))
-    folder = require_data(Nuclei, config.data_dir)
-    return Nuclei(folder, groups=groups_of(folder) or tile_groups(Nuclei(folder)))
+    return known.grouped_nuclei(require_data(Nuclei, config.data_dir))
 
 
 def train(run: Run, config: Config, fold: int | str) -> None:

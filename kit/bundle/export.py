@@ -1,9 +1,12 @@
 """One fold's network as ONNX: for programs that have no PyTorch. Checked against PyTorch before the file is left.
 
     input   "images" f32 (N, C, H, W): pixels as they are in the files, 0..255 of u8 images; normalising is in the graph
-    output  "logits" f32 (N, K, H, W): a sigmoid of one class or of classes that may overlap, else a softmax
+    output  "logits" f32 (N, K, H, W). A sigmoid of each channel makes probabilities of one class, of classes that may
+            overlap, and of objects and their borders (2 channels); else a softmax over the channels. metadata_props
+            says it: `activation` and `outputs`
 
 Resizing, views, tiles, the mean over folds and the rule are not in the graph; metadata_props says what they are.
+Networks that find objects one by one (`Rule.detected`) give no map of logits and are refused.
 
 Which exporter? torch.export's, not the older one that traces: tracing has no max-unpooling (SegNet, DeconvNet), bakes
 in sizes that Python computes, and is deprecated. N, H and W may be any; H and W multiples of the number, and at least
@@ -72,9 +75,8 @@ def export(run: Path, fold: int, out: Path, size: tuple[int, int] | None = None)
         raise ValueError(f"a size of {size[0]} x {size[1]}: expected multiples of {multiple}, the network's stride")
     normalise = saved.frame.normalise
     whole = Whole(with_constant_padding(network), normalise, DTYPES[saved.dtype])
-    content = _with_facts(
-        to_onnx(whole, len(saved.channels), multiple, size), saved, fold, (multiple, smallest_of(network)), size
-    )
+    model = to_onnx(whole, len(saved.channels), multiple, size)
+    content = _with_facts(model, saved, fold, (multiple, smallest_of(network)), size)
     found = differences(
         content, lambda batch: network(normalise(batch)), _draws(saved, multiple, smallest_of(network), size)
     )
@@ -229,6 +231,8 @@ def _random_images(saved: SavedRun, shape: tuple[int, ...], seed: int) -> Tensor
 def _with_facts(model: "onnx.ModelProto", saved: SavedRun, fold: int, sides: tuple[int, int], size: object) -> bytes:  # noqa: F821
     """The file, with what a program must know in metadata_props: JSON where it is no plain text."""
     multiple, smallest = sides
+    count = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    activation, outputs = meaning_of(saved, count)
     facts = {
         "kit": kit.__version__,
         "recipe": saved.name,
@@ -237,6 +241,8 @@ def _with_facts(model: "onnx.ModelProto", saved: SavedRun, fold: int, sides: tup
         "classes": saved.classes,
         "channels": saved.channels,
         "pixels": f"float32, as in files of {saved.dtype}; normalising is in the graph",
+        "activation": activation,
+        "outputs": outputs,
         "multiple": multiple,
         "smallest": smallest,
         "size": size or "any multiple of `multiple`",
@@ -248,6 +254,16 @@ def _with_facts(model: "onnx.ModelProto", saved: SavedRun, fold: int, sides: tup
         entry = model.metadata_props.add()
         entry.key, entry.value = name, value if isinstance(value, str) else json.dumps(value)
     return model.SerializeToString()
+
+
+def meaning_of(saved: SavedRun, count: int) -> tuple[str, tuple[str, ...]]:
+    """How `count` channels of logits become probabilities, and of what each then is."""
+    foreground = saved.classes[-1]
+    if saved.rule.border:
+        return "sigmoid of each channel", (foreground, "border between objects")
+    if saved.rule.separate:
+        return "sigmoid of each channel", saved.classes
+    return ("sigmoid of each channel", (foreground,)) if count == 1 else ("softmax over channels", saved.classes)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ a share of 65,535, which blackens 12-bit data; `Intensity` stands in for it ther
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -28,13 +28,16 @@ class Augment:
     """A composed transform (image (H, W, C), mask u8 (H, W) or (H, W, K)) -> the same, seeded for each call.
 
     transforms: albumentations', in order. Masks are resampled to the nearest pixel, so no new label appears. A
-    transform that fills a border with a constant needs fill_mask=255, else that border counts as class 0. All layers of
-    a mask (H, W, K) move with the image.
+    transform that fills a border with a constant needs fill_mask=255 for masks of classes (u8), else that border counts
+    as class 0. Label images (u16) know no ignored pixels: there 255 would be an object, so fill_mask stays 0. All
+    layers of a mask (H, W, K) move with the image.
+    Raises ValueError, when it is called, for a label image that would be filled with another value than 0.
     """
 
     def __init__(self, transforms: list[A.BasicTransform], seed: int = 0) -> None:
         self.compose = A.Compose(transforms, mask_interpolation=cv2.INTER_NEAREST)
         self.seed = seed
+        self._fills = [one for one in _each(transforms) if _fills_masks(one)]
 
     def __repr__(self) -> str:
         """The transforms with their parameters, one way to write them: a run compares it when it is resumed."""
@@ -42,12 +45,32 @@ class Augment:
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Augment one sample; the same (seed, epoch, index) always gives the same result."""
+        if self._fills and mask.dtype == np.uint16:
+            one = self._fills[0]
+            raise ValueError(
+                f"{type(one).__name__}(fill_mask={one.fill_mask}) fills masks, and the masks are label images, where "
+                "this value is an object: give fill_mask=0"
+            )
         seed = sample_seed(self.seed, epoch, index)
         # Not set_random_seed: it gives each transform the same stream, so that all would toss the same coin.
         self.compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         result = self.compose(image=image, mask=mask)
         moved = result["mask"]
         return result["image"], moved if moved.ndim == mask.ndim else moved[..., None]  # OpenCV drops a single layer
+
+
+def _each(transforms: Sequence[object]) -> Iterator[object]:
+    """The transforms, and those within others (OneOf, Sequential)."""
+    for one in transforms:
+        yield one
+        yield from _each(getattr(one, "transforms", ()))
+
+
+def _fills_masks(transform: object) -> bool:
+    """Whether it may fill a part of a mask with a value that is not 0."""
+    if not np.any(getattr(transform, "fill_mask", None) or 0):
+        return False
+    return getattr(transform, "border_mode", cv2.BORDER_CONSTANT) == cv2.BORDER_CONSTANT
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:

@@ -39,6 +39,8 @@ class Detections(NamedTuple):
     boxes: f32 (D, 4), x0, y0, x1, y1 in pixels of the image given to the network, half-open: a box of one pixel at row
     r and column c is c, r, c + 1, r + 1. scores: f32 (D,), 0..1. classes: i64 (D,), from 1. masks: f32 (D, 28, 28),
     the probability in each cell of the box, which is cut into 28 × 28 equal cells.
+    An image for which the network computed a NaN has one detection of NaN: it must not pass for an image without
+    objects.
     """
 
     boxes: Tensor
@@ -151,16 +153,19 @@ class MaskRCNN(nn.Module):
         }
 
     def _detect(self, maps: list[Tensor], size: tuple[int, int]) -> list[Detections]:
-        proposals = self.rpn.propose(*self.rpn(maps), size, self.rpn.proposals[1])
+        objectness, moves, anchors = self.rpn(maps)
+        proposals = self.rpn.propose(objectness, moves, anchors, size, self.rpn.proposals[1])
         logits, shifts = self.box_head(self.cut_7(maps[:-1], proposals))
         boxes = clip(decode(shifts, torch.cat(proposals), SHIFT_WEIGHTS), size)
         counts = [len(each) for each in proposals]
-        each = zip(boxes.split(counts), logits.float().softmax(dim=1).split(counts), strict=True)
+        each = list(zip(boxes.split(counts), logits.float().softmax(dim=1).split(counts), strict=True))
+        has_nan = _have_nan([*zip(*objectness, *moves, strict=True)], each)
         kept = [self._best(*image) for image in each]
         places = self.cut_14(maps[:-1], [boxes for boxes, _, _ in kept])
         masks = self.mask_head(places, torch.cat([classes for _, _, classes in kept])).float().sigmoid()
         parts = masks.split([len(boxes) for boxes, _, _ in kept])
-        return [Detections(*image, part) for image, part in zip(kept, parts, strict=True)]
+        found = [Detections(*image, part) for image, part in zip(kept, parts, strict=True)]
+        return [_nan(one) if bad else one for one, bad in zip(found, has_nan, strict=True)]
 
     def _best(self, boxes: Tensor, probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (B, K, 4) and probabilities (B, K + 1) -> boxes (D, 4), scores (D,) and classes (D,) to keep."""
@@ -174,6 +179,21 @@ class MaskRCNN(nn.Module):
     def freeze_batchnorm(self) -> None:
         """From now on the encoder's batch normalisation uses its stored statistics; its weights still learn."""
         self.pyramid.freeze_batchnorm()
+
+
+def _have_nan(*parts: Sequence[Sequence[Tensor]]) -> list[bool]:
+    """Whether an image has a NaN. Each part: of every image several tensors."""
+    images = [[values for part in image for values in part] for image in zip(*parts, strict=True)]
+    return torch.stack([torch.stack([each.isnan().any() for each in image]).any() for image in images]).tolist()
+
+
+def _nan(like: Detections) -> Detections:
+    """One detection of NaN. It is made last: thresholds drop NaN, and RoIAlign must not read at such a box."""
+    boxes, scores, classes, masks = like
+    nan = float("nan")
+    return Detections(
+        boxes.new_full((1, 4), nan), scores.new_full((1,), nan), classes.new_ones(1), masks.new_full((1, 28, 28), nan)
+    )
 
 
 def truths_of(labels: Tensor, classes: Tensor | None, shape: tuple[int, int, int], num_classes: int) -> list[Objects]:

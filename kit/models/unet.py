@@ -95,6 +95,9 @@ class MirrorTiled(nn.Module):
     The logits equal those of the whole image to rounding, in the memory of one tile. The tiles neither overlap nor need
     blending. A tile must begin where the poolings of the whole image begin, so `tile`, its side in the logits, is a
     multiple of 16. The paper's 388 is not a multiple: its tiles are seamless, but depend on where they begin.
+    A side below `tile` has one tile of its own size, rounded up to 16, so that a small image costs no more than its
+    margin. In training with batch_norm the statistics are of all pixels that a tile feeds, so they depend on `tile`
+    and, of smaller images, on the image's size.
     """
 
     def __init__(self, net: UNet, tile: int = 384) -> None:

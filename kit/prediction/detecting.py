@@ -56,7 +56,7 @@ def is_detections(found: object, count: int) -> bool:
 
 
 def are_finite(found: Sequence["Detections"]) -> bool:
-    """Whether all boxes, scores and masks are numbers."""
+    """Whether all boxes, scores and masks are numbers. A network says by a NaN that it computed one; see Detections."""
     return all(bool(part.isfinite().all()) for one in found for part in (one.boxes, one.scores, one.masks))
 
 

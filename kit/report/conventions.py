@@ -13,13 +13,18 @@ VIEWS = {  # of kit.prediction, by name
     "flips": "the mean of the predictions of the image and of its three mirror images",
     "d4": "the mean of the predictions of the image in its eight turned and mirrored positions",
 }
+JOINED = {  # where networks find objects one by one
+    "hflip": "the objects found in the image and in its mirror image, joined",
+    "flips": "the objects found in the image and in its three mirror images, joined",
+    "d4": "the objects found in the image in its eight turned and mirrored positions, joined",
+}
 
 
 def conventions(results: Results) -> list[str]:
     """Return one sentence or two for each convention, in the order in which the page shows them."""
     size = results.size
     saw = "each image at that size" if size is None else f"images of {size[0]} × {size[1]} (height × width)"
-    views = VIEWS.get(results.tta.partition(" ")[0])
+    views = (JOINED if results.rule.detected else VIEWS).get(results.tta.partition(" ")[0])
     meant = f" ({views})" if views else ""
     return [
         f"Scored at each image's own size. The network saw {saw}. Test-time augmentation: {results.tta}{meant}.",
@@ -58,7 +63,10 @@ def _has_255(results: Results) -> bool:
 def _rule(results: Results) -> list[str]:
     """What makes masks of predictions, where it is not the usual threshold alone."""
     sentences = rule_sentences(results.rule, results.classes)
-    if not results.rule.by_pixel and (results.rule.has_components or results.rule.facts.keys() - FIRST):
+    if results.rule.detected:
+        if results.rule.has_components or results.rule.top_area:
+            sentences.append("The curve over thresholds of scores is without what is left out by area.")
+    elif not results.rule.by_pixel and (results.rule.has_components or results.rule.facts.keys() - FIRST):
         sentences.append("The curves over thresholds are without this.")
     return [" ".join(sentences)] if sentences else []
 
@@ -89,8 +97,9 @@ def rule_sentences(rule: Rule, classes: Sequence[str]) -> list[str]:
             "IoU compare foreground with foreground, pixel by pixel."
         )
     if rule.top_area:
-        of = "A class" if len(classes) > 2 or rule.separate else "The foreground"
-        sentences.append(f"{of} is left out of an image where fewer than {rule.top_area} pixels reach {rule.top:g}.")
+        of = "A class is" if len(classes) > 2 or rule.separate else "The foreground is"
+        of, reach = ("All objects are", "have a score of") if rule.detected else (of, "reach")
+        sentences.append(f"{of} left out of an image where fewer than {rule.top_area} pixels {reach} {rule.top:g}.")
     if rule.fill_holes > 1:
         sentences.append(f"Holes of fewer than {rule.fill_holes} pixels are filled.")
     if isinstance(rule.min_area, tuple):
@@ -101,7 +110,8 @@ def rule_sentences(rule: Rule, classes: Sequence[str]) -> list[str]:
         parts = "objects" if rule.detected or (rule.border and rule.seed is not None) else "components"
         sentences.append(f"Predicted {parts} of fewer than {rule.min_area} pixels are left out.")
     if rule.keep_largest:
-        sentences.append("The largest component of each class is kept alone.")
+        of = "object" if rule.detected else "component of each class"
+        sentences.append(f"The largest {of} is kept alone.")
     return sentences
 
 

@@ -10,11 +10,16 @@ LEAST = 0.001  # of an image's pixels
 
 
 def doubtful_images(results: Results) -> list[dict]:
-    """Return the content of "doubtful" in report.json, see kit.report.measure; [] where nothing is contradicted."""
+    """Return the content of "doubtful" in report.json, see kit.report.measure; [] where nothing is contradicted.
+
+    Of objects that the network finds one by one, a pixel without one has no probability: none is missed for sure.
+    """
     if results.levels is None:
         return []
     levels = results.levels if results.levels.ndim == 4 else results.levels[:, None]
     added, missed = levels[:, :, 0, SURE:].sum(axis=(1, 2)), levels[:, :, 1, : 256 - SURE].sum(axis=(1, 2))
+    if results.rule.detected:
+        missed = np.zeros_like(missed)
     pixels = np.maximum(levels.sum(axis=(1, 2, 3)), 1)  # of classes that overlap each pixel counts once a class
     share = (added + missed) / pixels
     rows, ids = np.argsort(-share, kind="stable")[:SHOWN], results.images["id"].tolist()

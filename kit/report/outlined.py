@@ -83,7 +83,12 @@ def _class_row(results: Results, k: int) -> dict:
 
 
 def calibration_facts(results: Results) -> dict | None:
-    """Return the content of "calibration" in report.json, see kit.report.measure; None where nothing was counted."""
+    """Return the content of "calibration" in report.json, see kit.report.measure; None where nothing was counted.
+
+    None also where the network finds objects one by one: their scores are no probabilities of pixels.
+    """
+    if results.rule.detected:
+        return None
     groups = results.images["group"].tolist()
     if results.levels is not None:
         of, counted = "class" if results.overlaps else "foreground", {"all": results.levels, "band": results.band}

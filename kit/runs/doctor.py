@@ -5,6 +5,8 @@
 
 It reads one image at a time from the run folder: levels and truth, no image, no network. A person then mends the label
 or ignores the line.
+Where the network finds objects one by one (`Rule.detected`), there are scores of objects and no probability that a
+pixel is of none. So found objects that are not labelled are in doubt, labelled ones that were not found are not.
 """
 
 import csv
@@ -24,6 +26,7 @@ from kit.system.files import write_atomic
 from kit.system.threads import ordered_map
 
 LEAST = 0.02  # score: a region of about 0.04 % of an image, surely contradicted
+UNKNOWN = 0.5  # the probability of background where no object was found: at most this, as it was not predicted
 COLUMNS = ("id", "score", "kind", "top", "left", "height", "width", "class", "predicted")
 
 
@@ -120,6 +123,8 @@ def _classes(
     if run.task.overlaps:
         for k, name in enumerate(run.task.classes):
             yield truth[..., k], np.stack([1 - probs[k], probs[k]]), ("", name)
+    elif run.rule.detected:
+        yield truth, np.concatenate([np.minimum(1 - probs, UNKNOWN), probs]), run.task.classes
     elif len(probs) == 1:
         yield truth, np.concatenate([1 - probs, probs]), run.task.classes
     else:

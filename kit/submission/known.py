@@ -4,12 +4,15 @@ A dialect is that of the submission. The CSV of the training masks may differ: `
 masks' column, and `dataclasses.replace` says all else.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from kit.data.dataset import Dataset
-from kit.datasets.nuclei import kinds_of
+from kit.datasets.nuclei import Nuclei, groups_of, kinds_of
 from kit.folds.area import area_group_kfold
 from kit.folds.kfold import stratified_group_kfold
+from kit.folds.tiles import tile_groups
 from kit.scoring.instance_metrics import InstancePrecision
 from kit.scoring.metrics import MeanDice, PrecisionOverThresholds
 from kit.submission.compare import compare_masks
@@ -107,6 +110,15 @@ def carvana_folds(dataset: Dataset, k: int, seed: int) -> np.ndarray:
 def salt(dataset: Dataset) -> Competition:
     """TGS Salt: mean precision over IoU thresholds. dataset: a kit.datasets.Salt."""
     return Competition(dataset, SALT, dataset.test_ids, PrecisionOverThresholds(), dataset.sample_csv)
+
+
+def grouped_nuclei(data_dir: Path | str) -> Nuclei:
+    """Kaggle's files, in the groups of groups.csv; without one, images whose edges fit together are a group.
+
+    All recipes open them here: runs can be compared and blended where their folds are the same. Without groups.csv
+    every image is read once. Raises ValueError as Nuclei.
+    """
+    return Nuclei(data_dir, groups=groups_of(data_dir) or tile_groups(Nuclei(data_dir)))
 
 
 def nuclei(dataset: Dataset) -> Competition:

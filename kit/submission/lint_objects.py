@@ -84,24 +84,42 @@ class ObjectLint:
 
 
 def overlaps(masks: list[np.ndarray]) -> list[tuple[int, int, int]]:
-    """Return (mask, an earlier one, a pixel of both) of each mask that overlaps a mask before it.
+    """Return (mask, an earlier one, a pixel of both) of each mask that overlaps a mask before it, by rising mask.
 
-    One pass over the sorted runs. masks: int (R, 2) each, start from 0 and length. Of several earlier masks one is
-    named.
+    masks: int (R, 2) each, start from 0 and length; a mask's own runs are apart. Of several earlier masks the first is
+    named, and of the pixels of both the first.
     """
     if not masks:
         return []
-    runs = np.concatenate(masks)
+    runs = np.concatenate(masks).astype(np.int64)
     owner = np.repeat(np.arange(len(masks)), [len(mask) for mask in masks])
     order = np.argsort(runs[:, 0], kind="stable")
-    starts, ends, owner = runs[order, 0], runs[order].sum(1), owner[order]
-    highest = np.maximum.accumulate(ends)  # the run that reaches furthest: of another mask, as a mask's own are apart
-    furthest = np.maximum.accumulate(np.where(ends == highest, np.arange(len(ends)), 0))
-    found: dict[int, tuple[int, int, int]] = {}
-    for at in np.flatnonzero(starts[1:] < highest[:-1]) + 1:
-        earlier, later = sorted((int(owner[at]), int(owner[furthest[at - 1]])))
-        found.setdefault(later, (later, earlier, int(starts[at])))
-    return [found[later] for later in sorted(found)]
+    found = _first_overlaps(runs[order, 0], runs[order].sum(1), owner[order], len(masks))
+    return [(int(later), int(found[later, 0]), int(found[later, 1])) for later in np.flatnonzero(found[:, 0] >= 0)]
+
+
+@kernel
+def _first_overlaps(starts, ends, owner, count):
+    """i64 (count, 2): of each mask the first earlier one that it overlaps, or -1, and the first pixel of both.
+
+    starts, ends, owner: i64 (R,), of all runs by rising start. Each run is compared with those before it that have not
+    ended: few, as objects of one image are apart but for faults. Does not check its arguments.
+    """
+    found = np.full((count, 2), -1, np.int64)
+    live, held = np.empty(len(starts), np.int64), 0
+    for i in range(len(starts)):
+        kept = 0
+        for j in range(held):
+            other = live[j]
+            if ends[other] > starts[i]:
+                live[kept] = other
+                kept += 1
+                later, earlier = max(owner[i], owner[other]), min(owner[i], owner[other])
+                if later != earlier and (found[later, 0] < 0 or earlier < found[later, 0]):
+                    found[later, 0], found[later, 1] = earlier, starts[i]
+        live[kept] = i
+        held = kept + 1
+    return found
 
 
 @kernel

@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,10 +16,21 @@ from tiny import tiny_network
 from tiny_run import finish_two_folds, new_run
 
 import kit
-from kit.bundle.export import Whole, differences, export, smallest_of, stride_of, to_onnx, with_constant_padding
+from kit.bundle.export import (
+    Whole,
+    differences,
+    export,
+    meaning_of,
+    smallest_of,
+    stride_of,
+    to_onnx,
+    with_constant_padding,
+)
 from kit.cli.export import Export
 from kit.data.normalise import IMAGENET
 from kit.models.pretrained import unet
+from kit.prediction import TTA, Rule
+from kit.prediction.views import probabilities
 from kit.runs import load_network
 from kit.runs.saving import save_predictor, saved_run
 from kit.training.checkpoint import save_weights
@@ -59,10 +71,31 @@ def test_the_file_says_what_it_takes(run, tmp_path):
     assert json.loads(facts["channels"]) == ["red", "green", "blue"]
     assert (facts["task"], facts["fold"], facts["multiple"], facts["kit"]) == ("binary", "0", "32", kit.__version__)
     assert facts["pixels"].startswith("float32, as in files of uint8")
+    assert (facts["activation"], json.loads(facts["outputs"])) == ("sigmoid of each channel", ["disc"])
     shapes = [[dim.dim_param or dim.dim_value for dim in one.type.tensor_type.shape.dim] for one in model.graph.input]
     assert [one.name for one in (*model.graph.input, *model.graph.output)] == ["images", "logits"]
     assert shapes[0][1] == 3
     assert all(isinstance(shapes[0][axis], str) for axis in (0, 2, 3))
+
+
+def test_activations_are_those_of_the_predictor(run):
+    """What the file says of its logits gives the probabilities that kit makes of them."""
+    saved = saved_run(run, tiny_network)
+    several = ("sky", "car", "road")
+    for rule, classes, count, named in (
+        (Rule(), ("blue", "disc"), 1, ("disc",)), (Rule(), ("blue", "disc"), 2, ("blue", "disc")),
+        (Rule(), several, 3, several), (Rule((0.5, 0.5, 0.5)), several, 3, several),
+        (Rule((0.5,)), ("car",), 1, ("car",)), (Rule(objects=True), ("background", "cell"), 1, ("cell",)),
+        (Rule(objects=True, border=True), ("background", "cell"), 2, ("cell", "border between objects")),
+    ):  # fmt: skip
+        activation, outputs = meaning_of(replace(saved, classes=classes, rule=rule), count)
+        assert outputs == named
+        logits = torch.randn(2, count, 4, 5, generator=torch.Generator().manual_seed(0))
+        of = {"sigmoid of each channel": torch.sigmoid, "softmax over channels": lambda given: given.softmax(1)}[
+            activation
+        ]
+        expected = probabilities(lambda images, own=logits: own, torch.zeros(2, 3, 4, 5), TTA(), rule.sigmoids)
+        assert torch.equal(of(logits)[:, -expected.shape[1] :], expected)
 
 
 class Baked(torch.nn.Module):

@@ -267,3 +267,21 @@ def test_turning_augment_suits_any_type_and_number_of_channels():
         augment = turning_augment(0, (24, 24), dtype=np.dtype(dtype).name, channels=names)
         turned, mask = augment(image, np.ones((32, 32), np.uint8), 0, 1)
         assert (turned.shape, turned.dtype, mask.shape) == ((24, 24, channels), dtype, (24, 24))
+
+
+def test_label_images_are_not_filled_with_an_object():
+    """255 is ignored in a mask of classes, and an object in a label image; also within transforms of transforms."""
+    image, labels = np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.uint16)
+    labels[5:15, 5:15] = 300
+    moved = {"translate_percent": (0.4, 0.4), "border_mode": cv2.BORDER_CONSTANT, "p": 1}
+    for transform in (
+        A.Affine(**moved, fill_mask=255), A.OneOf([A.Affine(**moved, fill_mask=7)]), A.CoarseDropout(fill_mask=255)
+    ):  # fmt: skip
+        augment = Augment([transform])
+        with pytest.raises(ValueError, match=r"\(fill_mask=.* fills masks, and the masks are label images"):
+            augment(image, labels, 0, 0)
+        augment(image, labels.astype(np.uint8), 0, 0)
+    assert 255 in Augment([A.Affine(**moved, fill_mask=255)])(image, labels.astype(np.uint8), 0, 0)[1]
+    reflected = A.Affine(translate_percent=(0.4, 0.4), border_mode=cv2.BORDER_REFLECT_101, fill_mask=255, p=1)
+    for transform in (A.Affine(**moved), A.CoarseDropout(), reflected):
+        assert set(np.unique(Augment([transform])(image, labels, 0, 0)[1])) <= {0, 300}

@@ -1,9 +1,11 @@
 """TGS Salt and Data Science Bowl 2018: drawn in Kaggle's layouts, and the real files against their own CSVs."""
 
 import csv
+import runpy
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy_runs import disc, runs_of
@@ -15,6 +17,7 @@ from kit.submission import DSB2018, SALT, CsvMasks, compare_masks
 from kit.submission.known import nuclei, salt
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
+RECIPES = Path(__file__).parents[2] / "recipes"
 SIZE = (101, 101)
 
 
@@ -53,6 +56,23 @@ def test_salt_as_kaggle_packs_it(tmp_path):
     assert compare_masks(data, data.train_csv, SALT) == []
     assert salt(data).dialect == SALT
     assert data.fingerprint() == Salt(root).fingerprint()
+
+
+def test_recipes_on_nuclei_have_the_same_groups_with_and_without_a_file(tmp_path):
+    random = np.random.default_rng(0)
+    for id in "xy":  # photographs, each in two tiles
+        whole = cv2.GaussianBlur(random.normal(0, 255, (48, 96, 3)), (0, 0), 2) * 1.3 + 120
+        whole = (whole + random.normal(0, 2, whole.shape)).clip(0, 255).astype(np.uint8)
+        for at, tile in enumerate(np.split(whole, 2, axis=1)):
+            save(tmp_path / f"stage1_train/{id}{at}/images/{id}{at}.png", tile)
+            save(tmp_path / f"stage1_train/{id}{at}/masks/0.png", disc((48, 48), 20, 15, 5) * np.uint8(255))
+    recipes = [runpy.run_path(str(path), run_name="imported") for path in sorted(RECIPES.glob("nuclei_*.py"))]
+    assert len(recipes) == 2
+    for table, groups in (("", ["x0", "x0", "y0", "y0"]), ("ImageId,group\nx0,1\nx1,2\ny0,1\ny1,1\n", [*"1211"])):
+        if table:
+            (tmp_path / "groups.csv").write_text(table)
+        for recipe in recipes:
+            assert recipe["opened"](recipe["Config"](data_dir=tmp_path)).groups == groups
 
 
 def test_nuclei_as_kaggle_packs_them(tmp_path):

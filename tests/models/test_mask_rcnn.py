@@ -5,6 +5,7 @@ import functools
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from mask_rcnns import CLASSES, LABELS, confident, drawn, grid, small
@@ -12,8 +13,11 @@ from networks import noise
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kit.data import Resizing
+from kit.data.normalise import Normalisation
 from kit.losses import mask_rcnn_loss, mask_rcnn_losses
 from kit.models.boxes import iou, objects_of
+from kit.prediction import TTA, Frame, Predictor, Rule
 
 
 @functools.cache
@@ -52,6 +56,37 @@ def test_detections_lie_in_their_image_and_are_sorted():
     same(net(images[1:]), found[1:], atol=1e-3)
     turned = copy.deepcopy(net).to(memory_format=torch.channels_last)
     same(turned(images.contiguous(memory_format=torch.channels_last)), found, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "part", ["pyramid.encoder", "rpn.objectness", "rpn.shifts", "box_head.classes", "box_head.shifts"]
+)
+@torch.inference_mode()
+def test_nan_is_not_an_image_without_objects(part):
+    """Thresholds drop NaN: a network with damaged weights would find nothing, and nobody would notice."""
+    net, images = copy.deepcopy(network()), noise(65, 83, batch=2)
+    next(net.get_submodule(part).parameters()).view(-1)[0] = torch.nan
+    for one in net(images):
+        assert all(values.isnan().all() for values in (one.boxes, one.scores, one.masks))
+        assert [len(values) for values in one] == [1, 1, 1, 1]
+    predictor = Predictor(
+        [net],
+        Frame(Resizing((64, 96)), normalise=Normalisation((0, 0, 0), (1, 1, 1))),
+        TTA(),
+        Rule(objects=True, detected=True),
+    )
+    with pytest.raises(FloatingPointError, match="boxes, scores or masks that are not finite"):
+        predictor.predict(np.zeros((64, 96, 3), np.uint8))
+
+
+@torch.inference_mode()
+def test_nan_in_one_image_leaves_the_others_alone():
+    net, images = network(), noise(65, 83, batch=2)
+    [want] = net(images[1:])
+    images[0, 1, 30, 40] = torch.nan
+    damaged, found = net(images)
+    assert (len(damaged.scores), bool(damaged.scores.isnan())) == (1, True)
+    same([found], [want], atol=1e-3)
 
 
 @torch.inference_mode()

@@ -61,13 +61,19 @@ def test_small_objects_get_borders_and_keep_their_scale(tmp_path, kind, said):
     for part in ("target=border_target", "EncoderUNet(", "num_classes=2", "Rule(objects=True, border=True)"):
         assert part in text
     compile(text, "mine.py", "exec")
+    assert "decoder with a skip at the images' own size" in dict(choices.reasons)["network"]
+    assert "narrow" not in str(choices.reasons)  # that is said of decoder_channels alone
+    assert "decoder_channels" not in text
 
 
 def test_objects_that_no_crop_shows_whole_are_components_of_shrunk_images(tmp_path):
     draw(tmp_path / "data", "files", radius=40)
     choices = choose(tmp_path / "data", Wishes(device="cpu"))
     assert not choices.has_borders
-    assert "border" not in recipe_text(choices, tmp_path / "data", tmp_path / "mine.py").partition('"""\n\n')[2]
+    text = recipe_text(choices, tmp_path / "data", tmp_path / "mine.py")
+    assert "border" not in text.partition('"""\n\n')[2]
+    assert dict(choices.reasons)["network"].endswith("; a narrow decoder")
+    assert f"decoder_channels={choices.network.decoder}" in text
 
 
 def test_few_large_images_give_several_crops_each():

@@ -322,3 +322,32 @@ def test_the_page_shows_the_objects_of_the_json(visit, written, width, scheme):
     legend = page.locator("#worst ~ ul.legend").first
     assert [item.strip() for item in legend.locator("text").all_text_contents()] == ["", "M", "E", "S", "J"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_detected_objects_have_scores_and_their_own_words():
+    """No object drawn is no probability of background, and nothing that is said is of components or of means."""
+    found = Rule(objects=True, detected=True, min_area=9, top_area=30, keep_largest=True)
+    results, drawn = squares()
+    sure = np.stack(
+        [level_histogram((one[0] > 0).view(np.uint8), (one[1] > 0) * np.uint8(250)) for one in drawn.values()]
+    )
+    of_pixels, of_objects = (
+        report.measure(dataclasses.replace(results, levels=sure, rule=rule, tta="hflip"))
+        for rule in (Rule(objects=True), found)
+    )
+    assert any(row["missed"] for row in of_pixels["doubtful"])
+    assert of_objects["doubtful"]
+    for row in of_objects["doubtful"]:
+        one = sure[list(drawn).index(row["id"])]
+        added = one[0, 250] / one.sum()
+        assert row == {"id": row["id"], "share": added, "added": added, "missed": 0}
+    assert of_pixels["calibration"]
+    assert of_objects["calibration"] is None
+    said = " ".join(of_objects["conventions"])
+    assert "the objects found in the image and in its mirror image, joined" in said
+    assert "All objects are left out of an image where fewer than 30 pixels have a score of 0.5." in said
+    assert "The largest object is kept alone." in said
+    assert "component" not in said
+    assert "probability" not in said
+    alone = dataclasses.replace(results, rule=Rule(objects=True, detected=True))
+    assert "curve" not in " ".join(report.measure(alone)["conventions"])

@@ -15,7 +15,7 @@ from torch import nn
 from kit.cli import main
 from kit.data import Dataset, Resizing, border_target, object_labels, turning_augment
 from kit.losses import bce_dice
-from kit.prediction import Frame, Predictor, Rule
+from kit.prediction import Frame, Predictor, Rule, Store
 from kit.prediction.blended import blended
 from kit.prediction.saved import read_ruled
 from kit.runs import Plan, Submission, load, oof_masks, read_run
@@ -26,7 +26,7 @@ from kit.runs.pseudo import labeller
 from kit.runs.submit import check_submission
 from kit.runs.training import check_plan, train_loader
 from kit.runs.tuning import tune_run, write_tuned
-from kit.scoring import InstancePrecision, MeanDice, instance_precision
+from kit.scoring import InstancePrecision, MeanDice, Mix, instance_precision
 from kit.submission import DSB2018, Competition, Dialect, lint, rle
 from kit.submission.score import score
 from kit.system.objects import components
@@ -161,15 +161,29 @@ def test_tuning_finds_the_least_area_and_says_what_components_alone_give(whole, 
     (run.folder / "rule.json").unlink()
 
 
-def test_a_blend_averages_both_levels(whole):
+def test_a_blend_averages_both_levels(whole, tmp_path):
     run, _, _, _ = whole
     [id, *_], random = run.dataset.ids, np.random.default_rng(0)
     maps = [run.store.read(id), random.integers(0, 256, run.store.read(id).shape).astype(np.uint8)]
     mean = blended(maps, np.array([3, 1]), maps[0].shape[1:], RULE)
     np.testing.assert_array_equal(mean, ((6 * maps[0].astype(int) + 2 * maps[1].astype(int) + 4) // 8).astype(np.uint8))
-    read = read_run(run.folder)
-    pool = pool_of([read, read])
-    assert pool.n == len(run.dataset.ids)
+    folders = [shutil.copytree(run.folder, tmp_path / name) for name in ("left", "right")]
+    for at, folder in enumerate(folders):  # one run sees no borders in the left half, the other none in the right half
+        store = Store(folder / "oof", 2, RULE)
+        for each in run.dataset.ids:
+            levels = store.read(each)
+            levels[0] = levels[0] // 5 * 4  # a border of half a probability then separates objects
+            np.array_split(levels[1], 2, axis=1)[at][:] = 0
+            store.write(each, levels)
+    runs = [read_run(folder) for folder in folders]
+    together = pool_of(runs).counts(Mix(((1, 1),), (0,)))[:, 0]
+    apart = np.array([pool_of(runs).counts(Mix((weights,), (0,)))[:, 0] for weights in ((1, 0), (0, 1))])
+    for each, value, alone in zip(runs[0].ids, together, apart.T, strict=True):
+        truth, (left, right) = runs[0].truth(each), [one.levels(each) for one in runs]
+        mean = ((left.astype(int) + right + 1) // 2).astype(np.uint8)
+        expected = [instance_precision(truth, RULE.mask(levels, truth.shape)) for levels in (mean, left, right)]
+        assert [value, *alone] == expected
+        assert value > max(alone)
 
 
 def test_weights_are_of_images_and_not_of_crops(whole):

@@ -14,10 +14,10 @@ from tasks_data import Objects
 from tiny import tiny_network
 
 from kit.bundle.export import export
-from kit.data import Resizing
+from kit.data import Resizing, foreground_target
 from kit.losses import bce_dice
 from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule, Store
-from kit.prediction.object_levels import joined
+from kit.prediction.object_levels import joined, object_levels
 from kit.runs import Submission, load, oof_masks, pseudo_samples, read_run, scores
 from kit.runs.blend_pool import common_rule, pool_of
 from kit.runs.blend_submit import write_blend
@@ -39,7 +39,8 @@ def run_in(folder, **changes):
     frame = Frame(Resizing((2 * data.shape("")[0], 2 * data.shape("")[1])))
     competition = Competition(data, CELLS, data.test_ids, InstancePrecision())
     submission = Submission(competition, folder=folder, keep_test=True, **changes)
-    return run_recipe(data, folder, FindBright, bce_dice, submission=submission, frame=frame, lr=1e-4, rule=FOUND)
+    own = {"submission": submission, "frame": frame, "lr": 1e-4, "rule": FOUND, "target": foreground_target}
+    return run_recipe(data, folder, FindBright, bce_dice, **own)
 
 
 @pytest.fixture(scope="module")
@@ -182,4 +183,22 @@ def test_what_does_not_fit_objects_is_said(finished, tmp_path):
         export(run.folder, 0, tmp_path / "net.onnx")
     with pytest.raises(ValueError, match="pseudo-labels are probabilities of pixels"):
         pseudo_samples(run, 0, [run.folder], sized)
-    assert all(doubt.kind in {"missing", "extra"} for doubt in doctor(read_run(run.folder)))
+
+
+def test_an_object_that_was_not_found_does_not_make_its_label_doubtful(finished, tmp_path):
+    run, _ = finished
+    copied = read_run(shutil.copytree(run.folder, tmp_path / "copied"))
+    store, [lost, more, *_] = Store(copied.folder / "oof", 3, FOUND), copied.ids
+    store.write(lost, np.zeros_like(store.read(lost)))
+    rows, columns = np.nonzero(copied.truth(more) == 0)
+    top, left = next(
+        (y, x)
+        for y, x in zip(rows, columns, strict=True)
+        if not (square := copied.truth(more)[y : y + 12, x : x + 12]).any() and square.size == 144
+    )
+    labels = np.zeros(copied.truth(more).shape, np.int32)
+    labels[top : top + 12, left : left + 12] = 1
+    store.write(more, object_levels(labels, np.array([0.97])))
+    found = [doubt for doubt in doctor(copied) if doubt.kind != "image"]
+    assert [(doubt.id, doubt.kind, doubt.predicted) for doubt in found] == [(more, "missing", run.dataset.classes[1])]
+    assert found[0].box == (top, left, 12, 12)

@@ -41,6 +41,15 @@ def test_overlaps_and_empty_rows_are_found_by_line(tmp_path):
     ]
 
 
+def test_every_overlapping_row_is_named(tmp_path):
+    """Also the one between two others: its runs begin behind those of a later row."""
+    problems = [str(each) for each in linted(tmp_path, CELLS, "a,20 40\na,30 2\na,25 4\na,90 3\na,22 50\n")]
+    assert problems == [
+        f"line {line} ('a'): overlaps line 2: both hold pixel {pixel}. Give each pixel to one object"
+        for line, pixel in ((3, 30), (4, 25), (6, 22))
+    ]
+
+
 def test_the_sample_itself_is_a_warning_even_where_its_placeholders_overlap(tmp_path):
     text = "a,1 1\na,1 1\nb,1 1\n"
     (problem,) = linted(tmp_path, CELLS, text, text)
@@ -58,12 +67,15 @@ def test_overlaps_against_sets_of_pixels(masks):
         edges = np.cumsum([number for pair in gaps for number in pair])
         runs.append(np.column_stack([edges[::2], edges[1::2] - edges[::2]]))
         pixels.append({pixel for start, length in runs[-1] for pixel in range(start, start + length)})
-    found = overlaps(runs)
-    for later, earlier, pixel in found:
-        assert earlier < later
-        assert pixel in pixels[later] & pixels[earlier]
-    overlapping = any(pixels[i] & pixels[j] for j in range(len(masks)) for i in range(j))
-    assert bool(found) == overlapping
+    expected = []
+    for later in range(len(masks)):
+        shared = [
+            (earlier, min(pixels[earlier] & pixels[later]))
+            for earlier in range(later)
+            if pixels[earlier] & pixels[later]
+        ]
+        expected += [(later, *one) for one in shared[:1]]
+    assert overlaps(runs) == expected
 
 
 def test_classes_may_overlap_and_must_all_be_there(tmp_path):

@@ -10,7 +10,7 @@ from kit.new.decisions.csv_meaning import meaning_of_rows
 from kit.new.decisions.goal import Goal, goal_of
 from kit.new.decisions.groups import Grouping, find_groupings
 from kit.new.decisions.meaning import Meaning, meaning_of
-from kit.new.decisions.network import Network, network_of
+from kit.new.decisions.network import Network, network_in_words, network_of
 from kit.new.decisions.object_sizes import object_side
 from kit.new.decisions.rows import Said, check_said, form_of, number
 from kit.new.decisions.sizing import Device, Sizing, device_of, of_objects, sizing_of
@@ -112,12 +112,7 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     found.unused += _unused_names(found, meaning)
     groups = ask(_groups_of, found, wishes.groups)
     grouping, groups, doubts = groups or (None, None, [])
-    doubts = [*found.doubts, *(meaning.doubts if meaning else ()), *doubts]
-    if meaning and found.sample and meaning.task == "instances" and dialect and dialect.rows == "image":
-        doubts = [
-            f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"',
-            *doubts,
-        ]
+    doubts = [*_doubts_of(found, meaning, dialect), *doubts]
     if found.sample and found.sample.odd:
         found.problems.append(f"{found.sample.odd}; the recipe's CSV would not be of the competition's form")
     sizing = sizing_of(found.shapes(), len(found.images), device, found.sides.is_upright)
@@ -136,6 +131,16 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     choices.questions = questions
     choices.reasons = [*_reasons(choices)]
     return choices
+
+
+def _doubts_of(found: Study, meaning: Meaning | None, dialect: Dialect | None) -> list[str]:
+    """The doubts about files and masks, and whether a sample with a row an image may want a row an object."""
+    doubts = [*found.doubts, *(meaning.doubts if meaning else ())]
+    if meaning and found.sample and meaning.task == "instances" and dialect and dialect.rows == "image":
+        doubts.insert(
+            0, f'{found.sample.path} has one row an image: where it wants one an object, write rows="instance"'
+        )
+    return doubts
 
 
 def _with_borders(choices: Choices, device: Device) -> None:
@@ -284,7 +289,7 @@ def _reasons(choices: Choices):
     yield "folds", _folds_in_words(choices)
     yield "size", choices.sizing.reasons[0]
     yield "training", choices.sizing.reasons[1]
-    yield "network", choices.network.reason
+    yield "network", network_in_words(choices.network, choices.has_borders)
     if choices.is_rare:
         yield "sampling", f"the rarest class is in {meaning.rarest:.1%} of the images; those are drawn more often"
     yield "views", _views_in_words(choices)

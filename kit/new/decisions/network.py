@@ -10,7 +10,7 @@ HALF = (128, 64, 32, 16, 16)  # channels of the decoder: half of segmentation-mo
 class Network(NamedTuple):
     """encoder, weights: as the recipe's flags. lr: the largest learning rate. reason: in words.
 
-    decoder: its channels; None: the usual ones.
+    decoder: of `kit.models.pretrained.unet`, its channels; None: the usual ones. EncoderUNet has its own.
     """
 
     encoder: str
@@ -18,6 +18,13 @@ class Network(NamedTuple):
     lr: float
     reason: str
     decoder: tuple[int, ...] | None = None
+
+
+def network_in_words(network: Network, has_borders: bool) -> str:
+    """The reason for the encoder, and what is said of the decoder that the recipe gets."""
+    if has_borders:
+        return f"{network.reason}; a decoder with a skip at the images' own size, for outlines of small objects"
+    return network.reason if network.decoder is None else f"{network.reason}; a narrow decoder"
 
 
 def network_of(kind: str) -> Network:
@@ -28,7 +35,7 @@ def network_of(kind: str) -> Network:
     found = _encoder_of(kind)
     if kind != "cpu":
         return found
-    return found._replace(decoder=HALF, reason=f"{found.reason}; a narrow decoder")
+    return found._replace(decoder=HALF)
 
 
 def _encoder_of(kind: str) -> Network:
