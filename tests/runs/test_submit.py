@@ -388,8 +388,7 @@ def test_networks_of_an_edited_recipe_are_not_mixed_with_what_others_predicted(t
 
 def test_the_time_says_of_how_many_networks_it_is(tmp_path, two_folds):
     """Of those that predicted, not of those that were kept. A command that predicted nothing has no time."""
-    run = copy_of(two_folds, tmp_path / "tiny")
-    path = run.folder / "test.json"
+    path = (run := copy_of(two_folds, tmp_path / "tiny")).folder / "test.json"
     make(run, tmp_path, keep_test=True)
     assert json.loads(path.read_text())["networks"] == 2
     shutil.rmtree(next(run.folder.glob("test/fold1-*")))
