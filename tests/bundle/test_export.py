@@ -125,6 +125,7 @@ def test_a_network_that_knows_one_size_is_refused_and_works_with_that_size(tmp_p
     assert "images of 3 x 3 x 32 x 64" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_graph_that_computes_something_else_is_seen():
     right, wrong = tiny_network(seed=0), tiny_network(seed=1)
     whole, batch = Whole(right, IMAGENET, torch.uint8), torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)

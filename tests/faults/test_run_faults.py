@@ -50,6 +50,7 @@ def test_fault_53_dropped_and_added_ids_get_their_own_images_in_training(tmp_pat
         assert seen == {id: 2 * (id in dataset.ids) for id in whole.ids}
 
 
+@pytest.mark.slow
 def test_fault_53_a_mended_mask_reaches_training_and_no_older_run_is_continued(tmp_path):
     def masks_trained_on(dataset, folder):
         seen = set()

@@ -115,6 +115,7 @@ def test_fault_32_kill_at_each_step_of_writing_an_epochs_files(tmp_path):
     assert reached == {STEPS - 1, STEPS}
 
 
+@pytest.mark.slow
 def test_fault_33_disk_full_while_saving_keeps_the_old_files(tmp_path, reference):
     train_tiny.start(tmp_path, fault=["kill", STEPS + 1])
     path = tmp_path / "fold0/last.pt"

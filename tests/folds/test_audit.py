@@ -45,6 +45,7 @@ def test_every_changed_copy_is_found_and_nothing_else(originals):
     assert [one.second for one in found.copies if one.same] == ["a0+bytes"]
 
 
+@pytest.mark.slow
 def test_copies_of_copies_are_found(originals):
     planted = Planted(originals, originals.ids[5:6])
     found = audit(planted, planted.folds)
@@ -57,6 +58,7 @@ def test_a_scene_in_which_something_moved_is_no_copy(originals):
     assert audit(Scenes({**originals.images, "zz": moved})).copies == []
 
 
+@pytest.mark.slow
 def test_images_of_one_grey_and_other_channels_are_no_copies(originals):
     """Two images of the same luma with other colours, and two of six bands of the same mean."""
     wave = np.add.outer(np.sin(np.arange(120) / 9), np.cos(np.arange(160) / 11)) * 15

@@ -150,6 +150,7 @@ def test_the_ledger_holds_no_nan(tmp_path):
     assert strict(ledger.path.read_text())["more"] == [None]
 
 
+@pytest.mark.slow
 def test_one_run_whose_metric_is_lost_leaves_the_others(ledger, tmp_path, monkeypatch, capsys):
     for name in ("lost", "whole"):
         run = new_run(finish_two_folds(tmp_path / "runs" / name))

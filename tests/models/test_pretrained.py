@@ -101,6 +101,7 @@ def test_a_depth_that_needs_another_upsampling_is_told():
         assert net(noise(*SIZE)).shape == (1, 1, *SIZE)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_does_not_fit_the_architecture_is_refused_by_both_names():
     for build_it, name in [
         (pan, "vgg11"),

@@ -68,7 +68,6 @@ SUBMISSIONS = {
     "nuclei_unet": "nuclei_unet_run_fold0.csv",
 }
 
-QUICK = ("pets_fpn",)  # the others are slow
 
 STAGES = {"voc_deconvnet": ("--stage 1", "--stage 2"), "voc_fcn": ("--stage 32s", "--stage 16s", "--stage 8s")}
 
@@ -85,9 +84,8 @@ def write_vgg16(path):
     torch.save({f"features.{name}": value for name, value in nn.Sequential(*layers).state_dict().items()}, path)
 
 
-@pytest.mark.parametrize(
-    "recipe", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_the_readme_line_runs_to_the_report(recipe, tmp_path, run, request):
     data, small, images = RECIPES[recipe]
     folder = request.getfixturevalue(data) if data == FEW_CARS else data(tmp_path / "data")

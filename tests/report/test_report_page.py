@@ -97,6 +97,7 @@ def test_page_shows_the_numbers_of_the_json(visit, written):
     assert page.locator("svg .line").count() == 2 + 2 + 3 + 3 + 1  # threshold, calibration, losses, scores, every image
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_page_of_several_classes_real_data_and_no_history(visit, drawn, tmp_path):
     results = dataclasses.replace(class_results(drawn, *classes()), drawn=False, history={}, seconds={})

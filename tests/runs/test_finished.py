@@ -76,6 +76,7 @@ def finish_and_keep(folder):
     return run.folder
 
 
+@pytest.mark.slow
 def test_a_metric_of_the_users_own_is_made_again_from_the_code_in_the_folder(tmp_path, monkeypatch):
     (tmp_path / "own_metric.py").write_text(OWN_METRIC)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -91,6 +91,7 @@ def test_the_report_shows_slides_and_says_how(finished):
     assert "The images are slides. Networks see tiles of them, shrunk by 2," in page
 
 
+@pytest.mark.slow
 def test_training_resumes_bit_for_bit_and_the_same_command_does_nothing(finished, drawn, tmp_path):
     again = run_recipe(kidneys(drawn[0]), tmp_path / "runs/kidneys")
     name = "fold1/last.safetensors"

@@ -294,6 +294,7 @@ def test_a_binary_data_set_may_have_a_row_for_each_object(tmp_path):
         assert count == 0 or np.bincount(labels.ravel())[1:].min() >= 3
 
 
+@pytest.mark.slow
 def test_objects_of_several_classes_have_rows_too(tmp_path):
     dialect = Dialect(("id", "class", "rle"), "instance", class_column="class", keep_empty=False)
     dataset = Overlapping(2)

@@ -235,6 +235,7 @@ def test_predictions_do_not_depend_on_the_processes(tmp_path, alone, ranks):
     same_results(ran(forget_predictions(alone, tmp_path / "copy"), ranks, **job), alone)
 
 
+@pytest.mark.slow
 def test_predictions_killed_midway_go_on_with_other_processes(tmp_path, alone):
     folder = forget_predictions(alone, tmp_path / "copy")
     job = {"cars": 15, "views": 1, "stages": ["oof", "submit"], **EXACT}
