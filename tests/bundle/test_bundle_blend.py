@@ -31,6 +31,8 @@ from kit.scoring import MeanDice, Mix
 from kit.submission import rle
 from kit.training.loop import best_dtype
 
+pytestmark = pytest.mark.slow  # three runs are finished first
+
 DTYPE = best_dtype(torch.device("cpu"))
 SIZES = {"one": (24, 40), "two": (18, 30)}  # of the networks
 

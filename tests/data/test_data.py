@@ -116,6 +116,7 @@ def test_cache_holds_what_the_reader_reads(competition, tmp_path):
     assert isinstance(sample_reader(competition, Resizing(SIZE), None), SizedReader)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # said where there is one core
 def test_cache_feeds_worker_processes_and_is_small_when_pickled(competition, tmp_path):
     cache = ImageCache.open(competition, Resizing(SIZE), tmp_path)
@@ -147,6 +148,7 @@ def test_cache_is_built_once_and_anew_for_another_size_or_other_data(tmp_path):
         assert len(reads) == expected
 
 
+@pytest.mark.slow
 def test_two_processes_build_one_cache(tmp_path):
     builds = [start_build(tmp_path, 0.1) for _ in range(2)]
     for build in builds:

@@ -34,6 +34,7 @@ def tiff(image, **options):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_a_deflate_strip_is_read_to_its_checksum_also_where_it_holds_more():
     wanted, more = RNG.integers(0, 256, 5000).astype(np.uint8).tobytes(), RNG.integers(0, 9, 3_000_000).astype(np.uint8)
     packed = zlib.compress(wanted + more.tobytes())

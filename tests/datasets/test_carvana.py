@@ -265,6 +265,7 @@ def test_files_by_id_tells_what_is_misnamed_unsafe_or_double():
     ]
 
 
+@pytest.mark.slow
 def test_what_kit_drew_is_drawn_and_other_data_are_not(folder, zipped, tmp_path):
     assert not Carvana(folder).drawn
     assert not Carvana(zipped).drawn

@@ -280,6 +280,7 @@ def test_the_command(folders, tmp_path, monkeypatch, capsys):
     assert (code, json.loads(said)["pairs"][0]["difference"]) == (0, facts["pairs"][0]["difference"])
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_page_fits_a_desktop_and_a_phone_and_asks_for_nothing(folders, tmp_path):
     if CHROMIUM is None:

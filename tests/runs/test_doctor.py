@@ -86,7 +86,10 @@ def test_spoilt_labels_are_the_only_ones_in_doubt(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("dataset", "network", "loss"),
-    [(Shapes(), nearest_colour, cross_entropy), (Overlapping(3), lambda: tiny_network(3), bce_dice)],
+    [
+        (Shapes(), nearest_colour, cross_entropy),
+        pytest.param(Overlapping(3), lambda: tiny_network(3), bce_dice, marks=pytest.mark.slow),
+    ],
     ids=["multiclass", "multilabel"],
 )
 def test_each_class_that_is_predicted_elsewhere_is_in_doubt(dataset, network, loss, tmp_path):

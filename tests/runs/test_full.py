@@ -156,6 +156,7 @@ def test_the_same_command_does_nothing(fits, capsys):
     assert (folder / "csv/full_full.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_stopped_fit_resumes_bit_for_bit(steps, fits, tmp_path):
     for fold in (0, 1):

@@ -41,6 +41,7 @@ def scans(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_slices_from_the_folder_to_the_csv(scans, tmp_path, monkeypatch):
     monkeypatch.setenv("KIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

@@ -78,6 +78,7 @@ def test_the_csv_gives_back_the_predicted_masks(tmp_path, capsys):
     assert_exact(run, submit(run, Submission(tiny_competition(run.dataset), folder=tmp_path), tiny_network))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CARVANA.is_dir(), reason=f"no {CARVANA}: needs Carvana's own images")
 def test_the_csv_of_carvanas_test_images_gives_back_the_predicted_masks(tmp_path, capsys):
     carvana = Carvana(CARVANA)
