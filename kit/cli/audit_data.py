@@ -21,6 +21,8 @@ KNOWN = {  # name -> file and class of kit.datasets
     "blood_cells": ("blood_cells", "BloodCells"),
     "salt": ("salt", "Salt"),
     "nuclei": ("nuclei", "Nuclei"),
+    "membranes": ("membranes", "Membranes"),
+    "coco_panoptic": ("coco_panoptic", "CocoPanoptic"),
 }
 
 
