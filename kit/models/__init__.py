@@ -15,7 +15,8 @@ Networks of objects give Detections in place of logits, and in training take lab
     hub.py                                     which encoders and weights there are, and what they expect
     packages.py                                finds weights that installed packages hold
     weight_files.py                            reads the files that other frameworks write
-    inputs.py                                  checks channels, pads images of any size
+    inputs.py                                  checks channels, pads images of any size; on_encoder.py: what networks on
+                                               an encoder share
 
 All that needs smp and timm is imported from kit.models.pretrained, because importing these takes seconds.
 """

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.models.inputs import check_images, check_numbers, pad_to_stride
+from kit.models.on_encoder import check_encoder, still_batchnorm, take_statistics
 
 
 class DynamicUNet(nn.Module):
@@ -41,12 +42,9 @@ class DynamicUNet(nn.Module):
     ) -> None:
         super().__init__()
         check_numbers(num_classes, in_channels)
-        if (theirs := getattr(encoder, "in_channels", in_channels)) != in_channels:
-            raise ValueError(f"in_channels is {in_channels} here and {theirs} in the encoder: give both the same")
+        check_encoder(encoder, in_channels)
+        take_statistics(self, encoder)
         self.num_classes, self.in_channels = num_classes, in_channels
-        if getattr(encoder, "mean", None) is not None:
-            self.mean, self.std = encoder.mean, encoder.std
-            self.package = getattr(encoder, "package", "")
         *skips, deepest = encoder.out_channels[1:]
         channels = deepest if middle_channels is None else middle_channels
         self.encoder, self._frozen = encoder, False
@@ -86,9 +84,7 @@ class DynamicUNet(nn.Module):
         """As nn.Module.train, except that frozen batch normalisation stays in evaluation mode."""
         super().train(mode)
         if self._frozen:
-            for module in self.encoder.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # SyncBatchNorm too
-                    module.eval()
+            still_batchnorm(self.encoder)
         return self
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.models.inputs import check_images, check_numbers, pad_to_stride
+from kit.models.on_encoder import check_encoder, take_statistics
 
 
 class EncoderUNet(nn.Module):
@@ -41,12 +42,9 @@ class EncoderUNet(nn.Module):
         *skips, deepest = encoder.out_channels[1:]
         if len(decoder_channels) != len(skips) + 1:
             raise ValueError(f"decoder_channels has {len(decoder_channels)} numbers, expected {len(skips) + 1}")
-        if (theirs := getattr(encoder, "in_channels", in_channels)) != in_channels:
-            raise ValueError(f"in_channels is {in_channels} here and {theirs} in the encoder: give both the same")
+        check_encoder(encoder, in_channels)
+        take_statistics(self, encoder)
         self.num_classes, self.in_channels = num_classes, in_channels
-        if getattr(encoder, "mean", None) is not None:
-            self.mean, self.std = encoder.mean, encoder.std
-            self.package = getattr(encoder, "package", "")
         full = decoder_channels[-1]
         self.encoder, self.full = encoder, _convs(in_channels, full)
         joined = [*reversed(skips), full]

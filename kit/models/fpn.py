@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kit.models.inputs import check_images
+from kit.models.on_encoder import check_encoder, still_batchnorm
 
 STRIDES = (4, 8, 16, 32, 64)
 
@@ -51,8 +52,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, encoder: nn.Module, in_channels: int, channels: int, *, group_norm: bool = True) -> None:
         super().__init__()
-        if (theirs := getattr(encoder, "in_channels", in_channels)) != in_channels:
-            raise ValueError(f"in_channels is {in_channels} here and {theirs} in the encoder: give both the same")
+        check_encoder(encoder, in_channels)
         if len(encoder.out_channels) != len(STRIDES) + 1:
             strides = [2**power for power in range(len(encoder.out_channels))]
             raise ValueError(f"a pyramid needs maps of the strides 1 to 32, the encoder gives {strides}: take depth=5")
@@ -74,9 +74,7 @@ class Pyramid(nn.Module):
         """As nn.Module.train, except that frozen batch normalisation stays in evaluation mode."""
         super().train(mode)
         if self._frozen:
-            for module in self.encoder.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # SyncBatchNorm too
-                    module.eval()
+            still_batchnorm(self.encoder)
         return self
 
 

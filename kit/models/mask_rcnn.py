@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from kit.models.boxes import Objects, at_least, clip, decode, objects_of, suppress
 from kit.models.fpn import STRIDES, Pyramid
 from kit.models.inputs import check_numbers
+from kit.models.on_encoder import take_statistics
 from kit.models.roi_heads import SHIFT_WEIGHTS, BoxHead, MaskHead, RoIAlign, draw_rois, mask_targets
 from kit.models.rpn import RPN
 
@@ -95,9 +96,7 @@ class MaskRCNN(nn.Module):
         if len(anchor_sizes) != len(STRIDES):
             raise ValueError(f"expected a size of anchors for each of the strides {STRIDES}, got {tuple(anchor_sizes)}")
         self.num_classes, self.in_channels, self.channels, self.aligned = num_classes, in_channels, channels, aligned
-        if getattr(encoder, "mean", None) is not None:
-            self.mean, self.std = encoder.mean, encoder.std
-            self.package = getattr(encoder, "package", "")
+        take_statistics(self, encoder)
         self.rois, self.detections, self.min_score, self.nms = rois, detections, min_score, nms
         self.pyramid = Pyramid(encoder, in_channels, channels, group_norm=group_norm)
         self.rpn = RPN(channels, anchor_sizes, ratios, STRIDES, proposals)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from kit.models.fpn import group_norm
 from kit.models.inputs import check_numbers
 from kit.models.mask_rcnn import Detections, MaskRCNN
+from kit.models.on_encoder import take_statistics
 
 
 class Panoptic(NamedTuple):
@@ -41,8 +42,7 @@ class PanopticFPN(nn.Module):
         check_numbers(num_semantic, instances.in_channels)
         self.instances, self.num_semantic = instances, num_semantic
         self.num_classes, self.in_channels = instances.num_classes, instances.in_channels
-        if getattr(instances, "mean", None) is not None:
-            self.mean, self.std, self.package = instances.mean, instances.std, instances.package
+        take_statistics(self, instances)
         self.semantic_head = SemanticHead(instances.channels, semantic_channels, num_semantic)
 
     def forward(

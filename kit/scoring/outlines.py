@@ -136,13 +136,8 @@ def _find_border(padded, points):
             around = above[x + 1] & below[x + 1] & own[x] & own[x + 2]
             line[x] = own[x + 1] & (around ^ np.uint8(1))
             some |= line[x]
-        if not some:
-            continue
-        for x in range(length):
-            if line[x]:
-                points[count, 0] = y
-                points[count, 1] = x
-                count += 1
+        if some:
+            count = _add_line(line, y, points, count)
     return count
 
 
@@ -159,13 +154,19 @@ def _find_edges(padded, points):
             label = own[x + 1]
             line[x] = (above[x + 1] ^ label) | (below[x + 1] ^ label) | (own[x] ^ label) | (own[x + 2] ^ label)
             some |= line[x]
-        if not some:
-            continue
-        for x in range(length):
-            if line[x]:
-                points[count, 0] = y
-                points[count, 1] = x
-                count += 1
+        if some:
+            count = _add_line(line, y, points, count)
+    return count
+
+
+@kernel
+def _add_line(line, y, points, count):
+    """Write the pixels that are set in the line of row y behind the first `count` points; return how many there are."""
+    for x in range(line.size):
+        if line[x]:
+            points[count, 0] = y
+            points[count, 1] = x
+            count += 1
     return count
 
 
