@@ -28,6 +28,14 @@ class Device:
             return CPU_PIXELS
         return 512 * 512 if self.memory < 10 else 768 * 768 if self.memory < 20 else 1024 * 1024
 
+    @property
+    def work(self) -> float:
+        """The pixels that all images of a training have together."""
+        return CPU_WORK if self.kind == "cpu" else GPU_WORK
+
+    def __str__(self) -> str:
+        return f"a {self.name} of {self.memory:.0f} GB" if self.kind == "cuda" else "a CPU"
+
 
 @dataclass(frozen=True)
 class Sizing:
@@ -65,12 +73,10 @@ def sizing_of(shapes: Counter, n: int, device: Device, is_upright: bool) -> Sizi
     size, keep_ratio, crop, why = _size_of(sizes, middle, device, is_upright)
     pixels = math.prod(crop or size)
     batch = batch_of(pixels, n, device)
-    work = CPU_WORK if device.kind == "cpu" else GPU_WORK
-    epochs = int(min(MOST, max(FEWEST, work / (n * pixels))))
-    on = f"a {device.name} of {device.memory:.0f} GB" if device.kind == "cuda" else "a CPU"
+    epochs = int(min(MOST, max(FEWEST, device.work / (n * pixels))))
     reasons = (
         why,
-        f"{epochs} epochs in batches of {batch}: {n * epochs:,} images of {math.isqrt(pixels)}² pixels, for {on}",
+        f"{epochs} epochs in batches of {batch}: {n * epochs:,} images of {math.isqrt(pixels)}² pixels, for {device}",
     )
     return Sizing(size, keep_ratio, crop, batch, epochs, reasons)
 
@@ -82,20 +88,17 @@ def of_objects(shapes: Counter, n: int, device: Device, object_side: float | Non
     or unknown.
     """
     sizes = sorted(shapes.elements(), key=lambda size: size[0] * size[1])
-    areas = [height * width for height, width in sizes]
-    side = _rounded(min(math.sqrt(device.pixels), max(128, math.sqrt(areas[len(areas) // 20]))))
+    side = _crop_side(sizes, device)
     if object_side is None or object_side > LARGE_OBJECT * side:
         return None
-    batch, work = batch_of(side * side, n, device), CPU_WORK if device.kind == "cpu" else GPU_WORK
-    every = work / (n * side * side)  # of crops of each image
+    batch, every = batch_of(side * side, n, device), device.work / (n * side * side)  # crops of each image
     crops = max(1, math.ceil(every / MOST))
     epochs = int(min(MOST, max(FEWEST, every / crops)))
-    on = f"a {device.name} of {device.memory:.0f} GB" if device.kind == "cuda" else "a CPU"
-    shown = f"{sizes[0][0]}×{sizes[0][1]}" + (f" to {sizes[-1][0]}×{sizes[-1][1]}" if sizes[0] != sizes[-1] else "")
     reasons = (
-        f"images of {shown} keep their scale, because shrinking joins objects; training sees crops of {side}×{side}, "
-        f"prediction goes by overlapping tiles of that size; an object is about {object_side:.0f}² pixels",
-        f"{epochs} epochs of {n * crops:,} crops in batches of {batch}, for {on}",
+        f"images of {_shown(sizes)} keep their scale, because shrinking joins objects; training sees crops of "
+        f"{side}×{side}, prediction goes by overlapping tiles of that size; an object is about "
+        f"{object_side:.0f}² pixels",
+        f"{epochs} epochs of {n * crops:,} crops in batches of {batch}, for {device}",
     )
     return Sizing(None, False, (side, side), batch, epochs, reasons, crops)
 
@@ -104,9 +107,9 @@ def _size_of(sizes: list, middle: tuple[int, int], device: Device, is_upright: b
     """Size, keep_ratio, crop and the reason."""
     areas = [height * width for height, width in sizes]
     ratios = sorted(width / height for height, width in sizes)
-    shown = f"{sizes[0][0]}×{sizes[0][1]}" + (f" to {sizes[-1][0]}×{sizes[-1][1]}" if sizes[0] != sizes[-1] else "")
+    shown = _shown(sizes)
     if not is_upright and areas[-1] > SEVERAL_SIZES * areas[0] and areas[0] >= 96 * 96:
-        side = _rounded(min(math.sqrt(device.pixels), max(128, math.sqrt(areas[len(areas) // 20]))))
+        side = _crop_side(sizes, device)
         why = (
             f"sizes from {shown}: the scale of each image is kept, training sees crops of {side}×{side}, and "
             "prediction goes by overlapping tiles of that size"
@@ -123,6 +126,18 @@ def _size_of(sizes: list, middle: tuple[int, int], device: Device, is_upright: b
     how = "padded with their ratio kept" if keep_ratio else "stretched"
     limit = f"at most {math.isqrt(device.pixels)}² pixels on this device; " if factor < 1 else ""
     return size, keep_ratio, None, f"images of {shown} are {how} to {size[0]}×{size[1]}: {limit}multiples of {STRIDE}"
+
+
+def _crop_side(sizes: list, device: Device) -> int:
+    """The side of crops: as the small images, and as the device can take. sizes: by rising area."""
+    height, width = sizes[len(sizes) // 20]
+    return _rounded(min(math.sqrt(device.pixels), max(128, math.sqrt(height * width))))
+
+
+def _shown(sizes: list) -> str:
+    """The smallest and the largest size in words."""
+    (height, width), (most_height, most_width) = sizes[0], sizes[-1]
+    return f"{height}×{width}" + f" to {most_height}×{most_width}" * (sizes[0] != sizes[-1])
 
 
 def _rounded(side: float) -> int:

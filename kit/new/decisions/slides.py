@@ -8,7 +8,7 @@ import numpy as np
 
 from kit.data.run_masks import RunMask
 from kit.datasets.run_tables import class_number, read_run_table
-from kit.new.decisions.sizing import CPU_WORK, FEWEST, GPU_WORK, MOST, Device, Sizing, batch_of
+from kit.new.decisions.sizing import FEWEST, MOST, Device, Sizing, batch_of
 from kit.new.decisions.values import Meaning
 from kit.new.look.found import Study
 from kit.new.look.parts import can_be_read_in_parts
@@ -72,7 +72,7 @@ def slides_of(found: Study, meaning: Meaning, device: Device) -> Slides:
     tile = TILES[device.kind]
     scale, why = _scale_of(found, tile, device)
     batch, crops = batch_of(tile * tile, 10**6, device), CROPS[device.kind]
-    work = CPU_WORK if device.kind == "cpu" else GPU_WORK
+    work = device.work
     epochs = int(min(MOST, max(FEWEST, work / (crops * tile * tile))))
     reasons = (
         f"slides, of which only parts are read: {why}; training sees crops of {tile}×{tile}, and prediction goes by "
@@ -130,7 +130,7 @@ def _table_of(found: Study) -> tuple[str, ...]:
 def _scale_of(found: Study, tile: int, device: Device) -> tuple[int, str]:
     """By which whole number slides are shrunk, and why: by the time to predict all, and the size of objects."""
     sizes = [found.sizes[path] for path in (*found.images.values(), *found.tests.values()) if path in found.sizes]
-    work = CPU_WORK if device.kind == "cpu" else GPU_WORK
+    work = device.work
     by_time = math.ceil(math.sqrt(sum(height * width for height, width in sizes) / work))
     length = _object_length(found)
     by_objects = math.ceil(length / (MOST_OF_TILE * tile))
