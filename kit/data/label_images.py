@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
+from kit.system.objects import numbered
+
 SLIVER = 9  # pixels of a part of an object at the edge of a crop
 MOST = np.iinfo(np.uint16).max  # objects of an image: OpenCV moves u16, not int32
 
@@ -22,8 +24,7 @@ def small_labels(labels: np.ndarray) -> np.ndarray:
     """
     if not labels.size or labels.max() <= MOST:
         return labels.astype(np.uint16)
-    found, numbers = np.unique(labels, return_inverse=True)
-    numbers = numbers.reshape(labels.shape) + (found[0] > 0)  # the background keeps 0, also where there is none
+    numbers = numbered(labels)
     if numbers.max() > MOST:
         raise ValueError(f"the mask has {numbers.max():,} objects, training takes {MOST:,} at most: cut the image up")
     return numbers.astype(np.uint16)

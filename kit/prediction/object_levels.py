@@ -19,7 +19,7 @@ import numpy as np
 
 from kit.prediction.drawing import erase, without_specks
 from kit.system.kernels import kernel
-from kit.system.objects import label_pairs
+from kit.system.objects import kept_labels, label_pairs
 
 LEVELS = 3
 MOST = 65535  # objects of an image
@@ -77,9 +77,7 @@ def labels_of(
     kept[0] = False
     if largest and kept.any():
         kept &= np.arange(len(kept)) == np.argmax(np.where(kept, areas, 0))
-    numbers = np.zeros(len(kept), np.int32)
-    numbers[kept] = np.arange(1, np.count_nonzero(kept) + 1)
-    return numbers[labels]
+    return kept_labels(labels, kept)
 
 
 def joined(levels: Sequence[np.ndarray], weights: Sequence[int] | None = None) -> np.ndarray:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from kit.system.kernels import kernel
-from kit.system.objects import components
+from kit.system.objects import components, kept_labels
 
 
 def find_objects(
@@ -73,9 +73,7 @@ def relabelled(labels: np.ndarray, min_area: int = 0, largest: bool = False) -> 
     kept[0] = False
     if largest and kept.any():
         kept &= np.arange(len(areas)) == np.argmax(np.where(kept, areas, 0))
-    numbers = np.zeros(len(areas), np.int32)
-    numbers[kept] = np.arange(1, np.count_nonzero(kept) + 1)
-    return numbers[labels]
+    return kept_labels(labels, kept)
 
 
 @kernel

@@ -19,6 +19,7 @@ from kit.data.resize import single_threaded_cv2
 from kit.data.run_masks import RunMask
 from kit.data.tasks import Task
 from kit.system.files import check_id, file_name, run_lock, write_atomic
+from kit.system.objects import numbered
 
 FOLDER = "truth"
 PACKED = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
@@ -87,8 +88,7 @@ class Truth:
 
 def _numbered(labels: np.ndarray) -> np.ndarray:
     """The labels of an image without gaps: u16 (H, W), of HALF objects or more (H, W, 3), the low half first."""
-    names, places = np.unique(labels, return_inverse=True)
-    numbers = np.where(names == 0, 0, np.cumsum(names != 0))[places.reshape(labels.shape)]
+    numbers = numbered(labels)
     if numbers.max(initial=0) < HALF:
         return numbers.astype(np.uint16)
     return np.stack([numbers % HALF, numbers // HALF, np.zeros_like(numbers)], axis=2).astype(np.uint16)

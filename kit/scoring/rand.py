@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 
 from kit.scoring.metrics import score_ratio
+from kit.system.objects import numbered
 
 THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))  # of the challenge; at its 0 all is cell, at 1 nothing
 
@@ -101,8 +102,7 @@ def _segments(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np
 def _labels(mask: np.ndarray) -> np.ndarray:
     """A label image numbered without gaps; of a mask of 0 and 1 its components, 255 is outside."""
     if mask.dtype.kind == "i":
-        found, numbers = np.unique(mask, return_inverse=True)
-        return (numbers.reshape(mask.shape) + (found[0] > 0)).astype(np.int32)
+        return numbered(mask).astype(np.int32)
     inside = np.ascontiguousarray(mask == 1).view(np.uint8)
     return cv2.connectedComponents(inside, connectivity=4, ltype=cv2.CV_32S)[1]
 

@@ -46,6 +46,22 @@ def largest_label(labels: np.ndarray, areas: np.ndarray) -> int:
     return int(flat[np.argmax(np.isin(flat, found))])
 
 
+def kept_labels(labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The label image int32 (H, W) of some labels alone, which become 1, 2, … in their order; the others are 0.
+
+    labels: from 0 on. kept: bool, of each label; that of 0 is False.
+    """
+    numbers = np.zeros(len(kept), np.int32)
+    numbers[kept] = np.arange(1, np.count_nonzero(kept) + 1)
+    return numbers[labels]
+
+
+def numbered(labels: np.ndarray) -> np.ndarray:
+    """A label image whose labels, of any whole numbers from 0 on, become 1, 2, … in their order; 0 stays: int64."""
+    names, places = np.unique(labels, return_inverse=True)
+    return np.cumsum(names != 0)[places.reshape(labels.shape)]
+
+
 def without_small(mask: np.ndarray, min_area: int, largest: bool = False) -> np.ndarray:
     """The mask u8 (H, W) of 0 and 1 of the components that `components` keeps."""
     if min_area <= 1 and not largest:
