@@ -14,7 +14,7 @@ that touch are two boxes, and a pixel is of the better-scoring one (kit.predicti
 Kaggle's files, and which images are held out together, are those of nuclei_unet.py (kit.submission.known).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ import tyro
 from torch import Tensor, nn
 
 from kit.data import Resizing, Sample, turning_augment, whole_objects
-from kit.datasets.discs import VERSION, Discs, draw_discs
+from kit.datasets.discs import open_discs
 from kit.datasets.nuclei import Nuclei
 from kit.datasets.places import require_data
 from kit.losses import mask_rcnn_loss
@@ -33,8 +33,8 @@ from kit.prediction import TTA, VIEWS, Frame, Rule
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run
 from kit.submission import known
-from kit.system.files import cache_folder
 from kit.training import adamw, warmup_cosine
+from kit.training.processes import start
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,16 @@ class Config:
 
 DRAWN = Config(
     run_dir=Path("runs/nuclei_mask_rcnn_drawn"), epochs=3, image_size=(96, 128), batch_size=4, folds=4, crops=4,
-    encoder_weights="imagenet" if packaged_weights("tu-tf_efficientnet_lite0") else "none", drawn=True,
+    drawn=True,
 )  # fmt: skip
 
 
 def main() -> None:
     """Train the fold or folds asked for, then report on and predict with every finished one."""
     config = tyro.cli(Config, description=__doc__)
-    config = tyro.cli(Config, default=DRAWN, description=__doc__) if config.drawn else config
+    if config.drawn:
+        drawn = DRAWN if packaged_weights(DRAWN.encoder) else replace(DRAWN, encoder_weights="none")
+        config = tyro.cli(Config, default=drawn, description=__doc__)
     nuclei = opened(config)
     frame = Frame(Resizing(None), statistics(config.encoder, config.encoder_weights))
     run = open_run(
@@ -89,8 +91,7 @@ def main() -> None:
 def opened(config: Config) -> Nuclei:
     """Kaggle's data, in the groups that a file names or that the edges of images show; or the drawn."""
     if config.drawn:
-        print("Drawing a small competition of touching discs. Scores are of drawn images.", flush=True)
-        return Discs(draw_discs(cache_folder() / f"discs-v{VERSION}"))
+        return open_discs(start(config.device).say)
     return known.grouped_nuclei(require_data(Nuclei, config.data_dir))
 
 

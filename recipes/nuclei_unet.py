@@ -24,7 +24,7 @@ import tyro
 from torch import nn
 
 from kit.data import Resizing, border_target, turning_augment
-from kit.datasets.discs import VERSION, Discs, draw_discs
+from kit.datasets.discs import open_discs
 from kit.datasets.nuclei import Nuclei
 from kit.datasets.places import require_data
 from kit.losses import objects_and_borders
@@ -34,7 +34,6 @@ from kit.prediction import TTA, VIEWS, Frame, Rule
 from kit.recipe import finish, launch
 from kit.runs import Count, Free, Plan, Run, Submission, Weights, fit_fold, open_run
 from kit.submission import known
-from kit.system.files import cache_folder
 from kit.training import adamw, supervised, warmup_cosine
 from kit.training.processes import start
 
@@ -100,8 +99,7 @@ def main() -> None:
 def opened(config: Config) -> Nuclei:
     """Kaggle's data, in the groups that a file names or that the edges of images show; or the drawn."""
     if config.drawn:
-        start(config.device).say("Drawing a small competition of touching discs. Scores are of drawn images.")
-        return Discs(draw_discs(cache_folder() / f"discs-v{VERSION}"))
+        return open_discs(start(config.device).say)
     return known.grouped_nuclei(require_data(Nuclei, config.data_dir))
 
 

@@ -10,6 +10,7 @@ A score on it says nothing about microscopy.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from PIL import Image
 
 from kit.datasets.drawn_files import drawn_folder, run_lengths, write_csv
 from kit.datasets.nuclei import GROUPS, Nuclei
+from kit.system.files import cache_folder
 
 VERSION = 1  # raised whenever the drawing changes, so that an older one in a cache is not used
 MARKER, TRUTH = "discs.json", "stage1_test_labels.csv"
@@ -37,6 +39,12 @@ class Discs(Nuclei):
     def __init__(self, folder: Path | str):
         super().__init__(folder, groups=GROUPS)
         self.truth_csv = self.data.path(TRUTH)
+
+
+def open_discs(say: Callable[[str], None]) -> Discs:
+    """The competition as it is drawn once, in the user's cache. say: prints a line, that scores are of drawn images."""
+    say("Drawing a small competition of touching discs. Scores are of drawn images.")
+    return Discs(draw_discs(cache_folder() / f"discs-v{VERSION}"))
 
 
 def draw_discs(folder: Path | str, photographs: int = 8, test_photographs: int = 2, seed: int = 0) -> Path:
