@@ -35,7 +35,7 @@ from kit.ledger.naming import naming_values, without_places
 from kit.scoring.intervals import degrees_of_freedom, interval_of_metric
 from kit.submission.names import csv_stem
 from kit.system.files import short_hash
-from kit.system.run_folder import finished_json, name_of_predictions, of_code, read_json
+from kit.system.run_folder import finished_json, name_of_predictions, of_code, open_leaks, read_json
 
 if TYPE_CHECKING:
     from kit.runs.finished import FinishedRun
@@ -196,13 +196,6 @@ def stale_of(folder: Path, tuned: dict | None) -> list[str]:
     """The run's CSVs, without their ending, that were written with another rule. tuned: fields of the tuned one."""
     written = {path.name.partition(".csv.")[0]: read_json(path) for path in folder.glob("written/*.csv.json")}
     return sorted(name for name, facts in written.items() if facts.get("tuned") != tuned)
-
-
-def open_leaks(folder: Path) -> list[str]:
-    """The leaks of audit.json (kit.runs.allowed) that no reason is about, a line each."""
-    kept = read_json(folder / "audit.json")
-    leaks, covers = kept.get("leaks") or [], kept.get("covers", kept.get("leaks") if kept.get("allowed") else [])
-    return [] if kept.get("allowed") and {*leaks} <= {*covers} else list(leaks)
 
 
 def place_in(folder: Path, ledgers: Path) -> str:

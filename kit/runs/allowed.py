@@ -15,8 +15,8 @@ from kit.data.dataset import Dataset
 from kit.folds.auditing import audit, describe, leak_error
 from kit.submission.competition import fingerprint_of_tests
 from kit.system.files import counted, short_hash, write_atomic
+from kit.system.run_folder import AUDIT, unexplained
 
-NAME = "audit.json"
 SHOWN = 3  # leaks in a note
 
 
@@ -40,7 +40,7 @@ def audit_once(folder: Path, dataset: Dataset, folds: np.ndarray, data: Mapping[
         kept |= {"allowed": allowed, "covers": kept["leaks"]}
     if kept != before:
         _write(folder, kept)
-    if not _is_allowed(kept):
+    if unexplained(kept):
         raise ValueError(
             f"{leak_error(dataset.name, kept['leaks'])}\nWhere all of them are meant, "
             'open_run(…, audit="the reason, in words") allows them, and the report shows the reason'
@@ -84,25 +84,20 @@ def leak_notes(folder: Path) -> list[str]:
     more = f"; and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
     shown = "; ".join(leaks[:SHOWN]) + more
     said = "Nobody has given a reason to allow them."
-    if _is_allowed(kept):
+    if not unexplained(kept):
         said = f"They were allowed. The reason given: {kept['allowed'].rstrip('.')}."
     return [f"The audit found {counted(len(leaks), 'leak')}, so the scores may be too high. {said} Found: {shown}."]
 
 
-def _is_allowed(kept: dict) -> bool:
-    """Whether there are no leaks, or the reason was given for each of them."""
-    return bool(kept["allowed"] and set(kept["leaks"]) <= set(kept["covers"])) or not kept["leaks"]
-
-
 def _write(folder: Path, kept: dict) -> Path:
-    path = Path(folder) / NAME
+    path = Path(folder) / AUDIT
     write_atomic(path, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def _read(folder: Path) -> dict:
     """The content of audit.json; {} without one. Raises ValueError where it is damaged."""
-    path = Path(folder) / NAME
+    path = Path(folder) / AUDIT
     if not path.is_file():
         return {}
     try:

@@ -41,12 +41,12 @@ from kit.scoring.crossfit import ONE_SIDED, CrossFit, crossfit_search, score_of
 from kit.scoring.intervals import Interval, interval_of_metric
 from kit.system.files import digest, list_some, short_hash, write_atomic
 from kit.system.plain import number
-from kit.system.run_folder import fold_name, read_json
+from kit.system.run_folder import AUDIT, fold_name, read_json
 from kit.training.averages import kept_epochs
 from kit.training.checkpoint import save_weights
 
 FILE = "soup.json"
-COPIED = ("folds.csv", "settings.json", "contents.csv", "truth", "audit.json")
+COPIED = ("folds.csv", "settings.json", "contents.csv", "truth", AUDIT)
 
 
 @dataclass(frozen=True)

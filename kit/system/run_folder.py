@@ -10,6 +10,7 @@ from pathlib import Path
 from kit.system.files import short_hash
 
 Fold = int | str
+AUDIT = "audit.json"  # kit.runs.allowed says what it holds
 OF_FOLD = ("key", "recipe", "metric")  # of finished.json: what names the predictions and how they were scored
 
 
@@ -42,6 +43,18 @@ def of_code(found: Mapping[int, dict], recipe: str | None) -> dict[int, dict]:
     """Those of finished.json's facts that are by this code of the recipe; all where none is."""
     own = {fold: facts for fold, facts in found.items() if facts.get("recipe") == recipe}
     return own or dict(found)
+
+
+def open_leaks(folder: Path) -> list[str]:
+    """The leaks of a run folder's audit.json that no reason is about, a line each."""
+    return unexplained(read_json(folder / AUDIT))
+
+
+def unexplained(kept: Mapping) -> list[str]:
+    """The same of the content of an audit.json."""
+    leaks = [str(line) for line in kept.get("leaks") or ()]
+    covers = kept.get("covers", leaks) if kept.get("allowed") else ()
+    return [] if {*leaks} <= {*covers} else leaks
 
 
 def name_of_predictions(found: Mapping[int, dict]) -> str:
