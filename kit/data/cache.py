@@ -193,10 +193,8 @@ def _begin_cache(read: SizedReader, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     count, channels = len(read.dataset.ids), len(read.channels)
     dtype = np.dtype(getattr(read.dataset, "dtype", None) or _first_dtype(read))
-    layers, labels = (
-        ((read.task.outputs,) if read.task.overlaps else ()),
-        np.dtype(np.uint16 if read.labels else np.uint8),
-    )
+    layers = (read.task.outputs,) if read.task.overlaps else ()
+    labels = np.dtype(np.uint16 if read.labels else np.uint8)
     sizes = None if read.resizing.size else _sizes_of(read)
     shape = (count, *read.resizing.size) if sizes is None else (int(sizes.prod(axis=1).sum()),)
     pixel = channels * dtype.itemsize + math.prod(layers) * labels.itemsize  # bytes
@@ -221,7 +219,8 @@ def _open_arrays(folder: Path, mode: str) -> tuple:
     arrays = tuple(np.load(folder / name, mmap_mode=mode) for name in FILES)
     if not (folder / SIZES).exists():
         return arrays
-    return tuple(OwnSizes(array, np.load(folder / SIZES)) for array in arrays)
+    sizes = np.load(folder / SIZES)
+    return tuple(OwnSizes(array, sizes) for array in arrays)
 
 
 def _sizes_of(read: SizedReader) -> np.ndarray:

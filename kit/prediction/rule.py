@@ -185,13 +185,8 @@ class Rule:
             return  # labels_of does
         count = len(self.threshold) if self.separate else 1 + self.border if self.objects else len(levels)
         if len(levels) != count:
-            what = (
-                f"{count} thresholds"
-                if self.separate
-                else "objects and borders"
-                if self.border
-                else "objects of one class"
-            )
+            of_objects = "objects and borders" if self.border else "objects of one class"
+            what = f"{count} thresholds" if self.separate else of_objects
             raise ValueError(f"levels of {len(levels)} classes, and a rule for {what}: expected as many")
         self.check_areas(count if self.separate else count - 1)
 
