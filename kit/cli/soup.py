@@ -9,6 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from kit.cli.texts import gain_cell, score_cell
+
 
 @dataclass(frozen=True)
 class Soup:
@@ -53,13 +55,11 @@ def table(facts: dict) -> list[str]:
     """The content of soup.json as lines for a terminal."""
     lines = [f"{facts['metric']}: {facts['images']:,} images, {facts['groups']:,} groups", ""]
     rows = [(epochs_text(one["epochs"]), one["score"]) for one in facts["tried"]]
-    lines += [f"{name:40}{_score(value)}" for name, value in rows]
-    lines += ["", f"{'best, on the same images':40}{_score(facts['tuned'])}  {epochs_text(facts['best'])}"]
-    lines.append(f"{'each fold as chosen on the others':40}{_score(facts['cross_fitted'])}")
+    lines += [f"{name:40}{score_cell(value)}" for name, value in rows]
+    lines += ["", f"{'best, on the same images':40}{score_cell(facts['tuned'])}  {epochs_text(facts['best'])}"]
+    lines.append(f"{'each fold as chosen on the others':40}{score_cell(facts['cross_fitted'])}")
     if facts["gain"] and facts["gain"]["value"] is not None:
-        low = facts["gain"]["low"]
-        bound = "no lower bound" if low is None else f"one-sided 80 % lower bound {low:+.5f}"
-        lines.append(f"{'gain over the run':40}{facts['gain']['value']:+9.5f}  ({bound})")
+        lines.append(f"{'gain over the run':40}{gain_cell(facts['gain'])}")
     lines += [f"fold {fold}: {epochs_text(epochs)}" for fold, epochs in facts["picks"].items()]
     lines += [f"{fit}: {epochs_text(facts['best'])}" for fit in facts["full_fits"]]
     nothing = "nothing is written: of every fold the run's own weights are the choice"
@@ -71,7 +71,3 @@ def epochs_text(epochs: list[int]) -> str:
     if len(epochs) < 2:
         return f"epoch {epochs[0]}" if epochs else "the run's own weights"
     return f"mean of epochs {', '.join(map(str, epochs))}"
-
-
-def _score(value: float | None) -> str:
-    return "     none" if value is None else f"{value:9.5f}"

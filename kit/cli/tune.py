@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kit.cli.texts import gain_cell, score_cell
+
 WIDTH = 79
 
 
@@ -85,18 +87,18 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
     counts = [f"{facts[name]:,} {name}" for name in ("images", "groups")]
     folds, before = ", ".join(map(str, facts["folds"])), Rule(**facts["before"]["rule"])
     lines = [f"{facts['metric']}: {', '.join(counts)}, folds {folds}", ""]
-    lines.append(f"{label_before(before, classes):30}{_score(facts['before']['score'])}")
-    lines.append(f"{'tuned, on the same images':30}{_score(facts['tuned'])}")
-    lines.append(f"{'cross-fitted':30}{_score(facts['cross_fitted'])}")
+    lines.append(f"{label_before(before, classes):30}{score_cell(facts['before']['score'])}")
+    lines.append(f"{'tuned, on the same images':30}{score_cell(facts['tuned'])}")
+    lines.append(f"{'cross-fitted':30}{score_cell(facts['cross_fitted'])}")
     if facts["gap"] is not None and facts["gain"]["value"] is not None:
         lines.append(f"{'gap: tuned flatters by':30}{facts['gap']:+9.5f}")
-        low = facts["gain"]["low"]
-        bound = "no lower bound" if low is None else f"one-sided 80 % lower bound {low:+.5f}"
-        lines.append(f"{'gain, cross-fitted':30}{facts['gain']['value']:+9.5f}  ({bound})")
+        lines.append(f"{'gain, cross-fitted':30}{gain_cell(facts['gain'])}")
     if plain := facts.get("components"):
         held, own = plain["cross_fitted"], facts["cross_fitted"]
         better = f"  (the watershed {own - held:+.5f})" if held is not None and own is not None else ""
-        lines.append(f"{'components alone, tuned so too':30}{_score(plain['tuned'] if held is None else held)}{better}")
+        lines.append(
+            f"{'components alone, tuned so too':30}{score_cell(plain['tuned'] if held is None else held)}{better}"
+        )
     best = Rule(**facts["rule"])
     lines += ["", f"chosen on all images: {rule_words(best, classes)}"]
     for sentence in rule_sentences(best, classes):
@@ -105,7 +107,7 @@ def table(facts: dict, classes: tuple[str, ...]) -> list[str]:
     if seen:
         times = f", {seen['times']:g} times the prediction" if seen["times"] != 1 else ""
         lines.append(f"  views: {seen['best']}{times} (the run's own: {seen['run']})")
-        lines += [f"  {name:28}{_score(score)}  by the run's own rule" for name, score in seen["tried"].items()]
+        lines += [f"  {name:28}{score_cell(score)}  by the run's own rule" for name, score in seen["tried"].items()]
     for fold, pick in facts["picks"].items():
         found, views = Rule(**pick), f", views {seen['picks'][fold]}" if seen else ""
         is_same = found == best and (not seen or seen["picks"][fold] == seen["best"])
@@ -137,7 +139,3 @@ def label_before(rule: object, classes: tuple[str, ...]) -> str:
         return "the likeliest class"
     cuts = rule.threshold if isinstance(rule.threshold, tuple) else (rule.threshold,)
     return "at 0.5" if rule.by_pixel and {*cuts} == {0.5} else "the run's own rule"
-
-
-def _score(value: float | None) -> str:
-    return "     none" if value is None else f"{value:9.5f}"
