@@ -30,6 +30,8 @@ class Blend:
     on the other folds and scored on the held-out one, by the competition's metric; with one finished fold parts of its
     groups stand in for folds. For the expected score the way is chosen on the other folds too. A blend of one run is an
     answer too.
+    With --tune the blend's own rule is searched too, as kit tune does for a run: for the expected score without each
+    fold, on the levels that the weights chosen without that fold give.
     A JSON file beside the CSV holds the weights, the table and the expected score; the ledger records the blend.
     """
 
@@ -37,6 +39,7 @@ class Blend:
     out: Path = Path("submissions/blend.csv")  # the CSV; the JSON file has the same name
     sample: Path | None = None  # the sample submission: its keys, all of them, in its order
     budget: str | None = None  # what all members may cost on the test images: seconds, or 2x the best run's
+    tune: bool = False  # search the blend's rule too: areas, holes, seeds of objects
     json: bool = False  # one JSON object instead of text
 
     def run(self) -> int:
@@ -50,10 +53,11 @@ class Blend:
 
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                blended = blend_runs(self.runs, budget, _progress("reading"))
+                blended = blend_runs(self.runs, budget, _progress("reading"), self.tune)
         except (ValueError, OSError) as error:
             return self._end({}, [str(error)])
-        self._say(*_lines(blended), *(f"note: {note}" for note in blended.notes))
+        hint = "" if self.tune else ". --tune searches a rule of the blend's own"
+        self._say(*_lines(blended), *(f"note: {note}{hint}" for note in blended.notes))
         csv, errors = None, []
         lacking = [text for r in blended.mix.members if (text := lacking_tests(blended.runs[r]))]
         if any(run.dialect is not None for run in blended.runs):
@@ -61,7 +65,7 @@ class Blend:
         if not lacking:
             try:
                 problems = write_blend(
-                    blended.runs, blended.mix, blended.rule, self.out, unzipped(self.sample), _progress("test")
+                    blended.runs, blended.mix, blended.final_rule, self.out, unzipped(self.sample), _progress("test")
                 )
                 csv, errors = self.out, [str(one) for one in problems if one.severity == "error"]
                 self._say(*(str(one) for one in problems if one.severity != "error"))
@@ -145,9 +149,10 @@ def _lines(blended: "RunsBlend") -> list[str]:
         ),
         "",
         _verdict(blended, names),
-        f"expected score of new groups: {found.expected.value:.5f}{_within(found.expected)}",
+        *_tuned_lines(blended),
+        f"expected score of new groups: {blended.expected.value:.5f}{_within(blended.expected)}",
     ]
-    notes = {found.expected.note} - {""}
+    notes = {blended.expected.note} - {""}
     return [*lines, *(f"note: {note}" for note in notes)]
 
 
@@ -190,6 +195,17 @@ def _verdict(blended: "RunsBlend", names: list[str]) -> str:
     sure = found.gain.low is not None and found.gain.low > 0
     doubt = "" if sure else ": that it is better than the best run alone is not sure"
     return f"{found.chosen.name}, of {len(members)} runs: {gain} over the best run{doubt}"
+
+
+def _tuned_lines(blended: "RunsBlend") -> list[str]:
+    """The rule that was tuned, and whether it is used."""
+    if blended.tuned is None:
+        return []
+    from kit.cli.tune import rule_words
+
+    found, classes = blended.tuned.found, blended.joined[0].task.classes
+    scores = f"{found.default_score:.5f} before, {found.score:.5f} cross-fitted, {found.tuned:.5f} on the same images"
+    return [f"rule of the blend: {rule_words(found.best, classes)}: {scores}", blended.tuned.why]
 
 
 def _ends(score: "Interval", sign: str = "") -> str:

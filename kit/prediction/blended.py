@@ -50,6 +50,15 @@ def blended(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, 
     if alike and each.sum(axis=1).max() <= LARGEST_TOTAL and _has_one_cut(rule):
         parts = np.stack(levels).astype(np.float32)  # sums of whole numbers below 2^24
         return np.stack([_shifted(own, parts[:, k], cut) for k, (own, cut) in enumerate(zip(each, cuts, strict=True))])
+    return enlarged_mean(levels, each, size)
+
+
+def enlarged_mean(levels: Sequence[np.ndarray], weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mean level at the mask's own size, for any rule of classes that are decided one by one: u8 (K, H, W).
+
+    levels, weights: as of `blended`.
+    """
+    each = _checked(weights, levels)
     return np.stack([_mean_at(own, [part[k] for part in levels], size) for k, own in enumerate(each)])
 
 

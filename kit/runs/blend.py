@@ -1,6 +1,7 @@
 """Blends of finished runs: the work behind `python -m kit blend`.
 
 blend_pool.py     the out-of-fold predictions, made ready to be blended
+blend_tuned.py    the blend's own rule, tuned
 blend_submit.py   the submission, from kept test predictions
 
     submissions/blend.csv, and blend.json beside it: runs, weights, thresholds, the table, the expected score
@@ -17,6 +18,7 @@ from kit.prediction.chosen import read_chosen
 from kit.prediction.rule import Rule
 from kit.prediction.saved_blend import FORMAT
 from kit.runs.blend_pool import Progress, common_rule, is_competing, moved_rule, own_shifts, pool_of
+from kit.runs.blend_tuned import TunedBlend, tune_blend
 from kit.runs.finished import FinishedRun, read_run
 from kit.runs.joining import join_runs
 from kit.scoring.blend_pools import Mix
@@ -45,18 +47,32 @@ class RunsBlend:
     costs: tuple[Cost, ...]
     rule: Rule
     found: Blend
+    tuned: TunedBlend | None = None
 
     @property
     def mix(self) -> Mix:
-        """The weights and thresholds to use."""
+        """The weights and thresholds that were chosen."""
         return self.found.chosen.mix
 
     @property
+    def final_rule(self) -> Rule:
+        """How the blended levels become masks: the recipes' rule at the chosen thresholds, or the tuned one if used."""
+        if self.tuned and self.tuned.used:
+            return self.tuned.found.best
+        return self.rule if is_competing(self.joined[0]) else moved_rule(self.rule, self.mix.shifts)
+
+    @property
+    def expected(self) -> Interval:
+        """The score of images that nothing was chosen on."""
+        return self.tuned.expected if self.tuned and self.tuned.used else self.found.expected
+
+    @property
     def notes(self) -> list[str]:
-        """What a reader must know beside the table: tuned rules take no part."""
+        """What a reader must know beside the table: the runs' own tuned rules take no part."""
         chosen = {run.folder: read_chosen(run.folder, lambda run=run: run.folds) for run in self.runs}
         return [
-            f"{folder / 'rule.json'} is not applied: a blend has the rule of the recipes, and a threshold of its own"
+            f"{folder / 'rule.json'} is not applied: a blend begins at the rule of the recipes, and what suits one run "
+            "does not suit a mean of several"
             for folder, one in chosen.items()
             if one and one.rule
         ]
@@ -87,12 +103,17 @@ class RunsBlend:
                 }
                 for one in found.candidates
             ],
-            "chosen": {"name": found.chosen.name, **self.mix_facts(self.mix)},
+            "chosen": {"name": found.chosen.name, **self.mix_facts(self.mix), **self._final_facts()},
+            **({"tuned": self.tuned.facts} if self.tuned else {}),
             "notes": self.notes,
             "gain_over_best_run": _interval(found.gain),
             "left_out": "folds" if len(first.folds) > 1 else "parts of the groups",
-            "expected": _interval(found.expected),
+            "expected": _interval(self.expected),
         })  # fmt: skip
+
+    def _final_facts(self) -> dict:
+        competing = is_competing(self.joined[0])
+        return {"threshold": None if competing else self.final_rule.threshold, "rule": self.final_rule.facts}
 
     def mix_facts(self, mix: Mix) -> dict:
         """The weights and the threshold of a blend, as plain values."""
@@ -112,11 +133,15 @@ class RunsBlend:
 
 
 def blend_runs(
-    folders: Sequence[Path], budget: float | str | None = None, progress: Progress = lambda items, total: items
+    folders: Sequence[Path],
+    budget: float | str | None = None,
+    progress: Progress = lambda items, total: items,
+    tune: bool = False,
 ) -> RunsBlend:
     """Choose a blend of the runs in some folders; in the order of their names, so that ties are broken alike.
 
     budget: seconds that predicting the test images may cost; a text "2x": so many times the cost of the best run.
+    tune: the blend's rule is tuned as well, see blend_tuned.py.
     Raises ValueError where runs cannot be joined (see join_runs), are named alike, or are not timed and have a budget.
     """
     runs = sorted((read_run(folder) for folder in folders), key=lambda run: run.name)
@@ -130,7 +155,9 @@ def blend_runs(
         pool, joined[0].fold_of, joined[0].groups, shifts=_shifts(joined, pool.layers),
         costs=Costs([cost.seconds for cost in costs], limit), classes=_own_classes(joined[0]) if len(runs) > 1 else (),
     )  # fmt: skip
-    return RunsBlend(tuple(runs), tuple(joined), tuple(costs), common_rule(joined), found)
+    rule = common_rule(joined)
+    tuned = tune_blend(joined, rule, found) if tune else None
+    return RunsBlend(tuple(runs), tuple(joined), tuple(costs), rule, found, tuned)
 
 
 def cost_of(run: FinishedRun) -> Cost:

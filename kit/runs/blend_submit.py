@@ -11,7 +11,7 @@ from kit.prediction.blended import blended, weights_of_networks
 from kit.prediction.rule import Rule
 from kit.prediction.slides import mean_of_levels
 from kit.prediction.store import Store
-from kit.runs.blend_pool import Progress, moved_rule
+from kit.runs.blend_pool import Progress
 from kit.runs.finished import FinishedRun
 from kit.runs.submit import RowsOf
 from kit.scoring.blend_pools import THREADS, Mix
@@ -55,16 +55,16 @@ def write_blend(
 ) -> list[Problem]:
     """Write the CSV of a blend of `runs`; return what the linter says of it.
 
-    mix: weights of the runs, and by how much the thresholds of `rule` move. sample: its keys, all of them, in its
-    order; without one the test ids of the first member. The networks of all finished folds of a run count alike.
-    Test images that could not be read have empty masks. Raises ValueError where test predictions are missing, and where
-    two members have other test images.
+    mix: weights of the runs. rule: how the blended levels become masks (RunsBlend.final_rule). sample: its keys, all
+    of them, in its order; without one the test ids of the first member. The networks of all finished folds of a run
+    count alike. Test images that could not be read have empty masks. Raises ValueError where test predictions are
+    missing, and where two members have other test images.
     """
     members = [runs[r] for r in mix.members]
     if reasons := [text for text in map(lacking_tests, members) if text]:
         raise ValueError("\n".join(reasons))
     _check_tests(members)
-    first, take = members[0], _Rows(members, mix, moved_rule(rule, mix.shifts))
+    first, take = members[0], _Rows(members, mix, rule)
     ids = list(first.test_ids) if sample is None else ids_of_sample(sample, first.dialect)
     known = set(first.test_ids)
     if unknown := [id for id in ids if id not in known]:

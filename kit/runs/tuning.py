@@ -21,7 +21,7 @@ from kit.runs.finished import FinishedRun
 from kit.runs.seen import Seen, SeenCandidates, lifted
 from kit.runs.tried import OF_BORDERS, OF_DETECTED, PARTS, Grid, alike, axes_of
 from kit.scoring.crossfit import ONE_SIDED, CrossFit, score_of
-from kit.scoring.tune import tune
+from kit.scoring.tune import Axis, tune
 from kit.system.files import counted, write_atomic
 from kit.system.plain import number
 
@@ -114,33 +114,44 @@ def tune_run(run: FinishedRun, parts: Sequence[str] | None = None, ttas: Sequenc
     Raises FileNotFoundError where the run lacks true masks, ValueError for a part that is not known and where masks do
     not give the run's scores.
     """
-    started, border = time.perf_counter(), run.rule.border
-    known = OF_BORDERS if border else OF_DETECTED if run.rule.detected else PARTS
-    parts = parts or known
-    if known is not PARTS and (unknown := [part for part in parts if part not in known]):
-        what = "with borders" if border else "of detected objects"
-        raise ValueError(f"a rule {what} has no part {', '.join(unknown)} to tune: expected some of {', '.join(known)}")
-    axes_of(run.task, Grid.of(1, True), parts)  # raises before anything is counted
+    started, parts = time.perf_counter(), parts_of(run, parts)
     run.check_truth()
     counts_of = SeenCandidates(run, ttas)
-    grid = Grid.of(_pixels(run), counts_of.is_fast, border or run.rule.detected)
-    axes = axes_of(run.task, grid, parts, run.has_slides, counts_of.is_fast)
+    grid, axes = space_of(run, parts, counts_of.is_fast)
     each = [*([counts_of.views_axis] if ttas else []), *map(lifted, axes)]
 
     def search(rule: Rule) -> CrossFit:
         return tune(Seen(rule, run.saved.tta), each, counts_of, run.fold_of, run.groups, run.metric)
 
     found = search(run.rule)
-    components = _rules_of(search(replace(run.rule, seed=None))) if border else None
+    components = _rules_of(search(replace(run.rule, seed=None))) if run.rule.border else None
 
     def same(one: Seen, other: Seen) -> bool:
         return one.tta == other.tta and alike(one.rule, other.rule, grid)
 
     agreeing = tuple(found.agreeing(same))
-    used, why = _verdict(found, found.agrees(same), len(agreeing))
+    used, why = verdict(found, found.agrees(same), len(agreeing))
     seconds, views = time.perf_counter() - started, _views_of(run, found, counts_of) if ttas else None
     own = counts_of.by_tta[run.saved.tta]
     return Tuned(run, _rules_of(found), agreeing, used, why, tuple(parts), own, seconds, views, components)
+
+
+def parts_of(run: FinishedRun, parts: Sequence[str] | None) -> tuple[str, ...]:
+    """The parts of a run's rule to tune; None: all that it has. Raises ValueError for a part that it has not."""
+    border = run.rule.border
+    known = OF_BORDERS if border else OF_DETECTED if run.rule.detected else PARTS
+    parts = tuple(parts or known)
+    if known is not PARTS and (unknown := [part for part in parts if part not in known]):
+        what = "with borders" if border else "of detected objects"
+        raise ValueError(f"a rule {what} has no part {', '.join(unknown)} to tune: expected some of {', '.join(known)}")
+    axes_of(run.task, Grid.of(1, True), parts)  # raises for any other
+    return parts
+
+
+def space_of(run: FinishedRun, parts: Sequence[str], is_fast: bool) -> tuple[Grid, list[Axis]]:
+    """The values that are tried for a run's images, and the axes of its rule. is_fast: of kit.runs.candidates."""
+    grid = Grid.of(_pixels(run), is_fast, run.rule.border or run.rule.detected)
+    return grid, axes_of(run.task, grid, parts, run.has_slides, is_fast)
 
 
 def _rules_of(found: CrossFit) -> CrossFit:
@@ -175,8 +186,8 @@ def _pixels(run: FinishedRun) -> int:
     return int(statistics.median(height * width for height, width in shapes))
 
 
-def _verdict(found: CrossFit, agrees: bool, agreeing: int) -> tuple[bool, str]:
-    """Whether the rule is used, and why."""
+def verdict(found: CrossFit, agrees: bool, agreeing: int) -> tuple[bool, str]:
+    """Whether the rule is used, and why. agrees: whether the folds' rules are alike; agreeing: how many of them."""
     if found.best == found.default:
         return False, "The rule is not used: no part of it gains anything, so the run's own rule stays."
     if not found.picks:

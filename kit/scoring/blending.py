@@ -63,6 +63,8 @@ class Blend(NamedTuple):
     runs: of each run alone its score; nothing is chosen there. candidates: the ways to blend, the simplest first.
     chosen: the answer. expected: the nested score, which the choice among the candidates does not flatter. gain: this
     score less the cross-fitted one of the best run, with the interval of the difference.
+    parts: int (n,), what was left out in turn for `expected`. nested: of each part the mix that the whole choice makes
+    of the other images. counts: f64 (n, M), of each image with the mix of its part.
     """
 
     runs: tuple[Interval, ...]
@@ -70,6 +72,9 @@ class Blend(NamedTuple):
     chosen: Candidate
     expected: Interval
     gain: Interval
+    parts: np.ndarray
+    nested: dict[int, Mix]
+    counts: np.ndarray
 
 
 def blend(
@@ -95,13 +100,17 @@ def blend(
     ways, parts = Ways(pool, lone, costs, steps, classes), _parts(pool, folds, groups)
     candidates = tuple(_candidate(name, ways, parts, groups) for name in ways.by_name())
     chosen = max((one for one in candidates if one.is_affordable), key=lambda one: _rounded(one.score))
-    nested = _nested(ways, _fewer(parts, groups))
+    parts = _fewer(parts, groups)
+    nested, counts = _nested(ways, parts)
     return Blend(
         tuple(interval_of_metric(pool.metric, pool.counts(mix), groups) for mix in lone),
         candidates,
         chosen,
-        interval_of_metric(pool.metric, nested, groups),
-        gain_of(nested, candidates[0].counts, groups, pool.metric, level=0.95),
+        interval_of_metric(pool.metric, counts, groups),
+        gain_of(counts, candidates[0].counts, groups, pool.metric, level=0.95),
+        parts,
+        nested,
+        counts,
     )
 
 
@@ -157,15 +166,16 @@ def _candidate(name: str, ways: Ways, parts: np.ndarray, groups: Sequence[Hashab
     return Candidate(name, *facts)
 
 
-def _nested(ways: Ways, parts: np.ndarray) -> np.ndarray:
-    """The counts (n, M) of each part with what the whole choice, of the way too, makes of the other parts alone."""
-    pool, counts = ways.pool, None
-    for part in np.unique(parts):
+def _nested(ways: Ways, parts: np.ndarray) -> tuple[dict[int, Mix], np.ndarray]:
+    """Of each part the mix that the whole choice, of the way too, makes of the other parts, and its counts (n, M)."""
+    pool, counts, mixes = ways.pool, None, {}
+    for part in np.unique(parts).tolist():
         own, others = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
-        found = pool.counts(_best_mix(ways, others, parts))
+        mixes[part] = _best_mix(ways, others, parts)
+        found = pool.counts(mixes[part])
         counts = np.empty_like(found) if counts is None else counts
         counts[own] = found[own]
-    return counts
+    return mixes, counts
 
 
 def _best_mix(ways: Ways, rows: np.ndarray, parts: np.ndarray) -> Mix:

@@ -72,7 +72,7 @@ def test_the_counts_are_those_of_whole_masks(runs):
 def test_the_csv_is_that_of_the_blended_test_predictions(runs, tmp_path):
     read = [read_run(folder) for folder in runs]
     mix = Mix(((3, 2),), (-20,))
-    assert not [one for one in write_blend(read, mix, Rule(), tmp_path / "b.csv") if one.severity == "error"]
+    assert not [one for one in write_blend(read, mix, Rule(108 / 256), tmp_path / "b.csv") if one.severity == "error"]
     rows, rule = rows_of(tmp_path / "b.csv"), Rule(108 / 256)
     assert [*rows] == [f"{id}.jpg" for id in TinyDataset().test_ids]
     for id in TinyDataset().test_ids:
@@ -263,3 +263,46 @@ def test_a_tuned_rule_of_a_run_takes_no_part_and_is_named(runs, tmp_path):
     [note] = blended.facts()["notes"]
     assert note.startswith(f"{tuned / 'rule.json'} is not applied")
     assert blend_runs(runs[:2]).notes == []
+
+
+def test_the_rule_of_a_blend_is_tuned_on_its_own_levels_and_predicts(runs, tmp_path, capsys, monkeypatch):
+    blended_runs = blend_runs(runs, tune=True)
+    found, tuned, joined = blended_runs.found, blended_runs.tuned, blended_runs.joined
+    metric, counts = joined[0].metric, []
+    for i, id in enumerate(joined[0].ids):  # each image by the weights and the rule chosen without it, mask by mask
+        part = int(found.parts[i])
+        mix, rule = found.nested[part], tuned.found.picks[part]
+        levels = [run.levels(id) for run in joined]
+        counts.append(
+            metric.counts(joined[0].truth(id), rule.mask(blended(levels, np.array(mix.weights), SIZE, rule), SIZE))
+        )
+    assert tuned.found.score == pytest.approx(float(metric.score(np.sum(counts, axis=0))), abs=1e-12)
+    assert tuned.found.default_score == pytest.approx(found.expected.value, abs=1e-12)
+    assert tuned.found.best != tuned.found.default  # noise leaves specks: an area gains
+    out = tmp_path / "b.csv"
+    assert cli(monkeypatch, "blend", *runs, "--out", out, "--tune") == 0
+    text, facts = capsys.readouterr().out, json.loads(out.with_suffix(".json").read_text())
+    assert tuned.why in text
+    used = Rule(**facts["chosen"]["rule"])
+    assert used == (tuned.found.best if tuned.used else tuned.found.default)
+    assert facts["expected"]["value"] == pytest.approx(tuned.found.score if tuned.used else found.expected.value)
+    rows, weights = rows_of(out), np.repeat(facts["chosen"]["whole_weights"][0], 2)
+    for id in TinyDataset().test_ids:
+        levels = [run.tests(fold).read(id) for run in map(read_run, sorted(runs)) for fold in (0, 1)]
+        mask = used.mask(blended(levels, weights, SIZE, used), SIZE)
+        np.testing.assert_array_equal(rle.decode(rows[f"{id}.jpg"], SIZE), mask)
+
+
+def test_a_choice_for_a_part_looks_at_no_image_of_it(runs, tmp_path):
+    """Other predictions of a part's images change neither the weights nor the rule that are scored on it."""
+    before = blend_runs(runs, tune=True)
+    others, part = [shutil.copytree(folder, tmp_path / folder.name) for folder in runs], int(before.found.parts[0])
+    ids, rng = np.array(before.joined[0].ids)[before.found.parts == part], np.random.default_rng(7)
+    for store in (Store(folder / "oof", 1) for folder in others):
+        for id in ids:
+            store.write(id, rng.permutation(store.read(id).reshape(-1)).reshape(store.read(id).shape))
+    after = blend_runs(others, tune=True)
+    assert after.found.nested[part] == before.found.nested[part]
+    assert after.tuned.found.picks[part] == before.tuned.found.picks[part]
+    assert after.tuned.found.picks != before.tuned.found.picks  # the other parts' rules are chosen on these images
+    assert abs(after.tuned.found.score - before.tuned.found.score) > 0.01

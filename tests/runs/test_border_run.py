@@ -19,6 +19,7 @@ from kit.prediction import Frame, Predictor, Rule, Store
 from kit.prediction.blended import blended
 from kit.prediction.saved import read_ruled
 from kit.runs import Plan, Submission, load, oof_masks, read_run
+from kit.runs.blend import blend_runs
 from kit.runs.blend_pool import pool_of
 from kit.runs.candidates import FromMasks
 from kit.runs.oof import prediction_key, predictor
@@ -184,6 +185,11 @@ def test_a_blend_averages_both_levels(whole, tmp_path):
         expected = [instance_precision(truth, RULE.mask(levels, truth.shape)) for levels in (mean, left, right)]
         assert [value, *alone] == expected
         assert value > max(alone)
+    found = blend_runs(folders, tune=True)  # the specks of both remain in the mean: a rule of its own removes them
+    assert found.tuned.used
+    assert found.final_rule.min_area > 0
+    assert found.expected.value == found.tuned.found.score > found.found.expected.value + 0.1
+    assert found.facts()["chosen"]["rule"] == json.loads(json.dumps(found.final_rule.facts))
 
 
 def test_weights_are_of_images_and_not_of_crops(whole):

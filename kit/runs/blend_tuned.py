@@ -1,0 +1,148 @@
+"""The rule of a blend, tuned on its own out-of-fold predictions: the work behind `python -m kit blend --tune`.
+
+    tuned = tune_blend(blended)                 blended: of kit.runs.blend.blend_runs
+    tuned.found.score                           with the weights and the rule that the other folds choose, both
+
+A mean of several networks' levels is smoother than each of them, so the areas, seeds and thresholds that suit a run do
+not suit the blend, and the runs' own rules are not asked. For the expected score of a blend the weights are chosen
+without each part of the images in turn (kit.scoring.blending); here the rule is searched without the same part, on the
+levels that those weights give.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from kit.prediction.blended import blended, enlarged_mean
+from kit.prediction.rule import Rule
+from kit.runs.blend_pool import is_competing, moved_rule
+from kit.runs.candidates import Candidates, FromMasks, kinds_of
+from kit.runs.finished import FinishedRun
+from kit.runs.tried import alike
+from kit.runs.tuning import parts_of, space_of, verdict
+from kit.scoring.blend_pools import Mix
+from kit.scoring.blending import Blend
+from kit.scoring.crossfit import CrossFit, crossfit_search
+from kit.scoring.intervals import Interval, interval_of_metric
+from kit.scoring.tune import climb
+from kit.system.plain import number
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedRun(FinishedRun):
+    """Joined runs as one, whose levels are those of a mix of `members`; all else is the first one's."""
+
+    members: tuple[FinishedRun, ...]
+    mix: Mix
+
+    def levels(self, id: str) -> np.ndarray:
+        """The blended levels of an image at its mask's own size: u8 (K, H, W); of classes that compete f32."""
+        used = self.mix.members
+        maps = [self.members[r].levels(id) for r in used]
+        if len(used) == 1:
+            return maps[0]
+        weights, size = np.array(self.mix.weights)[:, list(used)], self.truth(id).shape[:2]
+        if self.rule.detected or is_competing(self):
+            return blended(maps, weights, size, self.rule)
+        return enlarged_mean(maps, weights, size)
+
+
+class Mixed(NamedTuple):
+    """A choice: weights, and the rule of their levels."""
+
+    mix: Mix
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class TunedBlend:
+    """What tuning found. found: its picks are rules, by the parts that the weights were chosen without.
+
+    used: whether the rule is to be used; why: a sentence or two. expected: around the cross-fitted score.
+    """
+
+    found: CrossFit
+    used: bool
+    why: str
+    parts: tuple[str, ...]
+    expected: Interval
+    seconds: float
+
+    @property
+    def facts(self) -> dict:
+        """As plain values, for a JSON file."""
+        found, gain = self.found, self.found.gain
+        return {
+            "rule": found.best.facts,
+            "used": self.used,
+            "why": self.why,
+            "before": {"rule": found.default.facts, "score": number(found.default_score)},
+            "tuned": number(found.tuned),
+            "cross_fitted": number(found.score),
+            "gain": {"value": number(gain.value), "low": number(gain.low), "note": gain.note},
+            "picks": {str(part): rule.facts for part, rule in found.picks.items()},
+            "parts": list(self.parts),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def tune_blend(runs: Sequence[FinishedRun], rule: Rule, found: Blend, parts: Sequence[str] | None = None) -> TunedBlend:
+    """Search the best rule of a blend. runs: joined. rule: their common one. found: the blend that was chosen.
+
+    parts: of kit.runs.tried, those that may differ from the recipes' rule; None: all that it has.
+    Raises ValueError for a part that is not known, and where masks do not give the blend's counts.
+    """
+    started, metric, groups = time.perf_counter(), runs[0].metric, runs[0].groups
+    first = _mixed(runs, rule, found.chosen.mix)
+    parts, kind = parts_of(first, parts), _kind(runs, rule, found)
+    grid, axes = space_of(first, parts, kind.is_fast)
+    known: dict[Mix, Candidates] = {}
+
+    def candidates_of(mix: Mix) -> Candidates:
+        if mix not in known:
+            known[mix] = kind(_mixed(runs, rule, mix))
+        return known[mix]
+
+    def choose(rows: np.ndarray) -> Mixed:
+        left = np.setdiff1d(found.parts, found.parts[rows])
+        mix = found.nested[int(left[0])] if len(left) else found.chosen.mix
+        counts_of = candidates_of(mix)
+        return Mixed(mix, climb(counts_of.run.rule, axes, counts_of, rows, groups, metric))
+
+    def counts_of(one: Mixed | None) -> np.ndarray:
+        return found.counts if one is None else candidates_of(one.mix)([one.rule])[0]
+
+    chosen = crossfit_search(choose, counts_of, found.parts, groups, metric, default=None)
+    rules = {part: one.rule for part, one in chosen.picks.items()}
+    of_rules = dataclasses.replace(chosen, picks=rules, best=chosen.best.rule, default=first.rule)
+    near = functools.partial(alike, grid=grid)
+    used, why = verdict(of_rules, of_rules.agrees(near), len(of_rules.agreeing(near)))
+    expected = interval_of_metric(metric, chosen.counts, groups)
+    return TunedBlend(of_rules, used, why, parts, expected, time.perf_counter() - started)
+
+
+def _mixed(runs: Sequence[FinishedRun], rule: Rule, mix: Mix) -> MixedRun:
+    first = runs[0]
+    facts = {field.name: getattr(first, field.name) for field in dataclasses.fields(FinishedRun)}
+    own = rule if is_competing(first) else moved_rule(rule, mix.shifts)
+    return MixedRun(**{**facts, "saved": dataclasses.replace(first.saved, rule=own)}, members=tuple(runs), mix=mix)
+
+
+def _kind(runs: Sequence[FinishedRun], rule: Rule, found: Blend) -> type[Candidates]:
+    """How masks are counted: the fastest way that gives the counts of the blend.
+
+    Classes that compete have levels that are no whole numbers, of which there are no tables.
+    """
+    part, mix = next(iter(found.nested.items()))
+    run, rows = _mixed(runs, rule, mix), found.parts == part
+    few = run.of_rows(np.flatnonzero(rows))
+    for kind in [FromMasks] if is_competing(run) else kinds_of(run):
+        with np.errstate(invalid="ignore"):
+            if np.allclose(kind(few)([few.rule])[0], found.counts[rows], rtol=1e-9, atol=1e-9):
+                return kind
+    raise ValueError("the masks of the blend do not give the scores that it was chosen by: its rule cannot be tuned")
