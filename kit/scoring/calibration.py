@@ -56,7 +56,7 @@ def reliability(histograms: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, n
 def interval_of_calibration(
     histograms: np.ndarray, groups: Sequence[Hashable], bins: int = BINS, level: float = 0.95
 ) -> Interval:
-    """Return the ECE over the pixels of all images and its interval over groups, within 0..1. histograms: (n, 2, 256)."""
+    """Return the ECE over all pixels and its interval over groups, within 0..1. histograms: (n, 2, 256)."""
     flat = np.asarray(histograms, float).reshape(len(histograms), -1)
     error = lambda sums: calibration_error(sums.reshape(*sums.shape[:-1], 2, LEVELS), bins)  # noqa: E731
     return interval_of_score(flat, groups, error, level, logit=True)

@@ -93,7 +93,10 @@ def test_the_interval_is_that_of_the_score_over_groups():
     values = dict(zip([tuple(found[groups != name].sum(axis=0).ravel()) for name in range(4)], without, strict=True))
     values[tuple(found.sum(axis=0).ravel())] = interval.value
     plain = interval_of_score(
-        found.reshape(12, -1), groups, lambda sums: np.array([values[tuple(row.astype(int))] for row in sums]), logit=True
+        found.reshape(12, -1),
+        groups,
+        lambda sums: np.array([values[tuple(row.astype(int))] for row in sums]),
+        logit=True,
     )
     assert interval[:4] == pytest.approx(plain[:4])
     found[:, 1], found[:, 0] = 0, 0
