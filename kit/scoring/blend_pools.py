@@ -7,6 +7,7 @@
 layer: the class that is changed, where classes are decided one by one; None changes all of them alike.
 """
 
+import functools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -15,11 +16,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kit.scoring.blend_pixels import Layer, counts_at, counts_of_steps, layer_around
+from kit.scoring.blend_pixels import Layer, Pack, counts_at, counts_of_pack, counts_of_steps, layer_around, pack_of
 from kit.scoring.many_counts import counts_of_matrices
 from kit.scoring.metrics import Metric
 
 THREADS = min(4, os.cpu_count() or 1)  # the kernels release the lock of Python
+PACKS = 4 * THREADS  # of images that are counted together
 FEW = 50  # images that are counted without threads
 KEPT_BYTES = 1 << 25  # of counts that were asked for before: the searches of several folds share most of them
 
@@ -104,7 +106,8 @@ class PixelPool:
 
     images: of each of n images its K layers, see blend_pixels.py. metric: it must count from confusion matrices.
     reach: the levels (down, up) by which a cut may be moved so that the layers' decided pixels stay decided.
-    overlapping: classes have a matrix each, also where there is one class only.
+    overlapping: classes have a matrix each, also where there is one class only. packs: of each class the same layers,
+    where images have so few pixels that they are counted many at a time.
     """
 
     def __init__(
@@ -113,11 +116,13 @@ class PixelPool:
         metric: Metric,
         reach: tuple[int, int] = (-64, 64),
         overlapping: bool = False,
+        packs: Sequence[Sequence[Pack]] = (),
     ) -> None:
         self.images, self.metric, self.reach, self.overlapping = images, metric, reach, overlapping
         self.n, self.layers, self.runs = len(images), len(images[0]), len(images[0][0].values)
         self._kept = Kept()
         self._threads = ThreadPoolExecutor(THREADS)
+        self._packs = packs or [[]] * self.layers
 
     def counts(self, mix: Mix) -> np.ndarray:
         """The metric's counts of each image, f64 (n, M)."""
@@ -157,7 +162,14 @@ class PixelPool:
                 for k, one in enumerate(layers)
             ]
 
-        return PixelPool(list(self._threads.map(narrowed, self.images)), self.metric, (low, high), self.overlapping)
+        images, packs = [], [[] for _ in range(self.layers)]
+        for rows in np.array_split(np.arange(self.n), min(PACKS, self.n)):
+            parts = zip(*self._threads.map(narrowed, [self.images[i] for i in rows]), strict=True)
+            found = [pack_of(layers) for layers in parts]
+            images += zip(*(views for _, views in found), strict=True)
+            for kept, (pack, _) in zip(packs, found, strict=True):
+                kept.append(pack)
+        return PixelPool(images, self.metric, (low, high), self.overlapping, packs)
 
     def _counts(self, parts: list[np.ndarray]) -> np.ndarray:
         """The counts (..., M) of each layer's matrices (..., 2, 2)."""
@@ -169,6 +181,9 @@ class PixelPool:
         """The matrices (S, n, 2, 2) of a class with its cut moved further."""
         weights, shifts = np.array(mix.weights[k]), np.array(by) + mix.shifts[k]
         key = k, mix.weights[k], int(shifts[0]), len(shifts)
+        if packs := self._packs[k]:
+            counted = functools.partial(self._threads.map, lambda pack: counts_of_pack(pack, weights, shifts), packs)
+            return self._kept.once(key, lambda: np.concatenate([*counted()])).swapaxes(0, 1)
         return self._once(key, lambda layers: counts_at(layers[k], weights, shifts)).swapaxes(0, 1)
 
     def _steps(self, k: int, weights: tuple[int, ...]) -> np.ndarray:
