@@ -11,7 +11,7 @@ import numpy as np
 import pycocotools.mask
 from scipy.optimize import linear_sum_assignment
 
-from kit.bench.kernels import where_idiom
+from kit.bench.idioms import where_idiom
 from kit.bench.measure import Contest, Row, contested
 from kit.scoring import Segments, instance_precision, panoptic_counts
 from kit.submission import rle
