@@ -18,8 +18,8 @@ min of CPU; 7d6cbd1): V_Rand .9589 (.9454 to .9691) at .5, .9611 at best; V_Info
 Otsu's threshold of the slice, blurred by 2 pixels, has .886 and .939; the true mask of slice 4, .714 and .821.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -83,12 +83,13 @@ def train(run: Run, config: Config, fold: int | str) -> None:
     model = network(config).to(run.world.device)
     optimizer = torch.optim.Adam(parameter_groups(model, config.lr, weight_decay=0.0), fused=True)
     augment = cell_augment(config.seed, SIGMA if config.elastic else 0.0, light=0.2)
-    plan = Plan(config.epochs, config.batch_size, warmup_cosine, augment, ema_decay=0.99)
-    loss_of = supervised(bce)
+    plan, loss = Plan(config.epochs, config.batch_size, warmup_cosine, augment, ema_decay=0.99), bce
     if config.border_weights:
         masks = (run.dataset.read_mask(id) for id in run.trained_on(fold))
-        loss_of = equation_2(median_frequency_weights(masks, num_classes=2), W0, BORDER)
-    fit_fold(run, fold, model, optimizer, loss_of, plan)
+        class_weights = median_frequency_weights(masks, num_classes=2)
+        target = partial(with_equation_2, class_weights=class_weights, w0=W0, sigma=BORDER)
+        plan, loss = replace(plan, target=target), weighted_by_target
+    fit_fold(run, fold, model, optimizer, supervised(loss), plan)
 
 
 def network(config: Config) -> nn.Module:
@@ -97,19 +98,20 @@ def network(config: Config) -> nn.Module:
     return MirrorTiled(net, tile=512).to(memory_format=torch.channels_last)
 
 
-def equation_2(class_weights: Tensor, w0: float, sigma: float) -> Callable:
-    """Cross-entropy with the weights of equation 2, made of each mask after its deformation.
+def with_equation_2(mask: np.ndarray, class_weights: Tensor, w0: float, sigma: float) -> np.ndarray:
+    """A mask (h, w) after its deformation -> the target f32 (h, w, 2): the mask, and the weights of equation 2.
 
-    class_weights: w_c of membranes and cells, (2,), which balances them in the training slices. sigma: in pixels.
+    Data workers call it, because it takes as long as a step on a GPU. class_weights: w_c of membranes and cells, (2,),
+    which balances them in the training slices. sigma: in pixels.
     """
+    cells = ndimage.label(mask == 1)[0]
+    weights = unet_border_weights(cells, w0, sigma, class_weights.tolist())
+    return np.stack([mask.astype(np.float32), weights], axis=2)
 
-    def loss_of(model: nn.Module, batch) -> Tensor:
-        cells = [ndimage.label(mask == 1)[0] for mask in batch.mask.cpu().numpy()]
-        maps = [unet_border_weights(each, w0, sigma, class_weights.tolist()) for each in cells]
-        weights = torch.from_numpy(np.stack(maps)).to(batch.mask.device)
-        return weighted_cross_entropy(model(batch.image), batch.mask, weights)
 
-    return loss_of
+def weighted_by_target(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy with the weights of with_equation_2. logits (N, 1, H, W), target f32 (N, 2, H, W)."""
+    return weighted_cross_entropy(logits, target[:, 0].long(), target[:, 1])
 
 
 def sweeps(run: Run) -> dict[str, float]:

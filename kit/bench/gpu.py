@@ -1,7 +1,6 @@
-"""A real network on a GPU: kit's prediction against the bare forward pass and against a plain script."""
+"""A real network on a GPU: kit's prediction against the bare forward pass and a plain script; its training."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kit.bench import gpu_training
 from kit.bench.cars import FILES, Cars, car_logits, competition
-from kit.bench.kernels import where_idiom
-from kit.bench.measure import Row
+from kit.bench.idioms import where_idiom
+from kit.bench.measure import Row, rate
 from kit.bench.prediction import GPU, frame, predict_to_csv
 from kit.models.pretrained import unet
 from kit.prediction import TTA, VIEWS, Predictor
@@ -41,12 +41,24 @@ class CarFinder(nn.Module):
 
 
 def rows(
-    scratch: Path, results: Path, size: tuple[int, int] = (1024, 1024), count: int = 1000, device: str = "cuda"
+    scratch: Path,
+    results: Path,
+    size: tuple[int, int] = (1024, 1024),
+    count: int = 1000,
+    batch: int = 16,
+    device: str = "cuda",
 ) -> Iterator[Row]:
-    """U-Net on ResNet-34 at `size` with horizontal flips, from the JPEG to the row of a full-size RLE."""
+    """Prediction of `count` images at `size`; training on as many at half of it, in batches of `batch`."""
     if device == "cuda" and not torch.cuda.is_available():
         print("  no CUDA device: left out")
         return
+    yield from _prediction(scratch, size, count, device)
+    half = (size[0] // 2, size[1] // 2)
+    yield from gpu_training.rows(scratch, half, count, batch, torch.device(device))
+
+
+def _prediction(scratch: Path, size: tuple[int, int], count: int, device: str) -> Iterator[Row]:
+    """U-Net on ResNet-34 at `size` with horizontal flips, from the JPEG to the row of a full-size RLE."""
     threads = default_workers(torch.device(device), None) or 1
     network = CarFinder(unet("resnet34", "none", num_classes=1), size)
     network = network.to(device, memory_format=torch.channels_last).eval()
@@ -66,25 +78,14 @@ def rows(
     bare(rounds=2)
     _plain(network, scratch / "cars", size, device, 2)
     own("warm", few)
-    rates = [(_rate(bare), _rate(partial(own, f"run{number}"))) for number in range(ROUNDS)]
+    rates = [(rate(bare), rate(partial(own, f"run{number}"))) for number in range(ROUNDS)]
     problems = lint(scratch / "run0/submission.csv", competition(cars))
     raise_all([f"{one.where}: {one.what}" for one in problems], "problems in the CSV")
     alone, whole = np.median(rates, axis=0)
-    plain = _rate(partial(_plain, network, scratch / "cars", size, device, max(1, count // 10)))
+    plain = rate(partial(_plain, network, scratch / "cars", size, device, max(1, count // 10)))
     job = f"prediction of 1918×1280 by U-Net-ResNet-34 at {size[0]}×{size[1]}, flips, to CSV row"
     yield Row(job, f"{whole:.1f}/s", "the bare forward pass", f"{alone:.1f}/s", whole / alone, 0.9)
     yield Row(job, f"{whole:.1f}/s", "a plain script in float32", f"{plain:.1f}/s", whole / plain)
-
-
-def _rate(job: Callable[[], int]) -> float:
-    """Images a second; the job returns how many it did."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()  # what was queued before
-    clock = time.perf_counter()
-    done = job()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return done / (time.perf_counter() - clock)
 
 
 @torch.inference_mode()

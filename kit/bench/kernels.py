@@ -17,6 +17,7 @@ from torchmetrics.classification import BinaryJaccardIndex, MulticlassConfusionM
 
 from kit.bench import drawing
 from kit.bench.cars import SIZE, car_logits
+from kit.bench.idioms import notebook_decoder, where_idiom
 from kit.bench.measure import Contest, Row, contested
 from kit.models.pretrained import unet
 from kit.prediction import TTA, VIEWS, probabilities
@@ -49,24 +50,6 @@ def contests(scratch: Path) -> Iterator[Contest]:
     yield _csv(scratch)
     yield _views()
     yield drawing.contest()
-
-
-def where_idiom(mask: np.ndarray) -> str:
-    """The encoder of most notebooks."""
-    pixels = np.concatenate([[0], mask.reshape(-1), [0]])
-    edges = np.where(pixels[1:] != pixels[:-1])[0] + 1
-    edges[1::2] -= edges[::2]
-    return " ".join(str(x) for x in edges)
-
-
-def notebook_decoder(text: str, shape: tuple[int, int]) -> np.ndarray:
-    """The decoder of most notebooks."""
-    numbers = text.split()
-    starts, lengths = (np.asarray(numbers[k::2], dtype=int) for k in (0, 1))
-    mask = np.zeros(shape[0] * shape[1], dtype=np.uint8)
-    for start, end in zip(starts - 1, starts - 1 + lengths, strict=True):
-        mask[start:end] = 1
-    return mask.reshape(shape)
 
 
 def _encoding() -> Iterator[Contest]:

@@ -12,7 +12,7 @@ import pycocotools.mask
 from scipy.optimize import linear_sum_assignment
 from skimage.segmentation import watershed
 
-from kit.bench.kernels import where_idiom
+from kit.bench.idioms import where_idiom
 from kit.bench.measure import Contest, Row, contested
 from kit.prediction.watershed import grow
 from kit.scoring import Segments, instance_precision, panoptic_counts

@@ -13,7 +13,7 @@ from kit.bench import JOBS
 class Bench:
     """Time kit against other packages on this machine: a table in Markdown with ratios, and plots of how cost grows.
 
-    Needs the extra: pip install -e '.[bench]'.
+    Jobs kernels and objects need the other packages: pip install -e '.[bench]'.
     """
 
     jobs: Annotated[tuple[Literal[*JOBS], ...], tyro.conf.Positional] = JOBS
@@ -26,7 +26,7 @@ class Bench:
 
         try:
             rows = bench(self.jobs, self.results)
-        except ImportError as error:
-            print(f"{error}: the benchmarks need more packages, pip install -e '.[bench]'")
+        except ModuleNotFoundError as error:
+            print(error)
             return 1
         return int(self.strict and not all(row.met for row in rows))

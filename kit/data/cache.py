@@ -19,6 +19,7 @@ from kit.data.resize import Resizing, single_threaded_cv2
 from kit.data.sample_checks import check_sample, describe_error, name_error
 from kit.data.tasks import task_of
 from kit.system.files import raise_all, run_lock, write_atomic
+from kit.system.threads import threads_for
 
 FORMAT = 3  # raised whenever the content of a cache changes, so that an older one is not used
 CHUNK = 256  # samples that are brought to the disk together
@@ -258,7 +259,7 @@ def _fill_cache(read: SizedReader, folder: Path) -> None:
         except Exception as error:  # whatever the data set's own code raises
             problems.append(name_error(ids[row], error))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, single_threaded_cv2():
+    with ThreadPoolExecutor(_threads(read, images.dtype)) as pool, single_threaded_cv2():
         for rows in np.split(left, range(CHUNK, len(left), CHUNK)):
             list(pool.map(fill, rows))
             images.flush()
@@ -266,6 +267,15 @@ def _fill_cache(read: SizedReader, folder: Path) -> None:
             done[rows] = 1
             done.flush()
     raise_all(sorted(problems), "samples cannot be read")
+
+
+def _threads(read: SizedReader, dtype: np.dtype) -> int:
+    """How many images are read at once, by the largest of some; what cannot be read is listed by the build."""
+    pixels = [0]
+    for id in sample_ids(list(read.dataset.ids)):
+        with contextlib.suppress(Exception):  # whatever the data set's own code raises
+            pixels.append(math.prod(read.dataset.shape(id)))
+    return threads_for(max(pixels) * len(read.channels) * dtype.itemsize)
 
 
 def _reserve(path: Path) -> None:

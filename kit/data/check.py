@@ -9,7 +9,9 @@ below the cache folder under the data set's key, so a second start reads a few s
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import time
 import zlib
 from collections import Counter
@@ -32,6 +34,7 @@ from kit.data.resize import single_threaded_cv2
 from kit.data.sample_checks import describe_error, image_problem, mask_problem, name_error
 from kit.data.tasks import IGNORED, Task, task_of
 from kit.system.files import cache_folder, list_some, raise_all, short_hash, spread, write_atomic
+from kit.system.threads import threads_for
 
 FORMAT = 2  # raised when what is measured or checked changes
 SAMPLES = 8  # read again before kept facts or a cache are trusted
@@ -179,9 +182,16 @@ def _all_values(dataset: Dataset) -> dict[str, str]:
 
 
 def _measure_all(dataset: Dataset) -> Facts:
-    """Read everything once. Raises ValueError listing all problems."""
-    with ThreadPoolExecutor(SLIDE_THREADS if has_regions(dataset) else None) as pool, single_threaded_cv2():
-        found = list(_saying_when_long(pool.map(lambda id: _measure(dataset, id), dataset.ids), len(dataset.ids)))
+    """Read everything once, the first image alone: its size says how many may be read at once.
+
+    Raises ValueError listing all problems.
+    """
+    with single_threaded_cv2():
+        first = _measure(dataset, dataset.ids[0])
+        size = math.prod(first.shape) * np.dtype(first.dtype or np.uint8).itemsize
+        with ThreadPoolExecutor(SLIDE_THREADS if has_regions(dataset) else threads_for(size)) as pool:
+            others = pool.map(lambda id: _measure(dataset, id), dataset.ids[1:])
+            found = list(_saying_when_long(itertools.chain([first], others), len(dataset.ids)))
     good = [one for one in found if not one.problems]
     problems = [problem for one in found for problem in one.problems]
     if good and not problems:

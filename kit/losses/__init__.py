@@ -18,6 +18,7 @@ Those of detection.py take what a network of objects gives in training: mask_rcn
     outputs.py           several outputs: deep_supervision, around any of these
     detection.py         what MaskRCNN and PanopticFPN give in training: mask_rcnn_loss, panoptic_fpn_loss
     weights.py           class weights by median frequency; U-Net's pixel weights
+    nearest_cells.py     the distances to two cells behind these weights
     terms.py             the checks and terms that they share
 
 A function of three lines sums two of them; for K > 1 for instance

@@ -10,7 +10,8 @@ Where the U-Net paper leaves a choice, or this file departs from it:
   the weights of both classes of a map is equal, and the mean of the map is 1.
 - d1 and d2 are distances to the nearest pixel of a cell. The border term is added on the background alone, as in
   figure 3d: equation 2 speaks of all pixels, and inside a cell "the border of the nearest cell" could be its own.
-- Cells further away than 8 sigma are left out: they would add less than w0 exp(-32) = w0 · 1e-14.
+- Cells whose columns are all further away than 8 sigma are left out: they would add less than w0 exp(-32) =
+  w0 · 1e-14.
 """
 
 import math
@@ -18,8 +19,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
+
+from kit.losses.nearest_cells import two_distances
 
 
 def median_frequency_weights(masks: Iterable[np.ndarray], num_classes: int, ignore_index: int = 255) -> Tensor:
@@ -75,7 +77,7 @@ def unet_border_weights(
     cells = instances > 0
     if class_weights is None:
         class_weights = _balance(cells)
-    near, second = _two_distances(instances, reach=math.ceil(8 * sigma))
+    near, second = two_distances(instances, reach=math.ceil(8 * sigma))
     border = w0 * np.exp(-((near + second) ** 2) / (2 * sigma**2))
     return np.where(cells, class_weights[1], class_weights[0] + border).astype(np.float32)
 
@@ -84,16 +86,3 @@ def _balance(cells: np.ndarray) -> tuple[float, float]:
     """Weights of background and cells that give each half of the sum; 1 where there is only one of them."""
     share = cells.mean()
     return (0.5 / (1 - share), 0.5 / share) if 0 < share < 1 else (1.0, 1.0)
-
-
-def _two_distances(instances: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Distances to the nearest and second nearest cell, (H, W) each; infinite beyond `reach` of a cell's box."""
-    near, second = np.full(instances.shape, np.inf), np.full(instances.shape, np.inf)
-    for number, box in enumerate(ndimage.find_objects(instances), start=1):
-        if box is None:
-            continue  # numbers may have gaps
-        window = tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in box)
-        distance = ndimage.distance_transform_edt(instances[window] != number)
-        second[window] = np.minimum(second[window], np.maximum(near[window], distance))
-        near[window] = np.minimum(near[window], distance)
-    return near, second

@@ -19,6 +19,7 @@ and file of their weights in words, "" where these are not of a package.
 import functools
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import segmentation_models_pytorch as smp
@@ -71,13 +72,9 @@ def build(
     fixed = cfg.input_size[1] if cfg and cfg.fixed_input_size else None
     theirs = (True if named else weights) if from_hub else None
     try:
-        try:
-            net = construct(encoder_weights=theirs, **({"dynamic_img_size": True} if fixed else {}))
-            fixed = None
-        except TypeError as error:
-            if "dynamic_img_size" not in str(error):
-                raise
-            net = construct(encoder_weights=theirs)
+        net = _for_any_size(partial(construct, encoder_weights=theirs), fixed) if fixed else None
+        fixed = None if net is not None else fixed
+        net = construct(encoder_weights=theirs) if net is None else net
     except OSError as error:
         raise OSError(offline(encoder, weights)) from error
     except Exception as error:  # smp and timm raise half a dozen types for options that do not go together
@@ -90,6 +87,39 @@ def build(
         net.mean, net.std = found
         net.package = str(packaged or "")
     return net, fixed
+
+
+def _for_any_size(construct: Callable[..., nn.Module], fixed: int) -> nn.Module | None:
+    """The network with timm's option for images of any size, which has two names; None where the encoder has none.
+
+    fixed: the side of the encoder's own size. The network is tried at another one: before timm 1.0.31 Swin takes the
+    second name alone, and it, as others, drops an option that it does not know without a word.
+    """
+    for option in ({"dynamic_img_size": True}, {"strict_img_size": False}):
+        try:
+            net = construct(**option)
+        except TypeError as error:
+            if next(iter(option)) not in str(error):
+                raise
+            return None
+        if _takes_another(getattr(net, "encoder", net), fixed):
+            return net
+    return None
+
+
+def _takes_another(encoder: nn.Module, fixed: int) -> bool:
+    """Whether it takes a small square image that is not of the side `fixed`."""
+    stride, training = encoder.output_stride, encoder.training
+    side = math.ceil(64 / stride) * stride
+    images = torch.zeros(1, encoder.out_channels[0], *[side + stride * (side == fixed)] * 2)
+    try:
+        with torch.no_grad():
+            encoder.eval()(images)
+    except Exception:  # each network has its own way to refuse
+        return False
+    finally:
+        encoder.train(training)
+    return True
 
 
 def check_output(net: nn.Module, images: Tensor, architecture: str, encoder: str) -> Tensor | list[Tensor]:

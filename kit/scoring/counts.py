@@ -102,9 +102,14 @@ def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 
 def read_oof_csv(path: Path) -> pd.DataFrame:
-    """Read oof.csv with ids and groups as text: `000123` and `NA` stay as they were written."""
-    no_score = dict.fromkeys(COLUMNS[3:], "")
-    return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False, na_values=no_score)
+    """Read oof.csv with ids and groups as text: `000123` and `NA` stay as they were written. An empty score is NaN."""
+    # Python reads what it wrote to the last bit; pandas does so from 3.1 on, and its option for it is deprecated there
+    scores = dict.fromkeys(COLUMNS[3:], _number)
+    return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False, converters=scores)
+
+
+def _number(text: str) -> float:
+    return float(text) if text else float("nan")
 
 
 def score(

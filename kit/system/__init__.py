@@ -3,7 +3,7 @@
 files.py    write_atomic, link_atomic, digest; check_id, file_name, id_of; cache_folder; run_lock; raise_all
 run_folder.py  what the files of a run folder are called and say: fold_name, read_json, finished_json
 contents.py name_contents: a name of what each file holds, for which only changed files are read
-threads.py  ordered_map, read_ahead: work done ahead in threads
+threads.py  ordered_map, read_ahead: work done ahead in threads; threads_for: how many read images
 plain.py    plain, number: values as JSON holds them, without NaN
 clock.py    process_started: what a time limit counts from
 kernels.py  kernel: the decorator of compiled functions
@@ -28,7 +28,7 @@ from kit.system.files import (
     sync_folder,
     write_atomic,
 )
-from kit.system.threads import ordered_map, read_ahead
+from kit.system.threads import ordered_map, read_ahead, threads_for
 
 __all__ = [
     "cache_folder",
@@ -46,5 +46,6 @@ __all__ = [
     "read_ahead",
     "run_lock",
     "sync_folder",
+    "threads_for",
     "write_atomic",
 ]

@@ -6,13 +6,23 @@ copied from one process to another.
 """
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+AT_ONCE = 4 * 2**30  # bytes that all threads together may hold
+COPIES = 4  # of an image that a thread works on: as decoded, turned, in floats, resized
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def threads_for(image_bytes: int) -> int:
+    """How many threads may read images of so many bytes: one a core, at most 32, as many as AT_ONCE has room for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, 32, AT_ONCE // (COPIES * max(1, image_bytes))))
 
 
 def ordered_map(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -3,7 +3,9 @@
 Whether the ratios are what is wanted of them is for a quiet machine: KIT_BENCH=1 pytest tests/benchmarks.
 """
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 
@@ -12,7 +14,9 @@ import pytest
 
 from kit import bench
 from kit.bench import prediction
+from kit.bench.idioms import notebook_decoder, where_idiom
 from kit.bench.measure import Contest, Row, contested, duration, interleaved, table
+from kit.cli.bench import Bench
 from kit.submission import rle
 
 PEERS = "needs the extra: pip install -e '.[bench]'"
@@ -42,6 +46,19 @@ def test_the_table_tells_what_was_missed():
     assert [duration(seconds) for seconds in (12.3456, 0.0123456, 0.0000123)] == ["12.3 s", "12.3 ms", "12.3 µs"]
 
 
+def test_a_job_asks_for_its_own_peers_alone(tmp_path, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith("kit.bench.")]:
+        monkeypatch.delitem(sys.modules, name)
+    for job in bench.JOBS:  # the attributes of kit.bench come back with them
+        monkeypatch.setattr(bench, job, None, raising=False)
+    for peer in ("pycocotools", "faster_coco_eval", "hotcoco", "torchmetrics", "skimage", "ttach"):
+        monkeypatch.setitem(sys.modules, peer, None)
+    for job in set(bench.JOBS) - {"kernels", "objects"}:
+        importlib.import_module(f"kit.bench.{job}")
+    assert Bench(("training", "objects"), tmp_path).run() == 1
+    assert re.search(r"the job objects .* the package \w+,.* pip install -e '\.\[bench\]'", capsys.readouterr().out)
+
+
 @pytest.mark.slow  # at full size, and it compiles what no other test needs
 def test_kernels_agree_with_their_peers(tmp_path):
     pytest.importorskip("pycocotools", reason=PEERS)
@@ -52,8 +69,8 @@ def test_kernels_agree_with_their_peers(tmp_path):
 
     mask = kernels.masks()["a car"]
     text = rle.encode(mask)
-    assert kernels.where_idiom(mask) == text
-    np.testing.assert_array_equal(kernels.notebook_decoder(text, mask.shape), mask)
+    assert where_idiom(mask) == text
+    np.testing.assert_array_equal(notebook_decoder(text, mask.shape), mask)
     for contest in kernels.contests(tmp_path):
         own = contest.kit()
         for name, other in contest.others.items():
@@ -78,15 +95,16 @@ def test_objects_agree_with_their_peers():
         ("samples", {"rounds": 1, "count": 16}),
         ("training", {"steps": 6}),
         ("growth", {"counts": (8, 16)}),
-        ("gpu", {"size": (64, 96), "count": 12, "device": "cpu"}),
+        ("gpu", {"size": (64, 96), "count": 12, "batch": 4, "device": "cpu"}),
         ("start", {}),
     ],
 )
 def test_every_job_runs_small(job, less, tmp_path):
-    module = pytest.importorskip(f"kit.bench.{job}", reason=PEERS)
+    module = importlib.import_module(f"kit.bench.{job}")
     rows = list(module.rows(tmp_path, tmp_path, **less))
     assert rows
     assert all(row.ratio > 0 for row in rows)
+    assert any(row.job.startswith("training of") for row in rows) == (job == "gpu")
     assert (tmp_path / "growth.png").exists() == (job == "growth")
 
 

@@ -1,7 +1,9 @@
 """The check before training: everything that a user's class may return. FAULTS 56, 57, 58."""
 
 import json
+import os
 import re
+import threading
 import time
 import tracemalloc
 from types import SimpleNamespace
@@ -14,8 +16,11 @@ from PIL import Image
 
 from kit.data import Dataset, check_dataset, data_key
 from kit.data import check as check_module
+from kit.data.cache import ImageCache
 from kit.data.check import Facts
 from kit.data.masks import decode_mask
+from kit.data.resize import Resizing
+from kit.system import threads
 from kit.system.files import cache_folder
 
 
@@ -278,7 +283,13 @@ def test_the_base_class_alone_names_what_is_missing():
     assert (Bare().groups, Bare().num_classes, Bare().task) == (["x"], 2, "binary")
 
 
-def test_memory_does_not_grow_with_the_number_of_images():
+def cores(monkeypatch, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(count)), raising=False)
+
+
+def test_memory_does_not_grow_with_the_number_of_images(monkeypatch):
+    cores(monkeypatch, 4)  # as many images are in work at once
+
     def peak(count):
         dataset = Drawn(["a"] * 3, "float32", count=count, size=(200, 200))
         tracemalloc.start()
@@ -289,6 +300,30 @@ def test_memory_does_not_grow_with_the_number_of_images():
 
     few, many = peak(12), peak(60)
     assert many < few + 8e6  # 48 more images hold 23 MB
+
+
+def test_many_cores_do_not_read_more_large_images_at_once_than_fit(monkeypatch, tmp_path):
+    now, seen, lock = set(), [], threading.Lock()
+
+    class Slow(Drawn):
+        def read_image(self, id):
+            with lock:
+                now.add(id)
+                seen.append(len(now))
+            time.sleep(0.02)
+            with lock:
+                now.discard(id)
+            return super().read_image(id)
+
+    cores(monkeypatch, 64)
+    assert threads.threads_for(100_000_000) == 10
+    assert (threads.threads_for(0), threads.threads_for(10**12)) == (32, 1)
+    monkeypatch.setattr(threads, "AT_ONCE", 3 * 4 * 30_000)  # three images
+    dataset = Slow(("red", "green", "blue"), count=24, size=(100, 100))
+    for work in (check_dataset, lambda images: ImageCache.open(images, Resizing((20, 20)), tmp_path / "small")):
+        seen.clear()
+        work(dataset)
+        assert max(seen) == 3
 
 
 def test_a_check_costs_little_beside_reading():

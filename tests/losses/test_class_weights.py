@@ -4,6 +4,7 @@ import torch
 from scipy import ndimage
 
 from kit.losses import cross_entropy, median_frequency_weights, unet_border_weights, weighted_cross_entropy
+from kit.losses.nearest_cells import two_distances
 
 
 def test_median_frequency_weights_by_hand(capsys):
@@ -96,8 +97,19 @@ def test_border_weights_leave_out_only_what_float32_cannot_see():
     nearest = np.sort([ndimage.distance_transform_edt(instances != n) for n in range(1, count + 1)], axis=0)
     border = 10 * np.exp(-((nearest[0] + nearest[1]) ** 2) / 50)
     found = unet_border_weights(instances, class_weights=(1, 1))
-    np.testing.assert_allclose(found, np.where(instances > 0, 1, 1 + border), rtol=1e-6)
+    np.testing.assert_array_equal(found, np.where(instances > 0, 1, 1 + border).astype(np.float32))
     assert found.max() > 5
+
+
+@pytest.mark.parametrize(("labels", "share"), [(1, 0.1), (2, 0.02), (3, 0.5), (40, 0.2), (300, 0.01)])
+def test_two_distances_are_those_of_a_transform_for_each_cell(labels, share):
+    """Cells of scattered pixels, in any number of parts, on images that are one pixel wide or high too."""
+    rng = np.random.default_rng(labels)
+    for shape in ((40, 53), (1, 60), (60, 1)):
+        instances = rng.integers(1, labels + 1, shape) * (rng.random(shape) < share)
+        apart = [ndimage.distance_transform_edt(instances != n) for n in np.unique(instances[instances > 0])]
+        nearest = np.sort([*apart, *np.full((2, *shape), np.inf)], axis=0)[:2]
+        np.testing.assert_array_equal(two_distances(instances, reach=60), np.where(instances > 0, np.inf, nearest))
 
 
 @pytest.mark.parametrize("instances", [np.zeros((3, 4)), np.zeros((1, 3, 4), np.uint16), np.full((3, 4), -1)])

@@ -8,6 +8,7 @@ import torch
 from networks import OPTIONS, SKIPS, noise, pretrained_network
 
 from kit.models import pretrained
+from kit.models.encoders import _for_any_size
 from kit.models.pretrained import deeplabv3, dpt, encoder, fpn, freeze_encoder, pan, pspnet, unet, upernet
 
 SIZE = (97, 131)  # odd, and no multiple of any stride
@@ -125,6 +126,27 @@ def test_an_encoder_that_does_not_fit_the_architecture_is_refused_by_both_names(
 def test_a_transformer_of_a_fixed_size_takes_any():
     net = unet("tu-swin_tiny_patch4_window7_224", None, num_classes=1, **SKIPS).eval()
     assert net(noise(*SIZE)).shape == (1, 1, *SIZE)
+
+
+class OfOneSize(torch.nn.Module):
+    """An encoder that drops all options, as some of timm's do in some versions, but the one of the name `known`."""
+
+    output_stride, out_channels = 32, (3,)
+
+    def __init__(self, known, **options):
+        super().__init__()
+        self.any = known in options
+
+    def forward(self, images):
+        assert self.any or images.shape[2:] == (96, 96)
+        return images
+
+
+@pytest.mark.parametrize("known", ["dynamic_img_size", "strict_img_size"])
+def test_an_option_that_an_encoder_drops_is_not_believed(known):
+    assert _for_any_size(functools.partial(OfOneSize, known), fixed=96).any
+    assert _for_any_size(functools.partial(OfOneSize, None), fixed=96) is None
+    assert _for_any_size(lambda dynamic_size: None, fixed=96) is None
 
 
 SMALL = {"num_classes": 1, "decoder_channels": (16, 8, 8, 8, 8)}
