@@ -101,7 +101,7 @@ def _for_any_size(construct: Callable[..., nn.Module], fixed: int) -> nn.Module 
         except TypeError as error:
             if next(iter(option)) not in str(error):
                 raise
-            return None
+            continue
         if _takes_another(getattr(net, "encoder", net), fixed):
             return net
     return None
