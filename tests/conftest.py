@@ -28,6 +28,7 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("KIT_DATA", raising=False)
+        patch.delenv("KIT_LEDGER", raising=False)
         if provenance := sys.modules.get("kit.runs.provenance"):  # pytest-xdist runs no script: as in a notebook
             patch.setattr(provenance, "script", lambda: Path(__file__))
         yield

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kit.models.boxes import Objects, at_least, clip, decode, objects_of, suppress
+from kit.models.boxes import Objects, at_least, clip, decode, encode, objects_of, suppress
 from kit.models.fpn import STRIDES, Pyramid
 from kit.models.inputs import check_numbers
 from kit.models.on_encoder import take_statistics
@@ -133,22 +133,21 @@ class MaskRCNN(nn.Module):
         found = self.rpn(maps)
         outputs = self.rpn.compare(*found, truths)
         proposals = self.rpn.propose(*found, size, self.rpn.proposals[0])
-        drawn = [draw_rois(*each, self.rois) for each in zip(proposals, truths, strict=True)]
+        drawn = draw_rois(proposals, truths, self.rois)
         logits, shifts = self.box_head(self.cut_7(maps[:-1], [rois.boxes for rois in drawn]))
         kinds = torch.cat([rois.classes for rois in drawn])
-        on_object = kinds > 0
+        on_object = kinds.nonzero()[:, 0]
         places = self.cut_14(maps[:-1], [rois.on_objects for rois in drawn])
-        masks = [
-            mask_targets(image, rois.labels, rois.on_objects, aligned=self.aligned)
-            for image, rois in zip(labels, drawn, strict=True)
-        ]
+        images = torch.cat([torch.full_like(rois.labels, number) for number, rois in enumerate(drawn)])
+        parts = zip(*((rois.on_objects, rois.labels, rois.true_boxes) for rois in drawn), strict=True)
+        boxes, numbers, true_boxes = map(torch.cat, parts)
         return outputs | {
             "classes": logits,
             "true_classes": kinds,
             "boxes": shifts[on_object, kinds[on_object] - 1],
-            "true_boxes": torch.cat([rois.shifts for rois in drawn]),
+            "true_boxes": encode(true_boxes, boxes, SHIFT_WEIGHTS),
             "masks": self.mask_head(places, kinds[on_object]),
-            "true_masks": torch.cat(masks),
+            "true_masks": mask_targets(labels, images, numbers, boxes, aligned=self.aligned),
         }
 
     def _detect(self, maps: list[Tensor], size: tuple[int, int]) -> list[Detections]:
@@ -203,9 +202,9 @@ def truths_of(labels: Tensor, classes: Tensor | None, shape: tuple[int, int, int
                 f"expected {name} as integers (N, H, W), {shape}, got {given.dtype} {tuple(given.shape)}: each label "
                 "image is of the size of its image"
             )
-    each_classes = [None] * len(labels) if classes is None else classes
-    truths = [objects_of(*each) for each in zip(labels, each_classes, strict=True)]
-    most = max((int(truth.classes.max()) for truth in truths if len(truth.classes)), default=0)
+    truths = objects_of(labels, classes)
+    kinds = torch.cat([truth.classes for truth in truths])
+    most = int(kinds.max()) if len(kinds) else 0
     if most > num_classes:
         raise ValueError(
             f"an object has the class {most}, the network was built with num_classes={num_classes}: objects have the "

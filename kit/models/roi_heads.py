@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.models.boxes import Objects, areas, encode, match, sample
+from kit.models.boxes import BETWEEN, Objects, areas, counts_of, match, padded, sample
 
 FINEST, LEVEL, SIDE = 2, 4, 224  # equation 1: a box of 224 × 224 is cut from map P4, of stride 2**4; P2 is the finest
 SAMPLES = 2  # points a cell, along each side
@@ -44,12 +44,13 @@ class RoIAlign(nn.Module):
         image = torch.cat([torch.full_like(each[:, :1], i) for i, each in enumerate(boxes)])
         rois = torch.cat([image, torch.cat(list(boxes))], dim=1)
         levels = levels_of(rois[:, 1:], len(maps))
-        rows = [(levels == level).nonzero()[:, 0] for level in range(len(maps))]
+        order = levels.argsort(stable=True)  # so that gradients are summed in the order of the boxes
+        parts = rois[order].split(counts_of(levels, len(maps)))
         cuts = [
-            roi_align(each.float(), rois[here], self.size, 1 / stride, SAMPLES, self.aligned)
-            for each, here, stride in zip(maps, rows, self.strides, strict=True)
+            roi_align(each.float(), part, self.size, 1 / stride, SAMPLES, self.aligned)
+            for each, part, stride in zip(maps, parts, self.strides, strict=True)
         ]
-        return torch.cat(cuts)[torch.cat(rows).argsort()].to(maps[0].dtype)
+        return torch.cat(cuts)[order.argsort()].to(maps[0].dtype)
 
 
 def levels_of(boxes: Tensor, count: int) -> Tensor:
@@ -101,14 +102,14 @@ class MaskHead(nn.Module):
 class RoIs(NamedTuple):
     """The R boxes of one image that the heads train on, the P of them that are on objects first.
 
-    boxes: (R, 4). classes: i64 (R,), 0 = background. Of the P on objects: the object's label i64 (P,), and the shifts
-    (P, 4) that lead to its box.
+    boxes: (R, 4). classes: i64 (R,), 0 = background. Of the P on objects: the object's label i64 (P,), and its own box
+    (P, 4).
     """
 
     boxes: Tensor
     classes: Tensor
     labels: Tensor
-    shifts: Tensor
+    true_boxes: Tensor
 
     @property
     def on_objects(self) -> Tensor:
@@ -116,21 +117,28 @@ class RoIs(NamedTuple):
         return self.boxes[: len(self.labels)]
 
 
-def draw_rois(proposals: Tensor, truth: Objects, count: int) -> RoIs:
-    """Up to `count` of the proposals (B, 4) and of the true boxes, which belong to them so that the heads see each."""
-    boxes = torch.cat([proposals, truth.boxes])
-    matched = match(boxes, truth.boxes, IOU, IOU)
-    positive, negative = sample(matched, count, SHARE)
-    objects, boxes = matched[positive], boxes[torch.cat([positive, negative])]
-    classes = F.pad(truth.classes[objects], (0, len(negative)))
-    shifts = encode(truth.boxes[objects], boxes[: len(objects)], SHIFT_WEIGHTS)
-    return RoIs(boxes, classes, truth.labels[objects], shifts)
+def draw_rois(proposals: Sequence[Tensor], truths: Sequence[Objects], count: int) -> list[RoIs]:
+    """Of each image up to `count` of the proposals (B, 4) and of the true boxes, so that the heads see each object."""
+    given = [torch.cat([boxes, truth.boxes]) for boxes, truth in zip(proposals, truths, strict=True)]
+    boxes = padded(given)
+    matched = match(boxes, padded([truth.boxes for truth in truths]), IOU, IOU)
+    matched = matched.where(areas(boxes) > 0, BETWEEN)  # what fills up is not drawn
+    rois = []
+    for image, (positive, negative) in enumerate(sample(matched, count, SHARE)):
+        truth, objects = truths[image], matched[image][positive]
+        drawn = given[image][torch.cat([positive, negative])]
+        classes = F.pad(truth.classes[objects], (0, len(negative)))
+        rois.append(RoIs(drawn, classes, truth.labels[objects], truth.boxes[objects]))
+    return rois
 
 
-def mask_targets(labels: Tensor, numbers: Tensor, boxes: Tensor, size: int = 28, aligned: bool = True) -> Tensor:
+def mask_targets(
+    labels: Tensor, images: Tensor, numbers: Tensor, boxes: Tensor, size: int = 28, aligned: bool = True
+) -> Tensor:
     """How much of each cell of a box its object covers: f32 (B, size, size), 0..1.
 
-    labels: the label image (H, W). numbers: the label of each box's object (B,). boxes: (B, 4).
+    labels: label images (N, H, W). images: the number of each box's image (B,). numbers: the label of its object (B,).
+    boxes: (B, 4).
     This is RoIAlign of the object's mask with as many points in a cell as it has pixels, but no mask is ever made: the
     label image is read at the points, and compared with the object's label there. Memory does not grow with the number
     of objects.
@@ -138,12 +146,14 @@ def mask_targets(labels: Tensor, numbers: Tensor, boxes: Tensor, size: int = 28,
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0.0 if aligned else 1.0)  # as in torchvision's operator
     counts = (sides / size).ceil().clamp(min=1).long()  # points of a cell: across, down
     targets = boxes.new_zeros(len(boxes), size, size)
-    for across, down in counts.unique(dim=0).tolist():
-        alike = (counts == counts.new_tensor([across, down])).all(dim=1).nonzero()[:, 0]
+    kinds, index, many = counts.unique(dim=0, return_inverse=True, return_counts=True)
+    found = torch.cat([kinds, many[:, None]], dim=1).tolist()
+    rows = index.argsort().split([many for _, _, many in found])
+    for (across, down, _), alike in zip(found, rows, strict=True):
         for part in alike.split(max(1, POINTS // (size * size * across * down))):
             x = _points(boxes[part, 0], sides[part, 0], size * across, aligned)
             y = _points(boxes[part, 1], sides[part, 1], size * down, aligned)
-            hits = _interpolated(labels, numbers[part], y, x)
+            hits = _interpolated(labels, images[part], numbers[part], y, x)
             targets[part] = hits.unflatten(2, (size, across)).unflatten(1, (size, down)).mean(dim=(2, 4))
     return targets
 
@@ -154,13 +164,13 @@ def _points(start: Tensor, side: Tensor, count: int, aligned: bool) -> Tensor:
     return start[:, None] + side[:, None] * steps - 0.5 * aligned
 
 
-def _interpolated(labels: Tensor, numbers: Tensor, y: Tensor, x: Tensor) -> Tensor:
+def _interpolated(labels: Tensor, images: Tensor, numbers: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """The mask (labels == number) between its pixels, at rows y (B, Y) and columns x (B, X): f32 (B, Y, X)."""
-    rows, columns = (_neighbours(at, side) for at, side in ((y, labels.shape[0]), (x, labels.shape[1])))
+    rows, columns = (_neighbours(at, side) for at, side in zip((y, x), labels.shape[1:], strict=True))
     sum = y.new_zeros(len(numbers), y.shape[1], x.shape[1])
     for row, down in rows:
         for column, across in columns:
-            hit = labels[row[:, :, None], column[:, None, :]] == numbers[:, None, None]
+            hit = labels[images[:, None, None], row[:, :, None], column[:, None, :]] == numbers[:, None, None]
             sum += hit * (down[:, :, None] * across[:, None, :])
     return sum
 

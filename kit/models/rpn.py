@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kit.models.boxes import Objects, at_least, clip, decode, encode, match, sample, suppress
+from kit.models.boxes import Objects, at_least, clip, decode, encode, match, padded, sample, suppress
 
 LOW, HIGH = 0.3, 0.7  # IoU with an object: background below, object from
 SAMPLED, SHARE = 256, 0.5  # anchors of an image that are trained on, and how many of them at most are on objects
@@ -79,20 +79,19 @@ class RPN(nn.Module):
         self, objectness: list[Tensor], shifts: list[Tensor], anchors: list[Tensor], size: tuple[int, int], count: int
     ) -> list[Tensor]:
         """The proposals of each image, f32 (at most count, 4), the best first, within an image of `size`."""
-        scores, boxes, levels = [], [], []
-        for level, (logits, moves, places) in enumerate(zip(objectness, shifts, anchors, strict=True)):
+        scores, moves, places, levels = [], [], [], []
+        for level, logits in enumerate(objectness):
             best, index = logits.float().topk(min(count, logits.shape[1]), dim=1)
             scores.append(best.sigmoid())
-            chosen = [clip(decode(move[i], places[i]), size) for move, i in zip(moves, index, strict=True)]
-            boxes.append(torch.stack(chosen))
-            levels.append(torch.full_like(index[0], level))
-        scores, boxes, levels = torch.cat(scores, dim=1), torch.cat(boxes, dim=1), torch.cat(levels)
-        return [self._suppress(*each, levels, count) for each in zip(boxes, scores, strict=True)]
-
-    def _suppress(self, boxes: Tensor, scores: Tensor, levels: Tensor, count: int) -> Tensor:
-        large = at_least(boxes, SMALLEST)
-        boxes = boxes[large]
-        return boxes[suppress(boxes, scores[large], levels[large], OVERLAP)[:count]]
+            moves.append(shifts[level].gather(1, index[..., None].expand(-1, -1, 4)))
+            places.append(anchors[level][index])
+            levels.append(torch.full_like(index, level))
+        scores, moves, places, levels = (torch.cat(each, dim=1) for each in (scores, moves, places, levels))
+        boxes = clip(decode(moves.flatten(0, 1), places.flatten(0, 1)), size)
+        is_large = at_least(boxes, SMALLEST)
+        large, counts = is_large.nonzero()[:, 0], is_large.view(scores.shape).sum(dim=1).tolist()
+        parts = (values[large].split(counts) for values in (boxes, scores.flatten(), levels.flatten()))
+        return [boxes[suppress(boxes, *each, OVERLAP)[:count]] for boxes, *each in zip(*parts, strict=True)]
 
     def compare(
         self, objectness: list[Tensor], shifts: list[Tensor], anchors: list[Tensor], truths: Sequence[Objects]
@@ -102,17 +101,16 @@ class RPN(nn.Module):
         The dict is described at kit.losses.detection.mask_rcnn_losses.
         """
         objectness, shifts, anchors = torch.cat(objectness, dim=1), torch.cat(shifts, dim=1), torch.cat(anchors)
+        matched = match(anchors, padded([truth.boxes for truth in truths]), LOW, HIGH, best_of_each=True)
         parts = []
-        for logits, moves, truth in zip(objectness, shifts, truths, strict=True):
-            matched = match(anchors, truth.boxes, LOW, HIGH, best_of_each=True)
-            positive, negative = sample(matched, SAMPLED, SHARE)
-            drawn = torch.cat([positive, negative])
-            parts.append(
-                {
-                    "objectness": logits[drawn],
-                    "is_object": (matched[drawn] >= 0).float(),
-                    "proposals": moves[positive],
-                    "true_proposals": encode(truth.boxes[matched[positive]], anchors[positive]),
-                }
-            )
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        for image, (positive, negative) in enumerate(sample(matched, SAMPLED, SHARE)):
+            drawn, on = torch.cat([positive, negative]), matched[image]
+            moves, places, boxes = shifts[image][positive], anchors[positive], truths[image].boxes[on[positive]]
+            parts.append((objectness[image][drawn], on[drawn], moves, places, boxes))
+        logits, on, moves, places, boxes = (torch.cat(each) for each in zip(*parts, strict=True))
+        return {
+            "objectness": logits,
+            "is_object": (on >= 0).float(),
+            "proposals": moves,
+            "true_proposals": encode(boxes, places),
+        }

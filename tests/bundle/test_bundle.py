@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from python_path import python_path
 from tiny import TinyDataset, tiny_competition, tiny_network
 from tiny_run import finish_two_folds, keep_trained, mask_by_hand, new_run
 
@@ -60,7 +61,7 @@ def problems_of(folder):
 
 def predict_py(folder, *arguments, where, path=Path(kit.__file__).parents[1]):
     command = [sys.executable, str(folder / "predict.py"), "--device", "cpu", *map(str, arguments)]
-    environment = {"PYTHONPATH": str(path), "PATH": "", "KIT_CACHE": str(where / "cache")}
+    environment = {"PYTHONPATH": python_path(path), "PATH": "", "KIT_CACHE": str(where / "cache")}
     return subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True)
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from python_path import python_path
 from tiny import TinyDataset, tiny_competition, tiny_network
 from tiny_run import keep_trained, new_run
 
@@ -162,7 +163,11 @@ def test_the_bundle_needs_neither_the_runs_nor_their_places(blend, bundled, tmp_
 def test_predict_py_gives_the_csv(blend, bundled, tmp_path):
     command = [sys.executable, str(bundled / "predict.py"), "--device", "cpu"]
     command += ["--images", str(blend.parent / "images"), "--out", "out.csv"]
-    environment = {"PYTHONPATH": str(Path(kit.__file__).parents[1]), "PATH": "", "KIT_CACHE": str(tmp_path / "cache")}
+    environment = {
+        "PYTHONPATH": python_path(Path(kit.__file__).parents[1]),
+        "PATH": "",
+        "KIT_CACHE": str(tmp_path / "cache"),
+    }
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     assert (tmp_path / "out.csv").read_bytes() == blend.with_suffix(".csv").read_bytes()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from miniatures import draw_camvid, draw_pets, draw_voc
+from python_path import python_path
 
 from kit.datasets.studio import draw_studio
 
@@ -33,7 +34,7 @@ def test_the_key_is_the_same_in_every_process(tmp_path):
     draw_pets(tmp_path / "pets")
     draw_voc(tmp_path / "voc")
     draw_camvid(tmp_path / "camvid")
-    found, path = set(), os.pathsep.join(map(str, (Path(__file__).parents[1], Path.cwd())))
+    found, path = set(), python_path(Path(__file__).parents[1], Path.cwd())
     for seed in "0123":
         env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
         command = [sys.executable, "-c", PROGRAM, str(tmp_path)]

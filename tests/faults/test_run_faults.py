@@ -15,6 +15,7 @@ import timm
 import torch
 import torchvision
 from any_data import SIZE, Kept, Shapes, Watched, nearest_colour, run_recipe, times_seen
+from python_path import python_path
 from torch import nn
 
 import kit
@@ -233,7 +234,7 @@ def test_fault_66_a_read_only_run_folder_predicts(tmp_path):
     for folder in folders:
         folder.chmod(0o555)
     root = Path(kit.__file__).parents[1]
-    env = os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}", "KIT_CACHE": str(tmp_path / "disk/cache")}
+    env = os.environ | {"PYTHONPATH": python_path(root, root / "tests"), "KIT_CACHE": str(tmp_path / "disk/cache")}
     command = [*(["setpriv", "--bounding-set=-dac_override"] if powers else []), sys.executable, "-c", PREDICT]
     done = subprocess.run([*command, str(tmp_path / "disk")], env=env, capture_output=True, text=True)
     for folder in folders:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from python_path import python_path
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from kit.folds.kfold import check_leaks, group_kfold, kfold, quantile_labels, stratified_group_kfold, stratified_kfold
@@ -62,7 +63,7 @@ def test_stratified_groups_are_more_alike_than_groups_alone():
 def test_folds_do_not_depend_on_the_process():
     """Sets of strings come in another order in every process; folds must not."""
     code = "import test_folds; print([split(5).tolist() for split, _ in test_folds.SPLITS.values()])"
-    env = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    env = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": python_path(Path(__file__).parent)}
     found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     assert found.strip() == str([split(5).tolist() for split, _ in SPLITS.values()])
 

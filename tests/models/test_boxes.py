@@ -6,7 +6,7 @@ import torch
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.ops import box_iou
 
-from kit.models.boxes import BACKGROUND, BETWEEN, clip, decode, encode, iou, match, objects_of, sample
+from kit.models.boxes import BACKGROUND, BETWEEN, clip, decode, encode, iou, match, objects_of, padded, sample
 
 
 def boxes(count, seed, side=60):
@@ -36,8 +36,12 @@ def test_objects_of_a_label_image_with_gaps_single_pixels_and_edges():
         if number < 25:  # without classes all are of class 1
             classes = np.ones_like(labels)
         expected = brute_objects(labels, classes)
-        given = None if number < 25 else torch.from_numpy(classes)
-        found = objects_of(torch.from_numpy(labels), given)
+        # beside an image without objects and one of one large object
+        batch = torch.from_numpy(np.stack([labels, 0 * labels, 0 * labels + 5, labels]))
+        given = None if number < 25 else torch.from_numpy(np.stack([classes, classes, 0 * classes + 1, classes]))
+        found, none, one, again = objects_of(batch, given)
+        assert (len(none.labels), one.labels.tolist()) == (0, [5])
+        assert all(map(torch.equal, found, again))
         assert found.labels.tolist() == [label for label, _, _ in expected]
         assert found.boxes.tolist() == [box for _, box, _ in expected]
         assert found.classes.tolist() == [kind for _, _, kind in expected]
@@ -45,9 +49,11 @@ def test_objects_of_a_label_image_with_gaps_single_pixels_and_edges():
 
 
 def test_no_objects():
-    found = objects_of(torch.zeros(5, 6, dtype=torch.int64))
-    assert [tuple(each.shape) for each in found] == [(0,), (0, 4), (0,)]
-    assert match(boxes(4, 0), found.boxes, 0.3, 0.7, best_of_each=True).tolist() == [BACKGROUND] * 4
+    found = objects_of(torch.zeros(2, 5, 6, dtype=torch.int64))
+    for each in found:
+        assert [tuple(values.shape) for values in each] == [(0,), (0, 4), (0,)]
+    nothing = padded([each.boxes for each in found])
+    assert match(boxes(4, 0), nothing, 0.3, 0.7, best_of_each=True).tolist() == [[BACKGROUND] * 4] * 2
 
 
 def test_overlap_and_coding_are_torchvisions_and_decoding_goes_back():
@@ -77,28 +83,34 @@ def test_matching_is_torchvisions(count):
         objects[0] = anchors[3]  # a box that fits exactly
         for low, high, best in ((0.3, 0.7, True), (0.5, 0.5, False)):
             expected = Matcher(high, low, allow_low_quality_matches=best)(box_iou(objects, anchors))
-            found = match(anchors, objects, low, high, best_of_each=best)
+            together = padded([objects, objects[:1], objects[:0]])  # images of fewer objects, and of none
+            found, one, none = match(anchors, together, low, high, best_of_each=best)
             assert torch.equal(found, expected)
+            moved = torch.stack([anchors, anchors.flip(0), anchors])  # boxes of each image
+            assert torch.equal(match(moved, together, low, high, best_of_each=best)[1], one.flip(0))
+            assert (one[3], none.max()) == (0, BACKGROUND)
             assert found[3] == 0
             assert (BETWEEN in found) == (low < high)
 
 
 def test_an_object_that_no_box_overlaps_makes_no_box_its_own():
     far = torch.tensor([[900.0, 900, 910, 910]])
-    assert (match(boxes(9, 0), far, 0.3, 0.7, best_of_each=True) == BACKGROUND).all()
+    assert (match(boxes(9, 0), far[None], 0.3, 0.7, best_of_each=True) == BACKGROUND).all()
 
 
 def test_sampling_draws_a_share_of_objects_and_fills_up_with_background():
     matched = torch.tensor([BACKGROUND] * 50 + [BETWEEN] * 20 + [0, 1, 2] * 10)
     for count, share, on_objects, background in ((40, 0.25, 10, 30), (40, 0.9, 30, 10), (500, 0.5, 30, 50)):
         torch.manual_seed(0)
-        positive, negative = sample(matched, count, share)
+        together = torch.stack([matched, matched.clamp(max=BACKGROUND)])  # the second image without objects
+        [(positive, negative), (none, few)] = sample(together, count, share)
+        assert (len(none), len(few)) == (0, min(count, 80))
         assert (len(positive), len(negative)) == (on_objects, background)
         assert (matched[positive] >= 0).all()
         assert (matched[negative] == BACKGROUND).all()
         assert len({*positive.tolist(), *negative.tolist()}) == on_objects + background
     torch.manual_seed(1)
-    assert not torch.equal(sample(matched, 40, 0.25)[0], positive[:10])
+    assert not torch.equal(sample(matched[None], 40, 0.25)[0][0], positive[:10])
 
 
 def test_boxes_are_cut_off_at_the_edges_of_the_image():

@@ -210,6 +210,36 @@ def test_no_tensor_grows_with_the_number_of_objects():
     assert largest[1] <= largest[0]
 
 
+WAITS = {"nonzero", "_unique2", "unique_dim", "masked_select", "_local_scalar_dense", "is_nonzero", "equal"}
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for a GPU; and all operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = self.operations = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name.removeprefix("aten::")
+        by_mask = name.startswith("index") and any(at is not None and at.dtype == torch.bool for at in args[1])
+        self.waits += name in WAITS or by_mask
+        self.operations += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_the_device_as_often_for_one_image_as_for_eight():
+    net = small(num_classes=1, proposals=(50, 50)).train()  # so few that torchvision suppresses all maps' at once
+    seen = []
+    for count in (1, 8):
+        with Waits() as counted:
+            net(noise(64, 96, batch=count), grid(6, (64, 96)).expand(count, -1, -1))
+        seen.append(counted)
+    one, eight = seen
+    assert eight.waits == one.waits > 5
+    assert eight.operations < 2 * one.operations
+
+
 STEP = """
 import resource, sys
 import torch
@@ -257,5 +287,5 @@ def test_it_learns_drawn_discs():
         optimizer.step()
     with torch.inference_mode():
         found = net.eval()(images)[0]
-    truth = objects_of(labels[0])
+    [truth] = objects_of(labels[:1])
     assert iou(truth.boxes, found.boxes).amax(dim=1).min() > 0.7

@@ -95,7 +95,11 @@ def test_mask_targets_are_roi_align_of_each_mask(aligned):
     expected = [
         roi_align(mask, [box[None]], 28, 1.0, -1, aligned)[0, 0] for mask, box in zip(masks, boxes, strict=True)
     ]
-    found = mask_targets(torch.from_numpy(labels), torch.from_numpy(numbers), boxes, aligned=aligned)
+    images = torch.arange(40) % 3  # the same objects in the first and the last, none in the one between
+    batch = torch.from_numpy(np.stack([labels, 0 * labels, labels]))
+    found = mask_targets(batch, images, torch.from_numpy(numbers), boxes, aligned=aligned)
+    assert not found[images == 1].any()
+    found[images == 1] = torch.stack(expected)[images == 1]
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-4)
     exact = numpy_roi_align((labels == numbers[0])[None].astype(float), boxes[0].numpy(), 28, 1.0, (4, 5), aligned)
     np.testing.assert_allclose(found[0].numpy(), exact[0], atol=1e-4)
@@ -105,9 +109,9 @@ def test_aligned_targets_have_no_bias():
     """A left half is a left half: exactly 14 of 28 columns. Half a pixel off, the object loses a third of one."""
     labels = torch.zeros(40, 40, dtype=torch.int64)
     labels[:, :20] = 5
-    box, number = torch.tensor([[0.0, 0, 40, 40]]), torch.tensor([5])
-    assert mask_targets(labels, number, box)[0].mean() == pytest.approx(0.5, abs=1e-6)
-    assert mask_targets(labels, number, box, aligned=False)[0].mean() == pytest.approx(0.4885, abs=1e-3)
+    given = labels[None], torch.tensor([0]), torch.tensor([5]), torch.tensor([[0.0, 0, 40, 40]])
+    assert mask_targets(*given)[0].mean() == pytest.approx(0.5, abs=1e-6)
+    assert mask_targets(*given, aligned=False)[0].mean() == pytest.approx(0.4885, abs=1e-3)
 
 
 def test_every_object_is_among_the_boxes_that_the_heads_train_on():
@@ -115,11 +119,13 @@ def test_every_object_is_among_the_boxes_that_the_heads_train_on():
     objects = torch.tensor([[5.0, 5, 20, 20], [30, 30, 80, 50]])
     truth = Objects(torch.tensor([4, 9]), objects, torch.tensor([2, 1]))
     proposals = torch.tensor([[6.0, 5, 20, 21], [100, 100, 120, 120], [40, 40, 41, 41]])
-    rois = draw_rois(proposals, truth, 16)
+    nothing = Objects(*(each[:0] for each in truth))
+    rois, empty, few = draw_rois([proposals, proposals[:0], proposals[:1]], [truth, nothing, nothing], 16)
+    assert (len(empty.boxes), few.boxes.tolist(), few.classes.tolist()) == (0, proposals[:1].tolist(), [0])
     assert rois.boxes.shape == (5, 4)
     assert sorted(rois.labels.tolist()) == [4, 4, 9]
     assert rois.classes.tolist() == [2 if label == 4 else 1 for label in rois.labels] + [0, 0]
-    exact = (rois.shifts == 0).all(dim=1)
+    exact = (rois.true_boxes == rois.on_objects).all(dim=1)
     assert exact.sum() == 2
     assert sorted(rois.on_objects[exact].tolist()) == objects.tolist()
 

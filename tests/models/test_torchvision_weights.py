@@ -64,7 +64,7 @@ def compare(theirs, ours, images, labels, classes, at_least):
         torch.testing.assert_close(found.scores, expected["scores"], rtol=0, atol=1e-4)
         torch.testing.assert_close(found.masks, expected["masks"][:, 0], rtol=0, atol=1e-4)
         assert torch.equal(found.classes, expected["labels"])
-    truths = [objects_of(*each) for each in zip(labels, classes, strict=True)]
+    truths = objects_of(labels, classes)
     targets = [
         {"boxes": truth.boxes, "labels": truth.classes, "masks": (image == truth.labels[:, None, None]).byte()}
         for image, truth in zip(labels, truths, strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from python_path import python_path
 
 from kit.datasets.studio import draw_studio
 
@@ -19,7 +20,7 @@ SECONDS = 180
 
 @pytest.fixture(scope="session")
 def server(own_cache):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": python_path(ROOT)}
     command = [sys.executable, "-W", "error", str(Path(__file__).with_name("recipe_server.py"))]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from python_path import python_path
 from test_recipes import environment
 
 from kit.datasets.discs import VERSION, Discs
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def test_from_nothing_to_a_tuned_submission(tmp_path):
     def asked(*line):
         command = [sys.executable, "-W", "error", *line]
-        path = {"PYTHONPATH": str(ROOT)}
+        path = {"PYTHONPATH": python_path(ROOT)}
         done = subprocess.run(
             command, cwd=tmp_path, env=environment() | path, capture_output=True, text=True, check=False
         )

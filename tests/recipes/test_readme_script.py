@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from python_path import python_path
 
 from kit.runs.predict import Request, predict
 
@@ -49,7 +50,12 @@ def draw_lungs(folder):
 def run(folder, script, *flags):
     """Run it in `folder`; the exit status, and all that was printed."""
     (folder / "lungs.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "KIT_CACHE": str(folder / "cache")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": python_path(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "KIT_CACHE": str(folder / "cache"),
+    }
     command = [sys.executable, "-W", "error::UserWarning", "lungs.py", *flags]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr

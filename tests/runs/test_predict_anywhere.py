@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from python_path import python_path
 from tiny import TinyDataset, tiny_competition, tiny_network
 from tiny_run import finish_two_folds, mask_by_hand, new_run
 
@@ -308,7 +309,7 @@ class Fatal:
 
 def started(whole, tmp_path, *flags):
     command = [sys.executable, "-m", "kit", "predict", str(whole[0] / "run"), "--out", str(tmp_path / "out.csv")]
-    environment = {**os.environ, "PYTHONPATH": str(Path(kit.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": python_path(Path(kit.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([*command, *map(str, flags)], cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
 
 

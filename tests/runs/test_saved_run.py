@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drawn import Drawn
+from python_path import python_path
 from tiny import tiny_network
 from tiny_run import finish_two_folds, new_run, train
 
@@ -136,7 +137,7 @@ def test_all_folds_are_averaged_in_another_process_far_from_all(moved, tmp_path)
         " mask=predictor.predict(np.load('image.npy')))"
     )
     command = [sys.executable, "-W", "error", "-c", code]
-    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(Path(kit.__file__).parents[1])}, check=True)
+    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": python_path(Path(kit.__file__).parents[1])}, check=True)
     found = np.load(tmp_path / "found.npz")
     predictor = Predictor.load(folder, device="cpu")
     np.testing.assert_array_equal(found["levels"], predictor.predict_levels(image))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from python_path import python_path
 
 from kit.submission.dialect import Dialect
 from kit.submission.rle import decode
@@ -45,7 +46,7 @@ def start_group(script, folder, broken=(), size=2):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size), "GLOO_SOCKET_IFNAME": "lo"}
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    paths = python_path(Path(__file__).parents[1], Path(__file__).parents[2])
     started = [
         subprocess.Popen(
             [sys.executable, "-W", "error", str(script), str(folder), ",".join(broken)],
