@@ -17,6 +17,24 @@ if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).with_name("__pycache__") / f"numba-{WORKER}")
 
 
+def loaded_tests():
+    """The files of tests that are loaded, by the names of their modules."""
+    here = Path(__file__).parent
+    found = {name: module for name, module in sys.modules.items() if name.startswith("test_")}
+    return {name: one for name, one in found.items() if here in Path(getattr(one, "__file__", None) or "/").parents}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    """A test finds its own file loaded and no other file of tests.
+
+    A run reads, hashes and keeps the user's modules that are loaded, and each run would keep all 300 files of tests.
+    """
+    for name in loaded_tests():
+        del sys.modules[name]
+    sys.modules[item.module.__name__] = item.module
+
+
 def pytest_xdist_auto_num_workers(config):
     """No others where files or tests are named, as they start slower than most files run; None: one a core."""
     return 0 if all(name.partition("::")[0].endswith(".py") for name in config.args) else None
