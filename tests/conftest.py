@@ -3,6 +3,7 @@
 The tests run in several processes at once, see pytest-xdist in setup.cfg.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,33 @@ if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     # numba does not lock its cache: two processes that compile one kernel for other arrays at once may mix them up
     os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).with_name("__pycache__") / f"numba-{WORKER}")
+
+# the half million objects of what is imported stay to the end: the collector need not walk them again and again
+gc.set_threshold(20_000)
+
+
+def loaded_tests():
+    """The files of tests that are loaded, by the names of their modules."""
+    here = Path(__file__).parent
+    found = {name: module for name, module in sys.modules.items() if name.startswith("test_")}
+    return {name: one for name, one in found.items() if here in Path(getattr(one, "__file__", None) or "/").parents}
+
+
+def pytest_collection_finish():
+    """What was collected stays too."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    """A test finds its own file loaded and no other file of tests.
+
+    A run reads, hashes and keeps the user's modules that are loaded, and each run would keep all 300 files of tests.
+    """
+    for name in loaded_tests():
+        del sys.modules[name]
+    sys.modules[item.module.__name__] = item.module
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -1,6 +1,7 @@
 """The faults that the main job survives, by number, each provoked by a test of its own in tests/faults/."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,12 @@ FAULTS = {
 }
 
 
+@functools.cache
+def names_of_tests():
+    files = sorted((Path(__file__).parent / "faults").glob("test_*.py"))
+    return [node.name for file in files for node in ast.parse(file.read_text()).body if hasattr(node, "name")]
+
+
 @pytest.mark.parametrize("number", FAULTS)
 def test_the_fault_is_provoked(number):
-    files = sorted((Path(__file__).parent / "faults").glob("test_*.py"))
-    names = [node.name for file in files for node in ast.parse(file.read_text()).body if hasattr(node, "name")]
-    assert any(name.startswith(f"test_fault_{number:02}_") for name in names), FAULTS[number]
+    assert any(name.startswith(f"test_fault_{number:02}_") for name in names_of_tests()), FAULTS[number]

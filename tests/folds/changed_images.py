@@ -40,15 +40,19 @@ CHANGES = {
 
 
 class Planted(Dataset):
-    """A data set, and changed copies of some of its images, named <id>+<change>, each a group of its own."""
+    """A data set, and changed copies of some of its images, named <id>+<change>, each a group of its own.
 
-    def __init__(self, dataset, sources, changes=tuple(CHANGES)):
+    ids: of the images of the data set that stay; None: all.
+    """
+
+    def __init__(self, dataset, sources, changes=tuple(CHANGES), ids=None):
         self.dataset, self.name, self.classes = dataset, dataset.name, dataset.classes
         self.planted = {f"{id}+{change}": (id, change) for id in sources for change in changes}
-        self.ids = [*dataset.ids, *self.planted]
-        self.groups = [*map(str, dataset.groups), *self.planted]
+        groups = {id: str(group) for id, group in zip(dataset.ids, dataset.groups, strict=True) if not ids or id in ids}
+        self.ids = [*groups, *self.planted]
+        self.groups = [*groups.values(), *self.planted]
         self.test_ids = list(getattr(dataset, "test_ids", []))
-        self.folds = np.array([0] * len(dataset.ids) + [1] * len(self.planted))
+        self.folds = np.array([0] * len(groups) + [1] * len(self.planted))
 
     def read_image(self, id):
         if id not in self.planted:

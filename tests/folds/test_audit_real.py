@@ -17,10 +17,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not REAL.is_dir(), reason="no
 
 
 @pytest.mark.parametrize("kind", [Carvana, Pets])
-def test_changed_copies_of_twenty_images_are_found_and_nothing_else(kind):
+def test_changed_copies_of_ten_images_are_found_and_nothing_else(kind):
+    """Among half of the images; that all of them have no other copies is shown below."""
     dataset = kind(REAL / kind.name)
-    sources = [dataset.ids[k] for k in np.random.default_rng(15).permutation(len(dataset.ids))[:20]]
-    planted = Planted(dataset, sources)
+    sources = [dataset.ids[k] for k in np.random.default_rng(15).permutation(len(dataset.ids))[:10]]
+    planted = Planted(dataset, sources, ids={*dataset.ids[::2], *sources})
     found = audit(planted, planted.folds)
     pairs = [{one.first.partition("+")[0], one.second.partition("+")[0]} for one in found.copies]
     known = [{"Abyssinian_122", "Abyssinian_172"}, {"Abyssinian_11", "Abyssinian_177"}]
@@ -64,8 +65,8 @@ def test_no_copy_is_reported_where_there_is_none(kind):
     assert audit(kind(REAL / kind.name)).copies == []
 
 
-def test_the_512_cars_take_at_most_forty_seconds():
+def test_the_512_cars_take_at_most_forty_seconds_and_have_no_copies():
     dataset = Carvana(REAL / "carvana")
     begin = time.process_time()
-    audit(dataset, np.arange(len(dataset.ids)) // 16 % 5)
+    assert audit(dataset, np.arange(len(dataset.ids)) // 16 % 5).copies == []
     assert time.process_time() - begin < 80  # of two cores: 40 s where nothing else runs

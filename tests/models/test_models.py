@@ -92,7 +92,12 @@ def test_one_graph_for_compile(name):
         torch.testing.assert_close(compiled(noise(*SIZE)), network(name)(noise(*SIZE)))
 
 
-@pytest.mark.parametrize("name", HAND_WRITTEN)
+EXPORTED = {"UNet", "SmallDeconvNet"}  # one that copies and one that unpools; the slow tests take all
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in EXPORTED else pytest.param(n, marks=pytest.mark.slow) for n in HAND_WRITTEN]
+)
 def test_export_gives_the_same_network(name):
     with torch.no_grad():
         exported = torch.export.export(network(name), (noise(*SIZE),)).module()

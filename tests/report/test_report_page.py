@@ -188,6 +188,7 @@ def test_images_of_other_kinds_are_shown_and_the_page_says_how(visit, drawn, tmp
     top = 255 if dtype == np.uint8 else 4000
     shown = dataclasses.replace(
         drawn.results,
+        **{name: getattr(drawn.results, name)[:6] for name in ("images", "matrices", "levels")},
         channels=channels,
         read_image=lambda id: np.repeat(drawn.truths[id][..., None].astype(dtype) * top, count, axis=2).astype(dtype),
     )

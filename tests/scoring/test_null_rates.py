@@ -5,7 +5,8 @@ one seed, two seeds   each recipe has an own score in each group, each seed of i
                       each group too. One seed a side is about the networks, so only their shifts are null there.
                       The seed sd is given as a share of the sd of the groups' differences.
 
-The slow tests run 4,000 competitions a cell and print the table: pytest -m slow -s tests/scoring/test_null_rates.py
+The slow tests run 4,000 competitions a cell, of recipes 1,000 in each of 96 cells, and print the table:
+pytest -m slow -s tests/scoring/test_null_rates.py
 """
 
 import time
@@ -79,9 +80,9 @@ def test_null_rates_of_networks():
     failed = []
     for unequal in (False, True):
         for count in GROUPS:
-            began = time.perf_counter()
+            began = time.process_time()
             by_t, by_flips = of_networks(count, 4000, unequal)
-            seconds = time.perf_counter() - began
+            seconds = time.process_time() - began
             tail = f", by sign flips {100 * by_flips:.1f} %" if count <= 12 and not unequal else ""
             line = f"{'unequal' if unequal else 'normal':8} G={count:2}: {100 * by_t:.1f} %{tail} ({seconds:.0f} s)"
             print(line, flush=True)
@@ -94,13 +95,20 @@ def test_null_rates_of_networks():
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", SEEDS.values(), ids=SEEDS)
 def test_null_rates_of_recipes(seeds):
+    """At most 7 % in a cell, and three standard errors of a share of 1,000; over all numbers of groups 6.5 %.
+
+    The last are shares of 4,000, with a standard error of 0.35 %.
+    """
+    times, counts = 1000, (6, 12, 32, 64)
+    most = 0.07 + 3 * np.sqrt(0.07 * 0.93 / times)
     failed = []
-    for count in (6, 12, 32, 64):
-        for seen in (0.0, 1.0):
-            found = [of_recipes(count, 4000, seeds, shift, seen) for shift in SHIFTS]
-            shown = ", ".join(f"{100 * rate:.1f} %" for rate in found)
-            line = f"{seeds} seeds, G={count:2}, {100 * seen:3.0f} % of the groups' variance from seeds: {shown}"
+    for seen in (0.0, 1.0):
+        name = f"{seeds} seeds, {100 * seen:3.0f} % of the groups' variance from seeds"
+        found = np.array([[of_recipes(count, times, seeds, shift, seen) for shift in SHIFTS] for count in counts])
+        rows = [(f"G={count:2}", row, most) for count, row in zip(counts, found, strict=True)]
+        for groups, rates_of_shifts, limit in (*rows, ("all", found.mean(axis=0), 0.065)):
+            line = f"{name}, {groups}: " + ", ".join(f"{100 * rate:.1f} %" for rate in rates_of_shifts)
             print(line, flush=True)
-            if max(found) > 0.07:
+            if max(rates_of_shifts) > limit:
                 failed.append(line)
     assert not failed, failed
