@@ -200,7 +200,9 @@ def test_a_file_for_rgb_fits_other_channels_as_smp_and_timm_adapt_it(name, first
     assert torch.equal(again.state_dict()[first], rgb.state_dict()[first])
 
 
-@pytest.mark.parametrize("name", ["resnet18", "tu-test_convnext", "tu-test_vit", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "tu-test_convnext", pytest.param("tu-test_vit", marks=pytest.mark.slow), "mobilenet_v2"]
+)
 @torch.inference_mode()
 def test_one_channel_gives_the_same_as_its_repetition_as_rgb(name, tmp_path):
     build = dpt if "vit" in name else unet

@@ -46,6 +46,11 @@ def runs(tmp_path_factory):
     return one, copy_of(one, folder / "two", rng, (18, 30))
 
 
+@pytest.fixture(scope="module")
+def tuned(runs):
+    return blend_runs(runs, tune=True)
+
+
 def cli(monkeypatch, *args):
     monkeypatch.setattr(sys, "argv", ["kit", *map(str, args)])
     return main()
@@ -265,9 +270,8 @@ def test_a_tuned_rule_of_a_run_takes_no_part_and_is_named(runs, tmp_path):
     assert blend_runs(runs[:2]).notes == []
 
 
-def test_the_rule_of_a_blend_is_tuned_on_its_own_levels_and_predicts(runs, tmp_path, capsys, monkeypatch):
-    blended_runs = blend_runs(runs, tune=True)
-    found, tuned, joined = blended_runs.found, blended_runs.tuned, blended_runs.joined
+def test_the_rule_of_a_blend_is_tuned_on_its_own_levels_and_predicts(runs, tuned, tmp_path, capsys, monkeypatch):
+    found, joined, tuned = tuned.found, tuned.joined, tuned.tuned
     metric, counts = joined[0].metric, []
     for i, id in enumerate(joined[0].ids):  # each image by the weights and the rule chosen without it, mask by mask
         part = int(found.parts[i])
@@ -293,9 +297,9 @@ def test_the_rule_of_a_blend_is_tuned_on_its_own_levels_and_predicts(runs, tmp_p
         np.testing.assert_array_equal(rle.decode(rows[f"{id}.jpg"], SIZE), mask)
 
 
-def test_a_choice_for_a_part_looks_at_no_image_of_it(runs, tmp_path):
+def test_a_choice_for_a_part_looks_at_no_image_of_it(runs, tuned, tmp_path):
     """Other predictions of a part's images change neither the weights nor the rule that are scored on it."""
-    before = blend_runs(runs, tune=True)
+    before = tuned
     others, part = [shutil.copytree(folder, tmp_path / folder.name) for folder in runs], int(before.found.parts[0])
     ids, rng = np.array(before.joined[0].ids)[before.found.parts == part], np.random.default_rng(7)
     for store in (Store(folder / "oof", 1) for folder in others):
