@@ -12,6 +12,8 @@ GPU take resnet50 and leave the widths out of `network`: they are the paper's th
 Images keep their own scale, so that no label image is shrunk: training sees crops, prediction whole images. Two nuclei
 that touch are two boxes, and a pixel is of the better-scoring one (kit.prediction.drawing).
 Kaggle's files, and which images are held out together, are those of nuclei_unet.py (kit.submission.known).
+Measured on fold 0 (176 of Kaggle's images to train on, 44 scored; 17 min 30 s of CPU, one thread of an AMD EPYC;
+634124e): .5384 (.4409 to .6329); Otsu's threshold and components have .4364 there, nuclei_unet.py .5432.
 """
 
 from dataclasses import dataclass, replace

@@ -13,6 +13,9 @@ Several of Kaggle's images are tiles of one photograph, and Kaggle does not say 
 say it (ImageId,group and, to share kinds out among folds, cluster); without one, images whose edges fit together are
 a group (kit.folds.tiles).
 The report shows the connected components of the same prediction beside the watershed.
+Measured on 220 of Kaggle's images, five folds of groups (634124e; 10 min 26 s of training for fold 0 on two cores of an
+AMD EPYC): .5480 (.5017 to .5935) by the recipe's rule, .5760 cross-fitted after kit tune, .5788 on the images that the
+rule was chosen on; connected components alone .4507, tuned as well .4879.
 """
 
 from dataclasses import dataclass, replace
