@@ -65,7 +65,13 @@ class Blend:
         if not lacking:
             try:
                 problems = write_blend(
-                    blended.runs, blended.mix, blended.final_rule, self.out, unzipped(self.sample), _progress("test")
+                    blended.runs,
+                    blended.mix,
+                    blended.final_rule,
+                    self.out,
+                    unzipped(self.sample),
+                    _progress("test"),
+                    blended.is_tuned,
                 )
                 csv, errors = self.out, [str(one) for one in problems if one.severity == "error"]
                 self._say(*(str(one) for one in problems if one.severity != "error"))

@@ -79,7 +79,7 @@ class SavedBlend:
     @property
     def saved(self) -> SavedRun:
         """How new images are predicted: the first member's, with the blend's rule."""
-        return dataclasses.replace(self.runs[0], rule=self.rule, tuned=False)
+        return dataclasses.replace(self.runs[0], rule=self.rule, tuned=self.facts["chosen"].get("tuned", False))
 
     @property
     def mixing(self) -> Mixing:
@@ -137,7 +137,8 @@ def facts_of(blend: SavedBlend) -> dict:
         for one in blend.members
     ]
     weights = [list(own) for own in zip(*(one.weights for one in blend.members), strict=True)]
-    return {"format": FORMAT, "runs": each, "chosen": {"whole_weights": weights, "rule": blend.rule.facts}}
+    tuned = {"tuned": True} if blend.saved.tuned else {}
+    return {"format": FORMAT, "runs": each, "chosen": {"whole_weights": weights, "rule": blend.rule.facts, **tuned}}
 
 
 def _members(path: Path, facts: dict) -> list[Member]:

@@ -55,16 +55,21 @@ class RunsBlend:
         return self.found.chosen.mix
 
     @property
+    def is_tuned(self) -> bool:
+        """Whether a rule of the blend's own is used."""
+        return bool(self.tuned and self.tuned.used)
+
+    @property
     def final_rule(self) -> Rule:
         """How the blended levels become masks: the recipes' rule at the chosen thresholds, or the tuned one if used."""
-        if self.tuned and self.tuned.used:
+        if self.is_tuned:
             return self.tuned.found.best
         return self.rule if is_competing(self.joined[0]) else moved_rule(self.rule, self.mix.shifts)
 
     @property
     def expected(self) -> Interval:
-        """The score of images that nothing was chosen on."""
-        return self.tuned.expected if self.tuned and self.tuned.used else self.found.expected
+        """The score with weights and a rule chosen on other images; whether the rule is used was decided by it."""
+        return self.tuned.expected if self.is_tuned else self.found.expected
 
     @property
     def notes(self) -> list[str]:
@@ -112,8 +117,9 @@ class RunsBlend:
         })  # fmt: skip
 
     def _final_facts(self) -> dict:
-        competing = is_competing(self.joined[0])
-        return {"threshold": None if competing else self.final_rule.threshold, "rule": self.final_rule.facts}
+        threshold = None if is_competing(self.joined[0]) else self.final_rule.threshold
+        tuned = {"tuned": True} if self.is_tuned else {}
+        return {"threshold": threshold, "rule": self.final_rule.facts, **tuned}
 
     def mix_facts(self, mix: Mix) -> dict:
         """The weights and the threshold of a blend, as plain values."""

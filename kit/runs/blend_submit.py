@@ -52,10 +52,12 @@ def write_blend(
     out: Path,
     sample: Path | None = None,
     progress: Progress = lambda items, total: items,
+    tuned: bool = False,
 ) -> list[Problem]:
     """Write the CSV of a blend of `runs`; return what the linter says of it.
 
-    mix: weights of the runs. rule: how the blended levels become masks (RunsBlend.final_rule). sample: its keys, all
+    mix: weights of the runs. rule: how the blended levels become masks (RunsBlend.final_rule). tuned: its areas are of
+    the images' own sizes. sample: its keys, all
     of them, in its order; without one the test ids of the first member. The networks of all finished folds of a run
     count alike. Test images that could not be read have empty masks. Raises ValueError where test predictions are
     missing, and where two members have other test images.
@@ -64,7 +66,7 @@ def write_blend(
     if reasons := [text for text in map(lacking_tests, members) if text]:
         raise ValueError("\n".join(reasons))
     _check_tests(members)
-    first, take = members[0], _Rows(members, mix, rule)
+    first, take = members[0], _Rows(members, mix, rule, tuned)
     ids = list(first.test_ids) if sample is None else ids_of_sample(sample, first.dialect)
     known = set(first.test_ids)
     if unknown := [id for id in ids if id not in known]:
@@ -87,13 +89,13 @@ def write_blend(
 class _Rows:
     """Makes the rows of a test image, from the levels of all networks of all members."""
 
-    def __init__(self, members: Sequence[FinishedRun], mix: Mix, rule: Rule) -> None:
+    def __init__(self, members: Sequence[FinishedRun], mix: Mix, rule: Rule, tuned: bool) -> None:
         self.sizes, self.dialect, self.rule = members[0].test_sizes, members[0].dialect, rule
         self.stores: list[Store] = [run.tests(fold) for run in members for fold in run.folds]
         own = np.array(mix.weights)[:, list(mix.members)]
         self.weights = weights_of_networks(own, [len(run.folds) for run in members])
         self.is_alone = len(members) == 1
-        self.encode = RowsOf(self.dialect, rule)
+        self.encode = RowsOf(self.dialect, rule, tuned=tuned)
 
     def __call__(self, id: str) -> tuple[str, list[Cells]]:
         levels = [store.read(id) for store in self.stores]

@@ -164,11 +164,13 @@ class PixelPool:
 
         images, packs = [], [[] for _ in range(self.layers)]
         for rows in np.array_split(np.arange(self.n), min(PACKS, self.n)):
-            parts = zip(*self._threads.map(narrowed, [self.images[i] for i in rows]), strict=True)
-            found = [pack_of(layers) for layers in parts]
-            images += zip(*(views for _, views in found), strict=True)
-            for kept, (pack, _) in zip(packs, found, strict=True):
-                kept.append(pack)
+            parts = [[*layers] for layers in self._threads.map(narrowed, [self.images[i] for i in rows])]
+            for k in own:  # the layers of other classes stay those of this pool
+                pack, views = pack_of([layers[k] for layers in parts])
+                packs[k].append(pack)
+                for layers, view in zip(parts, views, strict=True):
+                    layers[k] = view
+            images += parts
         return PixelPool(images, self.metric, (low, high), self.overlapping, packs)
 
     def _counts(self, parts: list[np.ndarray]) -> np.ndarray:
