@@ -64,15 +64,7 @@ class Blend:
             errors = [f"{text}{_flag(blended, text)}" for text in lacking]
         if not lacking:
             try:
-                problems = write_blend(
-                    blended.runs,
-                    blended.mix,
-                    blended.final_rule,
-                    self.out,
-                    unzipped(self.sample),
-                    _progress("test"),
-                    blended.is_tuned,
-                )
+                problems = write_blend(blended.runs, blended.final, self.out, unzipped(self.sample), _progress("test"))
                 csv, errors = self.out, [str(one) for one in problems if one.severity == "error"]
                 self._say(*(str(one) for one in problems if one.severity != "error"))
             except (ValueError, OSError) as error:

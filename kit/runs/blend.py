@@ -17,7 +17,7 @@ import numpy as np
 from kit.prediction.chosen import read_chosen
 from kit.prediction.rule import Rule
 from kit.prediction.saved_blend import FORMAT
-from kit.runs.blend_pool import Progress, common_rule, is_competing, moved_rule, own_shifts, pool_of
+from kit.runs.blend_pool import Mixed, Progress, common_rule, is_competing, moved_rule, own_shifts, pool_of
 from kit.runs.blend_tuned import TunedBlend, tune_blend
 from kit.runs.finished import FinishedRun, read_run
 from kit.runs.joining import join_runs
@@ -60,11 +60,10 @@ class RunsBlend:
         return bool(self.tuned and self.tuned.used)
 
     @property
-    def final_rule(self) -> Rule:
-        """How the blended levels become masks: the recipes' rule at the chosen thresholds, or the tuned one if used."""
-        if self.is_tuned:
-            return self.tuned.found.best
-        return self.rule if is_competing(self.joined[0]) else moved_rule(self.rule, self.mix.shifts)
+    def final(self) -> Mixed:
+        """How masks are made: by the recipes' rule at the chosen thresholds, or by the tuned one where it is used."""
+        rule = self.tuned.found.best if self.is_tuned else moved_rule(self.rule, self.mix.shifts)
+        return Mixed(self.mix, rule, self.is_tuned)
 
     @property
     def expected(self) -> Interval:
@@ -108,7 +107,10 @@ class RunsBlend:
                 }
                 for one in found.candidates
             ],
-            "chosen": {"name": found.chosen.name, **self.mix_facts(self.mix), **self._final_facts()},
+            "chosen": {
+                "name": found.chosen.name, **self.mix_facts(self.mix, self.final.rule),
+                **({"tuned": True} if self.is_tuned else {}),
+            },
             **({"tuned": self.tuned.facts} if self.tuned else {}),
             "notes": self.notes,
             "gain_over_best_run": _interval(found.gain),
@@ -116,14 +118,9 @@ class RunsBlend:
             "expected": _interval(self.expected),
         })  # fmt: skip
 
-    def _final_facts(self) -> dict:
-        threshold = None if is_competing(self.joined[0]) else self.final_rule.threshold
-        tuned = {"tuned": True} if self.is_tuned else {}
-        return {"threshold": threshold, "rule": self.final_rule.facts, **tuned}
-
-    def mix_facts(self, mix: Mix) -> dict:
-        """The weights and the threshold of a blend, as plain values."""
-        rule = moved_rule(self.rule, mix.shifts)
+    def mix_facts(self, mix: Mix, rule: Rule | None = None) -> dict:
+        """The weights and the threshold of a blend, as plain values. rule: another one than the recipes'."""
+        rule = rule or moved_rule(self.rule, mix.shifts)
         names = list(self.joined[0].task.classes) if self.rule.separate else ["all"]
         parts = {
             name: {run.name: n / sum(own) for run, n in zip(self.runs, own, strict=True) if n}

@@ -5,6 +5,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from kit.prediction.rule import Rule
 from kit.runs.finished import FinishedRun
 from kit.scoring.blend_classes import ClassPool, Rivals, rivals_of
 from kit.scoring.blend_pixels import Layer, layer_of
-from kit.scoring.blend_pools import THREADS, MaskPool, PixelPool, Pool
+from kit.scoring.blend_pools import THREADS, MaskPool, Mix, PixelPool, Pool
 from kit.scoring.blend_search import SHARES, STEPS
 from kit.scoring.blending import searches
 from kit.scoring.confusion import confusion_matrix
@@ -27,6 +28,17 @@ MOST_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # b
 LONGEST = 3600.0  # seconds that a search by whole masks may take
 
 Progress = Callable[[Iterable, int], Iterable]
+
+
+class Mixed(NamedTuple):
+    """A blend as it makes masks: the weights, and the rule of their levels, with the thresholds that the mix moves.
+
+    tuned: the areas of the rule are of images at their own size (kit.runs.submit.RowsOf).
+    """
+
+    mix: Mix
+    rule: Rule
+    tuned: bool = False
 
 
 def common_rule(runs: Sequence[FinishedRun]) -> Rule:

@@ -8,13 +8,12 @@ import numpy as np
 
 from kit.data.resize import single_threaded_cv2
 from kit.prediction.blended import blended, weights_of_networks
-from kit.prediction.rule import Rule
 from kit.prediction.slides import mean_of_levels
 from kit.prediction.store import Store
-from kit.runs.blend_pool import Progress
+from kit.runs.blend_pool import Mixed, Progress
 from kit.runs.finished import FinishedRun
 from kit.runs.submit import RowsOf
-from kit.scoring.blend_pools import THREADS, Mix
+from kit.scoring.blend_pools import THREADS
 from kit.submission.dialect import Cells
 from kit.submission.lint import lint
 from kit.submission.problems import Problem
@@ -47,26 +46,23 @@ def lacking_tests(run: FinishedRun) -> str:
 
 def write_blend(
     runs: Sequence[FinishedRun],
-    mix: Mix,
-    rule: Rule,
+    chosen: Mixed,
     out: Path,
     sample: Path | None = None,
     progress: Progress = lambda items, total: items,
-    tuned: bool = False,
 ) -> list[Problem]:
     """Write the CSV of a blend of `runs`; return what the linter says of it.
 
-    mix: weights of the runs. rule: how the blended levels become masks (RunsBlend.final_rule). tuned: its areas are of
-    the images' own sizes. sample: its keys, all
-    of them, in its order; without one the test ids of the first member. The networks of all finished folds of a run
-    count alike. Test images that could not be read have empty masks. Raises ValueError where test predictions are
-    missing, and where two members have other test images.
+    chosen: weights of the runs, and how the blended levels become masks (RunsBlend.final). sample: its keys, all of
+    them, in its order; without one the test ids of the first member. The networks of all finished folds of a run count
+    alike. Test images that could not be read have empty masks. Raises ValueError where test predictions are missing,
+    and where two members have other test images.
     """
-    members = [runs[r] for r in mix.members]
+    members = [runs[r] for r in chosen.mix.members]
     if reasons := [text for text in map(lacking_tests, members) if text]:
         raise ValueError("\n".join(reasons))
     _check_tests(members)
-    first, take = members[0], _Rows(members, mix, rule, tuned)
+    first, take = members[0], _Rows(members, chosen)
     ids = list(first.test_ids) if sample is None else ids_of_sample(sample, first.dialect)
     known = set(first.test_ids)
     if unknown := [id for id in ids if id not in known]:
@@ -89,13 +85,13 @@ def write_blend(
 class _Rows:
     """Makes the rows of a test image, from the levels of all networks of all members."""
 
-    def __init__(self, members: Sequence[FinishedRun], mix: Mix, rule: Rule, tuned: bool) -> None:
-        self.sizes, self.dialect, self.rule = members[0].test_sizes, members[0].dialect, rule
+    def __init__(self, members: Sequence[FinishedRun], chosen: Mixed) -> None:
+        self.sizes, self.dialect, self.rule = members[0].test_sizes, members[0].dialect, chosen.rule
         self.stores: list[Store] = [run.tests(fold) for run in members for fold in run.folds]
-        own = np.array(mix.weights)[:, list(mix.members)]
+        own = np.array(chosen.mix.weights)[:, list(chosen.mix.members)]
         self.weights = weights_of_networks(own, [len(run.folds) for run in members])
         self.is_alone = len(members) == 1
-        self.encode = RowsOf(self.dialect, rule, tuned=tuned)
+        self.encode = RowsOf(self.dialect, chosen.rule, chosen.tuned)
 
     def __call__(self, id: str) -> tuple[str, list[Cells]]:
         levels = [store.read(id) for store in self.stores]

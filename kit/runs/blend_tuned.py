@@ -1,6 +1,6 @@
 """The rule of a blend, tuned on its own out-of-fold predictions: the work behind `python -m kit blend --tune`.
 
-    tuned = tune_blend(blended)                 blended: of kit.runs.blend.blend_runs
+    tuned = tune_blend(runs, rule, found)       of kit.runs.blend.RunsBlend: joined, rule, found
     tuned.found.score                           with the weights and the rule that the other folds choose, both
 
 A mean of several networks' levels is smoother than each of them, so the areas, seeds and thresholds that suit a run do
@@ -14,14 +14,13 @@ import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from kit.prediction.blended import blended, enlarged_mean
 from kit.prediction.rule import Rule
-from kit.runs.blend_pool import is_competing, moved_rule
-from kit.runs.candidates import Candidates, FromMasks, kinds_of
+from kit.runs.blend_pool import Mixed, is_competing, moved_rule
+from kit.runs.candidates import Candidates, FromMasks, first_that_counts, kinds_of
 from kit.runs.finished import FinishedRun
 from kit.runs.tried import alike
 from kit.runs.tuning import parts_of, space_of, verdict
@@ -50,13 +49,6 @@ class MixedRun(FinishedRun):
         if self.rule.detected or is_competing(self):
             return blended(maps, weights, size, self.rule)
         return enlarged_mean(maps, weights, size)
-
-
-class Mixed(NamedTuple):
-    """A choice: weights, and the rule of their levels."""
-
-    mix: Mix
-    rule: Rule
 
 
 @dataclass(frozen=True)
@@ -129,8 +121,8 @@ def tune_blend(runs: Sequence[FinishedRun], rule: Rule, found: Blend, parts: Seq
 def _mixed(runs: Sequence[FinishedRun], rule: Rule, mix: Mix) -> MixedRun:
     first = runs[0]
     facts = {field.name: getattr(first, field.name) for field in dataclasses.fields(FinishedRun)}
-    own = rule if is_competing(first) else moved_rule(rule, mix.shifts)
-    return MixedRun(**{**facts, "saved": dataclasses.replace(first.saved, rule=own)}, members=tuple(runs), mix=mix)
+    facts["saved"] = dataclasses.replace(first.saved, rule=moved_rule(rule, mix.shifts))
+    return MixedRun(**facts, members=tuple(runs), mix=mix)
 
 
 def _kind(runs: Sequence[FinishedRun], rule: Rule, found: Blend) -> type[Candidates]:
@@ -139,10 +131,9 @@ def _kind(runs: Sequence[FinishedRun], rule: Rule, found: Blend) -> type[Candida
     Classes that compete have levels that are no whole numbers, of which there are no tables.
     """
     part, mix = next(iter(found.nested.items()))
-    run, rows = _mixed(runs, rule, mix), found.parts == part
-    few = run.of_rows(np.flatnonzero(rows))
-    for kind in [FromMasks] if is_competing(run) else kinds_of(run):
-        with np.errstate(invalid="ignore"):
-            if np.allclose(kind(few)([few.rule])[0], found.counts[rows], rtol=1e-9, atol=1e-9):
-                return kind
+    run = _mixed(runs, rule, mix)
+    run = dataclasses.replace(run, scores=dataclasses.replace(run.scores, counts=found.counts))
+    few = run.of_rows(np.flatnonzero(found.parts == part))
+    if counting := first_that_counts(few, [FromMasks] if is_competing(run) else kinds_of(run)):
+        return type(counting)
     raise ValueError("the masks of the blend do not give the scores that it was chosen by: its rule cannot be tuned")

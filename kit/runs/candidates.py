@@ -178,15 +178,22 @@ def candidates(run: FinishedRun) -> Candidates:
 
     Raises ValueError where none does: then levels, masks or metric are not those of the scores.
     """
-    for kind in kinds_of(run):
-        found = kind(run)
-        with np.errstate(invalid="ignore"):
-            if np.allclose(found([run.rule])[0], run.scores.counts, rtol=1e-9, atol=1e-9):
-                return found
+    if found := first_that_counts(run, kinds_of(run)):
+        return found
     raise ValueError(
         f"{run.folder}: the kept predictions and true masks do not give the scores that the run has. Run the recipe "
         "with this run folder once more: it scores the finished folds again without training"
     )
+
+
+def first_that_counts(run: FinishedRun, kinds: Sequence[type[Candidates]]) -> Candidates | None:
+    """The first of `kinds` whose counts of the run's own rule are those of its scores; None where none has them."""
+    for kind in kinds:
+        found = kind(run)
+        with np.errstate(invalid="ignore"):
+            if np.allclose(found([run.rule])[0], run.scores.counts, rtol=1e-9, atol=1e-9):
+                return found
+    return None
 
 
 def kinds_of(run: FinishedRun) -> list[type[Candidates]]:

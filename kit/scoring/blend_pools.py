@@ -184,8 +184,8 @@ class PixelPool:
         weights, shifts = np.array(mix.weights[k]), np.array(by) + mix.shifts[k]
         key = k, mix.weights[k], int(shifts[0]), len(shifts)
         if packs := self._packs[k]:
-            counted = functools.partial(self._threads.map, lambda pack: counts_of_pack(pack, weights, shifts), packs)
-            return self._kept.once(key, lambda: np.concatenate([*counted()])).swapaxes(0, 1)
+            count = functools.partial(counts_of_pack, weights=weights, shifts=shifts)
+            return self._kept.once(key, lambda: np.concatenate([*self._threads.map(count, packs)])).swapaxes(0, 1)
         return self._once(key, lambda layers: counts_at(layers[k], weights, shifts)).swapaxes(0, 1)
 
     def _steps(self, k: int, weights: tuple[int, ...]) -> np.ndarray:

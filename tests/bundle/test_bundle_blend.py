@@ -66,7 +66,7 @@ def blend(tmp_path_factory):
     found = type(found)(
         found.runs, found.joined, found.costs, found.rule, found.found._replace(chosen=first._replace(mix=mix))
     )
-    assert write_blend(found.runs, mix, found.rule, folder / "blend.csv") == []
+    assert write_blend(found.runs, found.final, folder / "blend.csv") == []
     write_facts(folder / "blend.json", found, folder / "blend.csv")
     (folder / "images").mkdir()
     for id in TinyDataset().test_ids:

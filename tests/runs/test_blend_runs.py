@@ -17,9 +17,10 @@ from kit.cli import main
 from kit.ledger import Ledger, place_of, view
 from kit.prediction import Rule, Store, blended
 from kit.prediction.chosen import chosen_on
+from kit.prediction.saved_blend import SavedBlend, facts_of
 from kit.runs import join_runs, read_run
 from kit.runs.blend import blend_runs, cost_of, write_facts
-from kit.runs.blend_pool import moved_rule, own_shifts, pool_of
+from kit.runs.blend_pool import Mixed, moved_rule, own_shifts, pool_of
 from kit.runs.blend_submit import write_blend
 from kit.scoring import Mix
 from kit.scoring.blend_pools import MaskPool, PixelPool, alike
@@ -77,7 +78,9 @@ def test_the_counts_are_those_of_whole_masks(runs):
 def test_the_csv_is_that_of_the_blended_test_predictions(runs, tmp_path):
     read = [read_run(folder) for folder in runs]
     mix = Mix(((3, 2),), (-20,))
-    assert not [one for one in write_blend(read, mix, Rule(108 / 256), tmp_path / "b.csv") if one.severity == "error"]
+    assert not [
+        one for one in write_blend(read, Mixed(mix, Rule(108 / 256)), tmp_path / "b.csv") if one.severity == "error"
+    ]
     rows, rule = rows_of(tmp_path / "b.csv"), Rule(108 / 256)
     assert [*rows] == [f"{id}.jpg" for id in TinyDataset().test_ids]
     for id in TinyDataset().test_ids:
@@ -87,7 +90,7 @@ def test_the_csv_is_that_of_the_blended_test_predictions(runs, tmp_path):
 
 
 def test_a_blend_of_one_is_the_submission_of_the_run(runs, tmp_path):
-    write_blend([read_run(folder) for folder in runs], Mix(((1, 0),), (0,)), Rule(), tmp_path / "b.csv")
+    write_blend([read_run(folder) for folder in runs], Mixed(Mix(((1, 0),), (0,)), Rule()), tmp_path / "b.csv")
     assert (tmp_path / "b.csv").read_bytes() == (runs[0].parent / "tiny_one.csv").read_bytes()
 
 
@@ -97,14 +100,14 @@ def test_the_rows_are_those_of_the_sample_and_unreadable_images_are_empty(runs, 
     sizes.write_text("\n".join(line for line in sizes.read_text().splitlines() if "test_03" not in line) + "\n")
     sample = tmp_path / "sample.csv"
     sample.write_text("img,rle_mask\ntest_03.jpg,\ntest_01.jpg,\n")
-    write_blend([read_run(unreadable)], Mix(((1,),), (0,)), Rule(), tmp_path / "b.csv", sample)
+    write_blend([read_run(unreadable)], Mixed(Mix(((1,),), (0,)), Rule()), tmp_path / "b.csv", sample)
     rows = rows_of(tmp_path / "b.csv")
     assert [*rows] == ["test_03.jpg", "test_01.jpg"]
     assert rows["test_03.jpg"] == ""
     assert rows["test_01.jpg"]
     sample.write_text("img,rle_mask\nother.jpg,\n")
     with pytest.raises(ValueError, match=r"1 image of .*sample.csv are no test images"):
-        write_blend([read_run(unreadable)], Mix(((1,),), (0,)), Rule(), tmp_path / "b.csv", sample)
+        write_blend([read_run(unreadable)], Mixed(Mix(((1,),), (0,)), Rule()), tmp_path / "b.csv", sample)
 
 
 def test_the_command_writes_the_csv_and_the_facts(runs, tmp_path, capsys, monkeypatch):
@@ -310,3 +313,25 @@ def test_a_choice_for_a_part_looks_at_no_image_of_it(runs, tuned, tmp_path):
     assert after.tuned.found.picks[part] == before.tuned.found.picks[part]
     assert after.tuned.found.picks != before.tuned.found.picks  # the other parts' rules are chosen on these images
     assert abs(after.tuned.found.score - before.tuned.found.score) > 0.01
+
+
+def test_the_areas_of_a_tuned_rule_are_of_the_images_own_size(runs, tmp_path):
+    """A CSV of another size has them scaled, as a run's own tuned rule does."""
+    half, rule = (SIZE[0] // 2, SIZE[1] // 2), Rule(min_area=600)
+    read = [read_run(folder) for folder in runs]
+    small = dataclasses.replace(read[0].dialect, size=half)
+    read = [dataclasses.replace(run, saved=dataclasses.replace(run.saved, dialect=small)) for run in read]
+    scaled, found = rule.scaled(half[0] * half[1] / (SIZE[0] * SIZE[1])), {}
+    for tuned, own in ((True, scaled), (False, rule)):
+        write_blend(read, Mixed(Mix(((1, 2),), (0,)), rule, tuned), tmp_path / "b.csv")
+        found[tuned] = rows_of(tmp_path / "b.csv")
+        for id in TinyDataset().test_ids:
+            levels = [run.tests(fold).read(id) for run in read for fold in (0, 1)]
+            mask = own.mask(blended(levels, np.array([1, 1, 2, 2]), half, own), half)
+            np.testing.assert_array_equal(rle.decode(found[tuned][f"{id}.jpg"], half), mask)
+    assert found[True] != found[False]
+    saved = {"format": 1, "runs": [], "chosen": {"whole_weights": [[1]], "rule": rule.facts, "tuned": True}}
+    blend = SavedBlend(tmp_path, (), (read[0].saved,), rule, saved)
+    assert blend.saved.tuned
+    assert facts_of(blend)["chosen"]["tuned"] is True
+    assert "tuned" not in facts_of(dataclasses.replace(blend, facts={"chosen": {}}))["chosen"]

@@ -187,9 +187,9 @@ def test_a_blend_averages_both_levels(whole, tmp_path):
         assert value > max(alone)
     found = blend_runs(folders, tune=True)  # the specks of both remain in the mean: a rule of its own removes them
     assert found.tuned.used
-    assert found.final_rule.min_area > 0
+    assert found.final.rule.min_area > 0
     assert found.expected.value == found.tuned.found.score > found.found.expected.value + 0.1
-    assert found.facts()["chosen"]["rule"] == json.loads(json.dumps(found.final_rule.facts))
+    assert found.facts()["chosen"]["rule"] == json.loads(json.dumps(found.final.rule.facts))
 
 
 def test_weights_are_of_images_and_not_of_crops(whole):

@@ -19,7 +19,7 @@ from kit.losses import bce_dice
 from kit.prediction import TTA, VIEWS, Frame, Predictor, Rule, Store
 from kit.prediction.object_levels import joined, object_levels
 from kit.runs import Submission, load, oof_masks, pseudo_samples, read_run, scores
-from kit.runs.blend_pool import common_rule, pool_of
+from kit.runs.blend_pool import Mixed, common_rule, pool_of
 from kit.runs.blend_submit import write_blend
 from kit.runs.check import check_network, check_tests
 from kit.runs.doctor import doctor
@@ -125,10 +125,10 @@ def test_two_runs_are_blended_by_their_objects(finished, tmp_path):
     for id, row in zip(runs[0].ids, counts, strict=True):
         mask = FOUND.mask(joined([one.levels(id) for one in runs], (1, 2)), runs[0].truth(id).shape)
         assert row[0] == instance_precision(runs[0].truth(id), mask)
-    assert write_blend(runs, Mix(((1, 0),), (0,)), FOUND, tmp_path / "blend.csv") == []
+    assert write_blend(runs, Mixed(Mix(((1, 0),), (0,)), FOUND), tmp_path / "blend.csv") == []
     [path] = run.folder.parent.glob("*.csv")
     assert (tmp_path / "blend.csv").read_bytes() == path.read_bytes()
-    assert write_blend(runs, Mix(((1, 3),), (0,)), FOUND, tmp_path / "blend.csv") == []
+    assert write_blend(runs, Mixed(Mix(((1, 3),), (0,)), FOUND), tmp_path / "blend.csv") == []
     found = masks_of(tmp_path / "blend.csv", run.dataset)
     for id, labels in found.items():
         levels = [one.tests(fold).read(id) for one in runs for fold in (0, 1)]
