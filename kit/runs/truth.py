@@ -8,6 +8,7 @@ A run folder is often brought home from a cluster or a notebook, without the dat
 """
 
 import io
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,9 +100,14 @@ def _write_runs(file: io.BufferedIOBase, mask: RunMask) -> None:
     np.savez_compressed(file, shape=mask.shape, order=mask.order, **arrays)
 
 
+# NumPy reads headers by ast.parse, and Python 3.11 counts its depth in one place for all threads: now and then a
+# SystemError (python/cpython issue 106905), which would be taken for damage
+_parsing = threading.Lock()
+
+
 def _read_runs(path: Path, data: bytes) -> RunMask:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as kept:
+        with _parsing, np.load(io.BytesIO(data), allow_pickle=False) as kept:
             edges = {int(name.removeprefix("class")): kept[name] for name in kept.files if name.startswith("class")}
             return RunMask(tuple(kept["shape"].tolist()), str(kept["order"]), edges)
     except Exception as error:  # zipfile and zlib raise many kinds

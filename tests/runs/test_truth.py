@@ -1,5 +1,8 @@
 """The true masks in a run folder: of every kind as the data set gave them, whole or not at all, never of other data."""
 
+import ast
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -76,6 +79,30 @@ def test_runs_of_a_slide_come_back(tmp_path):
     found = truth.read("slide")
     assert (found.shape, found.order, list(found.edges)) == ((10, 12), "F", [1, 3, 255])
     np.testing.assert_array_equal(found.read(0, 0, 10, 12), RunMask((10, 12), "F", edges).read(0, 0, 10, 12))
+
+
+def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    """Python 3.11 raises SystemError now and then where two threads call ast.parse: no file is damaged by that."""
+    truth = Truth(tmp_path, TASKS["multiclass"], slides=True)
+    masks = {name: RunMask((8, 9), "C", {1: np.array([3, 7]), 2: np.array([20, 30])}) for name in "abcd"}
+    truth.keep(list(masks), masks.__getitem__, "data")
+    parse, alone, meetings = ast.literal_eval, threading.Lock(), []
+
+    def watched(text):
+        if not alone.acquire(blocking=False):
+            meetings.append(text)
+            return parse(text)
+        try:
+            time.sleep(0.002)
+            return parse(text)
+        finally:
+            alone.release()
+
+    monkeypatch.setattr(ast, "literal_eval", watched)
+    with ThreadPoolExecutor(4) as pool:
+        for name, found in zip("abcd" * 3, pool.map(truth.read, "abcd" * 3), strict=True):
+            np.testing.assert_array_equal(found.edges[2], masks[name].edges[2])
+    assert not meetings
 
 
 def test_masks_of_other_data_are_not_used(tmp_path):
