@@ -63,7 +63,8 @@ def test_stratified_groups_are_more_alike_than_groups_alone():
 def test_folds_do_not_depend_on_the_process():
     """Sets of strings come in another order in every process; folds must not."""
     code = "import test_folds; print([split(5).tolist() for split, _ in test_folds.SPLITS.values()])"
-    env = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": python_path(Path(__file__).parent)}
+    here = Path(__file__).parent  # and its parent, of which this file imports
+    env = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": python_path(here, here.parent)}
     found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     assert found.strip() == str([split(5).tolist() for split, _ in SPLITS.values()])
 
