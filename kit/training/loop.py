@@ -154,7 +154,7 @@ def train_one_epoch(
         loss, norm = _step(state, network, parts, loss_of, settings)
         state.step += 1
         if state.ema:
-            state.ema.update(state.model, state.step)
+            state.ema.update(state.step)
         pending.append((state.step, loss, norm, [id for part in parts for id in part.id]))
         parts = []
         epoch_ends = state.step % batches.steps == 0

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 
 from kit.system.files import link_atomic, write_atomic
 from kit.training import checkpoint
 from kit.training.averages import kept_path
+from kit.training.moving import MovingAverage
 from kit.training.processes import World
 
 
@@ -20,7 +20,7 @@ class TrainState:
     """Everything that changes while training, and so everything that a checkpoint holds."""
 
     model: nn.Module
-    ema: ModelEmaV3 | None  # the exponential moving average of the weights, if one is kept
+    ema: MovingAverage | None  # the exponential moving average of the weights, if one is kept
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     identity: dict = field(default_factory=dict)  # plain values that a checkpoint must share to be resumed
@@ -70,16 +70,14 @@ def new_state(
 
     optimizer: over the model's parameters. Each of its groups keeps its learning rate as `initial_lr`.
     identity: plain values. A checkpoint with other values is refused. defaults: values that a checkpoint may lack.
-    ema_decay: decay of the exponential moving average of the weights, reached slowly (timm's warm-up:
-        1 - (1 + step)^(-2/3)). None keeps no average, as in papers before 2016. The statistics of batch
-        normalisation are the network's own: they are an average already, and a second average lags behind the weights.
+    ema_decay: of the MovingAverage of the weights. None keeps no average, as in papers before 2016.
     """
     device = next(model.parameters()).device
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return TrainState(
         model=model,
-        ema=None if ema_decay is None else ModelEmaV3(model, decay=ema_decay, use_warmup=True, exclude_buffers=True),
+        ema=None if ema_decay is None else MovingAverage(model, ema_decay),
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         identity=identity,

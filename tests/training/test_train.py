@@ -196,7 +196,7 @@ def test_the_average_is_timms_and_its_batch_statistics_are_the_networks():
         with torch.no_grad():
             model[0].weight += step
         model(torch.full((2, 3, 4, 4), 5.0) + torch.arange(4))
-        state.ema.update(model, step)
+        state.ema.update(step)
         expected.update(model, step)
     for name, value in expected.module.named_parameters():
         assert torch.equal(state.ema.module.get_parameter(name), value)
