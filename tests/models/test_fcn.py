@@ -1,4 +1,5 @@
 import urllib.request
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -132,10 +133,10 @@ def released_fcn8s(net, images):
 
 @torch.inference_mode()
 def test_with_padding_100_the_logits_are_the_releases(trunk):
-    net = on_trunk(trunk, FCN8s, num_classes=3, pad_100=True, at_once=True)
+    net = on_trunk(deepcopy(trunk), FCN8s, num_classes=3, pad_100=True, at_once=True).double()
     net.score_pool4.weight.mul_(100)  # else the skips are too faint to tell
     net.score_pool3.weight.mul_(10_000)
-    images = noise(1, 3, 20, 37)
+    images = noise(1, 3, 20, 37).double()
     expected = released_fcn8s(net, images)
     assert expected.shape == (1, 3, 20, 37)
     torch.testing.assert_close(net(images), expected)
