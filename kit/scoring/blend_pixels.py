@@ -25,7 +25,8 @@ class Layer(NamedTuple):
 
     values: i32 or i64 (R, P), of each run at the undecided pixels. truth: u8 (P,), 0 or 1. near: runs disagree at the
     cut itself at the first so many pixels. decided: i64 (2, 2) [truth, prediction], the pixels that are not here.
-    rest: i64 (2, 2), those after the first `near`, at the cut. unit: one level in `values`.
+    rest: i64 (2, 2), those after the first `near`, at the cut. unit: one level in `values`. furthest: no value is further
+    from 0.
     """
 
     values: np.ndarray
@@ -34,6 +35,7 @@ class Layer(NamedTuple):
     decided: np.ndarray
     rest: np.ndarray
     unit: int
+    furthest: int
 
 
 class Pack(NamedTuple):
@@ -77,11 +79,12 @@ def layer_of(sums: np.ndarray, truth: np.ndarray, decided: np.ndarray, unit: int
     order = np.argsort(far, kind="stable")
     near = int((~far).sum())
     values, truth = np.ascontiguousarray(values[:, order]), np.ascontiguousarray(truth[order])
-    if not values.size or max(values.max(), -values.min()) < MOST:
+    furthest = int(max(high.max(initial=0), -low.min(initial=0)))
+    if furthest + 1 < MOST:
         values = values.astype(np.int32)
     rest = np.zeros((2, 2), np.int64)
     np.add.at(rest, (truth[near:], (values[0, near:] >= 0).astype(int)), 1)
-    return Layer(values, truth, near, decided, rest, unit)
+    return Layer(values, truth, near, decided, rest, unit, furthest)
 
 
 def layer_around(layer: Layer, weights: np.ndarray, share: float, shifts: tuple[int, int]) -> Layer:
@@ -98,7 +101,8 @@ def layer_around(layer: Layer, weights: np.ndarray, share: float, shifts: tuple[
         for side in (0, 1):
             decided[t, side] += np.count_nonzero((layer.truth == t) & (sides == side))
     values = np.ascontiguousarray(layer.values[:, kept])
-    return Layer(values, layer.truth[kept], len(kept), decided, np.zeros((2, 2), np.int64), layer.unit)
+    rest = np.zeros((2, 2), np.int64)
+    return layer._replace(values=values, truth=layer.truth[kept], near=len(kept), decided=decided, rest=rest)
 
 
 def counts_at(layer: Layer, weights: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -130,7 +134,7 @@ def counts_of_pack(pack: Pack, weights: np.ndarray, shifts: np.ndarray) -> np.nd
 def counts_of_steps(layer: Layer, weights: np.ndarray) -> np.ndarray:
     """The matrices i64 (R, 2, 2) at the cut, of the blends with 1 more of each run. weights: i64 (R,), may be all 0."""
     found = np.zeros((len(layer.values), 2, 2), np.int64)
-    _add_steps(layer.values, layer.truth, layer.near, weights, found)
+    _add_steps(layer.values, layer.truth, layer.near, weights, float(layer.furthest), found)
     return found + layer.decided + layer.rest
 
 
@@ -228,34 +232,30 @@ def _add_bins_of_images(values, truth, ends, weights, levels, first, bins):
 
 
 @kernel
-def _add_steps(values, truth, near, weights, found):
-    """Add the counts of each step. Only where the next run can turn the pixel are all runs looked at."""
-    sums, low, high = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
-    places, marks, all_runs = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.ones_like(weights)
-    fixed = np.zeros((2, 2), np.int64)
+def _add_steps(values, truth, near, weights, furthest, found):
+    """Add the counts of each step: where a run's value reaches what the sum of the others leaves to be reached.
+
+    furthest: no value is further from 0. What is left, a whole number, is kept within that, so that it is of the type
+    of the values, and many are compared at once.
+    """
+    sums, left = np.empty(BLOCK), np.empty(BLOCK, values.dtype)
     for begin in range(0, near, BLOCK):
         end = min(begin + BLOCK, near)
+        count, marks = end - begin, truth[begin:end]
         _sum_block(values, weights, begin, end, sums)
-        _ends_of_block(values, all_runs, begin, end, low, high)
-        count = true = 0
-        for i in range(end - begin):
-            own = truth[begin + i]
-            if sums[i] + low[i] >= 0:
-                fixed[own, 1] += 1
-            elif sums[i] + high[i] < 0:
-                fixed[own, 0] += 1
-            else:
-                sums[count], places[count], marks[count] = sums[i], begin + i, own
-                true += own
-                count += 1
+        for i in range(count):
+            left[i] = min(max(-sums[i], -furthest), furthest + 1)
+        true = 0
+        for i in range(count):
+            true += marks[i]
         for r in range(values.shape[0]):
+            row = values[r, begin:end]
             above = hits = 0
             for i in range(count):
-                reached = np.int64(sums[i] + values[r, places[i]] >= 0)
+                reached = row[i] >= left[i]
                 above += reached
                 hits += reached & marks[i]
             found[r, 1, 1] += hits
             found[r, 1, 0] += true - hits
             found[r, 0, 1] += above - hits
             found[r, 0, 0] += count - true - above + hits
-    found += fixed

@@ -64,8 +64,8 @@ def drawn_images(count=20, shapes=((32, 48), (32, 48), (50, 75))):
     return [([drawn(rng, shape, 1 + r) for r, shape in enumerate(shapes)], truth) for _ in range(count)]
 
 
-def pool_of(images, metric):
-    return PixelPool([[layer(maps, truth)] for maps, truth in images], metric, REACH)
+def pool_of(images, metric, level=128):
+    return PixelPool([[layer(maps, truth, level)] for maps, truth in images], metric, REACH)
 
 
 @pytest.mark.parametrize("metric", [MeanDice(), DatasetIoU(), MeanIoU(2), PrecisionOverThresholds()])
@@ -84,9 +84,11 @@ def test_pruned_equals_brute_force(metric):
         np.testing.assert_allclose(counts[shifts.index(0)], brute, rtol=0, atol=1e-12)
 
 
-def test_steps_and_shifts_are_the_blends_that_they_stand_for():
-    pool = pool_of(drawn_images(), MeanDice())
-    for weights in ((0, 0, 0), (1, 0, 0), (3, 1, 7)):
+@pytest.mark.parametrize("level", [128, 66, 190])  # from a cut near an end the other end is far
+def test_steps_and_shifts_are_the_blends_that_they_stand_for(level):
+    opposed = [np.random.default_rng(r).choice(np.array([0, 255], np.uint8), SIZE) for r in range(3)]
+    pool = pool_of([*drawn_images(), (opposed, disc())], MeanDice(), level)
+    for weights in ((0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 0, 2), (3, 1, 7)):
         for r, counts in enumerate(pool.steps(alike(weights, 1))):
             np.testing.assert_array_equal(counts, pool.counts(alike(np.array(weights) + np.eye(3, dtype=int)[r], 1)))
     mix = alike((3, 1, 7), 1).with_shift(60)
