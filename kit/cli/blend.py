@@ -189,10 +189,11 @@ def _verdict(blended: "RunsBlend", names: list[str]) -> str:
     if len(members) == 1:
         alone = _weights(blended, found.chosen)
         return f"{alone}: no blend scores better than the best single run on images that it was not chosen on"
-    gain = f"{found.gain.value:+.5f}{_within(found.gain, sign='+')}"
-    sure = found.gain.low is not None and found.gain.low > 0
+    gain, rule = blended.gain, ", by its own rule" if blended.is_tuned else ""
+    sure = gain.low is not None and gain.low > 0
     doubt = "" if sure else ": that it is better than the best run alone is not sure"
-    return f"{found.chosen.name}, of {len(members)} runs: {gain} over the best run{doubt}"
+    found_gain = f"{gain.value:+.5f}{_within(gain, sign='+')}"
+    return f"{found.chosen.name}, of {len(members)} runs{rule}: {found_gain} over the best run{doubt}"
 
 
 def _tuned_lines(blended: "RunsBlend") -> list[str]:

@@ -71,6 +71,11 @@ class RunsBlend:
         return self.tuned.expected if self.is_tuned else self.found.expected
 
     @property
+    def gain(self) -> Interval:
+        """The expected score less the cross-fitted one of the best run alone, by its recipe's rule."""
+        return self.tuned.gain if self.is_tuned else self.found.gain
+
+    @property
     def notes(self) -> list[str]:
         """What a reader must know beside the table: the runs' own tuned rules take no part."""
         chosen = {run.folder: read_chosen(run.folder, lambda run=run: run.folds) for run in self.runs}
@@ -113,7 +118,7 @@ class RunsBlend:
             },
             **({"tuned": self.tuned.facts} if self.tuned else {}),
             "notes": self.notes,
-            "gain_over_best_run": _interval(found.gain),
+            "gain_over_best_run": _interval(self.gain),
             "left_out": "folds" if len(first.folds) > 1 else "parts of the groups",
             "expected": _interval(self.expected),
         })  # fmt: skip

@@ -26,7 +26,7 @@ from kit.runs.tried import alike
 from kit.runs.tuning import parts_of, space_of, verdict
 from kit.scoring.blend_pools import Mix
 from kit.scoring.blending import Blend
-from kit.scoring.crossfit import CrossFit, crossfit_search
+from kit.scoring.crossfit import CrossFit, crossfit_search, gain_of
 from kit.scoring.intervals import Interval, interval_of_metric
 from kit.scoring.tune import climb
 from kit.system.plain import number
@@ -55,7 +55,9 @@ class MixedRun(FinishedRun):
 class TunedBlend:
     """What tuning found. found: its picks are rules, by the parts that the weights were chosen without.
 
-    used: whether the rule is to be used; why: a sentence or two. expected: around the cross-fitted score.
+    used: whether the rule is to be used; why: a sentence or two. expected: around the cross-fitted score. gain: this
+    score less the cross-fitted one of the best run alone, by its recipe's rule. folds: of each part its fold; {} where
+    parts are no folds, but groups of one or several folds together.
     """
 
     found: CrossFit
@@ -63,6 +65,8 @@ class TunedBlend:
     why: str
     parts: tuple[str, ...]
     expected: Interval
+    gain: Interval
+    folds: dict[int, int]
     seconds: float
 
     @property
@@ -77,7 +81,8 @@ class TunedBlend:
             "tuned": number(found.tuned),
             "cross_fitted": number(found.score),
             "gain": {"value": number(gain.value), "low": number(gain.low), "note": gain.note},
-            "picks": {str(part): rule.facts for part, rule in found.picks.items()},
+            "picks": {str(self.folds.get(part, part)): rule.facts for part, rule in found.picks.items()},
+            "left_out": "folds" if self.folds else "parts",
             "parts": list(self.parts),
             "seconds": round(self.seconds, 2),
         }
@@ -113,9 +118,18 @@ def tune_blend(runs: Sequence[FinishedRun], rule: Rule, found: Blend, parts: Seq
     rules = {part: one.rule for part, one in chosen.picks.items()}
     of_rules = dataclasses.replace(chosen, picks=rules, best=chosen.best.rule, default=first.rule)
     near = functools.partial(alike, grid=grid)
-    used, why = verdict(of_rules, of_rules.agrees(near), len(of_rules.agreeing(near)))
+    folds = _folds_of(found.parts, first.fold_of)
+    used, why = verdict(of_rules, of_rules.agrees(near), len(of_rules.agreeing(near)), "fold" if folds else "part")
     expected = interval_of_metric(metric, chosen.counts, groups)
-    return TunedBlend(of_rules, used, why, parts, expected, time.perf_counter() - started)
+    gain = gain_of(chosen.counts, found.candidates[0].counts, groups, metric, level=0.95)
+    return TunedBlend(of_rules, used, why, parts, expected, gain, folds, time.perf_counter() - started)
+
+
+def _folds_of(parts: np.ndarray, fold_of: np.ndarray) -> dict[int, int]:
+    """Of each part its fold; {} where they are not one to one."""
+    pairs = np.unique(np.stack([parts, fold_of]), axis=1).T.tolist()
+    alone = len(pairs) == len(np.unique(parts)) == len(np.unique(fold_of))
+    return dict(pairs) if alone else {}
 
 
 def _mixed(runs: Sequence[FinishedRun], rule: Rule, mix: Mix) -> MixedRun:

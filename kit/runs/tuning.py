@@ -186,8 +186,12 @@ def _pixels(run: FinishedRun) -> int:
     return int(statistics.median(height * width for height, width in shapes))
 
 
-def verdict(found: CrossFit, agrees: bool, agreeing: int) -> tuple[bool, str]:
-    """Whether the rule is used, and why. agrees: whether the folds' rules are alike; agreeing: how many of them."""
+def verdict(found: CrossFit, agrees: bool, agreeing: int, part: str = "fold") -> tuple[bool, str]:
+    """Whether the rule is used, and why. agrees: whether the folds' rules are alike; agreeing: how many of them.
+
+    part: what is left out in turn, in the singular. The gain that decides is the one that is reported, so it flatters
+    those rules that are used: in simulations without any gain 8 % were, by +.013; over all tries that is +.001.
+    """
     if found.best == found.default:
         return False, "The rule is not used: no part of it gains anything, so the run's own rule stays."
     if not found.picks:
@@ -195,16 +199,16 @@ def verdict(found: CrossFit, agrees: bool, agreeing: int) -> tuple[bool, str]:
             "The rule is not used: one fold is finished, and an honest score needs a rule that is chosen on other "
             "folds. Its score here is too high."
         )
-    gain, folds = found.gain, len(found.picks)
+    gain, parts = found.gain, len(found.picks)
     if gain.low is None:
         return (
             False,
             f"The rule is not used: its cross-fitted gain of {gain.value:+.4f} has no lower bound ({gain.note}).",
         )
     bound = f"the one-sided 80 % lower bound of its cross-fitted gain of {gain.value:+.4f} is {gain.low:+.4f}"
-    said = f"the rules chosen for {agreeing} of {counted(folds, 'fold')} agree with it"
+    said = f"the rules chosen for {agreeing} of {counted(parts, part)} agree with it"
     if gain.low <= 0:
         return False, f"The rule is not used: {bound}, and must be above 0."
     if not agrees:
-        return False, f"The rule is not used: {said}, and all but one must (of two folds both)."
+        return False, f"The rule is not used: {said}, and all but one must (of two both)."
     return True, f"The rule is used: {bound}, and {said}."

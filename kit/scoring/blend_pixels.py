@@ -25,8 +25,8 @@ class Layer(NamedTuple):
 
     values: i32 or i64 (R, P), of each run at the undecided pixels. truth: u8 (P,), 0 or 1. near: runs disagree at the
     cut itself at the first so many pixels. decided: i64 (2, 2) [truth, prediction], the pixels that are not here.
-    rest: i64 (2, 2), those after the first `near`, at the cut. unit: one level in `values`. furthest: no value is further
-    from 0.
+    rest: i64 (2, 2), those after the first `near`, at the cut. unit: one level in `values`. furthest: the largest
+    distance of a value from 0.
     """
 
     values: np.ndarray

@@ -14,6 +14,7 @@ from tiny import TinyDataset
 from tiny_run import finished_run
 
 from kit.cli import main
+from kit.cli.blend import _lines
 from kit.ledger import Ledger, place_of, view
 from kit.prediction import Rule, Store, blended
 from kit.prediction.chosen import chosen_on
@@ -22,7 +23,9 @@ from kit.runs import join_runs, read_run
 from kit.runs.blend import blend_runs, cost_of, write_facts
 from kit.runs.blend_pool import Mixed, moved_rule, own_shifts, pool_of
 from kit.runs.blend_submit import write_blend
-from kit.scoring import Mix
+from kit.runs.blend_tuned import _folds_of
+from kit.runs.tuning import verdict
+from kit.scoring import Mix, crossfit
 from kit.scoring.blend_pools import MaskPool, PixelPool, alike
 from kit.submission import rle
 
@@ -298,6 +301,30 @@ def test_the_rule_of_a_blend_is_tuned_on_its_own_levels_and_predicts(runs, tuned
         levels = [run.tests(fold).read(id) for run in map(read_run, sorted(runs)) for fold in (0, 1)]
         mask = used.mask(blended(levels, weights, SIZE, used), SIZE)
         np.testing.assert_array_equal(rle.decode(rows[f"{id}.jpg"], SIZE), mask)
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_the_gain_over_the_best_run_is_that_of_the_expected_score(tuned, used):
+    one = dataclasses.replace(tuned, tuned=dataclasses.replace(tuned.tuned, used=used))
+    facts, best_run = one.facts(), one.found.candidates[0].score
+    gain, expected = facts["gain_over_best_run"], facts["expected"]["value"]
+    assert expected == pytest.approx(tuned.tuned.found.score if used else tuned.found.expected.value)
+    assert gain["value"] == pytest.approx(expected - best_run)
+    assert gain["low"] < gain["value"] < gain["high"]
+    [line] = [line for line in _lines(one) if "over the best run" in line]
+    assert f"{' by its own rule:' if used else 'runs:'} {gain['value']:+.5f} (" in line
+
+
+def test_parts_of_a_tuned_blend_are_named_by_their_folds_where_they_are_folds(tuned):
+    facts = tuned.facts()["tuned"]  # of two folds: the parts are groups of both
+    assert (facts["left_out"], sorted(facts["picks"])) == ("parts", [str(part) for part in sorted(tuned.found.nested)])
+    folds = dataclasses.replace(tuned.tuned, folds={part: 10 + part for part in tuned.found.nested}).facts
+    assert (folds["left_out"], sorted(folds["picks"])) == ("folds", [str(10 + part) for part in tuned.found.nested])
+    assert _folds_of(np.array([0, 0, 1, 2]), np.array([3, 3, 5, 4])) == {0: 3, 1: 5, 2: 4}
+    for parts, fold_of in [([0, 1], [0, 0]), ([0, 0, 1], [0, 1, 2]), ([0, 1, 0, 1], [0, 0, 1, 1])]:
+        assert _folds_of(np.array(parts), np.array(fold_of)) == {}
+    gains = crossfit(np.array([[[1.0, 2]] * 6, [[2.0, 2]] * 6]), [0, 0, 1, 1, 2, 2], range(6), lambda s: s[..., 0] / 12)
+    assert "3 of 3 parts agree" in verdict(gains, True, 3, "part")[1]
 
 
 def test_a_choice_for_a_part_looks_at_no_image_of_it(runs, tuned, tmp_path):
