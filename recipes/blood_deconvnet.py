@@ -77,7 +77,7 @@ def main() -> None:
 def opened(config: Config, cells: BloodCells) -> Run:
     """Open the run folder; the paper's predictions are plain, ours the mean over the square's eight symmetries."""
     frame, tta = Frame(Resizing(config.image_size)), TTA(VIEWS["none" if config.paper else "d4"])
-    return open_run(config, cells, lambda: group_kfold(cells.groups, config.folds, config.seed), frame, tta, __file__)
+    return open_run(config, cells, lambda: group_kfold(cells.groups, config.folds, seed=0), frame, tta, __file__)
 
 
 def train(run: Run, config: Config, fold: int | str) -> None:

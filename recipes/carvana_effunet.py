@@ -55,7 +55,7 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     carvana = Carvana(require_data(Carvana, config.data_dir))
     frame = Frame(Resizing(config.image_size), statistics(config.encoder, config.encoder_weights))
-    folds = lambda: known.carvana_folds(carvana, config.folds, config.seed)  # noqa: E731
+    folds = lambda: known.carvana_folds(carvana, config.folds, seed=0)  # noqa: E731
     run = open_run(config, carvana, folds, frame, TTA(VIEWS["hflip"]), __file__)
     submission = Submission(known.carvana(carvana), config.test, keep_test=config.keep_test)
     finish(run, config.fold, lambda fold: train(run, config, fold), lambda: network(config, "none"), submission)

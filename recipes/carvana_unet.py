@@ -48,7 +48,7 @@ class Config:
     image_size: tuple[Count, Count] = (1024, 1536)  # height and width the network sees; 1280 1918 is the images' own
     batch_size: Count = 8  # images a step, over all processes
     lr: float = 1e-3  # the largest learning rate, after the warm-up
-    seed: int = 0  # of folds, first weights and augmentation
+    seed: int = 0  # of first weights and augmentation; the folds are the same for all seeds
     device: str = "auto"  # a GPU if there is one; or cpu, cuda, cuda:1, mps
     workers: int | None = None  # processes that load data; None: none on a CPU, up to eight for a GPU
     encoder: str = "resnet34"  # any of smp's, or timm's as tu-NAME
@@ -96,7 +96,7 @@ def main() -> None:
     carvana = Carvana(data_dir)
     encoder = statistics(config.encoder, config.encoder_weights)
     frame = Frame(Resizing(config.image_size), encoder, tile=config.crop)
-    folds, tta = lambda: known.carvana_folds(carvana, config.folds, config.seed), TTA(VIEWS[config.tta], config.scales)
+    folds, tta = lambda: known.carvana_folds(carvana, config.folds, seed=0), TTA(VIEWS[config.tta], config.scales)
     run = open_run(config, carvana, folds, frame, tta, __file__)
     competition = known.carvana(carvana)
     submission = Submission(competition, config.test, keep_test=config.keep_test, on_bad_image=config.on_bad_image)

@@ -72,7 +72,7 @@ def main() -> None:
     coco = CocoPanoptic(require_data(CocoPanoptic, config.data_dir), split=config.split)
     frame = Frame(Resizing(config.image_size, keep_ratio=True), statistics(config.encoder, config.encoder_weights))
     views = TTA(VIEWS["hflip"])  # of the map of classes
-    run = open_run(config, coco, lambda: kfold(len(coco.ids), config.folds, config.seed), frame, views, __file__)
+    run = open_run(config, coco, lambda: kfold(len(coco.ids), config.folds, seed=0), frame, views, __file__)
     things, classes = coco.num_things, coco.num_classes
 
     def empty() -> nn.Module:

@@ -29,9 +29,8 @@ def _head(choices: Choices, root: Path, path: Path) -> str:
     count = len(choices.found.images)
     lines = ['"""' + wrapped(f"U-Net on {root.resolve().name}: {choices.meaning.task}, {count:,} images."), ""]
     csv = "its report and its CSV" if choices.goal.dialect else "and its report"
-    lines.append(f"    python {path} --fold 0      one fold, {csv}")
-    if not choices.found.split:
-        lines.append(f"    python {path} --fold all    all folds, then all pooled")
+    every = "" if choices.found.split else "; --fold all: of all folds, pooled"
+    lines.append(f"    python {path} --fold 0    one fold, {csv}{every}")
     lines += [
         "",
         wrapped("Written by `python -m kit new` from the files alone, to be read and changed. It found and decided:"),
@@ -45,7 +44,8 @@ def _head(choices: Choices, root: Path, path: Path) -> str:
 
 def _imports(choices: Choices) -> str:
     """The imports, sorted as ruff sorts them."""
-    goal, has_csv = choices.goal, bool(choices.goal.dialect)
+    of_runs = ["Weights", "fit_fold", "open_run"]
+    goal, has_csv, keeps_test = choices.goal, bool(choices.goal.dialect), _keeps_test(choices)
     losses = [_loss_name(choices)]
     names = {
         "kit.data": ["Resizing", _augment_name(choices)]
@@ -58,7 +58,7 @@ def _imports(choices: Choices) -> str:
         "kit.models.pretrained": ["encoder" if choices.has_borders else "unet"] + ["statistics"] * _is_rgb(choices),
         "kit.prediction": ["TTA", "VIEWS", "Frame"] + ["Rule"] * choices.has_borders,
         "kit.recipe": ["finish", "launch"],
-        "kit.runs": ["Count", "Plan", "Run", "Weights", "fit_fold", "open_run"] + ["Submission"] * has_csv,
+        "kit.runs": ["Count"] + ["Free"] * keeps_test + ["Plan", "Run"] + ["Submission"] * has_csv + of_runs,
         "kit.scoring": [METRICS[goal.metric][0]],
         "kit.submission": _names_of_submission(choices),
         "kit.training": ["adamw", "supervised", "warmup_cosine"] + ["repeat_factors"] * choices.is_rare,
@@ -69,6 +69,11 @@ def _imports(choices: Choices) -> str:
     standard += ["from pathlib import Path", "from typing import Literal"]
     third = ["import numpy as np", "import torch", "import tyro", "from torch import nn"]
     return "\n\n".join(map("\n".join, [["import functools"] * choices.weighted + standard, third, own]))
+
+
+def _keeps_test(choices: Choices) -> bool:
+    """Whether predictions of the test images can be kept, to blend runs: of slides they are not."""
+    return bool(choices.goal.dialect) and not choices.slides
 
 
 def _names_of_submission(choices: Choices) -> list[str]:
@@ -83,6 +88,8 @@ def _config(choices: Choices, root: Path, path: Path) -> str:
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
     passes = f"of {choices.slides.crops} crops each" if choices.slides else "passes over the training images"
     is_one = "; one split: 0 or full" * bool(choices.found.split)
+    kept = "\n    keep_test: Free[bool] = False  # keep every fold's predictions of the test images, to blend runs"
+    kept = kept * _keeps_test(choices)
     return f'''@dataclass(frozen=True)
 class Config:
     """The flags."""
@@ -98,7 +105,7 @@ class Config:
     device: str = "auto"  # a GPU if there is one; or cpu, cuda, cuda:1, mps
     workers: int | None = None  # processes that load data; None: none on a CPU, up to eight for a GPU
     encoder: str = "{choices.network.encoder}"  # any of segmentation-models-pytorch's, or timm's as tu-NAME
-    encoder_weights: Weights = "{choices.network.weights}"  # imagenet, none, or a file'''
+    encoder_weights: Weights = "{choices.network.weights}"  # imagenet, none, or a file{kept}'''
 
 
 def _main(choices: Choices) -> str:
@@ -129,7 +136,9 @@ def _main(choices: Choices) -> str:
             parts.append("sample_csv=sample_csv")
         if found.is_compared and (found.data.root / found.mask_table.path).is_file():
             parts.append(f"train_csv=config.data_dir / {quoted(found.mask_table.path)}")
-        lines += [call("competition = Competition(", parts), "    submission = Submission(competition)"]
+        kept = ", keep_test=config.keep_test" * _keeps_test(choices)
+        lines.append(call("competition = Competition(", parts))
+        lines.append(f"    submission = Submission(competition{kept})")
     else:
         lines.append(f"    metric = {metric}")
     last = "submission" if goal.dialect else "metric"
@@ -267,8 +276,8 @@ def _folds(choices: Choices) -> str:
         )
     what = "whole groups" if choices.groups else "images"
     return (
-        f'{head}\n    """Folds of {what}, alike in how much of the images is foreground."""\n'
-        f"    return area_group_kfold(data, {choices.folds}, config.seed)"
+        f'{head}\n    """Folds of {what}, alike in how much is foreground; of each --seed the same, to blend."""\n'
+        f"    return area_group_kfold(data, {choices.folds}, seed=0)"
     )
 
 

@@ -77,7 +77,10 @@ def _other_ids(one: FinishedRun, other: FinishedRun) -> str:
 def _moved(one: FinishedRun, other: FinishedRun, what: str) -> str:
     tables = [dict(zip(run.ids, run.scores.images[what].tolist(), strict=True)) for run in (one, other)]
     moved = [id for id in one.ids if tables[0][id] != tables[1][id]]
-    return f"another {what} of {counted(len(moved), 'image')}:{list_some(moved, 5)}" if moved else ""
+    if not moved:
+        return ""
+    hint = "; runs are joined where their folds are made alike: by the same --folds, and a seed that is not --seed"
+    return f"another {what} of {counted(len(moved), 'image')}:{list_some(moved, 5)}{hint * (what == 'fold')}"
 
 
 def _other_truth(one: FinishedRun, other: FinishedRun) -> str:
