@@ -1,5 +1,6 @@
 """Weights that installed packages hold: a drawn package, and the real ones where they are installed."""
 
+import functools
 import importlib.util
 import shutil
 import sys
@@ -43,8 +44,10 @@ def names_in_order(size):
     yield from ("_conv_head.weight", *(f"_bn1.{one}" for one in norm), "_fc.weight", "_fc.bias")
 
 
+@functools.cache
+@torch.inference_mode(False)  # whichever test asks first
 def drawn_network(size):
-    """timm's network, its statistics of batches drawn too, so that no two tensors are alike."""
+    """timm's network, its statistics of batches drawn too, so that no two tensors are alike. No test changes it."""
     torch.manual_seed(size)
     net = timm.create_model(f"tf_efficientnet_lite{size}")
     for value in net.state_dict().values():
@@ -78,8 +81,11 @@ def packages(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("size", [0, 1, 2])
-@BOTH
+# each package and each prefix by default; smp and timm name the tensors of all sizes alike
+SLOW_PAIRS = [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("tu-", 1), ("timm-", 2))]
+
+
+@pytest.mark.parametrize(("prefix", "size"), [("timm-", 0), ("tu-", 0), ("timm-", 1), ("tu-", 2), *SLOW_PAIRS])
 def test_all_tensors_of_a_package_arrive_where_timm_has_them(packages, prefix, size, capsys):
     net, path = make_package(packages, size)
     name = f"{prefix}tf_efficientnet_lite{size}"
@@ -216,7 +222,7 @@ def classify(found, tensors, images):
     return F.linear(x.mean((2, 3)), tensors["_fc.weight"], tensors["_fc.bias"])
 
 
-@pytest.mark.parametrize("size", [0, 1, 2])
+@pytest.mark.parametrize("size", [0, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 2))])
 def test_a_real_package_computes_what_its_own_network_does(size):
     """That of efficientnet-lite-pytorch, for whose weights the packages were made."""
     theirs = pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")

@@ -54,7 +54,10 @@ TORCHVISION = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "vgg" in n else n for n in TORCHVISION])
+# VGG is large, and ResNeXt's names are those of ResNet
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if "vgg" in n or "resnext" in n else n for n in TORCHVISION]
+)
 def test_torchvisions_files(name, tmp_path, capsys):
     theirs = TORCHVISION[name](**({"init_weights": False} if "vgg" in name else {})).state_dict()
     torch.save(theirs, tmp_path / "theirs.pth")
@@ -93,7 +96,13 @@ TIMM = {  # features alone, some flattened ("stages.0" -> "stages_0"), and a wra
 HEADS = ("classifier", "head", "fc", "norm", "conv_head", "bn2", "final", "blocks")  # and, at depth 3, last blocks
 
 
-@pytest.mark.parametrize(("name", "suffix"), [*((name, ".pth") for name in TIMM), ("resnet18", ".safetensors")])
+ALIKE = [  # wrapped as resnet18 and mobilenetv3 are
+    pytest.param(name, ".pth", marks=pytest.mark.slow) for name in ("regnetx_002", "gernet_s")
+]
+OTHERS = [(name, ".pth") for name in TIMM if name not in {"regnetx_002", "gernet_s"}]
+
+
+@pytest.mark.parametrize(("name", "suffix"), [*OTHERS, *ALIKE, ("resnet18", ".safetensors")])
 def test_timms_own_files(name, suffix, tmp_path):
     theirs, path = timm.create_model(name), tmp_path / f"model{suffix}"
     if suffix == ".pth":
@@ -184,7 +193,7 @@ def test_a_file_of_safetensors_under_another_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "first"), [("mobilenet_v2", "features.0.0.weight"), ("tu-test_resnet", "model.conv1.0.weight")]
 )
-@pytest.mark.parametrize("channels", [1, 2, 4, 12])
+@pytest.mark.parametrize("channels", [1, 2, 4, pytest.param(12, marks=pytest.mark.slow)])  # 12 repeats as 4 does
 def test_a_file_for_rgb_fits_other_channels_as_smp_and_timm_adapt_it(name, first, channels, tmp_path):
     rgb = encoder(name, None)
     torch.save(rgb.state_dict(), tmp_path / "rgb.pth")
