@@ -52,7 +52,7 @@ def folder_of(root, suffix="bmp", **options):
     )
 
 
-@pytest.fixture(params=WRITERS)
+@pytest.fixture
 def discs(request, tmp_path):
     """A root, and the suffix of its masks."""
     rng, root = np.random.default_rng(3), tmp_path / "discs"
@@ -67,6 +67,14 @@ def discs(request, tmp_path):
     return root, request.param
 
 
+EVERY_KIND = pytest.mark.parametrize("discs", WRITERS, indirect=True)  # of masks
+# where the kind of the masks has no say: what is hashed are the bytes of files, whatever their kind
+ONE_KIND = pytest.mark.parametrize(
+    "discs", ["bmp", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("npy", "tif"))], indirect=True
+)
+
+
+@EVERY_KIND
 def test_a_mask_mended_at_the_same_size(discs):
     root, suffix = discs
     before, key = folder_of(root, suffix).fingerprint(), data_key(folder_of(root, suffix))
@@ -83,6 +91,7 @@ def test_a_mask_mended_at_the_same_size(discs):
     assert data_key(folder_of(root, suffix)) == key
 
 
+@EVERY_KIND
 def test_the_same_object_sees_the_edit(discs):
     root, suffix = discs
     data = folder_of(root, suffix)
@@ -92,6 +101,7 @@ def test_the_same_object_sees_the_edit(discs):
     assert data.fingerprint() != before
 
 
+@EVERY_KIND
 def test_a_test_image_replaced_at_the_same_size(discs):
     root, suffix = discs
     before = folder_of(root, suffix)
@@ -102,6 +112,7 @@ def test_a_test_image_replaced_at_the_same_size(discs):
     assert after.test_fingerprint() != prints[1]
 
 
+@EVERY_KIND
 def test_two_images_that_change_places(discs):
     root, suffix = discs
     before = folder_of(root, suffix).fingerprint()
@@ -112,6 +123,7 @@ def test_two_images_that_change_places(discs):
     assert folder_of(root, suffix).fingerprint() != before
 
 
+@ONE_KIND
 def test_groups_of_a_csv_that_keeps_its_size(discs):
     root, suffix = discs
     groups = ("patients.csv", "id", "patient")
@@ -123,6 +135,7 @@ def test_groups_of_a_csv_that_keeps_its_size(discs):
     assert data_key(after) != key
 
 
+@ONE_KIND
 def test_groups_given_as_numbers_are_their_text(discs):
     """The check turns them into text in place; that must not make another data set."""
     data = folder_of(*discs)
@@ -133,6 +146,7 @@ def test_groups_given_as_numbers_are_their_text(discs):
     assert data.fingerprint() == before
 
 
+@ONE_KIND
 def test_touched_copied_and_zipped_files_are_the_same(discs, tmp_path):
     root, suffix = discs
     data = folder_of(root, suffix)

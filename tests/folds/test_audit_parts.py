@@ -137,10 +137,10 @@ def test_odd_images_are_named_by_what_is_odd():
 
 @pytest.mark.parametrize("factor", [pytest.param(1.0, marks=pytest.mark.slow), 0.7])
 def test_the_shift_is_clear_where_test_images_are_darker(factor):
-    tests = {f"t{k}": (scene(500 + k) * factor).astype(np.uint8) for k in range(40)}
-    shift = audit(Scenes(scenes(60), tests=tests)).shift
+    tests = {f"t{k}": (scene(500 + k) * factor).astype(np.uint8) for k in range(20)}
+    shift = audit(Scenes(scenes(30), tests=tests)).shift
     assert shift.is_clear == (factor < 1)
-    assert (shift.train, shift.test, shift.new_sizes) == (60, 40, [])
+    assert (shift.train, shift.test, shift.new_sizes) == (30, 20, [])
     assert shift.auc > 0.9 or factor == 1.0
 
 

@@ -217,8 +217,8 @@ def test_a_blend_of_good_runs_wins_and_its_parts_fit():
 
 def test_what_is_scored_has_no_say_in_the_choice():
     """Other predictions of a fold's images change no pick of that fold."""
-    images = noisy_images(np.random.default_rng(3), 40, (40, 45, 50, 90))
-    others = noisy_images(np.random.default_rng(4), 40, (90, 50, 45, 40))
+    images = noisy_images(np.random.default_rng(3), 40, (40, 45, 90))
+    others = noisy_images(np.random.default_rng(4), 40, (90, 45, 40))
     mixed = [other if fold == 2 else own for own, other, fold in zip(images, others, FOLDS, strict=True)]
     found, changed = (blend(pool_of(each, MeanDice()), FOLDS, GROUPS) for each in (images, mixed))
     for one, other in zip(found.candidates, changed.candidates, strict=True):
@@ -227,12 +227,12 @@ def test_what_is_scored_has_no_say_in_the_choice():
 
 
 def test_a_useless_run_costs_nothing():
-    images = noisy_images(np.random.default_rng(5), 40, (40, 45, 50, 55, 60))
+    images = noisy_images(np.random.default_rng(5), 40, (40, 50, 60))
     rng = np.random.default_rng(6)
     more = [([*maps, rng.integers(0, 256, (10, 15)).astype(np.uint8)], truth) for maps, truth in images]
-    five, six = (blend(pool_of(each, MeanDice()), FOLDS, GROUPS, steps=10) for each in (images, more))
-    assert six.chosen.score > five.chosen.score - 1e-5
-    assert 5 not in six.chosen.mix.members
+    three, four = (blend(pool_of(each, MeanDice()), FOLDS, GROUPS, steps=10) for each in (images, more))
+    assert four.chosen.score > three.chosen.score - 1e-5
+    assert 3 not in four.chosen.mix.members
 
 
 def test_copies_of_one_run_are_a_blend_of_one():
