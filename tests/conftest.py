@@ -1,4 +1,4 @@
-"""What every test shares: a cache folder of its own, so that no test sees or fills the user's, and Ctrl-C.
+"""What every test shares: a cache folder of its own, so that no test sees or fills the user's; the disk; and Ctrl-C.
 
 The tests run in several processes at once, see pytest-xdist in setup.cfg.
 """
@@ -59,6 +59,18 @@ def own_cache(tmp_path_factory):
         patch.delenv("KIT_LEDGER", raising=False)
         if provenance := sys.modules.get("kit.runs.provenance"):  # pytest-xdist runs no script: as in a notebook
             patch.setattr(provenance, "script", lambda: Path(__file__))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk(pytestconfig):
+    """os.fsync only looks at the descriptor: waiting took a tenth of the time of all tests, and none cuts the power.
+
+    Slow tests wait as runs do, and so do the processes that tests start: those of train_tiny.py are killed there.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if "not slow" in pytestconfig.getoption("markexpr"):
+            patch.setattr(os, "fsync", os.fstat)  # of a descriptor that is not open it raises the same OSError
         yield
 
 
