@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import select
 import shlex
 import subprocess
@@ -11,8 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 from python_path import python_path
+from recipe_server import WIDTH
 
 from kit.datasets.studio import draw_studio
+from kit.models.fcn import FCN8s, FCN16s, FCN32s
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 180
@@ -53,5 +56,23 @@ def run(server, tmp_path_factory):
             raise TimeoutError(f"{line} ran for over {SECONDS} s: {out.read_text()[-500:]} {errors.read_text()[-500:]}")
         status = int(server.stdout.readline())
         return SimpleNamespace(returncode=status, stdout=out.read_text(), stderr=errors.read_text())
+
+    return ask
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """As `run`, in this process, of a recipe that ends before it trains: the server takes longer to start."""
+    for network in (FCN32s, FCN16s, FCN8s):
+        monkeypatch.setitem(network.__init__.__kwdefaults__, "width", WIDTH)
+
+    def ask(line, folder):
+        _, recipe, *flags = shlex.split(line)
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr("sys.argv", [str(ROOT / recipe), *flags])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / recipe), run_name="__main__")
+        shown = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=shown.out, stderr=shown.err)
 
     return ask

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import runpy
 import shlex
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from recipe_server import WIDTH
 from torch import nn
 
 from kit.datasets.discs import draw_discs
-from kit.models.fcn import FCN8s, FCN16s, FCN32s
 from kit.models.vgg import vgg16_stages
 from kit.report.comparing import compare_recipes, join_recipes
 from kit.runs import read_run, recipes_of
@@ -175,36 +173,16 @@ def test_the_sweep_of_learning_rates_draws_a_plot_and_goes_on(tmp_path, run):
     assert config.read_bytes() == before  # what is refused writes nothing
 
 
-@pytest.fixture
-def run_here(tmp_path, monkeypatch, capsys):
-    """Run a recipe in this process, with narrow networks, and return its exit status and standard error.
-
-    For a recipe that ends before it trains: the server takes longer to start than such a recipe takes.
-    """
-    for network in (FCN32s, FCN16s, FCN8s):
-        monkeypatch.setitem(network.__init__.__kwdefaults__, "width", WIDTH)
-    monkeypatch.chdir(tmp_path)
-
-    def run_recipe(line):
-        _, recipe, *flags = shlex.split(line)
-        monkeypatch.setattr("sys.argv", [str(ROOT / recipe), *flags])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / recipe), run_name="__main__")
-        return end.value.code, capsys.readouterr().err
-
-    return run_recipe
-
-
 def test_stages_go_on_only_from_a_finished_stage_on_the_same_lists(tmp_path, run_here):
     """The 32s stage is a finished one in name only, but of another fingerprint: what it holds is not looked at."""
     folder = shlex.quote(str(draw_voc(tmp_path / "data")))
     line = f"python recipes/voc_fcn.py --stage 16s --data-dir {folder} --run-dir run {SCRATCH}"
-    status, told = run_here(line)
-    assert status == 1
-    assert "run/32s, where fold 0 is not finished: run that first" in told
+    absent = run_here(line, tmp_path)
+    assert absent.returncode == 1
+    assert "run/32s, where fold 0 is not finished: run that first" in absent.stderr
     (tmp_path / "run/32s/fold0").mkdir(parents=True)
     (tmp_path / "run/32s/fold0/finished.json").write_text("{}")
     (tmp_path / "run/32s/config.json").write_text(json.dumps({"identity": {"data": "of another list"}}))
-    status, told = run_here(line)
-    assert status == 1
-    assert "may have seen the held-out " in told
+    other = run_here(line, tmp_path)
+    assert other.returncode == 1
+    assert "may have seen the held-out " in other.stderr

@@ -168,23 +168,22 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_difference
     assert "Traceback" not in errors
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_made(tmp_path, recipe):
-    status, _, errors = recipe(tmp_path, "--data-dir nowhere")
-    assert status == 1
-    assert "nowhere" in errors
+def test_a_folder_that_is_not_there_is_told_before_anything_is_made(tmp_path, run_here):
+    done = run_here("python recipes/carvana_unet.py --data-dir nowhere", tmp_path)
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("fold", ["7", "-1"])
-def test_a_fold_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, recipe, few_cars, fold):
-    status, out, errors = recipe(
-        tmp_path, f"--data-dir {shlex.quote(str(few_cars))} --fold {fold} --folds 4 --device cpu"
-    )
-    assert status == 1
-    assert "Traceback" not in errors
-    assert f"--fold {fold}" in errors
-    assert "0 to 3" in errors
-    assert "epoch" not in out
+def test_a_fold_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, run_here, few_cars, fold):
+    flags = f"--data-dir {shlex.quote(str(few_cars))} --fold {fold} --folds 4 --device cpu"
+    done = run_here(f"python recipes/carvana_unet.py {flags}", tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"--fold {fold}" in done.stderr
+    assert "0 to 3" in done.stderr
+    assert "epoch" not in done.stdout
     assert not list(tmp_path.rglob("fold?"))
 
 
