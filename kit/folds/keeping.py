@@ -162,7 +162,8 @@ def _refuse_other(path: Path, kept: np.ndarray, folds: np.ndarray) -> None:
     raise ValueError(
         f"{path} has {_describe(kept)} and is frozen: {', '.join(begun)} began with it. This run asks for "
         f"{_describe(folds)}{moved}. Ask for the same folds (their number, their seed), choose another run folder "
-        f"(--run-dir), or remove {' and '.join(begun)} to begin anew. kit.folds.read_folds gives the folds of a file"
+        f"(--run-dir), or remove {' and '.join(begun)} to begin anew. The folds of older recipes came of --seed: write "
+        "that number in the line that makes them. kit.folds.read_folds gives the folds of a file"
     )
 
 

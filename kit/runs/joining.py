@@ -11,6 +11,8 @@ from kit.data.run_masks import RunMask
 from kit.runs.finished import FinishedRun
 from kit.system.files import counted, list_some
 
+HINT = "; runs are joined where their folds are made alike: by the same --folds, and a seed that is not --seed"
+
 
 def join_runs(runs: Sequence[FinishedRun], *, same_folds: bool = True) -> list[FinishedRun]:
     """The runs with the folds that all have finished, and with the images in the order of the first run.
@@ -70,7 +72,8 @@ def _differences(one: FinishedRun, other: FinishedRun, same_folds: bool) -> list
 def _other_ids(one: FinishedRun, other: FinishedRun) -> str:
     for a, b, which in ((one, other, "first"), (other, one, "second")):
         if lacking := sorted({*a.ids} - {*b.ids}):
-            return f"{counted(len(lacking), 'image')} of the {which} alone:{list_some(lacking, 5)}"
+            hint = HINT * (one.data == other.data)  # other images of one data set are held out
+            return f"{counted(len(lacking), 'image')} of the {which} alone:{list_some(lacking, 5)}{hint}"
     return ""
 
 
@@ -79,8 +82,7 @@ def _moved(one: FinishedRun, other: FinishedRun, what: str) -> str:
     moved = [id for id in one.ids if tables[0][id] != tables[1][id]]
     if not moved:
         return ""
-    hint = "; runs are joined where their folds are made alike: by the same --folds, and a seed that is not --seed"
-    return f"another {what} of {counted(len(moved), 'image')}:{list_some(moved, 5)}{hint * (what == 'fold')}"
+    return f"another {what} of {counted(len(moved), 'image')}:{list_some(moved, 5)}{HINT * (what == 'fold')}"
 
 
 def _other_truth(one: FinishedRun, other: FinishedRun) -> str:

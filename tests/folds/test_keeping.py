@@ -34,7 +34,8 @@ def test_folds_may_change_until_one_has_begun(tmp_path):
     assert str(refused.value) == (
         f"{tmp_path}/folds.csv has 6 folds of 2, 2, 2, 2, 2, 2 images and is frozen: fold4 began with it. This run "
         "asks for 3 folds of 4, 4, 4 images. Ask for the same folds (their number, their seed), choose another run "
-        "folder (--run-dir), or remove fold4 to begin anew. kit.folds.read_folds gives the folds of a file"
+        "folder (--run-dir), or remove fold4 to begin anew. The folds of older recipes came of --seed: write that "
+        "number in the line that makes them. kit.folds.read_folds gives the folds of a file"
     )
     assert (tmp_path / "folds.csv").read_bytes() == before
 

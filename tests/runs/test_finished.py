@@ -209,7 +209,9 @@ CHANGES = {
         folder, "predictor.json", "metrics:MeanDice", "metrics:DatasetDice"
     ),
     "classes: blue, disc in the first, blue, ring": lambda folder: edit(folder, "predictor.json", '"disc"', '"ring"'),
-    "1 image of the first alone": lambda folder: edit(folder, "fold0/oof.csv", "car0_01", "car9_01"),
+    "1 image of the first alone:\n  car0_01; runs are joined where their folds are made alike": lambda folder: edit(
+        folder, "fold0/oof.csv", "car0_01", "car9_01"
+    ),
     "another group of 1 image": lambda folder: edit(folder, "fold0/oof.csv", "car0_01,car0", "car0_01,car7"),
     "other true masks of 1 image": other_truth,
 }
