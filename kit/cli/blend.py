@@ -129,6 +129,8 @@ def _flag(blended: "RunsBlend", text: str) -> str:
 
 def _lines(blended: "RunsBlend") -> list[str]:
     """What was found, as text."""
+    from kit.scoring.intervals import note_text
+
     first, found = blended.joined[0], blended.found
     names = [run.name for run in blended.runs]
     rows = [
@@ -150,8 +152,7 @@ def _lines(blended: "RunsBlend") -> list[str]:
         *_tuned_lines(blended),
         f"expected score of new groups: {blended.expected.value:.5f}{_within(blended.expected)}",
     ]
-    notes = {blended.expected.note} - {""}
-    return [*lines, *(f"note: {note}" for note in notes)]
+    return [*lines, *filter(None, [note_text(blended.expected.note)])]
 
 
 def _others(run: "FinishedRun") -> str:

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from kit.scoring.intervals import NONE, why_none
 from kit.system.files import counted
 
 LEVEL = 0.05
@@ -18,7 +19,7 @@ def verdict(facts: dict) -> str:
     scope = "these networks only" if pair["about"] == "these networks" else f"the recipes, from {_seeds(facts)}"
     more = f" (the best two of {len(facts['recipes'])})" if len(facts["recipes"]) > 2 else ""
     if pair["low"] is None or pair["p"] is None:
-        reason = pair["note"].removeprefix("none: ")
+        reason = why_none(pair["note"])
         return f"{b} scores {size:.4f} above {a}{more}; how sure that is cannot be said: {reason}"
     if size == 0 and pair["p"] == 1:
         return f"{a} and {b} score alike in every group{more}"
@@ -63,7 +64,7 @@ def notes(facts: dict, *, seeds_alone: bool, other_folds: bool) -> list[str]:
         )
     if len(facts["pairs"]) > 1:
         found.append(f"p is corrected for {len(facts['pairs'])} pairs (Holm).")
-    if pair["note"] and not pair["note"].startswith("none: "):
+    if pair["note"] and not pair["note"].startswith(NONE):
         found.append(f"The difference of {facts['shown']['a']} and {facts['shown']['b']}: {pair['note']}.")
     return found + _of_flips(pair)
 

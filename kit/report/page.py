@@ -16,6 +16,7 @@ from kit.report.objects import object_charts
 from kit.report.plots import CHART, charts
 from kit.report.results import Results
 from kit.report.templates import inline_script, template
+from kit.scoring.intervals import note_text
 from kit.system.files import write_atomic
 
 GALLERY = 6000  # images: about 1.1 kB each in the page
@@ -100,7 +101,7 @@ def _notes(headline: list[dict], per_fold: list[dict]) -> dict[str, list[str]]:
 
 def _sentence(note: str, subject: str) -> str:
     """A note of an interval as a sentence about the subject; "" for all scores."""
-    what = f"no interval: {note.removeprefix('none: ')}." if note.startswith("none: ") else f"interval: {note}."
+    what = f"{note_text(note)}."
     return f"{subject} – {what}" if subject else what[0].upper() + what[1:]
 
 
@@ -130,5 +131,6 @@ FILTERS = {
     "value": _value,
     "threshold": "{:.2f}".format,
     "pixels": lambda value: "–" if value is None else f"{value:.2f}",
+    "note": note_text,
     "percent": lambda share: f"{100 * share:.1f} %",
 }

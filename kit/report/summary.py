@@ -3,6 +3,7 @@
 import textwrap
 
 from kit.report.measure import SCORES
+from kit.scoring.intervals import note_text
 from kit.system.files import counted
 
 WIDTH = 79
@@ -80,10 +81,7 @@ def _objects(m: dict) -> list[str]:
 
 def _note(note: str, of: str = "") -> list[str]:
     """The note of an interval in lines. of: the scores that it is about, "" for all."""
-    if not note:
-        return []
-    text = f"no interval{of}: {note.removeprefix('none: ')}" if note.startswith("none: ") else f"interval{of}: {note}"
-    return textwrap.wrap(text, WIDTH)
+    return textwrap.wrap(note_text(note, of), WIDTH)
 
 
 def _further(m: dict) -> list[str]:

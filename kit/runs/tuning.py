@@ -21,6 +21,7 @@ from kit.runs.finished import FinishedRun
 from kit.runs.seen import Seen, SeenCandidates, lifted
 from kit.runs.tried import OF_BORDERS, OF_DETECTED, PARTS, Grid, alike, axes_of
 from kit.scoring.crossfit import ONE_SIDED, CrossFit, score_of
+from kit.scoring.intervals import why_none
 from kit.scoring.tune import Axis, tune
 from kit.system.files import counted, write_atomic
 from kit.system.plain import number
@@ -201,10 +202,8 @@ def verdict(found: CrossFit, agrees: bool, agreeing: int, part: str = "fold") ->
         )
     gain, parts = found.gain, len(found.picks)
     if gain.low is None:
-        return (
-            False,
-            f"The rule is not used: its cross-fitted gain of {gain.value:+.4f} has no lower bound ({gain.note}).",
-        )
+        none = f"has no lower bound ({why_none(gain.note)})"
+        return False, f"The rule is not used: its cross-fitted gain of {gain.value:+.4f} {none}."
     bound = f"the one-sided 80 % lower bound of its cross-fitted gain of {gain.value:+.4f} is {gain.low:+.4f}"
     said = f"the rules chosen for {agreeing} of {counted(parts, part)} agree with it"
     if gain.low <= 0:

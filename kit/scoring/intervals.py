@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kit.scoring.metrics import Metric
 
 ESTIMAND = "new groups of images, predicted by these weights"
+NONE = "none: "  # begins a note that says why there is no interval
 
 
 class Interval(NamedTuple):
@@ -49,6 +50,21 @@ class Interval(NamedTuple):
     high: float | None
     df: float | None  # degrees of freedom of t, at least 1
     note: str  # warnings and reasons; "" where there are none
+
+
+def note_text(note: str, of: str = "") -> str:
+    """The note of an interval in words for people. of: what the interval is of, after a space; "" where that is clear.
+
+    "no interval: …" where there is none, else "interval: …"; "" without a note.
+    """
+    if not note:
+        return ""
+    return f"no interval{of}: {why_none(note)}" if note.startswith(NONE) else f"interval{of}: {note}"
+
+
+def why_none(note: str) -> str:
+    """The reason alone, of a note that says why there is no interval."""
+    return note.removeprefix(NONE)
 
 
 def interval(
@@ -72,7 +88,7 @@ def interval(
     notes = [f"{_groups((~scored).sum())} left out: nothing to score there"] if not scored.all() else []
     names, sums = [name for name, kept in zip(names, scored, strict=True) if kept], sums[scored]
     if not len(sums):
-        return Interval(float("nan"), None, None, None, "none: there is nothing to score")
+        return Interval(float("nan"), None, None, None, f"{NONE}there is nothing to score")
     hits, misses, sizes = sums.sum(axis=0)
     if len(sums) < 3 or (is_share and min(hits, misses) == 0):
         return Interval(hits / sizes, None, None, None, "; ".join([_reason(len(sums), hits / sizes), *notes]))
@@ -115,12 +131,12 @@ def interval_of_score(
     with np.errstate(divide="ignore", invalid="ignore"):  # a group may hold all that there is to score
         whole, *without = np.asarray(score(np.concatenate(parts)[:, 1:]), float)
     if not np.isfinite(whole):
-        return Interval(float("nan"), None, None, None, "none: there is nothing to score")
+        return Interval(float("nan"), None, None, None, f"{NONE}there is nothing to score")
     if len(names) < 3:
         return Interval(float(whole), None, None, None, _reason(len(names), whole))
     if not np.isfinite(without).all():
         name = names[int(np.argmin(np.isfinite(without)))]
-        return Interval(float(whole), None, None, None, f"none: without group {name} there is no score")
+        return Interval(float(whole), None, None, None, f"{NONE}without group {name} there is no score")
     values, df = np.array([whole, *without]), degrees_of_freedom(sums[:, 0])
     if logit and whole in {0, 1} and (values == whole).all():
         return Interval(float(whole), None, None, None, _reason(len(names), whole))
@@ -245,8 +261,8 @@ def _leave_one_out(sums: np.ndarray) -> np.ndarray:
 def _reason(count: int, value: float) -> str:
     """Why there is no interval."""
     if count < 3:
-        return f"none: {_groups(count)} only, an interval needs three"
-    return f"none: every group scores {value:g}, so there is no spread to measure"
+        return f"{NONE}{_groups(count)} only, an interval needs three"
+    return f"{NONE}every group scores {value:g}, so there is no spread to measure"
 
 
 def _groups(count: int) -> str:

@@ -83,3 +83,10 @@ def test_the_page_and_the_table_show_volumes(drawn, tmp_path):
     assert f"<td>Dice</td><td>{value}</td>" in page
     assert f"Dice {value}  (95 % from" in table
     assert all(len(line) < 80 for line in table.splitlines())
+
+
+def test_the_page_says_why_volumes_of_two_groups_have_no_interval(drawn, tmp_path):
+    images = drawn.results.images.assign(group=["a"] * 24 + ["b"] * 24)
+    report.write_report(with_volumes(dataclasses.replace(drawn.results, images=images), 4), tmp_path)
+    said = "Its interval is taken over groups; no interval: two groups only, an interval needs three."
+    assert said in (tmp_path / "report.html").read_text()

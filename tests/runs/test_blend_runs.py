@@ -325,6 +325,8 @@ def test_parts_of_a_tuned_blend_are_named_by_their_folds_where_they_are_folds(tu
         assert _folds_of(np.array(parts), np.array(fold_of)) == {}
     gains = crossfit(np.array([[[1.0, 2]] * 6, [[2.0, 2]] * 6]), [0, 0, 1, 1, 2, 2], range(6), lambda s: s[..., 0] / 12)
     assert "3 of 3 parts agree" in verdict(gains, True, 3, "part")[1]
+    few = crossfit(np.array([[[1.0, 2]] * 6, [[2.0, 2]] * 6]), [0, 0, 1, 1, 2, 2], [0, 1] * 3, lambda s: s[..., 0] / 12)
+    assert "has no lower bound (two groups only, an interval needs three)." in verdict(few, True, 3)[1]
 
 
 def test_a_choice_for_a_part_looks_at_no_image_of_it(runs, tuned, tmp_path):

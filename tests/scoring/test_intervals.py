@@ -17,7 +17,7 @@ from kit.scoring import (
     iou,
 )
 from kit.scoring.compare import compare
-from kit.scoring.intervals import degrees_of_freedom
+from kit.scoring.intervals import degrees_of_freedom, note_text
 
 
 def plain_interval(numerators, denominators, groups, level=0.95):
@@ -85,6 +85,14 @@ def test_fewer_than_three_groups_have_no_interval_and_say_so(groups, said):
     ):
         assert found[1:4] == (None, None, None)
         assert found.note == f"none: {said}, an interval needs three"
+
+
+def test_a_note_is_said_as_of_no_interval_or_of_the_interval():
+    nothing = interval([0.9, 0.7], [1, 1], ["a", "b"]).note
+    assert note_text(nothing) == "no interval: two groups only, an interval needs three"
+    assert note_text(nothing, " of Dice") == "no interval of Dice: two groups only, an interval needs three"
+    assert note_text("one group left out: nothing to score there").startswith("interval: one group left out")
+    assert note_text("") == ""
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])
