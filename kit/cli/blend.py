@@ -152,7 +152,7 @@ def _lines(blended: "RunsBlend") -> list[str]:
         *_tuned_lines(blended),
         f"expected score of new groups: {blended.expected.value:.5f}{_within(blended.expected)}",
     ]
-    return [*lines, *filter(None, [note_text(blended.expected.note)])]
+    return [*lines, *filter(None, [blended.caution, note_text(blended.expected.note)])]
 
 
 def _others(run: "FinishedRun") -> str:
@@ -191,6 +191,8 @@ def _verdict(blended: "RunsBlend", names: list[str]) -> str:
         alone = _weights(blended, found.chosen)
         return f"{alone}: no blend scores better than the best single run on images that it was not chosen on"
     gain, rule = blended.gain, ", by its own rule" if blended.is_tuned else ""
+    if len(found.unchosen) == len(found.nested):
+        return f"{found.chosen.name}, of {len(members)} runs{rule}: its gain over the best run is not known, see below"
     sure = gain.low is not None and gain.low > 0
     doubt = "" if sure else ": that it is better than the best run alone is not sure"
     found_gain = f"{gain.value:+.5f}{_within(gain, sign='+')}"

@@ -86,6 +86,24 @@ class RunsBlend:
             if one and one.rule
         ]
 
+    @property
+    def caution(self) -> str:
+        """Where the expected score is not that of a blend: why, in a sentence; else ""."""
+        parts, unchosen = len(self.found.nested), len(self.found.unchosen)
+        rule = ", with the tuned rule" if self.is_tuned else ""
+        if len(self.runs) == 1 or not unchosen:
+            return ""
+        if parts == 2:
+            return (
+                f"the expected score is that of the best run alone{rule}: with two groups the choice among the ways "
+                "to blend cannot be made on other images than it is scored on"
+            )
+        where = "" if unchosen == parts else f" on {unchosen} of {parts} parts of the images"
+        return (
+            f"the expected score is that of the best run alone{rule}{where}: the choice among the ways to blend "
+            "cannot be made there, because too few of the other images have a score"
+        )
+
     def facts(self) -> dict:
         """All of it as plain values, for a JSON file."""
         first, found = self.joined[0], self.found
@@ -117,7 +135,7 @@ class RunsBlend:
                 **({"tuned": True} if self.is_tuned else {}),
             },
             **({"tuned": self.tuned.facts} if self.tuned else {}),
-            "notes": self.notes,
+            "notes": [*self.notes, *filter(None, [self.caution])],
             "gain_over_best_run": _interval(self.gain),
             "left_out": "folds" if len(first.folds) > 1 else "parts of the groups",
             "expected": _interval(self.expected),

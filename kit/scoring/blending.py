@@ -64,7 +64,9 @@ class Blend(NamedTuple):
     chosen: the answer. expected: the nested score, which the choice among the candidates does not flatter. gain: this
     score less the cross-fitted one of the best run, with the interval of the difference.
     parts: int (n,), what was left out in turn for `expected`. nested: of each part the mix that the whole choice makes
-    of the other images. counts: f64 (n, M), of each image with the mix of its part.
+    of the other images. counts: f64 (n, M), of each image with the mix of its part. unchosen: the parts whose mix is
+    the best run, because the ways to blend cannot be cross-fitted on the other images: these are one part, or without
+    one of theirs they have no score.
     """
 
     runs: tuple[Interval, ...]
@@ -75,6 +77,7 @@ class Blend(NamedTuple):
     parts: np.ndarray
     nested: dict[int, Mix]
     counts: np.ndarray
+    unchosen: tuple[int, ...] = ()
 
 
 def blend(
@@ -101,7 +104,7 @@ def blend(
     candidates = tuple(_candidate(name, ways, parts, groups) for name in ways.by_name())
     chosen = max((one for one in candidates if one.is_affordable), key=lambda one: _rounded(one.score))
     parts = _fewer(parts, groups)
-    nested, counts = _nested(ways, parts)
+    nested, counts, unchosen = _nested(ways, parts)
     return Blend(
         tuple(interval_of_metric(pool.metric, pool.counts(mix), groups) for mix in lone),
         candidates,
@@ -111,6 +114,7 @@ def blend(
         parts,
         nested,
         counts,
+        unchosen,
     )
 
 
@@ -166,29 +170,36 @@ def _candidate(name: str, ways: Ways, parts: np.ndarray, groups: Sequence[Hashab
     return Candidate(name, *facts)
 
 
-def _nested(ways: Ways, parts: np.ndarray) -> tuple[dict[int, Mix], np.ndarray]:
-    """Of each part the mix that the whole choice, of the way too, makes of the other parts, and its counts (n, M)."""
-    pool, counts, mixes = ways.pool, None, {}
+def _nested(ways: Ways, parts: np.ndarray) -> tuple[dict[int, Mix], np.ndarray, tuple[int, ...]]:
+    """Of each part the mix that the whole choice, of the way too, makes of the other parts, and its counts (n, M).
+
+    The simplest way's where the choice cannot be made; last, the parts of which this is so.
+    """
+    pool, counts, mixes, unchosen = ways.pool, None, {}, []
     for part in np.unique(parts).tolist():
         own, others = np.flatnonzero(parts == part), np.flatnonzero(parts != part)
-        mixes[part] = _best_mix(ways, others, parts)
+        mix = _best_mix(ways, others, parts)
+        if mix is None:
+            unchosen.append(part)
+            mix = ways.choose(next(iter(ways.by_name())), others)
+        mixes[part] = mix
         found = pool.counts(mixes[part])
         counts = np.empty_like(found) if counts is None else counts
         counts[own] = found[own]
-    return mixes, counts
+    return mixes, counts, tuple(unchosen)
 
 
-def _best_mix(ways: Ways, rows: np.ndarray, parts: np.ndarray) -> Mix:
+def _best_mix(ways: Ways, rows: np.ndarray, parts: np.ndarray) -> Mix | None:
     """The mix of the way with the highest cross-fitted score on the images `rows`.
 
-    That of the simplest way where these are of one part, or where some parts without another have no score.
+    None where these are of one part, or where some parts without another have no score.
     """
-    names, pool = list(ways.by_name()), ways.pool
+    pool = ways.pool
     splits = [(rows[parts[rows] != part], rows[parts[rows] == part]) for part in np.unique(parts[rows])]
     if len(splits) < 2 or not all(ways.can_choose(others) for others, _ in splits):
-        return ways.choose(names[0], rows)
+        return None
     best, highest = None, -np.inf
-    for name in names:
+    for name in ways.by_name():
         mix = ways.choose(name, rows)
         if not ways.costs.allow(mix.members):
             continue

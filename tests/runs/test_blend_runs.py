@@ -162,13 +162,33 @@ def test_a_single_fold_and_a_score_that_is_none_are_said(runs, tmp_path, capsys,
     for folder in folders:
         shutil.rmtree(folder / "fold1")
     assert cli(monkeypatch, "blend", *folders, "--out", tmp_path / "b.csv") == 0
-    assert "made on other groups, because one fold is finished in all runs" in capsys.readouterr().out
-    assert json.loads((tmp_path / "b.json").read_text())["left_out"] == "parts of the groups"
+    text, facts = capsys.readouterr().out, json.loads((tmp_path / "b.json").read_text())
+    assert "made on other groups, because one fold is finished in all runs" in text
+    assert "\nno interval: two groups only" in text
+    assert facts["left_out"] == "parts of the groups"
     blended = blend_runs(folders)
+    assert blended.caution == facts["notes"][-1]
+    assert blended.caution.startswith("the expected score is that of the best run alone: with two groups the choice")
+    assert f"\n{blended.caution}\n" in text
+    assert not blend_runs(folders[:1]).caution  # of one run there is no choice
     nothing = blended.found.expected._replace(value=float("nan"))
     blended = dataclasses.replace(blended, found=blended.found._replace(expected=nothing))
     write_facts(tmp_path / "b.json", blended, None)
     assert json.loads((tmp_path / "b.json").read_text(), parse_constant=pytest.fail)["expected"]["value"] is None
+
+
+def test_a_gain_that_cannot_be_measured_is_not_said_to_be_0(runs):
+    blended = blend_runs(runs)
+    chosen, parts = blended.found.candidates[1], tuple(blended.found.nested)  # the mean of both
+    some, every = (
+        dataclasses.replace(blended, found=blended.found._replace(chosen=chosen, unchosen=own))
+        for own in (parts[:1], parts)
+    )
+    assert not blended.caution
+    assert f"best run alone on 1 of {len(parts)} parts of the images: the choice" in some.caution
+    assert "of 2 runs: its gain over the best run is not known, see below" in "\n".join(_lines(every))
+    for one in (blended, some):
+        assert "its gain over the best run is not known" not in "\n".join(_lines(one))
 
 
 def test_without_kept_predictions_the_command_says_how_to_keep_them(runs, tmp_path, capsys, monkeypatch):

@@ -64,7 +64,7 @@ def test_what_is_scored_has_no_say_in_the_choice_of_the_way(folds):
     pool = Simulated(scores)
     parts = _fewer(_parts(pool, groups % folds, groups.tolist()), groups.tolist())
     ways = Asked(pool, lone_runs(pool, None), Costs([None] * 3), 5, ())
-    mixes, counts = _nested(ways, parts)
+    mixes, counts, unchosen = _nested(ways, parts)
     assert [*mixes] == np.unique(parts).tolist()
     for part in np.unique(parts):
         changed = scores.copy()
@@ -72,6 +72,7 @@ def test_what_is_scored_has_no_say_in_the_choice_of_the_way(folds):
         other = Ways(Simulated(changed), ways.lone, ways.costs, 5, ())
         rows = np.flatnonzero(parts != part)
         assert _best_mix(other, rows, parts) == mixes[part]
+    assert unchosen == ()
     assert np.isfinite(counts).all()
     sets = {*asked, *(np.flatnonzero(groups % folds != k).tobytes() for k in range(folds) if folds > 1)}
     assert len(sets) + 1 <= searches(folds) <= len(sets) + 4

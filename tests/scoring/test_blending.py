@@ -259,10 +259,21 @@ def test_the_budget_limits_the_members():
 def test_one_fold_is_cross_fitted_by_groups():
     found = blend(good_pool(), np.zeros(40, int), GROUPS, steps=3)
     assert sorted(found.candidates[0].picks) == [0, 1, 2, 3, 4]
+    assert found.unchosen == ()
     with pytest.raises(ValueError, match="of one fold and of one group"):
         blend(good_pool(), np.zeros(40, int), ["g"] * 40)
     with pytest.raises(ValueError, match="got 40 folds and 3 groups for 40 images"):
         blend(good_pool(), np.zeros(40, int), ["g"] * 3)
+
+
+@pytest.mark.parametrize("folds", [np.zeros(40, int), np.arange(40) % 2])
+def test_of_two_groups_the_expected_score_is_that_of_the_best_run_and_it_is_known(folds):
+    pool, groups = good_pool(), ["left", "right"] * 20
+    found = blend(pool, folds, groups, steps=3)
+    assert found.unchosen == (0, 1)
+    assert all(len(mix.members) == 1 for mix in found.nested.values())
+    assert found.expected.value == found.candidates[0].score
+    assert blend(pool, folds, ["left", "right", "left", "other"] * 10, steps=3).unchosen == ()
 
 
 def test_whole_masks_give_the_same_blend():
