@@ -12,9 +12,8 @@ FEWEST = 6  # groups for which the sign-flip test can be below 5 %
 
 def verdict(facts: dict) -> str:
     """One sentence on the pair that is shown. facts: of kit.report.comparing, without the sentences."""
-    a, b, pair = _shown_pair(facts)
-    if pair["difference"] < 0:
-        a, b = b, a
+    first, second, pair = _shown_pair(facts)
+    a, b = (second, first) if pair["difference"] < 0 else (first, second)
     size, groups = abs(pair["difference"]), counted(pair["groups"], "group")
     scope = "these networks only" if pair["about"] == "these networks" else f"the recipes, from {_seeds(facts)}"
     more = f" (the best two of {len(facts['recipes'])})" if len(facts["recipes"]) > 2 else ""
@@ -31,7 +30,8 @@ def verdict(facts: dict) -> str:
     if is_significant(pair):
         return f"{b} better than {a} by {size:.{digits}f} {reach}{more}; {scope}"
     found = f"a difference of {pair['detectable']:.{digits}f} would be found in 80 % of cases"
-    return f"no difference shown between {b} and {a}{more}: {size:+.{digits}f} {reach}; {found}; {scope}"
+    row = f"{second} - {first} is {signed(pair['difference'], digits)}"  # with the sign of the table's row
+    return f"no difference shown between {first} and {second}{more}: {row} {reach}; {found}; {scope}"
 
 
 def is_significant(pair: dict) -> bool:
@@ -151,9 +151,9 @@ def shown_slices(slices: list[dict], most: int = 10) -> list[dict]:
     return sorted(shown, key=lambda one: one["low"] is None)
 
 
-def signed(value: float | None) -> str:
-    """A difference, five digits after the point."""
-    return "–" if value is None else f"{round(value, 5) + 0.0:+.5f}".replace("-", "−")
+def signed(value: float | None, digits: int = 5) -> str:
+    """A difference; digits: after the point."""
+    return "–" if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def score(value: float | None) -> str:

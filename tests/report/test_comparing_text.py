@@ -34,12 +34,16 @@ def some_facts(margin=0.0, recipes=("one", "two"), sigma=None, **changes):
         ),
         (
             some_facts(low=-0.0001, high=0.0025, p=0.06, holm=0.06),
-            "no difference shown between two and one: +0.0012 ± 0.0013 on 32 groups; a difference of 0.0013 would be "
-            "found in 80 % of cases; these networks only",
+            "no difference shown between one and two: two - one is +0.0012 ± 0.0013 on 32 groups; a difference of "
+            "0.0013 would be found in 80 % of cases; these networks only",
+        ),
+        (
+            some_facts(difference=-0.1009, low=-0.2989, high=0.0971, p=0.265, holm=0.265, recipes=("one", "two", "c")),
+            "no difference shown between one and two (the best two of 3): two - one is −0.1009 ± 0.1980 on 32 groups",
         ),
         (
             some_facts(holm=0.06, recipes=("one", "two", "c")),
-            "no difference shown between two and one (the best two of 3)",
+            "no difference shown between one and two (the best two of 3)",
         ),
         (
             some_facts(margin=0.003, equal=0.97),
