@@ -12,6 +12,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ class RunStatus:
     """score: {"name", "value", "low", "high"} of the finished folds, None before the first. next: a command, or "".
 
     stale: the run's CSVs that were written with another rule than that of now, as before it was tuned.
+    score_folds: the folds of the score, where they are not those that are finished now; else ().
     """
 
     run: str
@@ -60,6 +62,7 @@ class RunStatus:
     why: str
     next: str
     stale: tuple[str, ...] = ()
+    score_folds: tuple[int, ...] = ()
 
     def plain(self) -> dict:
         """Plain values, for JSON."""
@@ -82,7 +85,8 @@ def status_of(folder: Path, now: float | None = None) -> RunStatus:
     full = [_fold_status(path, path.name, epochs, now) for path in sorted(folder.glob("full*")) if path.is_dir()]
     stale = _stale(folder)
     why, command = _next(folder, folds, full, stale)
-    return RunStatus(folder.resolve().name, str(folder), tuple(folds), tuple(full), _score(folder), why, command, stale)
+    names, parts, score = (folder.resolve().name, str(folder)), (tuple(folds), tuple(full)), _score(folder)
+    return RunStatus(*names, *parts, score, why, command, stale, _other_folds(folder, folds))
 
 
 def _stale(folder: Path) -> tuple[str, ...]:
@@ -151,6 +155,12 @@ def _score(folder: Path) -> dict | None:
     return found and plain({name: found.get(name) for name in ("name", "value", "low", "high")})
 
 
+def _other_folds(folder: Path, folds: Sequence[FoldStatus]) -> tuple[int, ...]:
+    """The folds of report.json, where others are finished now; () where they are the same, and without a report."""
+    reported = read_json(folder / "report.json").get("folds", {}).get("finished", ())
+    return () if {*reported} == {one.fold for one in folds if one.state == "finished"} else tuple(reported)
+
+
 def _next(
     folder: Path, folds: Sequence[FoldStatus], full: Sequence[FoldStatus], stale: Sequence[str]
 ) -> tuple[str, str]:
@@ -188,9 +198,15 @@ def _untuned(folder: Path) -> str:
 
 
 def command_of(folder: Path, fold: int | str, seed: str | None = None) -> str:
-    """The recipe's command, as it was last given, with another --fold (and --seed)."""
+    """The recipe's command, as it was last given, with another --fold (and --seed).
+
+    Where the folder was copied or moved, its --run-dir is the folder of now.
+    """
     config = read_json(folder / "config.json")
-    words = _with_flag(shlex.split(config.get("command", "")), "--fold", str(fold))
+    words, known = shlex.split(config.get("command", "")), config.get("config", {}).get("run_dir")
+    if known is not None and not _is_at(folder, Path(known)):
+        words = _with_flag(words, "--run-dir", str(folder))
+    words = _with_flag(words, "--fold", str(fold))
     if seed is not None:
         words = _with_flag(words, "--seed", seed)
     processes = config.get("versions", {}).get("processes", "1")
@@ -199,10 +215,23 @@ def command_of(folder: Path, fold: int | str, seed: str | None = None) -> str:
     return shlex.join(words)
 
 
+def _is_at(folder: Path, known: Path) -> bool:
+    """Whether a run folder is still where the command that made it says. known: its --run-dir.
+
+    A relative one may be from another working directory: then the folder's last parts must be the same.
+    """
+    if known.resolve() == folder.resolve():
+        return True
+    if known.is_absolute() or (known / "config.json").is_file():  # the run is there or was there: this is a copy
+        return False
+    tail = tuple(part for part in Path(os.path.normpath(known)).parts if part != "..")
+    return any(parts[len(parts) - len(tail) :] == tail for parts in (folder.absolute().parts, folder.resolve().parts))
+
+
 def _with_flag(words: list[str], flag: str, value: str) -> list[str]:
-    kept = [word for word in words if not word.startswith(f"{flag}=")]
-    while flag in kept:
-        place = kept.index(flag)
+    names = (flag, f"--{flag[2:].replace('-', '_')}")  # recipes read both spellings
+    kept = [word for word in words if not word.startswith(tuple(f"{name}=" for name in names))]
+    while (place := next((place for place, word in enumerate(kept) if word in names), None)) is not None:
         del kept[place : place + 2]
     return [*kept, flag, value]
 
@@ -216,6 +245,8 @@ def _run_text(run: RunStatus) -> str:
     score = "no fold is scored yet"
     if found := run.score:
         score = f"{found['name']} {with_ends(found)}"
+    if run.score_folds:
+        score += f", of {_named(run.score_folds)}: report.json is of other folds than those that are finished now"
     done = sum(one.state == "finished" for one in run.folds)
     lines = [f"{run.folder}: {done} of {counted(len(run.folds), 'fold')} finished, {score}"]
     lines += [f"  {_fold_text(one)}" for one in (*run.folds, *run.full) if one.state in {"running", "stopped"}]

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from pathlib import Path
 
 import filelock
 import pytest
@@ -123,6 +124,39 @@ def test_the_command_of_several_processes(folder):
     config = {"command": "python3 mine.py --fold=all", "versions": {"processes": "2"}}
     write(folder / "config.json", config)
     assert command_of(folder, 1) == "torchrun --nproc-per-node 2 mine.py --fold 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "run_dir", "now", "expected"),
+    [
+        ("--lr 0.1 --fold 1", "runs/mine", "runs/mine", "--lr 0.1"),  # the recipe's own folder
+        ("--run-dir ../runs/mine", "../runs/mine", "runs/mine", "--run-dir ../runs/mine"),  # from another directory
+        ("--run-dir runs/first --lr 0.1", "runs/first", "runs/mine", "--lr 0.1 --run-dir runs/mine"),
+        ("--run_dir=/gone/runs/mine", "/gone/runs/mine", "runs/mine", "--run-dir runs/mine"),
+        ("--run_dir runs/mine", "runs/mine", "kept/runs/mine", "--run-dir kept/runs/mine"),
+        ("", "runs/mine", "runs/other", "--run-dir runs/other"),
+    ],
+)
+def test_the_command_of_a_copy_names_the_copy(folder, monkeypatch, words, run_dir, now, expected):
+    """now: where the run lies that is asked about, beside runs/mine or in its place."""
+    top = folder.parent.parent
+    monkeypatch.chdir(top)
+    write(top / now / "config.json", {"command": f"python mine.py {words}", "config": {"run_dir": run_dir}})
+    assert command_of(Path(now), 4) == " ".join(f"python mine.py {expected} --fold 4".split())
+
+
+def test_the_score_of_a_report_of_other_folds_says_of_which(folder):
+    for fold in (0, 2):
+        write(folder / f"fold{fold}/finished.json", {"key": "k"})
+    report = {"metric": {"name": "precision", "value": 0.7, "low": 0.6, "high": 0.8}, "folds": {"finished": [0, 2]}}
+    write(folder / "report.json", report)
+    assert text_of([status_of(folder, NOW)]).splitlines()[0].endswith("precision 0.7000 (0.6000 to 0.8000)")
+    for finished, named in (([0, 1, 2], "folds 0, 1, 2"), ([2], "fold 2")):
+        write(folder / "report.json", report | {"folds": {"finished": finished}})
+        found = status_of(folder, NOW)
+        assert found.plain()["score_folds"] == tuple(finished)
+        said = f"2 of 3 folds finished, precision 0.7000 (0.6000 to 0.8000), of {named}: report.json is of other folds"
+        assert said in text_of([found])
 
 
 def test_the_command_line(folder, monkeypatch, capsys):
