@@ -7,7 +7,7 @@ from dataclasses import replace
 from kit.submission import rle as rle_codec
 from kit.submission.competition import UnknownSize
 from kit.submission.dialect import Dialect
-from kit.submission.lint_objects import Object, ObjectLint
+from kit.submission.lint_objects import PARTS, Object, ObjectLint
 from kit.submission.lint_order import COMPARE, OrderLint
 from kit.submission.problems import Problems
 from kit.submission.tables import Row
@@ -68,8 +68,8 @@ class MaskLint:
                 "columns against each other. Give them: shapes=…, --shape H W, or --images DIR"
             )
             self._problems.warning("unknown sizes", "", what)
-        elif self._shape_of is not None:
-            self._order.finish(self._filled - self._own_filled)
+        elif self._shape_of is not None and self._order.finish(self._filled - self._own_filled):
+            self._problems.drop(PARTS)  # read in the wrong order, nearly every object falls into parts
 
     def _check_whole_file(self, wanted: bool) -> None:
         if not self._rows:

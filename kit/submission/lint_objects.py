@@ -11,6 +11,8 @@ from kit.data.run_objects import join_pieces
 from kit.submission.problems import Problems
 from kit.system.kernels import kernel
 
+PARTS = "objects of several parts"  # a kind of problem
+
 
 class Object(NamedTuple):
     """A row of an image that has several. runs: i64 (R, 2), start from 0 and length."""
@@ -41,7 +43,7 @@ class ObjectLint:
         parts = count_parts(np.ascontiguousarray(each.runs), shape[1 if self._order == "C" else 0])
         if parts > 1:
             what = f"an object of {parts} parts that do not touch. If they are {parts} objects: a row for each"
-            self._problems.warning("objects of several parts", each.where, what)
+            self._problems.warning(PARTS, each.where, what)
 
     def finish(self) -> None:
         """Report empty rows and overlaps, image by image."""

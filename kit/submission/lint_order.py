@@ -124,8 +124,8 @@ class OrderLint:
         if found == -1 and len(self._lines) < SHOWN:
             self._lines.append(line)
 
-    def finish(self, filled: int) -> None:
-        """Report the result. filled: the number of masks that are not empty."""
+    def finish(self, filled: int) -> bool:
+        """Report the result; return whether it is an error. filled: the number of masks that are not empty."""
         swapped, right, unsure = self._votes[-1], self._votes[1], self._votes[0]
         other = "F" if self._order == "C" else "C"
         if swapped > right and swapped >= LEAST_SHARE * (swapped + right + unsure):
@@ -138,9 +138,11 @@ class OrderLint:
             )
             tell = self._problems.error if swapped >= FEW else self._problems.warning
             tell("orders", "", what)
-        elif filled and not swapped + right and self._advice is not None:
+            return swapped >= FEW
+        if filled and not swapped + right and self._advice is not None:
             what = (
                 "swapped rows and columns could not be looked for: the images are square or nearly so, or all masks "
                 f"are thin, small or bands. {self._advice}"
             )
             self._problems.warning("orders", "", what)
+        return False

@@ -35,6 +35,11 @@ class Problems:
         """Add a warning. kind: as of an error."""
         self._add(kind, Problem("warning", where, what))
 
+    def drop(self, kind: str) -> None:
+        """Forget the problems of a kind, which follow from another one."""
+        for name in [name for name in self._counts if name[0] == kind]:
+            del self._counts[name], self._kinds[name]
+
     def list(self, kinds: tuple[str, ...] | None = None) -> list[Problem]:
         """The problems of these kinds, or all: errors first, a kind after the other, in the order they were met in."""
         found = []

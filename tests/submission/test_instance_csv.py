@@ -1,6 +1,7 @@
 """Rows of objects: planted faults are found in their lines, and the score of the text is that of the label images."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -206,6 +207,19 @@ def test_objects_that_run_down_columns_are_suspected_in_their_lines(tmp_path):
     assert f"{len(masks)} of {len(masks)} masks" in told
     assert "as in line 2, 3, 4, 5, 6, …" in told
     assert not any("swapped" in each for each in found(tmp_path, CELLS, rows))
+
+
+def test_parts_that_follow_from_swapped_columns_are_not_reported(tmp_path):
+    labels, two_parts = np.zeros((60, 120), np.int32), ["img", "1 2 100 2"]
+    for k, left in enumerate((4, 42, 80)):
+        labels[5:25, left : left + 26], labels[35:55, left - 2 : left + 34] = 2 * k + 1, 2 * k + 2
+    for made, read, reported in (("F", "C", 0), ("C", "F", 0), ("C", "C", 1)):
+        masks = [["img", text] for _, text in object_masks(labels, made)] + [two_parts]
+        dialect = replace(CELLS, order=read)
+        (tmp_path / "s.csv").write_text("".join(",".join(row) + "\n" for row in [dialect.columns, *masks]))
+        problems = lint(tmp_path / "s.csv", dialect, shapes=(60, 120))
+        assert sum("parts that do not touch" in each.what for each in problems) == reported, (made, read)
+        assert any(each.severity == "error" and "look swapped" in each.what for each in problems) == (made != read)
 
 
 def test_parts_are_counted_as_components(tmp_path):
