@@ -28,7 +28,7 @@ from kit.runs.finished import FinishedRun
 from kit.runs.joining import join_runs
 from kit.runs.seeds import are_seeds, seeds_of
 from kit.scoring.compare import Comparison, Pair, compare, compare_all, score_function
-from kit.scoring.metrics import DatasetDice, DatasetIoU, MeanIoU, Metric
+from kit.scoring.metrics import DatasetDice, DatasetIoU, MeanIoU, Metric, scores_of_images
 from kit.system.plain import number
 
 SCORES_OF_CLASSES = {DatasetDice: "Dice over all pixels", DatasetIoU: "IoU over all pixels"}
@@ -113,8 +113,8 @@ def _changed(run: FinishedRun, a: np.ndarray, b: np.ndarray) -> list[dict]:
     """All images, the largest gain first. a, b: counts (n, M), of several seeds their mean."""
     total = a.sum(axis=0)
     score = score_function(run.metric, total)
+    own = [scores_of_images(run.metric, counts) for counts in (a, b)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = [np.asarray(run.metric.score(counts), float) for counts in (a, b)]
         effects = np.asarray(score(total - a + b), float) - float(score(total))
     effects = np.where((a == b).all(axis=1), 0.0, effects)
     order = np.lexsort((np.arange(len(a)), -np.nan_to_num(effects)))

@@ -69,7 +69,7 @@ from kit.report.verdict import verdict
 from kit.report.volumes import volume_scores
 from kit.scoring.counts import COLUMNS
 from kit.scoring.intervals import Interval, interval, interval_of_metric, interval_of_score
-from kit.scoring.metrics import DatasetDice, DatasetIoU
+from kit.scoring.metrics import DatasetDice, DatasetIoU, scores_of_images
 from kit.system.plain import plain
 
 SCORES = ("dice_mean", "dice_dataset", "iou_mean", "iou_dataset")
@@ -217,8 +217,7 @@ def _examples(results: Results) -> dict[str, str | list[dict]]:
     """The images that the page shows, and the table of groups: by the metric, else by Dice; of equal ones, by Dice."""
     images = results.images.assign(fold=results.images["fold"].astype(int), metric=np.nan)
     if results.metric is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):  # an image may hold nothing to score
-            images["metric"] = np.asarray(results.metric.score(results.counts), float)
+        images["metric"] = scores_of_images(results.metric, results.counts)
     own = "dice" if results.metric is None else "metric"
     ranked = images.sort_values([own, "dice", "id"], kind="stable")[[*COLUMNS, "metric"]]
     middle = max(0, (len(ranked) - MEDIAN) // 2)

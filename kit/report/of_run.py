@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from kit.data.dataset import has_groups
 from kit.data.regions import has_regions
@@ -25,7 +26,7 @@ from kit.runs.run import Run
 from kit.runs.submit import test_time
 from kit.runs.truth import Truth
 from kit.scoring.counts import Scores
-from kit.scoring.metrics import Metric
+from kit.scoring.metrics import Metric, scores_of_images
 from kit.system.files import run_lock, write_atomic
 from kit.system.run_folder import read_json
 
@@ -78,8 +79,14 @@ def write_run_report(run: Run, metric: Metric | None = None, csv_size: tuple[int
     drawn = _thumbnails(run)  # before the lock: it may take minutes
     with run_lock(run.folder / "report.lock", wait=600):  # another fold may finish at the same time
         found = scores(run)
-        write_atomic(run.folder / "oof.csv", found.images.to_csv(index=False))
+        write_atomic(run.folder / "oof.csv", _table(found, metric).to_csv(index=False))
         return write_report(results(run, found, metric, csv_size, drawn), run.folder)
+
+
+def _table(found: Scores, metric: Metric | None) -> pd.DataFrame:
+    """The rows of the run's oof.csv: those of its folds, and the metric of each image alone, empty without a metric."""
+    none = metric is None or found.counts is None
+    return found.images.assign(metric=np.nan if none else scores_of_images(metric, found.counts))
 
 
 def results(

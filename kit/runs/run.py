@@ -8,7 +8,7 @@ runs/<run>/fold<k>/origin.json    the recipe, command and versions with which tr
 runs/<run>/fold<k>/finished.json  written last: fold k is trained, predicted and scored
 runs/<run>/fold<k>/kept/          the weights of the last epochs, where the plan keeps them
 runs/<run>/full<seed>/            a network trained on all data: see full.py
-runs/<run>/oof/, test/            predictions; oof.csv, report.html: over the finished folds
+runs/<run>/oof/, test/            predictions; oof.csv (with the metric of each image), report.html: of finished folds
 runs/<run>/views/                 out-of-fold predictions by other views, where views were tuned
 runs/<run>/written/               with which tuned rule each CSV was written
 """

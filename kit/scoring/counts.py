@@ -102,9 +102,12 @@ def _joined(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 
 def read_oof_csv(path: Path) -> pd.DataFrame:
-    """Read oof.csv with ids and groups as text: `000123` and `NA` stay as they were written. An empty score is NaN."""
+    """Read oof.csv with ids and groups as text: `000123` and `NA` stay as they were written. An empty score is NaN.
+
+    That of a run has one column more than those of its folds: `metric`, the competition's own metric of each image.
+    """
     # Python reads what it wrote to the last bit; pandas does so from 3.1 on, and its option for it is deprecated there
-    scores = dict.fromkeys(COLUMNS[3:], _number)
+    scores = dict.fromkeys([*COLUMNS[3:], "metric"], _number)
     return pd.read_csv(path, dtype={"id": str, "group": str}, keep_default_na=False, converters=scores)
 
 

@@ -275,6 +275,12 @@ def check_counts(metric: Metric, counts: Sequence[np.ndarray], ids: Sequence[str
     return counts
 
 
+def scores_of_images(metric: Metric, counts: np.ndarray) -> np.ndarray:
+    """The score of each image alone: counts f64 (n, M) -> f64 (n,), NaN where there is nothing to score."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(metric.score(counts), float)
+
+
 def _check_score(metric: Metric, total: np.ndarray) -> None:
     found = np.asarray(metric.score(np.stack([total, total])))
     if found.shape != (2,):

@@ -16,8 +16,9 @@ from kit.runs import Plan, load, load_stage, oof_masks, predict_oof, scores, unf
 from kit.runs.check import check_metric, check_network, check_tests
 from kit.runs.run import begin
 from kit.runs.training import evaluator, train_loader
-from kit.scoring import MeanDicePerClass, MeanIoU
+from kit.scoring import MeanDicePerClass, MeanIoU, PrecisionOverThresholds
 from kit.scoring.confusion import confusion_matrix
+from kit.scoring.counts import read_oof_csv
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,24 @@ def test_scores_of_the_recipes_own_hold_for_the_folds_that_they_were_taken_from(
     (run.fold_folder(1) / "finished.json").unlink()
     write_run_report(run)
     assert json.loads((run.folder / "report.json").read_text())["further"] == {}
+
+
+def test_the_table_of_a_run_ends_with_the_metric_of_each_image_alone(tmp_path, two_folds):
+    run, metric = new_run(shutil.copytree(two_folds, tmp_path / "run")), PrecisionOverThresholds()
+    report(run, metric)
+    folds = [(run.folder / f"fold{fold}/oof.csv").read_text().splitlines() for fold in (0, 1)]
+    lines = (run.folder / "oof.csv").read_text().splitlines()
+    assert lines[0] == f"{folds[0][0]},metric"
+    assert [line.rpartition(",")[0] for line in lines[1:]] == [*folds[0][1:], *folds[1][1:]]
+    table = read_oof_csv(run.folder / "oof.csv").set_index("id")["metric"]
+    for id, truth, found in oof_masks(run):
+        assert table[id] == metric.score(metric.counts(truth, found))
+    worst = {row["id"]: row["metric"] for row in json.loads((run.folder / "report.json").read_text())["worst"]}
+    assert {id: table[id] for id in worst} == worst
+    assert table.nunique() > 2
+    report(run)  # without a metric
+    assert read_oof_csv(run.folder / "oof.csv")["metric"].isna().all()
+    assert "metric" not in read_oof_csv(run.folder / "fold0/oof.csv")
 
 
 def test_a_stage_takes_the_weights_of_a_finished_one_on_the_same_data(tmp_path, two_folds):
