@@ -79,8 +79,8 @@ def test_without_shapes_and_order_the_command_says_what_it_takes_and_cannot_see(
     code, told = bare("s.csv")
     assert code == 0
     assert (
-        "read as: columns id,predicted; a row for each image; runs along rows (C); name the other with --order F"
-        in told
+        "read as: columns id,predicted; a row for each image; runs along rows (C), assumed; name the other with "
+        "--order F" in told
     )
     assert "no --sample: the ids are not checked" in told
     assert "warning: the sizes of the images are unknown" in told

@@ -176,7 +176,7 @@ def _look(csv: Path, columns: tuple[str, ...] | None) -> Look | None:
 def _described(dialect: Dialect, by_default: bool) -> str:
     """How a file is read, in a line."""
     along = "along rows (C)" if dialect.order == "C" else "down columns (F)"
-    default = "; name the other with --order F" if by_default else ""
+    default = ", assumed; name the other with --order F" if by_default else ""
     what = {"image": "image", "class": "class of an image", "instance": "object"}[dialect.rows]
     classes = f", classes {', '.join(dialect.labels[:12])}" if dialect.labels else ""
     return (

@@ -140,9 +140,9 @@ class OrderLint:
             tell("orders", "", what)
             return swapped >= FEW
         if filled and not swapped + right and self._advice is not None:
-            what = (
-                "swapped rows and columns could not be looked for: the images are square or nearly so, or all masks "
-                f"are thin, small or bands. {self._advice}"
-            )
+            seen = sum(self._votes.values())
+            why = "the images are square or nearly so, or all masks are thin, small or bands"
+            why = why if seen else "no mask is well formed and of an image whose size is known"
+            what = f"swapped rows and columns could not be looked for: {why}. {self._advice}"
             self._problems.warning("orders", "", what)
         return False

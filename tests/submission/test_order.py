@@ -80,6 +80,13 @@ def test_a_file_of_wide_images(tmp_path, shape, order):
     assert "shapes are (height, width)" in problem.what
 
 
+def test_without_a_size_the_reason_is_not_sought_in_the_masks(tmp_path):
+    path = written(tmp_path, [drawn.one_big(np.random.default_rng(4), 90, 160) for _ in range(3)], "F")
+    said = "not be looked for: no mask is well formed and of an image whose size is known. Where"
+    for sizes, expected in (({}, True), ({"1.png": (90, 160)}, False)):
+        assert any(said in each.what for each in lint(path, Dialect(), shapes=sizes)) == expected
+
+
 def test_two_swapped_masks_are_a_warning(tmp_path):
     rng = np.random.default_rng(2)
     path = written(tmp_path, [drawn.one_big(rng, 90, 160) for _ in range(2)], "F")
