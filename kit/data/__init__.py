@@ -14,6 +14,7 @@ resize.py         Resizing: images and masks at the network's size
 shrink.py         the compiled kernel that shrinks RGB
 cache.py          sample_reader: the images at their size, from the files or a cache on the disk; own_sizes.py
 label_images.py   label images on their way to training
+shared_pixels.py  pixels that are in several objects, which a label image gives to one
 borders.py        border_target: objects and the borders between those that touch
 normalise.py      Normalisation, on the device
 augment.py        paired image and mask transforms, seeded for every sample

@@ -32,11 +32,12 @@ from kit.data.identity import UNSTEADY, held_values, named_values
 from kit.data.regions import has_regions
 from kit.data.resize import single_threaded_cv2
 from kit.data.sample_checks import describe_error, image_problem, mask_problem, name_error
+from kit.data.shared_pixels import Shared, shared_in_words
 from kit.data.tasks import IGNORED, Task, task_of
 from kit.system.files import cache_folder, list_some, raise_all, short_hash, spread, write_atomic
 from kit.system.threads import threads_for
 
-FORMAT = 2  # raised when what is measured or checked changes
+FORMAT = 3  # raised when what is measured or checked changes
 SAMPLES = 8  # read again before kept facts or a cache are trusted
 NO_GROUPS = (
     "no groups were given: every image is its own. Where several images show one patient, car or scene, name it in "
@@ -66,6 +67,7 @@ class Facts:
     shares: tuple[float, ...]  # of each image that is not background, 0..1, in the order of the ids
     contents: tuple[str, ...]  # a CRC-32 of the image and one of the mask, of each id
     objects: tuple[int, ...] = ()  # in each image, in the same order; () where masks do not tell objects apart
+    shared: str = ""  # a warning about pixels that files give to several objects
 
     def to_json(self) -> str:
         """The facts as JSON."""
@@ -90,6 +92,7 @@ class Measured(NamedTuple):
     moments: np.ndarray | None = None  # f64 (2, C): mean and variance of each channel
     limits: tuple[float, float] = (0.0, 0.0)  # the smallest and the largest value
     content: str = ""  # CRC-32 of the image and of the mask
+    shared: Shared = Shared()  # pixels of several objects
 
 
 def check_dataset(dataset: Dataset) -> Facts:
@@ -108,6 +111,8 @@ def check_dataset(dataset: Dataset) -> Facts:
         kept = facts, names
         if not has_groups(dataset):
             print(NO_GROUPS, flush=True)
+        if facts.shared:
+            print(f"warning: {facts.shared}", flush=True)
         content = {"facts": facts.to_json(), "unsteady": names, "samples": sample_digests(dataset)}
         with contextlib.suppress(OSError):  # a disk that cannot be written to costs the next start the time
             write_atomic(path, json.dumps(content))
@@ -228,7 +233,8 @@ def _measure(dataset: Dataset, id: str) -> Measured:
     mean, std = (values.ravel() for values in cv2.meanStdDev(image))
     limits = cv2.minMaxLoc(image.reshape(len(image), -1))[:2]
     content = f"{zlib.crc32(image.data):08x} {zlib.crc32(np.ascontiguousarray(mask).data):08x}"
-    return Measured([], image.dtype.name, image.shape, *counted, np.stack([mean, std**2]), limits, content)
+    shared = getattr(dataset, "shared_pixels", lambda _: Shared())(id) if task.has_objects else Shared()
+    return Measured([], image.dtype.name, image.shape, *counted, np.stack([mean, std**2]), limits, content, shared)
 
 
 def _count_mask(mask: np.ndarray, task: Task) -> tuple[np.ndarray, float, int | None]:
@@ -331,6 +337,7 @@ def _facts_of(found: Sequence[Measured], dataset: Dataset) -> Facts:
         shares=tuple(one.share for one in found),
         contents=tuple(one.content for one in found),
         objects=tuple(one.objects for one in found if one.objects is not None),
+        shared=shared_in_words([one.shared for one in found]),
     )
 
 

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kit.data.identity import held_values, named_values, reading_code
+from kit.data.shared_pixels import Shared
 from kit.data.tasks import task_of
 
 RGB = ("red", "green", "blue")
@@ -117,6 +118,10 @@ class Dataset:
         background and a label of its own for each object, gaps allowed.
         """
         raise NotImplementedError(f"{type(self).__name__} has no read_mask(self, id)")
+
+    def shared_pixels(self, id: str) -> Shared:
+        """The pixels that an image's files give to several objects, where read_mask gives each to one."""
+        return Shared()
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image. Write it anew where a header can be read without the pixels."""

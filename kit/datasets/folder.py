@@ -35,6 +35,7 @@ import numpy as np
 
 from kit.data.dataset import Advice, Dataset
 from kit.data.formats import BadImage
+from kit.data.shared_pixels import Shared
 from kit.datasets.files import DataFolder
 from kit.datasets.fingerprints import fingerprint_of
 from kit.datasets.groups import group_ids
@@ -161,6 +162,11 @@ class Folder(Dataset):
         """
         self._check_known(id, mask=True)
         return self._masks.read(id[len(self._front) :], self.shape(id))
+
+    def shared_pixels(self, id: str) -> Shared:
+        """The pixels of an image that are in several objects of its files or rows; read_mask gives each to one."""
+        find = getattr(self._masks, "shared_pixels", None)
+        return Shared() if find is None else find(id[len(self._front) :], self.shape(id))
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image, from its header. Raises BadImage or KeyError."""

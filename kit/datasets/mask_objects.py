@@ -12,6 +12,7 @@ import numpy as np
 from kit.data.formats import BadImage, format_of
 from kit.data.images import decode_image, stored_values
 from kit.data.masks import decode_mask
+from kit.data.shared_pixels import Shared, shared_pixels
 from kit.datasets.mask_files import MaskFiles
 from kit.datasets.matching import Found, Images, find_masks, lacking_masks
 from kit.datasets.objects import label_image
@@ -53,15 +54,24 @@ class ObjectFiles:
 
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
         """Read and number the objects -> i32 (H, W). Raises BadImage."""
-        objects = []
-        for name in self._files.get(id, ()):
-            mask = check_size(self.values.read(self._data.read(name), name), size, name, self._images[id])
-            objects.append((name, np.flatnonzero(mask == 1)))
-        return label_image(objects, size, id)
+        return label_image(self._objects(id, size), size, id)
+
+    def shared_pixels(self, id: str, size: tuple[int, int]) -> Shared:
+        """The pixels of an image that are in several of its files. Raises BadImage."""
+        objects = self._objects(id, size)
+        return shared_pixels(objects, label_image(objects, size, id), id)
 
     def files(self, ids: Sequence[str]) -> list[str]:
         """The paths of all objects."""
         return [path for id in ids for path in self._files.get(id, ())]
+
+    def _objects(self, id: str, size: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
+        """Of each object of an image the file, and its pixels as label_image takes them."""
+        objects = []
+        for name in self._files.get(id, ()):
+            mask = check_size(self.values.read(self._data.read(name), name), size, name, self._images[id])
+            objects.append((name, np.flatnonzero(mask == 1)))
+        return objects
 
 
 class LabelFiles(MaskFiles):

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from kit.data.shared_pixels import Shared
 from kit.datasets.files import DataFolder
 from kit.datasets.matching import Found, Images
 from kit.datasets.patterns import Pattern
@@ -111,6 +112,11 @@ class TableMasks:
     def read(self, id: str, size: tuple[int, int]) -> np.ndarray:
         """Read a mask, as Masks.read. Raises BadImage."""
         return self._open.read(id, size)
+
+    def shared_pixels(self, id: str, size: tuple[int, int]) -> Shared:
+        """The pixels that rows give to several objects. Raises BadImage."""
+        find = getattr(self._open, "shared_pixels", None)  # a table of the user's own may have none
+        return Shared() if find is None else find(id, size)
 
     def files(self, ids: Sequence[str]) -> list[str]:
         """The path of the table."""

@@ -15,6 +15,7 @@ import numpy as np
 from kit.data.dataset import Dataset, has_groups
 from kit.data.formats import BadImage
 from kit.data.identity import reading_code
+from kit.data.shared_pixels import Shared
 from kit.data.tasks import task_of
 from kit.system.files import raise_all
 
@@ -78,6 +79,10 @@ class Neighbours(Dataset):
     def read_mask(self, id: str) -> np.ndarray:
         """Read the mask of the image itself."""
         return self.data.read_mask(id)
+
+    def shared_pixels(self, id: str) -> Shared:
+        """The pixels of several objects of the image itself."""
+        return getattr(self.data, "shared_pixels", super().shared_pixels)(id)
 
     def shape(self, id: str) -> tuple[int, int]:
         """(H, W) of an image."""

@@ -183,7 +183,8 @@ def _size_notes(csv_size: tuple[int, int] | None) -> list[str]:
 
 
 def _own_notes(run: Run) -> list[str]:
-    return [*_split_notes(run), *_edit_notes(run), *leak_notes(run.folder)]
+    shared = [f"{run.shared.partition(';')[0]}."] * bool(run.shared)  # the images are named before training
+    return [*shared, *_split_notes(run), *_edit_notes(run), *leak_notes(run.folder)]
 
 
 def _slide_notes(run: Run) -> list[str]:

@@ -71,7 +71,7 @@ class Run:
     A fold of -1 means that an image is never held out. frame, tta: how images are predicted. rule: how predictions
     become masks; None is the usual one of the data set's task.
     data: what training is given, as kit.data.check.data_identity names it. contents: of each image and mask, as
-    kit.data.check.Facts holds it; empty where unknown.
+    kit.data.check.Facts holds it; empty where unknown. shared: its warning about pixels of several objects.
     world, dtype, workers: this process, the dtype of its forward pass, how many processes load its data.
     """
 
@@ -88,6 +88,7 @@ class Run:
     workers: int = 0
     seed: int = 0
     contents: tuple[str, ...] = ()
+    shared: str = ""
     rule: Rule | None = None
 
     def __post_init__(self) -> None:
@@ -215,6 +216,7 @@ def open_run(
         workers=workers,
         seed=config.seed,
         contents=facts.contents,
+        shared=facts.shared,
         rule=rule,
     )
     planned(run, config.fold)  # before config.json is written

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from kit.data.formats import BadImage
+from kit.data.shared_pixels import Shared, shared_pixels
 from kit.datasets.masks import Wanted
 from kit.datasets.objects import label_image
 from kit.submission import rle as rle_codec
@@ -84,9 +85,7 @@ class CsvRows:
         """
         rows = self._rows.get(id, [])
         if self.task == "instances":
-            return label_image(
-                [(f"line {row.line}", self._pixels(row, size)) for row in rows], size, f"{self.path}, {id}"
-            )
+            return label_image(self._objects(id, size), size, f"{self.path}, {id}")
         layers = np.zeros((len(self.foreground), *size), bool)
         for row in rows:
             layers[row.index - 1] |= self._decode(row, size).view(bool)
@@ -96,9 +95,21 @@ class CsvRows:
             return layers[0].view(np.uint8)
         return self._one_label(layers, id)
 
+    def shared_pixels(self, id: str, size: tuple[int, int]) -> Shared:
+        """The pixels that rows give to several objects of an image. Raises BadImage as `read`."""
+        rows = self._rows.get(id, [])
+        if self.task != "instances" or not _overlap([row.rle for row in rows]):
+            return Shared()
+        objects, name = self._objects(id, size), f"{self.path}, {id}"
+        return shared_pixels(objects, label_image(objects, size, name), name)
+
     def files(self, ids: Sequence[str]) -> list[str]:
         """The path of the CSV."""
         return [self.path]
+
+    def _objects(self, id: str, size: tuple[int, int]) -> list[tuple[str, np.ndarray]]:
+        """Of each object of an image the line of its row, and its pixels as label_image takes them."""
+        return [(f"line {row.line}", self._pixels(row, size)) for row in self._rows.get(id, [])]
 
     def _one_label(self, layers: np.ndarray, id: str) -> np.ndarray:
         """Class numbers u8 (H, W) of layers bool (K, H, W) that do not overlap."""
@@ -126,6 +137,16 @@ class CsvRows:
         starts, lengths = runs[:, 0], runs[:, 1]
         places = np.arange(lengths.sum()) + np.repeat(starts - np.cumsum(lengths) + lengths, lengths)
         return places if self.dialect.order == "C" else places % size[0] * size[1] + places // size[0]
+
+
+def _overlap(texts: Sequence[str]) -> bool:
+    """Whether some pixel is in the runs of several masks of an image, seen without its size."""
+    if len(texts) < 2:
+        return False
+    runs = np.array(" ".join(texts).split(), np.int64).reshape(-1, 2)
+    runs = runs[np.argsort(runs[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(runs.sum(1))
+    return bool((runs[1:, 0] < ends[:-1]).any())
 
 
 def _of_header(dialect: Dialect, path: Path, file: str) -> Dialect:

@@ -6,6 +6,7 @@ legend.py       names of classes from a table; csv_meaning.py: task and classes 
 groups.py       groupings by ids, folders and tables, and the evidence for each
 sizing.py       sizes, batches and epochs for the device; slides.py: what differs for slides
 network.py      encoder and weights, by what is at hand
+shared_objects.py  pixels that are in several objects
 object_sizes.py how large objects are: whether crops at their own scale suit them
 rows.py         how the CSV is written
 goal.py         the metric; metrics.py: the names of metrics

@@ -11,7 +11,7 @@ from kit.new.decisions.meaning import Meaning
 from kit.new.decisions.rows import form_of_table
 from kit.new.look.found import Study
 from kit.new.look.tables import Table, names_of_images
-from kit.submission.csv_masks import CsvMasks
+from kit.submission.csv_masks import CsvMasks, CsvRows
 from kit.submission.dialect import Dialect
 from kit.submission.formats import read_columns
 from kit.submission.runtext import EMPTY_TOKENS
@@ -130,9 +130,8 @@ def _compare_classes(found: Study, meaning: Meaning) -> None:
     ids = spread(found.ids, LOOKED_AT)
     size = {id: found.sizes[found.images[id]] for id in found.ids if found.images[id] in found.sizes}
     names = meaning.classes[1:] if meaning.task == "multiclass" else meaning.classes
-    wanted = Wanted(found.data, "multilabel", names, found.ids, lambda id: _size(size, id), found.tests)
     try:
-        rows = CsvMasks(found.mask_table.path, meaning.table, meaning.lacking).open_masks(wanted)
+        rows = open_rows(found, meaning, "multilabel", names)
         masks = [rows.read(id, size[id]) for id in ids if id in size]
     except ValueError as error:
         found.problems.append(str(error))
@@ -155,12 +154,18 @@ def _compare_classes(found: Study, meaning: Meaning) -> None:
     meaning.reasons.append(f"the classes of {len(masks)} images overlap nowhere")
 
 
+def open_rows(found: Study, meaning: Meaning, task: str, names: tuple[str, ...]) -> CsvRows:
+    """The masks of the CSV, with the foreground `names`. Raises one ValueError with all that is wrong with its rows."""
+
+    def size(id: str) -> tuple[int, int]:
+        if found.images[id] not in found.sizes:
+            raise ValueError(f"the size of {id} is unknown")
+        return found.sizes[found.images[id]]
+
+    wanted = Wanted(found.data, task, names, found.ids, size, found.tests)
+    return CsvMasks(found.mask_table.path, meaning.table, meaning.lacking).open_masks(wanted)
+
+
 def _overlaps(mask: np.ndarray) -> bool:
     """Whether a pixel of a mask (H, W, K) is of two classes."""
     return bool((mask.sum(axis=2, dtype=np.uint8) > 1).any())
-
-
-def _size(sizes: dict[str, tuple[int, int]], id: str) -> tuple[int, int]:
-    if id not in sizes:
-        raise ValueError(f"the size of {id} is unknown")
-    return sizes[id]

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from kit.data.masks import decode_mask
-from kit.datasets.masks import Wanted
+from kit.new.decisions.csv_meaning import open_rows
 from kit.new.decisions.meaning import Meaning
 from kit.new.look.found import Study
-from kit.submission.csv_masks import CsvMasks
 from kit.system.files import spread
 from kit.system.objects import components
 
@@ -31,16 +30,15 @@ def _ways(found: Study, meaning: Meaning) -> Iterable:
     """For each of some images a function that gives the areas of its objects."""
     if not found.masks:
         sizes = {id: found.sizes[path] for id, path in found.images.items() if path in found.sizes}
-        wanted = Wanted(found.data, "instances", meaning.classes[1:], found.ids, sizes.__getitem__, found.tests)
-        rows = CsvMasks(found.mask_table.path, meaning.table, meaning.lacking).open_masks(wanted)
+        rows = open_rows(found, meaning, "instances", meaning.classes[1:])
         drawn = [id for id in found.ids if id in sizes]
         return [lambda id=id: _areas(rows.read(id, sizes[id])) for id in spread(drawn, IMAGES)]
     every = spread(sorted(found.masks), IMAGES)
     if any(len(own) > 1 for own in found.masks.values()):
         files = [spread(found.masks[id], FILES) for id in every]
-        return [lambda own=own: [int(_foreground(found, path).sum()) for path in own] for own in files]
+        return [lambda own=own: [int(is_foreground(found, path).sum()) for path in own] for own in files]
     if meaning.values == "components":
-        return [lambda id=id: _areas(components(_foreground(found, found.masks[id][0]))) for id in every]
+        return [lambda id=id: _areas(components(is_foreground(found, found.masks[id][0]))) for id in every]
     return [lambda id=id: _areas(_read(found, found.masks[id][0])) for id in every]
 
 
@@ -50,7 +48,8 @@ def _read(found: Study, path: str) -> np.ndarray:
     return mask if mask.ndim == 2 else mask[..., :3] @ np.array([1 << 16, 1 << 8, 1])
 
 
-def _foreground(found: Study, path: str) -> np.ndarray:
+def is_foreground(found: Study, path: str) -> np.ndarray:
+    """Where a mask of objects is not background: bool (H, W)."""
     return _read(found, path) != (found.labels.background if not found.labels.colours else 0)
 
 
