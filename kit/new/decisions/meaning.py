@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kit.data.images import decode_image
+from kit.new.decisions.coded import doubts_of, question_about
 from kit.new.decisions.label_numbers import are_all_in_csv, class_numbers
 from kit.new.decisions.legend import legend_of
 from kit.new.decisions.values import (
@@ -38,6 +39,19 @@ def meaning_of(found: Study, task: str | None = None, classes: Sequence[str] = (
 
     Raises ValueError with the choices where the masks cannot tell, and with the reason where they are not what is said.
     """
+    coding = found.labels.coding
+    if coding is None:
+        return _meaning_of(found, task, classes)
+    is_told = len(classes) > 2 or legend_of(found.naming, sorted(found.labels.pixels))  # a name for each value
+    are_plain = len(coding.numbers) == 1 and not coding.plain and found.labels.are_objects  # as numbered from 1001 on
+    if task is None and not is_told and not are_plain:
+        raise question_about(coding)
+    meaning = _meaning_of(found, task, classes)
+    meaning.doubts += doubts_of(coding, meaning)
+    return meaning
+
+
+def _meaning_of(found: Study, task: str | None, classes: Sequence[str]) -> Meaning:
     labels = found.labels
     if found.layers:
         return _of_layers(found, task, classes)

@@ -12,6 +12,7 @@ tables.py       CSV files: run lengths, sample submission, facts of images
 spellings.py    masks in a CSV that are not written as "start length …"
 labels.py       what the values of masks are; parts.py: the same of parts of large files
 numbers.py      whether numbers in masks are classes or count objects
+coding.py       whether they hold a class and a number each
 palettes.py     masks whose palettes have another order than most
 alikeness.py    whether images of a group are more alike than others
 upright.py      whether images have an upper side

@@ -11,6 +11,7 @@ import numpy as np
 from kit.data.formats import BadImage, format_of
 from kit.data.images import decode_image
 from kit.data.masks import decode_mask
+from kit.new.look.coding import Coding, coding_of
 from kit.new.look.numbers import Numbers, Piece, Verdict, numbers_in, pieces_of, verdict_of
 from kit.new.look.palettes import MANY, swapped
 from kit.new.look.parts import TooLarge
@@ -108,6 +109,11 @@ class Labels:
         return verdict_of(Numbers(pieces, self.held, self.numbered, brightness, self.colours))
 
     @property
+    def coding(self) -> Coding | None:
+        """How the values hold a class and a number each; None where they do not."""
+        return None if self.colours or self.palette or self.is_soft else coding_of(self.pixels)
+
+    @property
     def are_objects(self) -> bool:
         """Whether each label of a mask is an object of its own."""
         return self.verdict.kind == "objects"
@@ -115,7 +121,8 @@ class Labels:
     @property
     def is_like_masks(self) -> bool:
         """Whether these may be masks at all: few values, soft edges, or objects."""
-        return self.masks > 0 and not self.problems and (len(self.pixels) <= 64 or self.is_soft or self.are_objects)
+        is_known = len(self.pixels) <= 64 or self.is_soft or self.are_objects or self.coding is not None
+        return self.masks > 0 and not self.problems and is_known
 
     def outlines(self) -> list:
         """The label that lies between two others nearly everywhere, in nearly every mask: the band of a trimap."""
