@@ -69,6 +69,21 @@ def test_as_classes_it_says_what_the_values_look_like(tmp_path):
     assert choices.doubts[0].startswith("the values look like class * 1000 + number")
 
 
+def test_masks_of_objects_beside_those_of_classes_are_named_with_the_flags(tmp_path):
+    def plain(seed):
+        return np.unique(street(seed, road=0), return_inverse=True)[1].reshape(SIZE).astype(np.uint16)
+
+    write(tmp_path, plain, "instances")
+    write(tmp_path, lambda seed: (street(seed) // 1000 - 24).clip(0, 9) * (street(seed) > 999), "semantic")
+    choices = decide(tmp_path, Wishes(device="cpu"))
+    assert choices.meaning.task == "multiclass"
+    hint = "they number objects, which train as one class: --task instances --masks 'instances/*.png'"
+    assert choices.found.unused[0].endswith(hint)
+    (question,) = decide(tmp_path, Wishes(device="cpu", task="instances")).questions
+    assert question.is_refused
+    assert "instances/*.png number objects of the same images: add --masks 'instances/*.png'" in question.text
+
+
 def test_codings_of_other_data():
     mapillary = labels_of([street(seed, base=256, cars=55, riders=21, road=13) for seed in range(12)]).coding
     assert (mapillary.base, [*mapillary.numbers], mapillary.plain) == (256, [21, 55], (13,))

@@ -62,6 +62,7 @@ def _meaning_of(found: Study, task: str | None, classes: Sequence[str]) -> Meani
     if not labels.masks:
         raise ValueError("no mask could be read")
     if task == "instances" or (task is None and _are_objects(found, classes)):
+        _check_others(found)
         return _of_numbers(labels, classes)
     if labels.is_soft or (task == "binary" and labels.may_be_soft):
         return of_soft(labels, task, classes)
@@ -102,6 +103,16 @@ def _are_objects(found: Study, classes: Sequence[str]) -> bool:
         f"the values of the masks may be classes, or number single objects: {why}. Say which: --task multiclass or "
         "--task instances"
     )
+
+
+def _check_others(found: Study) -> None:
+    """Raise ValueError where the masks show classes, and others of the same images number objects."""
+    kind, why = found.labels.verdict
+    if found.numbered and kind == "classes" and found.labels.coding is None:
+        raise ValueError(
+            f"--task instances: {found.patterns['masks']} show classes ({why}), and {found.numbered[0]} number objects "
+            f"of the same images: add --masks '{found.numbered[0]}'"
+        )
 
 
 def _of_objects_by_file(found: Study, task: str | None, classes: Sequence[str]) -> Meaning:

@@ -38,6 +38,7 @@ class Study:
     layers: dict[str, str] = field(default_factory=dict)  # patterns of the masks of each class, where each has a file
     lacking: str = "refuse"  # what these are, as Folder and CsvMasks take it
     has_named_tests: bool = False  # the tests are those of the images that the sample names
+    numbered: list[str] = field(default_factory=list)  # patterns of further masks of the images that number objects
     unused: list[str] = field(default_factory=list)  # sets of images that have no part
     doubts: list[str] = field(default_factory=list)
     is_compared: bool = False  # the rows of mask_table are the mask files, as the submission is written

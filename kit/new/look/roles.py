@@ -72,7 +72,12 @@ def _note_further(found: Study, used: Sequence[Pairing], labels: Callable[[FileS
     """Name the further masks of the same images that have no part; a doubt where they may be the masks as well."""
     taken = {pair.masks.pattern for pair in (*used, *found.layout.pairings)}
     further = [pair.masks for pair in found.layout.beside if pair.masks.pattern not in taken]
-    found.unused += [f"{shown(one)}: further masks of the same images" for one in further]
+    found.numbered = [one.pattern for one in further if labels(one).are_objects or labels(one).coding is not None]
+    for one in further:
+        hint = f"; they number objects, which train as one class: --task instances --masks '{one.pattern}'" * (
+            one.pattern in found.numbered
+        )
+        found.unused.append(f"{shown(one)}: further masks of the same images{hint}")
     alike = [one.pattern for one in further if len(labels(one).pixels) == len(labels(used[0].masks).pixels) == 2]
     if alike:
         found.doubts.append(
