@@ -19,13 +19,14 @@ from kit.submission import rle as rle_codec
 from kit.submission import runtext
 from kit.submission.competition import UnknownSize, shape_reader
 from kit.submission.dialect import Dialect
-from kit.submission.formats import read_columns, read_header
+from kit.submission.formats import read_header, read_rows
 from kit.submission.lint_order import LEAST_SHARE, vote
 from kit.submission.names import IMAGE_ENDING
 from kit.system.files import list_some
 
 CLASS_NAMES = ("class", "label", "category", "type")  # in the name of a class's column
 ENOUGH = 400  # masks that are looked at
+FEWEST, ODD = 4, 0.05  # masks, and the share of wrong ones, at which all others say how they are written
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Look:
     labels: dict[str, None] = field(default_factory=dict)  # of the class's column, in the order of their first rows
     empties: set[str] = field(default_factory=set)
     masks: list[tuple[str, str]] = field(default_factory=list)  # (key, cell) of the first filled ones
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)  # of each of `masks`, its line in the file
     repeats: bool = False  # whether a key, with its class, has several rows
 
 
@@ -78,12 +80,12 @@ def detect(
 
 def look(csv: Path, columns: Iterable[str] | None = None) -> Look:
     """Read a CSV and note what its cells show. columns: of the key, the mask and perhaps the class; None: all."""
-    rows = read_columns(Path(csv))
+    rows = read_rows(Path(csv))
     first = list(itertools.islice(rows, ENOUGH))
     names = read_header(csv)
     seen_columns = [name for name in names if columns is None or name in set(columns)]
-    found, seen = _find_columns(csv, seen_columns, first), set()
-    for row in itertools.chain(first, rows):
+    found, seen = _find_columns(csv, seen_columns, [row for _, row in first]), set()
+    for line, row in itertools.chain(first, rows):
         key, cell = row[found.key], row[found.mask]
         label = row[found.class_column] if found.class_column else None
         found.repeats |= (key, label) in seen
@@ -95,6 +97,7 @@ def look(csv: Path, columns: Iterable[str] | None = None) -> Look:
             found.empties.add(cell)
         elif len(found.masks) < ENOUGH:
             found.masks.append((key, cell))
+            found.lines.setdefault((key, cell), line)
     words = {cell for _, cell in found.masks}
     if len(words) == 1 and re.fullmatch("[A-Za-z_]+", next(iter(words))):  # every mask is empty, by a word of its own
         found.empties, found.masks = found.empties | words, []
@@ -228,7 +231,9 @@ def with_numbers(
     asked = [reading for reading in readings if base in (None, reading.base)]
     fitting = [reading for reading in asked if _all_fit(reading, train, shape)]
     if not fitting:
-        raise ValueError(_why_none_fits(train, shape, base))
+        fits_other = base is not None and any(_all_fit(reading, train, shape) for reading in readings)
+        odd = "" if fits_other else _odd_rows(train, shape, asked)
+        raise ValueError(_why_none_fits(train, shape, base, odd))
     if read_mask is not None:
         return _by_masks(fitting, train, read_mask, order or "CF")
     absolute = [reading for reading in fitting if not reading.relative] or fitting
@@ -238,8 +243,8 @@ def with_numbers(
     return max(ordered, key=lambda each: (0 if shape is None else touches(each, train, shape), each.base))
 
 
-def _why_none_fits(train: Look, shape: Callable | None, base: int | None) -> str:
-    """Why no reading of the training masks fits, in words."""
+def _why_none_fits(train: Look, shape: Callable | None, base: int | None, odd: str) -> str:
+    """Why no reading of the training masks fits, in words. odd: a few that are wrong where all others are right."""
     numbers = [[int(number) for number in cell.split()] for _, cell in train.masks if _is_mask(cell)]
     if max(map(len, numbers), default=0) > 2 and all(a < b for own in numbers for a, b in itertools.pairwise(own)):
         return (
@@ -247,10 +252,38 @@ def _why_none_fits(train: Look, shape: Callable | None, base: int | None) -> str
             "'start end', expected 'start length'. Write length = end - start (+ 1 where the end is part of the run)"
         )
     counted = "counted from 1 or 0, absolute or relative" if base is None else f"counted from {base}"
-    return (
+    return odd or (
         f"the training masks are no run lengths that leave no image, {counted}: {train.masks[0][1]!r:.60}"
         f"{'. Check that shapes are (height, width)' * (shape is not None)}"
     )
+
+
+def _odd_rows(train: Look, shape: Callable | None, readings: list[Dialect]) -> str:
+    """The rows that are wrong in the reading in which nearly all others are right, each with its line; "" else."""
+    misfits = [(_misfits(reading, train, shape), reading) for reading in reversed(readings)]  # of equals, the usual one
+    odd, reading = min(misfits, key=lambda one: len(one[0]))
+    if len(train.masks) < FEWEST or len(odd) > max(1, ODD * len(train.masks)):
+        return ""
+    counted = f"with {'relative' if reading.relative else 'absolute'} starts from {reading.base}"
+    return (
+        f"{'a training mask is' if len(odd) == 1 else f'{len(odd)} training masks are'} wrong, and the other "
+        f"{len(train.masks) - len(odd):,} that were read are run lengths in their images, {counted}: mend or delete "
+        f"{'its row' if len(odd) == 1 else 'their rows'}:{list_some(odd)}"
+    )
+
+
+def _misfits(reading: Dialect, train: Look, shape: Callable | None) -> list[str]:
+    """What is wrong with each mask that is no run lengths inside its image."""
+    found = []
+    for key, cell in train.masks:
+        size = _of_key(shape, key, reading)
+        try:
+            _runs(reading, cell, None if size is None else size[0] * size[1])
+        except ValueError as error:
+            line = train.lines.get((key, cell))
+            where = f"{key:.90}" if line is None else f"line {line} ({key:.90})"
+            found.append(f"{where}: {error}{f' ({size[0]} × {size[1]})' * (size is not None)}")
+    return found
 
 
 def _needed(shape: Callable | None) -> Callable:

@@ -53,7 +53,12 @@ def read_lines(path: Path, problems: Problems) -> Iterator[tuple[int, list[str]]
 
 
 def read_columns(path: Path) -> Iterator[dict[str, str]]:
-    """Yield each row as {column: cell} without blanks around them, whatever the columns are.
+    """Yield each row as {column: cell} without blanks around them, whatever the columns are. Raises as read_rows."""
+    return (row for _, row in read_rows(path))
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the line of each row, and the row as read_columns does.
 
     Raises ValueError naming the line of a row of another length, and OSError.
     """
@@ -63,7 +68,7 @@ def read_columns(path: Path) -> Iterator[dict[str, str]]:
     for line, cells in lines:
         if len(cells) != len(header):
             raise ValueError(f"{path}: line {line}: {len(cells)} cells instead of {len(header)}: {shown(cells)}")
-        yield dict(zip(header, (cell.strip() for cell in cells), strict=True))
+        yield line, dict(zip(header, (cell.strip() for cell in cells), strict=True))
     if problems.unread:
         raise ValueError(f"{path}: {problems.list()[0]}")
 
