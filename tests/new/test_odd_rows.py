@@ -1,5 +1,7 @@
 """A CSV of masks of which a row or two leave their image: the line is named, by the coding that fits all others."""
 
+import sys
+
 import pytest
 from csv_folders import SIZE, images, names, rows_of, table, wishes
 
@@ -52,3 +54,16 @@ def test_starts_and_ends_of_which_one_mask_alone_shows_it_are_called_so(tmp_path
     path = write(tmp_path, [f"{IDS[0]},1000 1100 1900 1990", *single])
     with pytest.raises(ValueError, match="they look like 'start end'"):
         detect(path, path, SIZE)
+
+
+def test_a_wrong_row_behind_those_that_are_looked_at_is_a_problem(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["kit.submission.detect"], "ENOUGH", 5)  # the room has a function of this name
+    rows = rows_of(IDS)
+    rows[7] += f" {PIXELS} 40"
+    write(tmp_path, rows)
+    choices = decide(tmp_path, wishes())
+    assert choices.meaning.task == "binary"
+    assert not choices.questions
+    (problem,) = choices.found.problems
+    assert problem.startswith("the masks of truth.csv cannot be used")
+    assert f"line 9 ({IDS[7]}): its runs end at pixel {PIXELS + 39:,}, the image has 2,560" in problem

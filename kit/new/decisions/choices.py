@@ -13,7 +13,7 @@ from kit.new.decisions.meaning import Meaning, meaning_of
 from kit.new.decisions.network import Network, network_in_words, network_of
 from kit.new.decisions.object_sizes import object_side
 from kit.new.decisions.rows import Said, check_said, form_of, number
-from kit.new.decisions.shared_objects import note_shared
+from kit.new.decisions.shared_objects import note_masks
 from kit.new.decisions.sizing import Device, Sizing, device_of, of_objects, sizing_of
 from kit.new.decisions.slides import Slides, are_slides, slides_of, task_of_rows
 from kit.new.look.asked import Asked
@@ -127,9 +127,10 @@ def decide(root: Path, wishes: Wishes) -> Choices:
     )
     if meaning is not None and goal is not None and (wishes.slides or are_slides(found)):
         ask(as_slides, choices, device)
-    elif meaning is not None and meaning.task == "instances" and not questions:
-        _with_borders(choices, device)
-        note_shared(found, meaning, doubts)
+    elif meaning is not None and not questions:
+        if meaning.task == "instances":
+            _with_borders(choices, device)
+        note_masks(found, meaning, doubts)
     choices.questions = questions
     choices.reasons = [*_reasons(choices)]
     return choices

@@ -1,4 +1,7 @@
-"""Do objects of an image share pixels? Of a CSV all rows are compared, of files those of some images."""
+"""Are all rows of a CSV of masks right, and do objects of an image share pixels?
+
+Of a CSV all rows are read, as the check before training does; of files of objects those of some images.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -15,20 +18,25 @@ from kit.system.files import spread
 IMAGES = 16  # of which all files of objects are read
 
 
-def note_shared(found: Study, meaning: Meaning, doubts: list[str]) -> None:
-    """Add a doubt about pixels of several objects, and problems where nothing is left of an object."""
-    if meaning.task != "instances" or (found.masks and all(len(own) < 2 for own in found.masks.values())):
-        return
+def note_masks(found: Study, meaning: Meaning, doubts: list[str]) -> None:
+    """Add a doubt about pixels of several objects, and problems of rows and of objects of which nothing is left."""
+    has_objects = meaning.task == "instances"
     if found.masks:
+        if not has_objects or all(len(own) < 2 for own in found.masks.values()):
+            return
         ids = spread(sorted(found.masks), IMAGES)
         among = f" (of {len(ids)} that were looked at)" * (len(ids) < len(found.masks))
         shared = _each(found, ids, lambda id: _of_files(found, id))
     else:
         ids, among = [id for id in found.ids if found.images[id] in found.sizes], ""
+        names = meaning.classes if meaning.task == "multilabel" else meaning.classes[1:]
         try:
-            rows = open_rows(found, meaning, "instances", meaning.classes[1:])
+            rows = open_rows(found, meaning, meaning.task, names)
         except (ValueError, OSError) as error:
-            found.problems.append(str(error))
+            if str(error) not in found.problems:
+                found.problems.append(str(error))
+            return
+        if not has_objects:
             return
         shared = _each(found, ids, lambda id: rows.shared_pixels(id, found.sizes[found.images[id]]))
     if doubt := shared_in_words(shared, among):
