@@ -36,7 +36,8 @@ def _head(choices: Choices, root: Path, path: Path) -> str:
         wrapped("Written by `python -m kit new` from the files alone, to be read and changed. It found and decided:"),
     ]
     lines += [wrapped(f"- {what}: {why}", "  ") for what, why in choices.reasons if what not in SAID]
-    lines += [wrapped(f"- in doubt: {doubt}", "  ") for doubt in choices.doubts[:SHOWN]]
+    doubts = [doubt.partition(":\n")[0] for doubt in choices.doubts]  # --look lists the images too
+    lines += [wrapped(f"- in doubt: {doubt}", "  ") for doubt in doubts[:SHOWN]]
     if more := len(choices.doubts[SHOWN:]):
         lines.append(f"- and {counted(more, 'doubt')} more, which `python -m kit new … --look` prints")
     return "\n".join(lines) + '\n"""'

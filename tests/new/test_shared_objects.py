@@ -31,12 +31,15 @@ def of_rows(folder, further=()):
 
 def test_of_rows_with_the_lines_in_text_and_for_programs(tmp_path, capsys):
     of_rows(tmp_path)
-    assert new(None, tmp_path, Wishes(device="cpu", task="instances", order="F")) == 0
+    assert new(tmp_path / "mine.py", tmp_path, Wishes(device="cpu", task="instances", order="F")) == 0
     shared = int((disc(APART[1]) & disc((12, 48), 4)).sum())
     area = int(disc(APART[1]).sum())
     said = capsys.readouterr().out
     assert f"doubt     {shared} pixels of 1 image are in several objects, in 1 pair of objects. The smallest" in said
     assert f"train.csv, wellc: {shared} pixels: {shared} of the {area} of line 11 go to line 14" in said
+    recipe = (tmp_path / "mine.py").read_text()
+    assert f"- in doubt: {shared} pixels of 1 image" in recipe
+    assert "line 14" not in recipe  # the images are in the lines above alone
     new(None, tmp_path, Wishes(device="cpu", task="instances", order="F"), as_json=True)
     assert f"{shared} of the {area} of line 11 go to line 14" in json.loads(capsys.readouterr().out)["doubts"][0]
 

@@ -9,9 +9,9 @@ from kit.new.look.questions import OpenQuestion
 
 SHOWN = 6
 BY_HAND = (
-    "kit trains objects of one class. For each class by itself save masks in which other objects are 0, and write a "
-    "recipe of each (--masks PATTERN); code of your own may give the metrics kit.scoring.Segments, a label image and "
-    "the class of each label, as recipes/coco_panoptic.py does"
+    "for each class by itself save masks in which other objects are 0, and write a recipe of each (--masks PATTERN); "
+    "code of your own may give the metrics kit.scoring.Segments, a label image and the class of each label, as "
+    "recipes/coco_panoptic.py does"
 )
 
 
@@ -36,8 +36,8 @@ def doubts_of(coding: Coding, meaning: Meaning) -> list[str]:
     doubts = []
     if len(coding.numbers) > 1:
         doubts.append(
-            f"objects of {len(coding.numbers)} classes ({_listed(coding.numbers)}) become one class: the {coding}. "
-            f"{BY_HAND}"
+            f"objects of {len(coding.numbers)} classes ({_listed(coding.numbers)}) become one class, because "
+            f"recipes of kit new know objects of one class:\n  the {coding};\n  {BY_HAND}"
         )
     if coding.plain:
         doubts.append(
