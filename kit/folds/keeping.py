@@ -55,7 +55,8 @@ def keep_folds(folder: Path, dataset: Dataset, world: Processes, make: Callable[
             elif not np.array_equal(kept := _read(path, ids, groups), folds):
                 _refuse_other(path, kept, folds)
     world.wait()
-    return _read(path, ids, groups)
+    # the main process keeps what it asked for: another run may have written the file since, and freeze_folds says so
+    return folds.astype(np.int64) if world.main else _read(path, ids, groups)
 
 
 def freeze_folds(folder: Path, fold: int, folds: np.ndarray, world: Processes) -> None:

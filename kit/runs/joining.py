@@ -11,7 +11,7 @@ from kit.data.run_masks import RunMask
 from kit.runs.finished import FinishedRun
 from kit.system.files import counted, list_some
 
-HINT = "; runs are joined where their folds are made alike: by the same --folds, and a seed that is not --seed"
+HINT = "; runs are joined where their folds are made alike: as many, from a seed that is not --seed"
 
 
 def join_runs(runs: Sequence[FinishedRun], *, same_folds: bool = True) -> list[FinishedRun]:

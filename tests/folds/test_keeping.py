@@ -51,6 +51,15 @@ def test_whoever_begins_second_is_refused_before_it_writes(tmp_path):
     freeze_folds(tmp_path, 0, second, ALONE)
 
 
+def test_a_run_never_goes_on_with_the_folds_of_another(tmp_path):
+    """Another run writes folds.csv after this one has, and before this one looks at it again."""
+    between = SimpleNamespace(main=True, wait=lambda: keep_folds(tmp_path, DATA, ALONE, lambda: folds_of(2)))
+    folds = keep_folds(tmp_path, DATA, between, lambda: folds_of(3))
+    assert folds.tolist() == folds_of(3).tolist()
+    with pytest.raises(ValueError, match=r"now has 2 folds of 6, 6 images, .* this run has 3 folds of 4"):
+        freeze_folds(tmp_path, 0, folds, ALONE)
+
+
 def _start(folder, k, barrier, results):
     barrier.wait()
     try:
