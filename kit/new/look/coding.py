@@ -4,6 +4,7 @@ Values below 1000 are then classes whose objects are not counted, as road and sk
 one row of numbers from 1 on; these begin anew in each thousand, at 0 or 1, and leave its upper half free.
 """
 
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -48,10 +49,8 @@ def coding_of(values: Iterable) -> Coding | None:
 
 def _by(base: int, values: list[int]) -> Coding | None:
     plain = tuple(value for value in values if value < base or value == UNKNOWN)
-    numbers: dict[int, tuple[int, ...]] = {}
-    for value in values:
-        if base <= value < UNKNOWN:
-            numbers[value // base] = (*numbers.get(value // base, ()), value % base)
+    coded = itertools.groupby((value for value in values if base <= value < UNKNOWN), lambda value: value // base)
+    numbers = {name: tuple(value % base for value in own) for name, own in coded}
     coding = Coding(base, numbers, plain)
     if len(plain) > MOST_CLASSES or coding.count < LEAST or max(numbers) > TOP_CLASS:
         return None
