@@ -89,8 +89,8 @@ def _config(choices: Choices, root: Path, path: Path) -> str:
     seen = "of the crops in training and the tiles after" if sizing.crop else "that the network sees"
     passes = f"of {choices.slides.crops} crops each" if choices.slides else "passes over the training images"
     is_one = "; one split: 0 or full" * bool(choices.found.split)
-    kept = "\n    keep_test: Free[bool] = False  # keep every fold's predictions of the test images, to blend runs"
-    kept = kept * _keeps_test(choices)
+    what = "keep every fold's predictions of the test images, to blend runs"
+    kept = f"\n    keep_test: Free[bool] = False  # {what}" * _keeps_test(choices)
     return f'''@dataclass(frozen=True)
 class Config:
     """The flags."""

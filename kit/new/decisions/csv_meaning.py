@@ -155,15 +155,21 @@ def _compare_classes(found: Study, meaning: Meaning) -> None:
 
 
 def open_rows(found: Study, meaning: Meaning, task: str, names: tuple[str, ...]) -> CsvRows:
-    """The masks of the CSV, with the foreground `names`. Raises one ValueError with all that is wrong with its rows."""
+    """The masks of the CSV, with the foreground `names`, read once.
+
+    Raises one ValueError with all that is wrong with its rows.
+    """
 
     def size(id: str) -> tuple[int, int]:
         if found.images[id] not in found.sizes:
             raise ValueError(f"the size of {id} is unknown")
         return found.sizes[found.images[id]]
 
-    wanted = Wanted(found.data, task, names, found.ids, size, found.tests)
-    return CsvMasks(found.mask_table.path, meaning.table, meaning.lacking).open_masks(wanted)
+    key = meaning.table, meaning.lacking, task, names
+    if key not in found.opened:
+        wanted = Wanted(found.data, task, names, found.ids, size, found.tests)
+        found.opened[key] = CsvMasks(found.mask_table.path, meaning.table, meaning.lacking).open_masks(wanted)
+    return found.opened[key]
 
 
 def _overlaps(mask: np.ndarray) -> bool:

@@ -1,6 +1,7 @@
 """What is known of a folder: filled in step by step by study.py and the files that it calls."""
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from kit.datasets.files import DataFolder
@@ -33,6 +34,7 @@ class Study:
     kinds: Counter = field(default_factory=Counter)  # of the sampled images
     labels: Labels = field(default_factory=Labels)
     mask_table: Table | None = None  # the run lengths of the training masks
+    opened: dict[Hashable, object] = field(default_factory=dict)  # of its rows, what was read: large ones take seconds
     sample: Table | None = None  # the sample submission
     lonely: dict[str, str] = field(default_factory=dict)  # images by id without a mask that no sample names
     layers: dict[str, str] = field(default_factory=dict)  # patterns of the masks of each class, where each has a file
