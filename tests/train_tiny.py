@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch._dynamo  # an optimizer imports it, for 1.7 s, in each process that finds it not yet loaded
 from tiny import TinyDataset, tiny_competition
 from torch import Tensor, nn
 

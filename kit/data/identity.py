@@ -17,6 +17,7 @@ import sysconfig
 import textwrap
 import tokenize
 import types
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -31,6 +32,8 @@ LOADED_SCRIPT = "kit_run_"  # begins the name of a module that holds a part of a
 MAX_DEPTH = 4  # of collections in collections that are looked into
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = {"site-packages", "dist-packages"}
+# What _tree_of found, with what it depends on: a run asks several times, and each takes milliseconds.
+TREES: weakref.WeakKeyDictionary[object, tuple[tuple, str]] = weakref.WeakKeyDictionary()
 
 
 def held_values(dataset: object) -> dict[str, str]:
@@ -68,9 +71,11 @@ def own_sources() -> dict[str, str]:
     """
     found, others = {}, {"kit", "__main__", "__mp_main__"}
     for name, module in list(sys.modules.items()):
-        file, top = getattr(module, "__file__", None), name.partition(".")[0]
-        is_other = top in others or top.startswith(LOADED_SCRIPT)
-        if file and file.endswith(".py") and not is_other and _is_own_module(module):
+        file = getattr(module, "__file__", None)
+        if not file or not file.endswith(".py") or not _is_own_file(file):
+            continue
+        top = name.partition(".")[0]
+        if top not in others and not top.startswith(LOADED_SCRIPT):
             with contextlib.suppress(OSError, SyntaxError, UnicodeDecodeError):
                 found[name] = source_text(Path(file))
     return found
@@ -164,6 +169,28 @@ def _as_text(value: object, files: Mapping[str | Path, str], depth: int = 0) -> 
 
 
 def _tree_of(thing: object) -> str:
+    """_parsed of a function or class, found once for as long as its code and its file stay as they are.
+
+    Both may change in a notebook: autoreload writes new code into the functions that are there.
+    """
+    now = (_file_state(thing), *(function.__code__ for function in _functions_of(thing)))
+    before, text = TREES.get(thing, (None, ""))
+    if now != before:
+        text = _parsed(thing)
+        TREES[thing] = now, text
+    return text
+
+
+def _file_state(thing: object) -> tuple[int, int] | None:
+    """Time and size of the source file of a function or class, by which inspect reads it again; None without one."""
+    try:
+        state = Path(inspect.getsourcefile(thing)).stat()
+    except (OSError, TypeError):  # a notebook, or exec: no name, or one that is no file's
+        return None
+    return state.st_mtime_ns, state.st_size
+
+
+def _parsed(thing: object) -> str:
     """The syntax tree of a function or class without docstrings; where there is no source, the compiled code.
 
     There is none after exec, and for a lambda inside a call. Where a file defines a class twice, inspect gives the

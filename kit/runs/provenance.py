@@ -1,5 +1,6 @@
 """Where a number comes from, in plain values: the command, versions, commit and hardware."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -78,6 +79,7 @@ def merged(origins: Sequence[dict[str, str]]) -> dict[str, str]:
     return {key: " and ".join(dict.fromkeys(one.get(key, "unknown") for one in origins)) for key in origins[-1]}
 
 
+@functools.cache  # what this process has loaded stays, whatever is installed meanwhile
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

@@ -127,6 +127,16 @@ def test_what_does_not_change_the_key(write, change):
     assert data_key(write(NO_CHANGES[change])()) == data_key(write()())
 
 
+def test_code_that_autoreload_puts_into_the_same_objects_is_another(write):
+    mine = write()
+    held, before = sys.modules["mine_help"].to_mask, data_key(mine())
+    write(CHANGES["an imported function"])
+    held.__code__ = sys.modules["mine_help"].to_mask.__code__
+    assert (changed := data_key(mine())) != before
+    mine.read_image = sys.modules["mine"].Mine.read_mask
+    assert data_key(mine()) not in {before, changed}
+
+
 TWICE = """
 from kit.data import Dataset
 

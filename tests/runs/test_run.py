@@ -18,11 +18,10 @@ from kit.data.check import check_dataset, data_identity
 from kit.folds.keeping import keep_folds
 from kit.prediction import TTA
 from kit.report.of_run import report
-from kit.runs import Count, Free, Weights, oof_masks, open_run, predict_oof, unfinished
+from kit.runs import Count, Free, Weights, oof_masks, open_run, predict_oof, provenance, unfinished
 from kit.runs.flags import read_flags
 from kit.runs.folds import lock
 from kit.runs.oof import finished
-from kit.runs.provenance import versions
 from kit.runs.run import begin
 from kit.runs.training import new_fold_state
 from kit.scoring.confusion import confusion_matrix, foreground_scores
@@ -55,7 +54,8 @@ def test_a_package_that_goes_by_another_name_stops_no_run(monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("importlib.metadata.version", missing)
-    assert versions(torch.device("cpu"))["torch"] == "unknown"
+    monkeypatch.setattr(provenance, "_version", provenance._version.__wrapped__)
+    assert provenance.versions(torch.device("cpu"))["torch"] == "unknown"
 
 
 def test_before_a_checkpoint_there_is_nothing_to_mix_up_and_a_mistyped_flag_can_be_mended(tmp_path):
