@@ -11,25 +11,26 @@ from pathlib import Path
 
 import pytest
 
-if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
+if "PYTEST_XDIST_WORKER" in os.environ:
     # one thread a process, before NumPy and torch are imported; what tests start gets the same
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    # numba does not lock its cache: two processes that compile one kernel for other arrays at once may mix them up
-    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).with_name("__pycache__") / f"numba-{WORKER}")
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).with_name("__pycache__") / "numba")
 
 # the half million objects of what is imported stay to the end: the collector need not walk them again and again
 gc.set_threshold(20_000)
 
 
-def loaded_tests():
-    """The files of tests that are loaded, by the names of their modules."""
+def unload_tests():
+    """Forget the files of tests that are loaded."""
     here = Path(__file__).parent
-    found = {name: module for name, module in sys.modules.items() if name.startswith("test_")}
-    return {name: one for name, one in found.items() if here in Path(getattr(one, "__file__", None) or "/").parents}
+    for name, module in list(sys.modules.items()):
+        if name.startswith("test_") and here in Path(getattr(module, "__file__", None) or "/").parents:
+            del sys.modules[name]
 
 
 def pytest_collection_finish():
     """What was collected stays too."""
+    unload_tests()
     gc.collect()
     gc.freeze()
 
@@ -40,9 +41,10 @@ def pytest_runtest_protocol(item):
 
     A run reads, hashes and keeps the user's modules that are loaded, and each run would keep all 300 files of tests.
     """
-    for name in loaded_tests():
-        del sys.modules[name]
-    sys.modules[item.module.__name__] = item.module
+    name = item.module.__name__
+    if sys.modules.get(name) is not item.module:
+        unload_tests()
+        sys.modules[name] = item.module
 
 
 def pytest_xdist_auto_num_workers(config):

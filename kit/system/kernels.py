@@ -4,9 +4,31 @@ A kernel does not check its arguments: it reads out of bounds where dtype or sha
 Every function that calls one checks dtype, number of dimensions and contiguity first.
 """
 
-from numba import njit
+import contextlib
+import uuid
+from collections.abc import Callable
 
-kernel = njit(cache=True, nogil=True)
+from numba import njit
+from numba.core.caching import IndexDataCacheFile
+
+
+class _OwnFiles(IndexDataCacheFile):
+    """numba's files of a compiled function, each under a name of its own.
+
+    numba numbers them and locks nothing. Of two processes that compile a function for other types at once, both take
+    the same number, and a third one may load code for types that it does not have.
+    """
+
+    def _data_name(self, number: int) -> str:
+        return super()._data_name(uuid.uuid4().int)
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function at its first call, for the types of its arguments, and keep it on the disk."""
+    compiled = njit(cache=True, nogil=True)(function)
+    with contextlib.suppress(AttributeError):  # a numba that arranges its cache in another way
+        compiled._cache._cache_file.__class__ = _OwnFiles
+    return compiled
 
 
 @kernel

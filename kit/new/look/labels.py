@@ -163,7 +163,8 @@ def joined(parts: Sequence[Labels]) -> Labels:
         for name in ("masks", "single", "numbered", "pieces", "held", "brightness"):
             setattr(total, name, getattr(total, name) + getattr(part, name))
         for name in COUNTERS:
-            getattr(total, name).update(getattr(part, name))
+            if counted := getattr(part, name):  # Counter.update is slow, and most are empty
+                getattr(total, name).update(counted)
         total.colours |= part.colours
         total.jpeg |= part.jpeg
         total.top = max(total.top, part.top)
