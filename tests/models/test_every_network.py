@@ -12,7 +12,7 @@ SMALL = (31, 45)  # the same in 32 x 64 padded pixels: without bfloat16 in hardw
 ALL = pytest.mark.parametrize("name", NETWORKS)
 NEEDS_TWO = {"DeconvNet", "pan", "deeplabv3", "deeplabv3plus", "upernet"}  # images a batch, to train
 # what no output needs is not trained: PSPNet stops at stride 8, DPT reads blocks and not timm's norm and head
-UNUSED = {"pspnet": ("net.encoder.layer3", "net.encoder.layer4"), "dpt": ("net.encoder.model.",)}
+UNUSED = {"pspnet": ("net.encoder.model.blocks.3", "net.encoder.model.blocks.4"), "dpt": ("net.encoder.model.",)}
 # bfloat16 rounds some of the values that are pooled to the same, and a maximum then moves by a pixel: about one in
 # a hundred does, and adds up; test_deconvnet.py shows that nothing else is the matter
 UNPOOLING = {"SmallDeconvNet", "DeconvNet", "SegNet", "SegNetBasic"}
