@@ -14,7 +14,6 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     # one thread a process, before NumPy and torch are imported; what tests start gets the same
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).with_name("__pycache__") / "numba")
 
 # the half million objects of what is imported stay to the end: the collector need not walk them again and again
 gc.set_threshold(20_000)

@@ -25,7 +25,7 @@ NETWORKS = {
     "SegNetBasic": (SegNetBasic, 1_415_555, 2.65319070),
     "UNet": (UNet, 31_031_875, 14.47108648),
     "CompactUNet": (CompactUNet, 4_835_715, 13.57090683),
-    "DynamicUNet": (dynamic_unet, 31_113_108, 298.05248128),
+    "DynamicUNet": (functools.partial(dynamic_unet, name="resnet18"), 31_113_108, 298.05248128),
 }
 HUNDREDS_OF_MEGABYTES = {"FCN32s", "FCN16s", "FCN8s", "DeconvNet"}
 BY_WEIGHT = [pytest.param(name, marks=pytest.mark.slow) if name in HUNDREDS_OF_MEGABYTES else name for name in NETWORKS]
