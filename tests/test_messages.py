@@ -34,7 +34,7 @@ def test_messages_name_only_flags_that_every_recipe_has():
         name = path.relative_to(ROOT).as_posix()
         if name.startswith(OTHERS):
             continue
-        for line, text in texts(path):
+        for line, text in texts(path) if "--" in path.read_text() else ():
             flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - EVERY_RECIPE
             found += [f"{name}:{line} {flag}" for flag in sorted(flags)]
     assert found == []

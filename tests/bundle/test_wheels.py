@@ -36,6 +36,7 @@ def test_the_wheel_holds_the_package_and_its_record_holds(tmp_path):
     assert "Requires-Dist: numpy >= 2.0\n" in files[f"{info}/METADATA"].decode()
 
 
+@pytest.mark.slow
 def test_pip_installs_it_and_an_installed_kit_writes_the_same_wheel(tmp_path):
     path = write_kit_wheel(tmp_path)
     target = tmp_path / "target"

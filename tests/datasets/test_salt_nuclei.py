@@ -98,6 +98,7 @@ def test_nuclei_as_kaggle_packs_them(tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "salt").is_dir(), reason="needs the real salt in shared/data")
 def test_the_real_salt_masks_are_those_of_its_csv():
     files = Salt(SHARED / "salt")
@@ -107,6 +108,7 @@ def test_the_real_salt_masks_are_those_of_its_csv():
         np.testing.assert_array_equal(files.read_mask(id), table.read_mask(id))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "nuclei").is_dir(), reason="needs the real nuclei in shared/data")
 def test_the_real_nuclei_are_those_of_their_csv():
     data = Nuclei(SHARED / "nuclei", groups=("groups.csv", "ImageId", "group"))

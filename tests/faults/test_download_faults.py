@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -211,6 +212,7 @@ def test_fault_50_killed_in_the_middle(server, tmp_path, monkeypatch):
     try:
         while not any(part.stat().st_size for part in tmp_path.glob(".data.download/*.part")):
             assert process.poll() is None
+            time.sleep(0.002)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -1,5 +1,6 @@
 """Faults 41 to 43: memory, shared memory and the processes that load data."""
 
+import gc
 import os
 import resource
 import signal
@@ -9,6 +10,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from kit.recipe import launch
+
+
+@pytest.fixture(autouse=True)
+def loaders_end(monkeypatch):
+    """PyTorch waits five seconds for a worker whose error it has raised: here less, and now, not in a later test."""
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    yield
+    gc.collect()
 
 
 def told_by_launch(job, monkeypatch, capsys):

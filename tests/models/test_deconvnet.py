@@ -122,7 +122,8 @@ def squares(count, side, seed):
     return torch.from_numpy(images.astype(np.float32)), torch.from_numpy(masks)
 
 
-@pytest.mark.parametrize("batch_norm", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", [False, True])
 def test_small_network_learns_from_scratch(batch_norm):
     torch.manual_seed(0)
     net = SmallDeconvNet(num_classes=2, width=8, batch_norm=batch_norm)

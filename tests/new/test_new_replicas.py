@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from replicas import DRAW
+from replicas.shared import BY_SIZE
 
 from kit.cli import main
 from kit.new import Wishes, choose, recipe_text
@@ -27,7 +28,6 @@ SAID = {
     "clouds": {"csv_size": (350, 525)},
     "hubmap": {"slides": True},  # drawn smaller than slides are
 }
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "clouds" else name for name in DRAW]  # large images
 
 
 def wishes_for(name):
@@ -47,7 +47,7 @@ def drawn(tmp_path_factory):
     return draw
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_SIZE)
 def test_a_competition_is_found_from_its_files(drawn, name):
     replica = drawn(name)
     choices = choose(replica.folder, wishes_for(name))
@@ -65,7 +65,7 @@ def test_a_competition_is_found_from_its_files(drawn, name):
         assert all(len(groups) == 1 for groups in together.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_SIZE)
 def test_the_recipe_is_short_and_in_the_house_style(drawn, tmp_path, name):
     text = recipe_text(choose(drawn(name).folder, wishes_for(name)), drawn(name).folder, Path("recipes/mine.py"))
     assert len(text.splitlines()) <= 120
@@ -87,7 +87,7 @@ def test_what_no_file_says_is_asked_for_by_its_flag(drawn, name, flag):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_SIZE)
 def test_one_epoch_of_the_recipe_gives_the_csv_of_its_predictions(drawn, tmp_path, name):
     replica = drawn(name)
     choices = choose(replica.folder, wishes_for(name))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from kit.datasets import Folder
 from kit.submission import CsvMasks, rle, write
@@ -16,6 +17,7 @@ from replicas.severstal import draw as draw_severstal
 from replicas.uw_madison import draw as draw_uw_madison
 
 NAMES = (*DRAW, "severstal_2019", "uw_madison_public")
+BY_SIZE = [pytest.param(name, marks=pytest.mark.slow) if name == "clouds" else name for name in DRAW]  # large images
 ODD = {
     "severstal_2019": functools.partial(draw_severstal, edition=2019),
     "uw_madison_public": functools.partial(draw_uw_madison, rerun=False),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from replicas import DRAW
-from replicas.shared import drawn, open_folder
+from replicas.shared import BY_SIZE, drawn, open_folder
 from tiny_run import ALONE, keep_trained, new_run
 from torch import nn
 
@@ -59,9 +59,7 @@ def decoded(csv, replica):
     return found
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "clouds" else name for name in DRAW]
-)
+@pytest.mark.parametrize("name", BY_SIZE)
 def test_the_csv_holds_the_predicted_masks(name, tmp_path):
     replica = DRAW["hubmap"](tmp_path / "data", paged=False) if name == "hubmap" else drawn(name)
     data = open_folder(replace(replica, groups=None))

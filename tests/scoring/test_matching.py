@@ -76,9 +76,10 @@ def stardist_precision(truth, prediction, shift):
     return np.array(found)
 
 
-def test_a_thousand_random_pairs_are_matched_as_by_hand():
+@pytest.mark.parametrize("pairs", [400, pytest.param(1000, marks=pytest.mark.slow)])
+def test_random_pairs_are_matched_as_by_hand(pairs):
     random, kinds, exact = np.random.default_rng(0), np.zeros(6, int), 0
-    for number in range(1000):
+    for number in range(pairs):
         truth, prediction = drawn(random)
         hand, found = ByHand(truth, prediction), match(truth, prediction)
         assert found.truth.tolist() == list(hand.true)
@@ -101,7 +102,7 @@ def test_a_thousand_random_pairs_are_matched_as_by_hand():
             exact += (stardist_precision(truth, prediction, 0) != shifted).any()
         twentieths = int(TWENTIETHS[number % 10])
         check_errors(hand, found, twentieths, kinds)
-    assert (kinds[1:] > 50).all()  # every kind of error has been met
+    assert (kinds[1:] > pairs / 20).all()  # every kind of error has been met
     assert exact > 10  # images with an IoU of a threshold exactly
 
 
