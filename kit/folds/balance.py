@@ -9,7 +9,6 @@ even of these is used.
 import warnings
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 TRIES = 20  # further seeds
 
@@ -40,6 +39,8 @@ def imbalance(fold_of_group: np.ndarray, shares: np.ndarray, k: int) -> float:
 
 def _scikit_learns(labels: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
     """StratifiedGroupKFold's folds, which may leave one empty. Where every label is rarer than k, of sizes alone."""
+    from sklearn.model_selection import StratifiedGroupKFold  # here: it takes a second
+
     if np.bincount(labels).max() < k:  # scikit-learn refuses
         labels = np.zeros_like(labels)
     folds = np.full(len(labels), -1)

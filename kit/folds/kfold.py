@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from kit.folds.balance import stratify_groups
 from kit.system.files import counted
@@ -18,6 +17,8 @@ from kit.system.files import counted
 
 def kfold(n: int, k: int, seed: int) -> np.ndarray:
     """Folds (n,) whose sizes differ by one sample at most. Raises ValueError if there are fewer samples than folds."""
+    from sklearn.model_selection import KFold  # here: it takes a second, and most commands make no folds
+
     check_count(k, n)
     return _held_out(KFold(k, shuffle=True, random_state=seed), n)
 
@@ -27,6 +28,8 @@ def stratified_kfold(labels: Sequence, k: int, seed: int) -> np.ndarray:
 
     Raises ValueError if a label has fewer samples than there are folds, or a label is missing (NaN, None).
     """
+    from sklearn.model_selection import StratifiedKFold
+
     names, codes = _encode(labels, "labels")
     check_count(k, len(codes))
     counts = np.bincount(codes)
@@ -44,6 +47,8 @@ def group_kfold(groups: Sequence, k: int, seed: int) -> np.ndarray:
 
     Raises ValueError if there are fewer groups than folds, or a group is missing (NaN, None).
     """
+    from sklearn.model_selection import GroupKFold
+
     codes = _encode_groups(groups, k)
     return _held_out(GroupKFold(k, shuffle=True, random_state=seed), len(codes), groups=codes)
 
