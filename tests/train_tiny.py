@@ -30,7 +30,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch._dynamo  # an optimizer imports it, for 1.7 s, in each process that finds it not yet loaded
 from tiny import TinyDataset, tiny_competition
 from torch import Tensor, nn
 
@@ -286,8 +285,11 @@ def _server() -> subprocess.Popen:
 
 def _serve() -> None:
     """Take jobs from stdin; first do once what each process would spend its time on, but nothing of torch's."""
+    import torch._dynamo  # an optimizer imports it, for 1.7 s
+
     if importlib.util.find_spec("tensorboard"):
         import torch.utils.tensorboard  # noqa: F401
+    group_kfold(["a", "b"], 2, seed=0)  # imports scikit-learn
     mask = np.zeros((8, 8), np.uint8)
     confusion_matrix(mask, mask, 2)  # numba loads its kernels
     decode(encode(mask), mask.shape)
