@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
+from kit.system.threads import threads_for
+
 MOST_PAIRS = 400
 THUMBNAIL = 8  # pixels a side
 BINS = 8  # of the histogram of a channel
@@ -48,7 +50,7 @@ def alikeness(ids: Sequence[str], groups: Sequence[str], vector: Callable[[str],
             other = names[int(random.integers(len(names)))]
         between.append((a, members[other][int(random.integers(len(members[other])))]))
     needed = sorted({id for pair in (*within, *between) for id in pair})
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads_for()) as pool:
         vectors = dict(zip(needed, pool.map(vector, needed), strict=True))
     near, far = ([float(np.abs(vectors[a] - vectors[b]).sum()) for a, b in pairs] for pairs in (within, between))
     known = [x < y for x, y in zip(near, far, strict=True) if np.isfinite(x + y)]

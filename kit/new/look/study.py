@@ -38,6 +38,7 @@ from kit.new.look.tables import read_tables
 from kit.new.look.upright import measure, sides
 from kit.new.look.whole_names import by_whole_names
 from kit.system.files import list_some, spread
+from kit.system.threads import threads_for
 
 PEEK = 4  # files of each set that are read to find out which are masks
 TESTS = 8  # images to predict that are read, to compare their type with that of the others
@@ -176,7 +177,7 @@ def _read_samples(found: Study) -> None:
         found.labels = read_labels(found.data.read, masks, Parts(found.data, found.sizes).part)
         found.problems += found.labels.problems
     ids, parts = spread(found.ids, IMAGES), Parts(found.data, found.sizes)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads_for()) as pool:
         measured = list(pool.map(lambda id: _look_at(found, parts, id), ids))
     found.kinds = Counter(seen.kind for seen in measured if seen is not None)
     found.labels.brightness = [one for seen in measured if seen is not None for one in seen.brightness]
