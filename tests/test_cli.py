@@ -186,6 +186,7 @@ def test_lint_of_a_csv_waits_for_neither_torch_nor_scikit_learn(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
+@pytest.mark.slow  # a new interpreter
 def test_a_reader_that_has_seen_enough_ends_lint_quietly(tmp_path):
     """As in `python -m kit lint … | head`: here the pipe is closed before the first line."""
     csv(tmp_path / "s.csv", "img,rle_mask", *(f"a{number}," for number in range(20)))

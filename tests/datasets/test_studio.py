@@ -185,7 +185,7 @@ def start_drawing(folder: Path) -> subprocess.Popen:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_interrupted_drawing_leaves_nothing_half(drawn, tmp_path, signal_number):
     folder = tmp_path / "cut"
     process = start_drawing(folder)

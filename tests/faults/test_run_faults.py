@@ -159,6 +159,7 @@ def prefixed(prefix, weights):
     return {prefix + name: value for name, value in weights.items()}
 
 
+@pytest.mark.slow
 def test_fault_62_checkpoints_of_timm_torchvision_smp_and_frameworks_load(tmp_path, capsys):
     torch.manual_seed(5)
     theirs = torchvision.models.resnet18().state_dict()

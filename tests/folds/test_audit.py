@@ -93,7 +93,7 @@ def test_black_images_are_odd_and_no_copies(originals):
     assert {one.id for one in found.quality if one.kind == "shows nothing"} == set(black)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, pytest.param(np.float32, marks=pytest.mark.slow)])
 def test_equal_dim_images_are_copies_and_constant_ones_are_none(originals, dtype):
     """Spots of 14 levels on 3, as in fluorescence: the spread is below 2 of 255; and images of one colour."""
     random = np.random.default_rng(3)

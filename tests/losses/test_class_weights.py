@@ -56,7 +56,12 @@ def loop_border_weights(instances, w0, sigma, class_weights):
     return weights
 
 
-@pytest.mark.parametrize(("dtype", "w0", "sigma"), [(np.uint16, 10.0, 5.0), (np.uint8, 3.0, 1.0), (np.int32, 1.0, 4.0)])
+OTHERS = (np.uint8, 3.0, 1.0), (np.int32, 1.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "w0", "sigma"), [(np.uint16, 10.0, 5.0), *(pytest.param(*one, marks=pytest.mark.slow) for one in OTHERS)]
+)
 def test_border_weights_agree_with_loops(dtype, w0, sigma):
     """Four cells, one in two parts, two that touch, numbers with gaps, one at the image's corner."""
     instances = np.zeros((24, 31), dtype)

@@ -148,6 +148,7 @@ def by_switches(net, images, switches):
     return net.head(decode(net.decoder, features, switches))
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_bfloat16_only_moves_a_few_switches():
     """Values that rounding makes equal move a maximum by a pixel; with the switches of float32 little is left."""

@@ -112,6 +112,7 @@ def test_any_encoder_any_size(name, channels):
         assert net(noise(*size, channels=channels)).shape == (2, 2, *size)
 
 
+@pytest.mark.slow
 def test_an_encoder_of_one_size_gets_images_padded_to_multiples_of_it():
     net = DynamicUNet(encoder("tu-maxvit_pico_rw_256", "none"), num_classes=2, middle_channels=16).eval()
     assert net.encoder.multiple == 256

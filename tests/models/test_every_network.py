@@ -10,6 +10,9 @@ from networks import HAND_WRITTEN, NETWORKS, fill, noise
 SIZE = (33, 45)  # odd, and no multiple of any stride; the deepest maps, of stride 32, are still 2 x 2
 SMALL = (31, 45)  # the same in 32 x 64 padded pixels: without bfloat16 in hardware a convolution in it takes long
 ALL = pytest.mark.parametrize("name", NETWORKS)
+OWN_FIRST = pytest.mark.parametrize(
+    "name", [name if name in HAND_WRITTEN else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
+)
 NEEDS_TWO = {"DeconvNet", "pan", "deeplabv3", "deeplabv3plus", "upernet"}  # images a batch, to train
 # what no output needs is not trained: PSPNet stops at stride 8, DPT reads blocks and not timm's norm and head
 UNUSED = {"pspnet": ("net.encoder.model.blocks.3", "net.encoder.model.blocks.4"), "dpt": ("net.encoder.model.",)}
@@ -41,7 +44,7 @@ def test_logits_have_the_images_size_and_no_chance_in_them(name):
     torch.testing.assert_close(net(images[:1]), logits[:1], rtol=1e-3, atol=1e-4)  # one image alone: the same
 
 
-@ALL
+@OWN_FIRST
 @torch.inference_mode()
 def test_channels_last_gives_the_same(name):
     images = noise(64, 48, batch=2)
@@ -51,7 +54,7 @@ def test_channels_last_gives_the_same(name):
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
-@ALL
+@OWN_FIRST
 @torch.inference_mode()
 def test_bfloat16_is_close_to_float32(name):
     images = noise(*SMALL)

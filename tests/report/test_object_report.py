@@ -284,7 +284,7 @@ def test_a_page_says_why_there_is_no_interval():
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)])
 def test_the_page_shows_the_objects_of_the_json(visit, written, width, scheme):
     path, measured = written
     page, found = visit(path, width, 900, scheme), measured["objects"]

@@ -208,7 +208,7 @@ def cells(page, table):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)])
 def test_the_page_shows_the_figures_of_the_json(visit, written, width, scheme):
     path, measured = written
     page = visit(path, width, 900, scheme)

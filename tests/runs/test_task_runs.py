@@ -57,7 +57,7 @@ def levels_of_tests(run, network):
 # --- classes that overlap
 
 
-@pytest.mark.parametrize("thresholds", [(0.5,), (0.3, 0.5, 0.62)], ids=["1", "3"])
+@pytest.mark.parametrize("thresholds", [pytest.param((0.5,), marks=pytest.mark.slow), (0.3, 0.5, 0.62)], ids=["1", "3"])
 def test_a_run_of_overlapping_classes_with_a_threshold_each(thresholds, tmp_path):
     count = len(thresholds)
     dataset, network = Overlapping(count), lambda: Grey(count, slope=1.0)

@@ -226,6 +226,7 @@ def test_what_is_scored_has_no_say_in_the_choice():
     assert found.candidates[4].mix != changed.candidates[4].mix
 
 
+@pytest.mark.slow
 def test_a_useless_run_costs_nothing():
     images = noisy_images(np.random.default_rng(5), 40, (40, 45, 50, 55, 60))
     rng = np.random.default_rng(6)

@@ -185,7 +185,7 @@ def test_all_stop_when_one_process_fails(tmp_path, kind):
         assert "the loss is nan" in ended[1].error
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_held_out_image_is_counted_once(tmp_path, alone, ranks):
     job = {"cars": 15, "views": 1, **EXACT}
     [one] = train_tiny.start(alone, stages=["evaluate"], **job)
