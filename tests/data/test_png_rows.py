@@ -78,6 +78,7 @@ def test_damage_is_found(tmp_path):
         list(png_bands(path))
 
 
+@pytest.mark.slow
 def test_a_small_file_that_unpacks_to_gigabytes_takes_no_memory(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png([zlib.compress(bytes(1 << 28), 9)], 100, 3))

@@ -178,6 +178,7 @@ def no_proxy(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_proxy")
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_given_up_after_two_seconds(silent, monkeypatch):
     started = time.monotonic()
     with pytest.raises(OSError, match="no weights"):

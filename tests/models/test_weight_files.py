@@ -157,8 +157,8 @@ def contents(net):
     }
 
 
-KINDS = ["plain", "DDP", "compiled", "Lightning", "timm's script", "model_ema", "ema", "torch's average"]
-KINDS += ["timm's average", "a name of its own"]
+KINDS = ["plain", "compiled", "Lightning", "timm's script", "model_ema", "a name of its own"]
+KINDS += [pytest.param(kind, marks=pytest.mark.slow) for kind in ("DDP", "ema", "torch's average", "timm's average")]
 
 
 @pytest.mark.parametrize("kind", KINDS)

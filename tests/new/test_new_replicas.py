@@ -65,7 +65,7 @@ def test_a_competition_is_found_from_its_files(drawn, name):
         assert all(len(groups) == 1 for groups in together.values())
 
 
-@pytest.mark.parametrize("name", BY_SIZE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in DRAW])
 def test_the_recipe_is_short_and_in_the_house_style(drawn, tmp_path, name):
     text = recipe_text(choose(drawn(name).folder, wishes_for(name)), drawn(name).folder, Path("recipes/mine.py"))
     assert len(text.splitlines()) <= 120

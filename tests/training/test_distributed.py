@@ -154,6 +154,7 @@ def test_two_processes_train_the_network_of_one(tmp_path):
     assert_close(ran(tmp_path / "2 of 2 parts", 2, accumulate=2, **EXACT), one)
 
 
+@pytest.mark.slow
 def test_two_processes_killed_go_on_bit_for_bit(tmp_path):
     whole = ran(tmp_path / "whole", 2)  # with batch normalisation and dropout, both different in each process
     for call in (4, 5):
