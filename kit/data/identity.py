@@ -69,13 +69,10 @@ def own_sources() -> dict[str, str]:
 
     Nor scripts of other runs, parts of which kit.prediction has loaded.
     """
-    found, others = {}, {"kit", "__main__", "__mp_main__"}
+    found, others = {}, ("kit.", "__main__.", "__mp_main__.", LOADED_SCRIPT)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not file or not file.endswith(".py") or not _is_own_file(file):
-            continue
-        top = name.partition(".")[0]
-        if top not in others and not top.startswith(LOADED_SCRIPT):
+        if file and file.endswith(".py") and _is_own_file(file) and not f"{name}.".startswith(others):
             with contextlib.suppress(OSError, SyntaxError, UnicodeDecodeError):
                 found[name] = source_text(Path(file))
     return found
@@ -173,6 +170,8 @@ def _tree_of(thing: object) -> str:
 
     Both may change in a notebook: autoreload writes new code into the functions that are there.
     """
+    if type(thing).__hash__ is None:  # of a metaclass that compares and does not hash
+        return _parsed(thing)
     now = (_file_state(thing), *(function.__code__ for function in _functions_of(thing)))
     before, text = TREES.get(thing, (None, ""))
     if now != before:

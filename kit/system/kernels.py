@@ -26,7 +26,7 @@ class _OwnFiles(IndexDataCacheFile):
 def kernel(function: Callable) -> Callable:
     """Compile a function at its first call, for the types of its arguments, and keep it on the disk."""
     compiled = njit(cache=True, nogil=True)(function)
-    with contextlib.suppress(AttributeError):  # a numba that arranges its cache in another way
+    with contextlib.suppress(AttributeError):  # NUMBA_DISABLE_JIT gives the function itself
         compiled._cache._cache_file.__class__ = _OwnFiles
     return compiled
 

@@ -20,7 +20,10 @@ Result = TypeVar("Result")
 
 
 def threads_for(image_bytes: int = 0) -> int:
-    """How many threads may read images of so many bytes: one a core, at most 32, as many as AT_ONCE has room for."""
+    """How many threads may read images of so many bytes: one a core, at most 32, as many as AT_ONCE has room for.
+
+    0 bytes: not known, or too few to matter.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, 32, AT_ONCE // (COPIES * max(1, image_bytes))))
 

@@ -18,7 +18,7 @@ LABELS = ("Fish", "Flower", "Gravel", "Sugar")
 COLOURS = ((200, 120, 120), (120, 200, 120), (120, 120, 220), (220, 220, 220))
 
 
-def draw(folder, images=5, seed=0):
+def draw(folder, images=8, seed=0):
     """Draw it."""
     rng = np.random.default_rng(seed)
     ids = hex_names(rng, images + 3, 7)

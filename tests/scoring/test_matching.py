@@ -102,7 +102,7 @@ def test_random_pairs_are_matched_as_by_hand(pairs):
             exact += (stardist_precision(truth, prediction, 0) != shifted).any()
         twentieths = int(TWENTIETHS[number % 10])
         check_errors(hand, found, twentieths, kinds)
-    assert (kinds[1:] > pairs / 20).all()  # every kind of error has been met
+    assert (kinds[1:] > 50).all()  # every kind of error has been met
     assert exact > 10  # images with an IoU of a threshold exactly
 
 

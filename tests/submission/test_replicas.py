@@ -159,7 +159,7 @@ def test_a_replica_is_the_same_each_time(name, tmp_path):
     assert again.train_csv is None or again.train_csv.read_bytes() == drawn(name).train_csv.read_bytes()
     assert again.sample_csv.read_bytes() == drawn(name).sample_csv.read_bytes()
     assert {id: mask.shape for id, mask in again.truth.items()} == {id: m.shape for id, m in drawn(name).truth.items()}
-    assert 5 <= len(again.truth) <= 16
+    assert 8 <= len(again.truth) <= 16
     assert not {*again.truth} & {*again.hidden}
     assert again.groups is None or 2 <= len(set(again.groups.values())) < len(again.truth)
 

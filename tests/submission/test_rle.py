@@ -132,8 +132,7 @@ def test_orders_that_are_refused():
 
 
 ODD_TOKENS = ["", "nan", "1.0", "+1", "007", "٣", "9" * 30, "9" * 5000, "1\t1", "1\n", "1_0", "0x1", "²", "\ud800"]
-TEXTS = st.text("0123456789 +-.,_eExX\t\n\r\0٣²Ⅷ−\u2003\ud800", max_size=3)  # all of Unicode takes seconds to list
-TOKENS = st.one_of(st.integers(-2, 40).map(str), st.sampled_from(ODD_TOKENS), TEXTS)
+TOKENS = st.one_of(st.integers(-2, 40).map(str), st.sampled_from(ODD_TOKENS), st.text(max_size=3))
 
 
 @settings(max_examples=300, deadline=None)

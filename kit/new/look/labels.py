@@ -164,15 +164,14 @@ def joined(parts: Sequence[Labels]) -> Labels:
         for name in ("masks", "single", "numbered", "pieces", "held", "brightness"):
             setattr(total, name, getattr(total, name) + getattr(part, name))
         for name in COUNTERS:
-            if counted := getattr(part, name):  # Counter.update is slow, and most are empty
-                getattr(total, name).update(counted)
+            getattr(total, name).update(getattr(part, name))
         total.colours |= part.colours
         total.jpeg |= part.jpeg
         total.top = max(total.top, part.top)
         total.palette |= part.palette
         total.palettes |= part.palettes
         total.problems += part.problems
-    if any(part.colours < total.colours for part in parts):  # a mask with black alone may have been read as grey
+    if total.colours:  # a mask with black alone may have been read as grey
         for counter in [getattr(total, name) for name in COUNTERS]:
             for value in [value for value in counter if isinstance(value, int)]:
                 counter[(value,) * 3] += counter.pop(value)
@@ -234,7 +233,7 @@ def _renamed(seen: Labels, colours: dict[int, tuple[int, int, int]]) -> Labels:
     for name in COUNTERS:
         renamed: Counter = Counter()
         for number, count in getattr(seen, name).items():
-            renamed[colours[number]] = renamed.get(colours[number], 0) + count  # += takes twice as long
+            renamed[colours[number]] += count
         setattr(seen, name, renamed)
     seen.pieces = [piece._replace(number=colours[piece.number]) for piece in seen.pieces]
     seen.colours = True
